@@ -1,0 +1,260 @@
+"""The Prefect API that a flow talks to: the configured one, or a server of our own that ends with us.
+
+Covered: a port without a race, a fresh `$PREFECT_HOME`, several processes on one `$PREFECT_HOME`, and every
+end of this process (return, exception, SIGINT, SIGTERM, `kill -9`): the server never outlives it. The history
+stays in `$PREFECT_HOME/prefect.db`; a later `prefect server start` shows it.
+Not covered: schedules, workers and the UI need a server that stays: start one and set `PREFECT_API_URL`.
+
+This file is also that server's program, so Prefect is imported only where it is used.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.request
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, asynccontextmanager, closing, contextmanager
+from http.client import HTTPConnection, HTTPException
+from typing import IO, TYPE_CHECKING
+
+from paramshare.errors import ServerError
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+__all__ = ["check_api", "prefect_api"]
+
+_HOST = "127.0.0.1"
+_CATCH_UP_SECONDS = 10.0  # the most a stopping server takes to record what it holds; 300 tasks need 2
+_STOP_SECONDS = _CATCH_UP_SECONDS + 5.0
+
+# Offline, quiet, and batched: SQLite records a run's tasks three times as fast. What a user has set wins.
+_DEFAULTS = {
+    "DO_NOT_TRACK": "1",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_SERVER_LOGGING_LEVEL": "ERROR",
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "100",
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_READ_BATCH_SIZE": "100",
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "1",
+    "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_BATCH_SIZE": "200",
+    "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_READ_BATCH_SIZE": "100",
+    "PREFECT_SERVER_SERVICES_TRIGGERS_READ_BATCH_SIZE": "100",
+}
+
+
+@contextmanager
+def prefect_api(*, startup_timeout: float = 120.0) -> Iterator[str]:
+    """Give the URL of a Prefect API that flows in this block, and in processes started from it, talk to.
+
+    Where Prefect's settings (environment, profile, `.env`) name an API, it is used and nothing is started;
+    an empty `PREFECT_API_URL` names none. Else one server runs on a free local port until the block ends,
+    and in the main thread SIGTERM ends the block as SystemExit(143). For synchronous code.
+
+    Args:
+        startup_timeout: seconds the server may take to answer; 5 are usual, 20 on a fresh database.
+
+    Raises:
+        ServerError: the server ended or stayed silent (the message carries the end of its output), or another
+            process was still starting its own on the same `$PREFECT_HOME`.
+    """
+    from prefect.settings import get_current_settings
+
+    if configured := get_current_settings().api.url:
+        yield configured
+        return
+    with _sigterm_raises(), _server(startup_timeout) as url, _in_effect(url):
+        yield url
+
+
+def check_api() -> tuple[str, bool]:
+    """What flows will talk to, in words, and whether it is well."""
+    from prefect.settings import get_current_settings
+
+    url = get_current_settings().api.url
+    if not url:
+        return (
+            f"no API configured: a flow starts a server for itself, history in {get_current_settings().home}",
+            True,
+        )
+    try:
+        with urllib.request.urlopen(f"{url.rstrip('/')}/health", timeout=5):  # noqa: S310 - the user's own setting
+            return f"{url} answers", True
+    except OSError as error:
+        return (
+            f"{url} does not answer ({getattr(error, 'reason', error)}); start it, or unset PREFECT_API_URL",
+            False,
+        )
+
+
+@contextmanager
+def _sigterm_raises() -> Iterator[None]:
+    """Let SIGTERM unwind the stack like every other end. Python allows this in the main thread alone."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def leave(signum: int, _frame: object) -> None:
+        raise SystemExit(128 + signum)
+
+    former = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, former or signal.SIG_DFL)
+
+
+@contextmanager
+def _server(startup_timeout: float) -> Iterator[str]:
+    """Run a server and yield its API's URL once it answers."""
+    from filelock import FileLock, Timeout
+    from prefect.settings import get_current_settings
+
+    home = get_current_settings().home
+    home.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile() as output, ExitStack() as running:
+        # One start-up at a time: servers that migrate the same fresh database together break each other.
+        try:
+            with FileLock(home / "paramshare.lock", timeout=startup_timeout):
+                server, port = running.enter_context(_process(output))
+                _wait_until_healthy(server, port, startup_timeout, output)
+        except Timeout as error:
+            raise ServerError(
+                f"another process has been starting its Prefect server in {home} for {startup_timeout:g} s; "
+                "wait for it, or set PREFECT_API_URL to a server that runs"
+            ) from error
+        yield f"http://{_HOST}:{port}/api"
+
+
+@contextmanager
+def _process(output: IO[bytes]) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+    """Start the server's process on a port that is already ours; end it: SIGTERM, a bounded wait, SIGKILL."""
+    from prefect.settings import get_current_settings
+
+    configured = get_current_settings().to_environment_variables(exclude_unset=True)
+    with socket.create_server((_HOST, 0), backlog=128) as listener:
+        server = subprocess.Popen(
+            [sys.executable, "-P", __file__, str(listener.fileno())],
+            stdin=subprocess.PIPE,  # never written to: its end tells the server that we are gone
+            stdout=output,
+            stderr=output,
+            env={**_DEFAULTS, **os.environ, **configured},
+            pass_fds=[listener.fileno()],
+            start_new_session=True,  # a Ctrl-C is for us: the flow's end is recorded before the server stops
+        )
+        port: int = listener.getsockname()[1]
+    with server:
+        try:
+            yield server, port
+        finally:
+            try:
+                server.terminate()
+                server.wait(_STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                pass
+            finally:  # also when a second signal cuts the wait short
+                server.kill()
+                server.wait()
+
+
+def _wait_until_healthy(server: subprocess.Popen[bytes], port: int, timeout: float, output: IO[bytes]) -> None:
+    """Ask once: the kernel keeps the request until the server accepts it, or resets it if the server dies."""
+    try:
+        with closing(HTTPConnection(_HOST, port, timeout=timeout)) as connection:
+            connection.request("GET", "/api/health")
+            status = connection.getresponse().status
+        if status == 200:
+            return
+        what = f"answered /api/health with {status}"
+    except TimeoutError:
+        what = f"did not answer within {timeout:g} s"
+    except (OSError, HTTPException):
+        what = f"ended with status {server.wait(_STOP_SECONDS)} before it answered"
+    output.seek(0)
+    tail = output.read()[-4000:].decode(errors="replace").strip()
+    raise ServerError(
+        f"the Prefect server that this process started {what}; to use one of your own, run "
+        f"`prefect server start` and set PREFECT_API_URL. The end of its output:\n{tail or '(nothing)'}"
+    )
+
+
+@contextmanager
+def _in_effect(url: str) -> Iterator[None]:
+    """Point this process, its threads and the processes it starts at the API; at the end, send what is still queued.
+
+    Prefect's temporary settings hold for the calling thread alone. Its process pool forwards events in a thread of
+    its own, which would start a second server: so the settings of the whole process are read anew, too.
+    """
+    from prefect.context import refresh_global_settings_context
+    from prefect.events.worker import EventsWorker
+    from prefect.logging.handlers import APILogWorker
+    from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+
+    former = os.environ.get("PREFECT_API_URL")
+    os.environ["PREFECT_API_URL"] = url
+    refresh_global_settings_context()
+    try:
+        # Heartbeats tell a server that a flow has died. This one dies with its flow: they only cost 0.9 s.
+        with temporary_settings({PREFECT_API_URL: url, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+            try:
+                yield
+            finally:
+                logging.getLogger("EventsWorker").setLevel(logging.ERROR)  # it warns that it is draining
+                APILogWorker.drain_all(timeout=_CATCH_UP_SECONDS)
+                EventsWorker.drain_all(timeout=_CATCH_UP_SECONDS)
+    finally:
+        if former is None:
+            del os.environ["PREFECT_API_URL"]
+        else:
+            os.environ["PREFECT_API_URL"] = former
+        refresh_global_settings_context()
+
+
+def main() -> None:
+    """Be the server: serve the listening socket whose descriptor is the argument, until stdin ends."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+    import uvicorn
+    from prefect.server.api.server import create_app
+
+    app = create_app(ephemeral=True, final=True)  # ephemeral: no UI, no schedules
+    prefects = app.router.lifespan_context
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with prefects(app):
+            yield
+            await _catch_up()
+
+    app.router.lifespan_context = lifespan
+    config = uvicorn.Config(app, log_level="error", lifespan="on", timeout_graceful_shutdown=2)
+    uvicorn.Server(config).run([socket.socket(fileno=int(sys.argv[1]))])
+
+
+def _end_with_parent() -> None:
+    """Wait for the end of stdin, which comes with the parent's, and stop this process."""
+    os.read(0, 1)
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(_STOP_SECONDS)
+    os._exit(1)
+
+
+async def _catch_up() -> None:
+    """Wait until all received events are recorded: a Prefect server that stops drops those that are not."""
+    from prefect.server.utilities.messaging.memory import METRICS
+
+    deadline = time.monotonic() + _CATCH_UP_SECONDS
+    while time.monotonic() < deadline and any(m["published"] > m["consumed"] for m in METRICS.values()):
+        await asyncio.sleep(0.02)
+
+
+if __name__ == "__main__":
+    main()

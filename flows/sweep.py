@@ -1,0 +1,172 @@
+"""The sweep as a Prefect flow: one task a chunk, each task one call into the library.
+
+It writes the same runs as `paramshare train`; the flow adds history, a report, schedules and workers elsewhere. It is
+what deployments run, and `paramshare flow sweep`.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from contextvars import ContextVar
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Final
+
+from prefect import flow, runtime, tags, task
+from prefect.artifacts import create_markdown_artifact
+from prefect.client.schemas.objects import State
+from prefect.futures import PrefectFuture, as_completed
+from prefect.logging import get_run_logger
+from prefect.states import Completed, Failed
+from prefect.task_runners import ProcessPoolTaskRunner
+
+from flows.server import prefect_api
+from paramshare.settings import StoreSettings
+from paramshare.sweep.chunks import Chunk, Row, run_chunk, slots, start_worker
+from paramshare.sweep.report import sweep_name
+from paramshare.sweep.run import Outcome, Sweep, open_sweep
+from paramshare.sweep.spec import SweepSpec
+from paramshare.tracking.pages import run_url, server_url
+from paramshare.tracking.store import Store, StoreAddress
+
+__all__ = ["run_flow", "sweep", "train_chunk"]
+
+_MOST_TASKS: Final = 200  # a flow run: Prefect's server takes some hundreds in its stride, not thousands
+_MOST_SEEDS: Final = 16  # a task: about ten seconds of the reference on a core
+
+
+@dataclass(frozen=True, slots=True)
+class _Surroundings:
+    """What a flow run takes from the process it runs in, and not from its parameters.
+
+    Args:
+        address: the store.
+        on_open, on_row: who watches.
+    """
+
+    address: StoreAddress
+    on_open: Callable[[Sweep], None] = lambda _: None
+    on_row: Callable[[Row], None] = lambda _: None
+
+
+_surroundings: ContextVar[_Surroundings | None] = ContextVar("surroundings", default=None)
+
+
+def _here(spec: SweepSpec) -> _Surroundings:
+    """What `run_flow` has set; on a worker what the settings say. (Prefect pickles a flow with the globals that it
+    names, and a context variable cannot be pickled: so the flow names this function.)
+    """
+    return _surroundings.get() or _Surroundings(StoreAddress.of(StoreSettings().tracking_uri, spec.experiment))
+
+
+def run_flow(
+    spec: SweepSpec,
+    address: StoreAddress,
+    on_open: Callable[[Sweep], None] = lambda _: None,
+    on_row: Callable[[Row], None] = lambda _: None,
+) -> Outcome:
+    """Run the flow in this process, against the configured Prefect API or a server that ends with the flow.
+
+    Args:
+        on_open: called once, before anything is trained.
+        on_row: called for each run that has ended.
+
+    Raises:
+        UsageError, ServerError: as `open_sweep`.
+    """
+    token = _surroundings.set(_Surroundings(address, on_open, on_row))
+    try:
+        with prefect_api(), tags("sweep", *spec.variant_list):
+            state = sweep(spec, return_state=True)
+    finally:
+        _surroundings.reset(token)
+    result: object = state.result(raise_on_failure=False)
+    if isinstance(result, BaseException):
+        raise result
+    assert isinstance(result, Outcome)
+    return result
+
+
+def _flow_run_name() -> str:
+    spec = SweepSpec.model_validate(runtime.flow_run.parameters["spec"])
+    return sweep_name(spec, spec.device_list)
+
+
+def _task_run_name() -> str:
+    specs = runtime.task_run.parameters["chunk"].specs
+    first, last = specs[0], specs[-1]
+    return f"{first.device}: {first.variant} seed {first.seed} to {last.variant} seed {last.seed}"
+
+
+@task(name="train chunk", task_run_name=_task_run_name, persist_result=False)
+def train_chunk(chunk: Chunk) -> list[Row]:
+    """Train a chunk's seeds one after the other and write each as an MLflow run."""
+    rows = run_chunk(chunk)
+    for row in rows:
+        get_run_logger().info("seed %d on %s: %s", row.spec.seed, row.spec.device, row.error or row.final_loss)
+    return rows
+
+
+@flow(name="sweep", flow_run_name=_flow_run_name, persist_result=False)
+def sweep(spec: SweepSpec) -> State[Outcome]:
+    """Train DynamicNet for every variant, seed and device asked for, each an MLflow run under one parent run.
+
+    What the store already holds finished is re-used. The flow run fails where one of its runs does.
+    """
+    here = _here(spec)
+    with open_sweep(spec, here.address, _mlflow_tags()) as opened:
+        here.on_open(opened)
+        get_run_logger().info("%d runs to train, %d re-used", len(opened.pending), len(opened.reused))
+        for row in _train(opened):
+            opened.add(row)
+            here.on_row(row)
+        outcome = opened.finish()
+    _report(opened.store, outcome)
+    verdict = Failed if outcome.failed else Completed
+    return verdict(data=outcome, message=f"{len(outcome.rows) - outcome.failed} of {len(outcome.rows)} runs finished")
+
+
+def _train(opened: Sweep) -> Iterator[Row]:
+    """Train what is pending, on a pool of processes a device, and yield the rows of each chunk as it ends."""
+    chunks = opened.chunks(_chunk_size(len(opened.pending), opened.slots()))
+    with ExitStack() as pools:
+        futures: list[PrefectFuture[list[Row]]] = []
+        for device, of_device in groupby(chunks, key=lambda chunk: chunk.device):
+            queue = list(of_device)
+            most = min(slots(device, opened.spec.workers), len(queue))
+            pool = pools.enter_context(ProcessPoolTaskRunner(max_workers=most, initializer=start_worker))
+            with tags(f"device:{device}"):
+                futures += [pool.submit(train_chunk, {"chunk": chunk}) for chunk in queue]
+        for future in as_completed(futures):
+            yield from future.result()
+
+
+def _chunk_size(specs: int, at_once: int) -> int:
+    """Seeds a task: some tasks for every process, so that all end together, but neither tiny ones nor too many."""
+    even = math.ceil(specs / (2 * at_once))
+    return max(1, min(even, _MOST_SEEDS), math.ceil(specs / _MOST_TASKS))
+
+
+def _mlflow_tags() -> dict[str, str]:
+    """How a run in MLflow leads back to the flow run."""
+    flow_run = runtime.flow_run
+    found = {
+        "mlflow.source.name": "flows/sweep.py",
+        "mlflow.source.type": "JOB",
+        "prefect.flow_run_id": flow_run.id,
+        "prefect.flow_run_name": flow_run.name,
+        "prefect.deployment_id": runtime.deployment.id,
+    }
+    return {name: value for name, value in found.items() if value}
+
+
+def _report(store: Store, outcome: Outcome) -> None:
+    """Leave the sweep's note as an artifact of the flow run. The runs stand without it: a failure is only logged."""
+    base = server_url(store)
+    link = run_url(base, outcome.experiment_id, outcome.parent_run_id)
+    hint = " (the pages are there while `paramshare ui` runs)" if store.address.database else ""
+    report = f"[Parent run in MLflow]({link}){hint}\n\n{outcome.note.replace('(#/', f'({base}/#/')}"
+    try:
+        create_markdown_artifact(report, key="sweep", description=outcome.name)
+    except Exception:  # best effort, whatever the server answers
+        get_run_logger().warning("the report artifact could not be made", exc_info=True)

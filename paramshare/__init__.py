@@ -1,0 +1,39 @@
+"""paramshare: what does sharing weights buy?
+
+from paramshare import TrainSpec, train
+result = train(TrainSpec(seed=0))
+result.losses        # 500 losses, bit for bit those of the plain PyTorch loop
+"""
+
+from importlib import import_module
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from paramshare.training.engines import train, train_many
+    from paramshare.training.nets import DynamicNet
+    from paramshare.training.result import TrainResult
+    from paramshare.training.spec import TrainSpec
+
+__all__ = ["DynamicNet", "TrainResult", "TrainSpec", "__version__", "train", "train_many"]
+
+__version__ = version("paramshare")
+
+_HOMES = {
+    "DynamicNet": "paramshare.training.nets",
+    "TrainResult": "paramshare.training.result",
+    "TrainSpec": "paramshare.training.spec",
+    "train": "paramshare.training.engines",
+    "train_many": "paramshare.training.engines",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name when it is first used, so that `import paramshare` needs no torch (PEP 562)."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

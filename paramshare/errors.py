@@ -1,0 +1,48 @@
+"""What can go wrong, as a tree. Every message says what was wrong, what was expected and what to do.
+
+ParamshareError
+├── UsageError           what was asked for cannot be done as asked: exit 2, nothing written (a ValueError)
+│   ├── SpecError        a value of a spec
+│   ├── DeviceError      a device that does not exist, or that is not there
+│   ├── SettingsError    a setting with an unknown name, or a settings file that cannot be read
+│   └── StoreError       the store of runs cannot be opened
+└── ServerError          a server that paramshare needs did not start or did not answer: exit 1
+"""
+
+__all__ = [
+    "DeviceError",
+    "ParamshareError",
+    "ServerError",
+    "SettingsError",
+    "SpecError",
+    "StoreError",
+    "UsageError",
+]
+
+
+class ParamshareError(Exception):
+    """The root: catch this to catch everything that paramshare raises on purpose."""
+
+
+class UsageError(ParamshareError, ValueError):
+    """What was asked for cannot be done as asked; nothing was started and nothing written."""
+
+
+class SpecError(UsageError):
+    """A value in a spec is malformed or out of range."""
+
+
+class DeviceError(UsageError):
+    """A device name is not one, or the device is not on this machine."""
+
+
+class SettingsError(UsageError):
+    """A setting's name is unknown, or a settings file cannot be read."""
+
+
+class StoreError(UsageError):
+    """The store of runs cannot be opened."""
+
+
+class ServerError(ParamshareError):
+    """A server that is needed did not start, or stopped answering."""

@@ -1,0 +1,109 @@
+"""Settings: one set of names for the command line, the environment, `.env` and `paramshare.toml`, in that order.
+
+Every option of a command is also `PARAMSHARE_<NAME>` in the environment and in `.env`, and `<name>` in
+`paramshare.toml`; what comes first wins. This module is the only reader of the environment.
+"""
+
+import difflib
+import os
+import tomllib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+from dotenv import dotenv_values
+from pydantic import Field
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from paramshare.errors import SettingsError
+from paramshare.sweep.spec import ExperimentName
+
+__all__ = ["StoreSettings", "check_names"]
+
+_PREFIX: Final = "PARAMSHARE_"
+_ENV_FILE: Final = Path(".env")
+_TOML_FILE: Final = Path("paramshare.toml")
+
+
+class StoreSettings(BaseSettings):
+    """What every command needs: which store. A command adds its own fields."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=_PREFIX,
+        env_prefix_target="all",  # a field with an alias gets the prefix too
+        env_file=_ENV_FILE,
+        toml_file=_TOML_FILE,
+        env_ignore_empty=True,
+        extra="ignore",  # a setting of another command; names of no command are found by check_names
+        cli_kebab_case=True,
+        cli_implicit_flags=True,
+        populate_by_name=True,
+    )
+
+    experiment: ExperimentName = Field("paramshare", description="the MLflow experiment that holds the runs")
+    tracking_uri: str | None = Field(
+        None,
+        description="an MLflow server's http(s):// address, or sqlite:///path/to/mlflow.db; "
+        "mlruns/mlflow.db in this folder unless said otherwise",
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The command line, the environment, `.env`, `paramshare.toml`."""
+        return init_settings, env_settings, dotenv_settings, TomlConfigSettingsSource(settings_cls)
+
+
+def check_names(commands: Iterable[type[BaseSettings]]) -> None:
+    """Refuse a setting that no command has: it would be ignored, and whoever wrote it would never know.
+
+    Raises:
+        SettingsError: a name in the environment, `.env` or `paramshare.toml` is unknown, or the file is not TOML.
+    """
+    known = {name for command in commands for name in _names(command)}
+    for source, names in (
+        (_TOML_FILE.name, _toml_names()),
+        (_ENV_FILE.name, _prefixed(dotenv_values(_ENV_FILE))),
+        ("the environment", _prefixed(os.environ)),
+    ):
+        for name in sorted(names - known):
+            shown = name if source == _TOML_FILE.name else f"{_PREFIX}{name.upper()}"
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"expected one of {', '.join(sorted(known))}"
+            raise SettingsError(f"there is no setting called {shown} (found in {source}); {hint}")
+
+
+def _names(command: type[BaseSettings]) -> set[str]:
+    """The names under which a command's fields are read: a field's own, and its aliases."""
+    names = set(command.model_fields)
+    for field in command.model_fields.values():
+        if isinstance(field.validation_alias, str):
+            names.add(field.validation_alias)
+    return names
+
+
+def _prefixed(environment: Iterable[str]) -> set[str]:
+    upper = (name.upper() for name in environment)
+    return {name.removeprefix(_PREFIX).lower() for name in upper if name.startswith(_PREFIX)}
+
+
+def _toml_names() -> set[str]:
+    if not _TOML_FILE.exists():
+        return set()
+    try:
+        return set(tomllib.loads(_TOML_FILE.read_text()))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise SettingsError(
+            f"{_TOML_FILE.name} cannot be read: {error}; expected TOML such as seeds = '0:100'"
+        ) from error

@@ -1,0 +1,149 @@
+"""Chunks: the part of a sweep that one worker trains and writes, and the processes that do it.
+
+A chunk carries all that a worker needs, so that it can be run in this process, in a pool of this machine, or
+wherever a flow sends it.
+"""
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import groupby
+from typing import Literal
+
+from paramshare.tracking.runs import write_failure, write_run
+from paramshare.tracking.store import Store, StoreAddress, open_store
+from paramshare.training.devices import cpu_cores
+from paramshare.training.engines import train
+from paramshare.training.spec import TrainSpec
+
+__all__ = ["Chunk", "Row", "make_chunks", "run_chunk", "run_chunks", "slots", "start_worker"]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of a sweep's outcome.
+
+    Args:
+        spec: what was asked for.
+        run_id: MLflow's id of the run.
+        status: the run's, in MLflow's words.
+        final_loss: the last step's loss; None where there is none.
+        seconds: how long the training took.
+        reused: whether the run was in the store before this sweep.
+        error: what went wrong, in a line; empty where nothing did.
+    """
+
+    spec: TrainSpec
+    run_id: str
+    status: Literal["FINISHED", "FAILED"]
+    final_loss: float | None
+    seconds: float
+    reused: bool = False
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Specs of one device, trained one after the other by one worker.
+
+    Args:
+        specs: all on the same device.
+        address: the store that their runs go to.
+        tags: what each of their runs carries: its parent, where it came from.
+    """
+
+    specs: tuple[TrainSpec, ...]
+    address: StoreAddress
+    tags: dict[str, str]
+
+    @property
+    def device(self) -> str:
+        """The device of all its specs."""
+        return self.specs[0].device
+
+
+def slots(device: str, workers: int | None = None) -> int:
+    """How many chunks can run on `device` at once: one a core on the CPU (or `workers`), one on any other."""
+    return (workers or cpu_cores()) if device == "cpu" else 1
+
+
+def make_chunks(specs: Sequence[TrainSpec], size: int, address: StoreAddress, tags: dict[str, str]) -> list[Chunk]:
+    """`specs` cut into chunks of at most `size`, none of more than one device, those of a device together."""
+    by_device = sorted(specs, key=lambda spec: spec.device)  # stable: the order within a device stays
+    return [
+        Chunk(tuple(group[begin : begin + size]), address, tags)
+        for _, specs_of_device in groupby(by_device, key=lambda spec: spec.device)
+        for group in [list(specs_of_device)]
+        for begin in range(0, len(group), size)
+    ]
+
+
+def run_chunk(chunk: Chunk) -> list[Row]:
+    """Train the chunk's specs here and write each as a run when its training ends.
+
+    A training that raises becomes a FAILED run and a row that says so; the others go on.
+    """
+    store = _store(chunk.address)
+    return [_run(spec, store, chunk.tags) for spec in chunk.specs]
+
+
+def run_chunks(chunks: Sequence[Chunk], workers: int | None = None) -> Iterator[Row]:
+    """Run chunks on this machine, as many at once as their devices have room for, and yield rows as they end.
+
+    A single chunk runs in this process; several run in processes of their own, which end with this one.
+    """
+    if len(chunks) == 1:
+        yield from run_chunk(chunks[0])
+        return
+    with ExitStack() as stack:
+        futures = []
+        for device, of_device in groupby(chunks, key=lambda chunk: chunk.device):
+            queue = list(of_device)
+            pool = ProcessPoolExecutor(
+                min(slots(device, workers), len(queue)),
+                mp_context=multiprocessing.get_context("spawn"),  # torch and its threads do not survive a fork
+                initializer=start_worker,
+            )
+            stack.callback(pool.shutdown, wait=True, cancel_futures=True)
+            futures += [pool.submit(run_chunk, chunk) for chunk in queue]
+        for future in as_completed(futures):
+            yield from future.result()
+
+
+def _run(spec: TrainSpec, store: Store, tags: dict[str, str]) -> Row:
+    try:
+        result = train(spec)
+    except Exception as error:  # whatever it was, the other seeds go on
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        return Row(spec, write_failure(store, spec, reason, tags), "FAILED", None, 0.0, error=reason)
+    run = write_run(store, result, tags)
+    return Row(spec, run.run_id, "FINISHED", run.final_loss, run.seconds)
+
+
+@lru_cache(maxsize=1)
+def _store(address: StoreAddress) -> Store:
+    return open_store(address)
+
+
+def start_worker() -> None:
+    """What a pool's process does first: leave Ctrl-C to its parent, and end when its parent has died.
+
+    A pool's process waits for work for ever, and a parent ended by kill -9 cannot tell it to stop.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, name="end-with-parent", daemon=True).start()

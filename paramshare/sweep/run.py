@@ -1,0 +1,261 @@
+"""One sweep from its spec to its parent run, whoever runs the chunks: this machine's processes, or a flow's tasks."""
+
+import hashlib
+import math
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from mlflow.exceptions import MlflowException
+
+from paramshare.errors import ServerError
+from paramshare.plots import Band, aggregate_curves
+from paramshare.provenance import provenance
+from paramshare.sweep.chunks import Chunk, Row, make_chunks, run_chunks, slots
+from paramshare.sweep.report import counts_of, group_of, note_of, sweep_name, table_of
+from paramshare.sweep.spec import SweepSpec
+from paramshare.tracking.runs import SeedRun, find_finished, read_losses
+from paramshare.tracking.store import Store, StoreAddress, open_store, redacted
+from paramshare.tracking.sweeps import (
+    CURVES_FILE,
+    artifact_location,
+    end_sweep,
+    find_sweep,
+    finish_sweep,
+    log_progress,
+    read_note,
+    start_sweep,
+)
+from paramshare.training.devices import choose_devices, find_devices
+from paramshare.training.spec import TrainSpec
+
+__all__ = ["Outcome", "Sweep", "open_sweep", "run_sweep"]
+
+_PROGRESS_EVERY: Final = 1.0  # seconds between two writes of the parent run's progress
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a sweep came to.
+
+    Args:
+        experiment_id, parent_run_id: MLflow's ids.
+        rows: one for every spec, in the spec's order.
+        curves: where the figure of the aggregate curves lies.
+        name: what a person calls the sweep.
+        note: the parent run's, in Markdown; its links to runs begin with `#/`.
+    """
+
+    experiment_id: str
+    parent_run_id: str
+    rows: tuple[Row, ...]
+    curves: str
+    name: str
+    note: str
+
+    @property
+    def failed(self) -> int:
+        """How many runs failed."""
+        return sum(row.status == "FAILED" for row in self.rows)
+
+    def as_dict(self) -> dict[str, Any]:
+        """What `--json` prints. A loss that is not finite is null: JSON has no other word for it."""
+        runs = [
+            {
+                "seed": row.spec.seed,
+                "device": row.spec.device,
+                "variant": row.spec.variant,
+                "run_id": row.run_id,
+                "status": row.status,
+                "final_loss": row.final_loss if row.final_loss is not None and math.isfinite(row.final_loss) else None,
+                "seconds": row.seconds,
+                "reused": row.reused,
+            }
+            for row in self.rows
+        ]
+        return {"experiment_id": self.experiment_id, "parent_run_id": self.parent_run_id, "runs": runs}
+
+
+@dataclass(slots=True)
+class Sweep:
+    """A sweep that has been opened: what is asked for, what the store already holds, and the rows so far.
+
+    Args:
+        spec: what was asked for.
+        devices: what its devices mean on this machine.
+        specs: every run of it, in order.
+        store: where the runs go.
+        reused: the FINISHED runs that the store held before, by key.
+        parent_run_id: the run above them.
+        complete: whether the store held all of it, parent run too: then nothing is written.
+        tags: what each new run carries.
+    """
+
+    spec: SweepSpec
+    devices: tuple[str, ...]
+    specs: tuple[TrainSpec, ...]
+    store: Store
+    reused: Mapping[str, SeedRun]
+    parent_run_id: str
+    complete: bool
+    tags: dict[str, str]
+    _rows: dict[str, Row] = field(default_factory=dict)
+    _told: float = 0.0
+
+    def __post_init__(self) -> None:
+        for spec in self.specs:
+            if run := self.reused.get(spec.key()):
+                self._rows[spec.key()] = Row(spec, run.run_id, "FINISHED", run.final_loss, run.seconds, reused=True)
+
+    @property
+    def pending(self) -> tuple[TrainSpec, ...]:
+        """The specs that are still to be trained."""
+        return tuple(spec for spec in self.specs if spec.key() not in self._rows)
+
+    def chunks(self, size: int) -> list[Chunk]:
+        """What is still to be trained, in chunks of at most `size` specs."""
+        return make_chunks(self.pending, size, self.store.address, self.tags)
+
+    def slots(self) -> int:
+        """How many chunks can run at once on all devices together."""
+        return sum(slots(device, self.spec.workers) for device in self.devices)
+
+    def add(self, row: Row) -> None:
+        """Take the row of a run that has ended."""
+        self._rows[row.spec.key()] = row
+        if time.monotonic() - self._told > _PROGRESS_EVERY:
+            self._told = time.monotonic()
+            log_progress(self.store, self.parent_run_id, len(self._rows))
+
+    def finish(self) -> Outcome:
+        """Write the parent run: the curves of each group, the table, the note. Needs a row for every spec."""
+        rows = tuple(self._rows[spec.key()] for spec in self.specs)
+        name = sweep_name(self.spec, self.devices)
+        if not self.complete:
+            self._write_parent(rows, name)
+        return Outcome(
+            experiment_id=self.store.experiment_id,
+            parent_run_id=self.parent_run_id,
+            rows=rows,
+            curves=artifact_location(self.store, self.parent_run_id, CURVES_FILE),
+            name=name,
+            note=read_note(self.store, self.parent_run_id),
+        )
+
+    def _write_parent(self, rows: Sequence[Row], name: str) -> None:
+        bands = self._bands(rows)
+        finish_sweep(
+            self.store,
+            self.parent_run_id,
+            status="FAILED" if any(row.status == "FAILED" for row in rows) else "FINISHED",
+            bands={f"loss/{group}": band for group, band in bands.items()},
+            metrics=counts_of(rows),
+            figure=aggregate_curves(bands, name),
+            table=table_of(rows),
+            note=note_of(self.spec, rows, bands, self.store.experiment_id),
+        )
+
+    def _bands(self, rows: Sequence[Row]) -> dict[str, Band]:
+        curves = defaultdict(list)
+        for row in rows:
+            if row.status == "FINISHED":
+                curves[group_of(row.spec)].append(read_losses(self.store, row.run_id))
+        return {group: Band.of(of_group) for group, of_group in curves.items()}
+
+
+@contextmanager
+def open_sweep(spec: SweepSpec, address: StoreAddress, tags: Mapping[str, str]) -> Iterator[Sweep]:
+    """Open a sweep, and end its parent run truthfully where the block does not come to `finish`.
+
+    Args:
+        spec: what to sweep.
+        address: the store.
+        tags: what the parent run and each new run carry beside their own and their provenance.
+
+    Raises:
+        UsageError: a device is not there, or the store cannot be opened. Nothing is written then.
+        ServerError: the store failed while the sweep ran.
+    """
+    devices = choose_devices(spec.device_list, find_devices())
+    specs = spec.train_specs(devices)
+    try:
+        sweep = _open(spec, devices, specs, open_store(address), tags)
+        try:
+            yield sweep
+        except BaseException as error:
+            if not sweep.complete:
+                end_sweep(sweep.store, sweep.parent_run_id, "FAILED" if isinstance(error, Exception) else "KILLED")
+            raise
+    except MlflowException as error:
+        reason = str(error).splitlines()[0]
+        raise ServerError(
+            f"the store {redacted(address.uri)} failed: {reason}; what was finished stays, "
+            "run the same command again for the rest"
+        ) from error
+
+
+def run_sweep(
+    spec: SweepSpec,
+    address: StoreAddress,
+    tags: Mapping[str, str],
+    on_open: Callable[[Sweep], None] = lambda _: None,
+    on_row: Callable[[Row], None] = lambda _: None,
+) -> Outcome:
+    """Run a whole sweep on this machine, in this process and a pool of its own.
+
+    Args:
+        on_open: called once, before anything is trained.
+        on_row: called for each run as it ends.
+
+    Raises:
+        UsageError, ServerError: as `open_sweep`.
+    """
+    with open_sweep(spec, address, tags) as sweep:
+        on_open(sweep)
+        for row in run_chunks(sweep.chunks(size=1), spec.workers):
+            sweep.add(row)
+            on_row(row)
+        return sweep.finish()
+
+
+def _open(
+    spec: SweepSpec,
+    devices: tuple[str, ...],
+    specs: tuple[TrainSpec, ...],
+    store: Store,
+    tags: Mapping[str, str],
+) -> Sweep:
+    keys = [one.key() for one in specs]
+    reused = {} if spec.force else find_finished(store, keys)
+    sweep_key = hashlib.sha256("".join(sorted(keys)).encode()).hexdigest()[:32]
+    found = find_sweep(store, sweep_key) if len(reused) == len(keys) else None
+    carried = {**_provenance_tags(), **tags}
+    parent = found or start_sweep(store, sweep_name(spec, devices), sweep_key, _params(spec, devices), carried)
+    return Sweep(
+        spec,
+        devices,
+        specs,
+        store,
+        reused,
+        parent,
+        found is not None,
+        {**carried, "mlflow.parentRunId": parent},
+    )
+
+
+def _params(spec: SweepSpec, devices: tuple[str, ...]) -> dict[str, str]:
+    asked = spec.model_dump(exclude={"experiment", "force", "workers", "devices"})
+    return {**{name: str(value) for name, value in asked.items()}, "devices": ",".join(devices)}
+
+
+def _provenance_tags() -> dict[str, str]:
+    """Where the numbers come from, under our names and, where MLflow has one of its own, under that too."""
+    found = provenance()
+    tags = {f"paramshare.{name}": value for name, value in found.items()}
+    tags["mlflow.user"] = found["user"]
+    if "git.commit" in found:
+        tags["mlflow.source.git.commit"] = found["git.commit"]
+    return tags

@@ -1,0 +1,15 @@
+"""Tracking: the only package that imports mlflow. Results in, runs out; and back.
+
+MLflow is told here, before it is imported, to send no usage data anywhere and to give up on a dead server within
+seconds. What the environment says already stands. Child processes inherit both.
+"""
+
+import os
+
+for _name, _value in {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+}.items():
+    os.environ.setdefault(_name, _value)

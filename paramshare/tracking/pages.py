@@ -1,0 +1,82 @@
+"""MLflow's own pages: where they are, and a server that shows them for an embedded store."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from paramshare.errors import ServerError
+from paramshare.tracking.store import Store
+
+__all__ = ["DEFAULT_PORT", "experiment_url", "run_url", "served_pages", "server_url"]
+
+DEFAULT_PORT: Final = 5000
+_STARTUP: Final = 120.0  # seconds
+_STOP: Final = 10.0  # seconds
+
+
+def server_url(store: Store, port: int = DEFAULT_PORT) -> str:
+    """Where the pages of the store are: its server, or the one that `served_pages` starts on `port`."""
+    return f"http://127.0.0.1:{port}" if store.address.database else store.address.uri.rstrip("/")
+
+
+def experiment_url(base: str, experiment_id: str) -> str:
+    """The page of an experiment; MLflow would open it in its mode for language models otherwise."""
+    return f"{base}/#/experiments/{experiment_id}/runs?workflowType=machine_learning"
+
+
+def run_url(base: str, experiment_id: str, run_id: str) -> str:
+    """The page of a run."""
+    return f"{base}/#/experiments/{experiment_id}/runs/{run_id}?workflowType=machine_learning"
+
+
+@contextmanager
+def served_pages(store: Store, port: int) -> Iterator[subprocess.Popen[bytes]]:
+    """MLflow's server over an embedded store, answering on 127.0.0.1:`port` until the block is left.
+
+    Raises:
+        ServerError: it did not come up.
+    """
+    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", store.address.uri]
+    command += ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    process = subprocess.Popen(
+        command, env=environment, stdin=subprocess.DEVNULL, stdout=sys.stderr, start_new_session=True
+    )
+    try:
+        _wait_for(process, f"http://127.0.0.1:{port}/health")
+        yield process
+    finally:
+        _stop(process)
+
+
+def _wait_for(process: subprocess.Popen[bytes], health: str) -> None:
+    deadline = time.monotonic() + _STARTUP
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise ServerError(f"MLflow's server ended with exit code {process.returncode}; what it said stands above")
+        try:
+            with urllib.request.urlopen(health, timeout=2):  # noqa: S310 - our own loopback address
+                return
+        except OSError:
+            time.sleep(0.1)
+    raise ServerError(f"MLflow's server did not answer at {health} within {_STARTUP:.0f} seconds")
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """End the server and every process that it started."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(process.pid, number)
+        except ProcessLookupError:
+            break
+        try:
+            process.wait(_STOP)
+        except subprocess.TimeoutExpired:
+            continue
+    process.wait()

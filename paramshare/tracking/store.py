@@ -1,0 +1,187 @@
+"""Open a store of runs, once and safely: an embedded SQLite file, or an MLflow server.
+
+Embedded, the runs lie in `<folder>/mlflow.db` and what they wrote in `<folder>/artifacts/`. A new database is made
+under a file lock, since several processes that migrate a fresh one together break it.
+"""
+
+import logging
+import sqlite3
+import urllib.error
+import urllib.request
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+from filelock import FileLock
+from mlflow import MlflowClient
+from mlflow.entities import Experiment, ViewType
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, ErrorCode
+
+from paramshare.errors import StoreError
+
+__all__ = ["Store", "StoreAddress", "check_store", "open_store", "redacted"]
+
+_FOLDER = Path("mlruns")
+_SQLITE = "sqlite:///"
+_HEALTH_TIMEOUT = 5.0  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class StoreAddress:
+    """Where runs are kept: enough for another process to open the same store.
+
+    Args:
+        uri: `sqlite:///<absolute path>` or an MLflow server's `http(s)://` address.
+        experiment: the MLflow experiment's name.
+    """
+
+    uri: str
+    experiment: str
+
+    @classmethod
+    def of(cls, uri: str | None, experiment: str) -> "StoreAddress":
+        """The store at `uri`; where there is none, the embedded one in `mlruns/` of the working directory."""
+        return cls(uri or f"{_SQLITE}{(_FOLDER / 'mlflow.db').resolve()}", experiment)
+
+    @property
+    def database(self) -> Path | None:
+        """The SQLite file of an embedded store; None for a server."""
+        return Path(self.uri.removeprefix(_SQLITE)) if self.uri.startswith(_SQLITE) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """An open store.
+
+    Args:
+        address: what it was opened with.
+        experiment_id: MLflow's id of the experiment.
+        client: talks to it; never MLflow's global active run.
+    """
+
+    address: StoreAddress
+    experiment_id: str
+    client: MlflowClient = field(repr=False, compare=False)
+
+
+def open_store(address: StoreAddress) -> Store:
+    """Open the store, and make its database and experiment where they are not there yet.
+
+    Raises:
+        StoreError: the address is of no known kind, or what it names cannot be opened or does not answer.
+    """
+    check_store(address)
+    _quiet_mlflow()
+    try:
+        if address.database is None:
+            client = MlflowClient(tracking_uri=address.uri)
+        else:
+            client = _embedded_client(address.uri, address.database)
+        return Store(address, _experiment_id(client, address), client)
+    except (MlflowException, OSError, sqlite3.Error) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise StoreError(f"the store {redacted(address.uri)} cannot be opened: {reason}") from error
+
+
+def check_store(address: StoreAddress) -> None:
+    """Look whether the store can be opened. Writes nothing.
+
+    Raises:
+        StoreError: it cannot, and why.
+    """
+    shown = redacted(address.uri)
+    if address.uri.startswith(("http://", "https://")):
+        _check_server(address.uri, shown)
+    elif address.database is not None:
+        _check_file(address.database)
+    else:
+        raise StoreError(
+            f"the tracking URI {shown!r} is of a kind that is not supported; "
+            "expected sqlite:///path/to/mlflow.db or the http(s):// address of an MLflow server"
+        )
+
+
+def redacted(uri: str) -> str:
+    """`uri` without the user and password that may stand in it."""
+    parts = urlsplit(uri)
+    if "@" not in parts.netloc:
+        return uri
+    return urlunsplit(parts._replace(netloc="***@" + parts.netloc.rpartition("@")[2]))
+
+
+def _check_server(uri: str, shown: str) -> None:
+    parts = urlsplit(uri)
+    health = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], path=parts.path.rstrip("/") + "/health"))
+    try:
+        with urllib.request.urlopen(health, timeout=_HEALTH_TIMEOUT) as response:  # noqa: S310 - http(s) only, see caller
+            answer = response.read(64).decode(errors="replace").strip()
+    except (OSError, ValueError, urllib.error.URLError) as error:
+        reason = getattr(error, "reason", error)
+        raise StoreError(
+            f"no MLflow server answers at {shown} ({reason}); start it, or leave PARAMSHARE_TRACKING_URI out "
+            "to use the embedded store"
+        ) from error
+    if answer != "OK":
+        raise StoreError(f"what answers at {shown} is not an MLflow server; expected OK from its /health page")
+
+
+def _check_file(database: Path) -> None:
+    if database.is_dir():
+        raise StoreError(f"the store {database} is a folder; expected an SQLite file, such as mlruns/mlflow.db")
+    folder = next(parent for parent in database.parents if parent.exists())
+    if not folder.is_dir():
+        raise StoreError(f"the store {database} cannot be made: {folder} is a file; expected a folder")
+    if database.exists():
+        with database.open("rb") as file:
+            head = file.read(16)
+        if head and head != b"SQLite format 3\x00":
+            raise StoreError(f"the store {database} is not an SQLite database; move it away or name another file")
+
+
+def _embedded_client(uri: str, database: Path) -> MlflowClient:
+    database.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(database.with_suffix(".lock")):
+        client = MlflowClient(tracking_uri=uri)
+        client.search_experiments(view_type=ViewType.ALL, max_results=1)  # makes the tables
+        with closing(sqlite3.connect(database)) as connection:
+            connection.execute("PRAGMA journal_mode=WAL")  # kept in the file: readers and a writer at once
+    return client
+
+
+def _experiment_id(client: MlflowClient, address: StoreAddress) -> str:
+    experiment = client.get_experiment_by_name(address.experiment)
+    if experiment is None:
+        location = None
+        if address.database is not None:
+            location = (address.database.parent / "artifacts").as_uri()
+        try:
+            return str(client.create_experiment(address.experiment, location, tags={"mlflow.note.content": _NOTE}))
+        except MlflowException as error:
+            if error.error_code != ErrorCode.Name(RESOURCE_ALREADY_EXISTS):
+                raise
+            experiment = client.get_experiment_by_name(address.experiment)  # another process was first
+    return _active(experiment)
+
+
+def _active(experiment: Experiment) -> str:
+    if experiment.lifecycle_stage != "active":
+        raise StoreError(
+            f"the experiment {experiment.name!r} was deleted; restore it with "
+            f"`mlflow experiments restore -x {experiment.experiment_id}`, or name another with --experiment"
+        )
+    return str(experiment.experiment_id)
+
+
+def _quiet_mlflow() -> None:
+    """MLflow and its migrations report each step of opening a database; a person waits for none of that."""
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+_NOTE = """\
+**What does sharing weights buy?** Each nested run is DynamicNet trained once, for one seed on one device; the runs \
+above them are sweeps, with the curves of all their seeds together. `train/loss` and `depth` are logged at every step. \
+Compare runs by `final/loss_depth_2` and its sisters: the last step's own loss depends on the depth it drew.
+"""

@@ -1,0 +1,106 @@
+"""The parent run of a sweep: made when it starts, told of progress while it goes, filled when it ends."""
+
+import time
+from collections.abc import Mapping
+from typing import Final, Literal
+from urllib.parse import unquote, urlsplit
+
+from matplotlib.figure import Figure
+from mlflow.entities import Metric, Param
+
+from paramshare.plots import Band
+from paramshare.tracking.runs import KIND, log_metrics, search
+from paramshare.tracking.store import Store
+
+__all__ = [
+    "CURVES_FILE",
+    "artifact_location",
+    "end_sweep",
+    "find_sweep",
+    "finish_sweep",
+    "log_progress",
+    "read_note",
+    "start_sweep",
+]
+
+CURVES_FILE: Final = "loss_curves.png"
+TABLE_FILE: Final = "seeds.json"
+_NOTE: Final = "mlflow.note.content"
+_SWEEP_KEY: Final = "paramshare.sweep_key"
+
+
+def start_sweep(store: Store, name: str, sweep_key: str, params: Mapping[str, str], tags: Mapping[str, str]) -> str:
+    """Make the parent run, RUNNING, and return its id."""
+    own = {KIND: "sweep", _SWEEP_KEY: sweep_key}
+    run = store.client.create_run(store.experiment_id, tags={**tags, **own}, run_name=name)
+    run_id: str = run.info.run_id
+    store.client.log_batch(run_id, params=[Param(key, value) for key, value in params.items()])
+    return run_id
+
+
+def find_sweep(store: Store, sweep_key: str) -> str | None:
+    """The newest FINISHED parent run over exactly these specs, if there is one."""
+    condition = f"attributes.status = 'FINISHED' AND tags.`{_SWEEP_KEY}` = '{sweep_key}'"
+    run = next(search(store, condition), None)
+    return run.info.run_id if run else None
+
+
+def log_progress(store: Store, run_id: str, done: int) -> None:
+    """Let the parent run show how many of its runs have ended."""
+    store.client.log_metric(run_id, "progress/done", done, step=done, synchronous=True)
+
+
+def finish_sweep(
+    store: Store,
+    run_id: str,
+    *,
+    status: Literal["FINISHED", "FAILED"],
+    bands: Mapping[str, Band],
+    metrics: Mapping[str, float],
+    figure: Figure,
+    table: Mapping[str, list[object]],
+    note: str,
+) -> None:
+    """Give the parent run everything it says about its runs together, and end it.
+
+    Args:
+        status: FAILED where one of its runs is.
+        bands: the curves of each group, logged at every step as `<group>/median`, `/lower_quartile` and
+            `/upper_quartile`.
+        metrics: single numbers by name.
+        figure: the curves drawn.
+        table: a row a run, by column.
+        note: Markdown, shown on the run's page.
+    """
+    client, now = store.client, int(time.time() * 1000)
+    client.set_tag(run_id, _NOTE, note)
+    client.log_figure(run_id, figure, CURVES_FILE)
+    client.log_table(run_id, dict(table), TABLE_FILE)
+    points = [
+        Metric(f"{group}/{name}", float(value), now + step, step)
+        for group, band in bands.items()
+        for name, curve in (
+            ("median", band.median),
+            ("lower_quartile", band.lower),
+            ("upper_quartile", band.upper),
+        )
+        for step, value in enumerate(curve)
+    ]
+    log_metrics(store, run_id, points + [Metric(name, value, now, 0) for name, value in metrics.items()])
+    end_sweep(store, run_id, status)
+
+
+def end_sweep(store: Store, run_id: str, status: Literal["FINISHED", "FAILED", "KILLED"]) -> None:
+    """End the parent run truthfully."""
+    store.client.set_terminated(run_id, status)
+
+
+def read_note(store: Store, run_id: str) -> str:
+    """The note on a run's page, in Markdown."""
+    return str(store.client.get_run(run_id).data.tags.get(_NOTE, ""))
+
+
+def artifact_location(store: Store, run_id: str, name: str) -> str:
+    """Where an artifact of a run lies: a path on this machine for an embedded store, else its URI."""
+    uri = f"{store.client.get_run(run_id).info.artifact_uri}/{name}"
+    return unquote(urlsplit(uri).path) if uri.startswith("file:") else uri

@@ -1,0 +1,60 @@
+"""DynamicNet and its untied twin: one class, one layer or several in the middle."""
+
+import copy
+import random
+
+import torch
+from torch import nn
+
+from paramshare.training.spec import DEPTHS, Variant
+
+__all__ = ["DynamicNet"]
+
+
+class DynamicNet(nn.Module):
+    """Linear, `depth` times the middle Linear, Linear; clamp(min=0) after all but the last.
+
+    The net of J. Johnson's tutorial "PyTorch: Control Flow + Weight Sharing", which draws its depth at every
+    forward pass.
+
+    Args:
+        input_size, hidden_size, output_size: features of x, of the hidden activations, of the result.
+        variant: `shared` applies one middle layer again and again; `untied` has a middle layer of its own for
+            each application, all equal at the start, so that both variants begin as the same function.
+    """
+
+    def __init__(
+        self,
+        input_size: int = 1000,
+        hidden_size: int = 100,
+        output_size: int = 10,
+        variant: Variant = "shared",
+    ) -> None:
+        super().__init__()
+        self.input_linear = nn.Linear(input_size, hidden_size)
+        middle = nn.Linear(hidden_size, hidden_size)
+        copies = 0 if variant == "shared" else max(DEPTHS) - 1
+        self.middle_linears = nn.ModuleList([middle, *(copy.deepcopy(middle) for _ in range(copies))])
+        self.output_linear = nn.Linear(hidden_size, output_size)
+
+    def middle(self, application: int) -> nn.Module:
+        """The layer of the `application`-th use of the middle, counted from 0."""
+        return self.middle_linears[application % len(self.middle_linears)]
+
+    def forward(self, x: torch.Tensor, depth: int | None = None) -> torch.Tensor:
+        """The prediction (batch, output_size) for x (batch, input_size).
+
+        Args:
+            depth: how often the middle is applied, 0 to 3; None draws it from `random`, as the article does.
+
+        Raises:
+            ValueError: `depth` is outside 0 to 3.
+        """
+        if depth is None:
+            depth = random.randint(DEPTHS[0], DEPTHS[-1])  # noqa: S311 - the reference's own generator
+        if depth not in DEPTHS:
+            raise ValueError(f"depth is {depth!r}; expected a whole number from {DEPTHS[0]} to {DEPTHS[-1]}")
+        hidden = self.input_linear(x).clamp(min=0)
+        for application in range(depth):
+            hidden = self.middle(application)(hidden).clamp(min=0)
+        return self.output_linear(hidden)  # type: ignore[no-any-return]

@@ -1,0 +1,49 @@
+"""The article's loop, one seed, generalised only in its sizes: the definition of every number in this project.
+
+It is meant to be read, not to be fast. Whatever computes the same curve faster is measured against it.
+"""
+
+import time
+
+import numpy as np
+import torch
+
+from paramshare.training.draws import draw
+from paramshare.training.result import TrainResult
+from paramshare.training.spec import DEPTHS, TrainSpec
+
+__all__ = ["train_reference"]
+
+
+def train_reference(spec: TrainSpec) -> TrainResult:
+    """Train `spec` with PyTorch's own autograd and optimizer, at torch's present number of threads."""
+    started, clock = time.time(), time.perf_counter()
+    draws = draw(spec)
+    x, y, net = draws.x.to(spec.device), draws.y.to(spec.device), draws.net.to(spec.device)
+    criterion = torch.nn.MSELoss(reduction="sum")
+    optimizer = torch.optim.SGD(net.parameters(), lr=spec.learning_rate, momentum=spec.momentum)
+
+    losses = []
+    for depth in draws.depths:
+        loss = criterion(net(x, depth), y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+
+    with torch.no_grad():
+        depth_losses = tuple(criterion(net(x, depth), y).item() for depth in DEPTHS)
+
+    return TrainResult(
+        spec=spec,
+        engine="reference",
+        threads=torch.get_num_threads(),
+        losses=np.array(losses, dtype=np.float32),
+        depths=np.array(draws.depths, dtype=np.int64),
+        depth_losses=depth_losses,
+        net=net.cpu(),
+        x=draws.x,
+        y=draws.y,
+        started=started,
+        seconds=time.perf_counter() - clock,
+    )

@@ -1,0 +1,59 @@
+"""TrainResult: what one training run gave, as plain arrays."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from paramshare.training.nets import DynamicNet
+from paramshare.training.spec import TrainSpec
+
+__all__ = ["TrainResult"]
+
+
+@dataclass(frozen=True, slots=True)
+class TrainResult:
+    """One finished run of a spec.
+
+    Args:
+        spec: what was trained.
+        engine: what computed it.
+        threads: torch's threads while it did; bits depend on them.
+        losses: float32 (steps,), the loss of every step before its update.
+        depths: int64 (steps,), how often the middle layer was applied in each step.
+        depth_losses: float (4,), the trained net's loss at the depths 0, 1, 2, 3.
+        net: the trained net, on the CPU.
+        x: float32 (batch_size, input_size), the data it was trained on, on the CPU.
+        y: float32 (batch_size, output_size), its targets.
+        started: seconds since 1970, when the training began.
+        seconds: how long it took.
+    """
+
+    spec: TrainSpec
+    engine: str
+    threads: int
+    losses: NDArray[np.float32]
+    depths: NDArray[np.int64]
+    depth_losses: tuple[float, ...]
+    net: DynamicNet
+    x: torch.Tensor
+    y: torch.Tensor
+    started: float
+    seconds: float
+
+    @property
+    def final_loss(self) -> float:
+        """The last step's loss. It depends on the depth that step drew: compare `mean_depth_loss` across runs."""
+        return float(self.losses[-1])
+
+    @property
+    def mean_depth_loss(self) -> float:
+        """The trained net's expected loss: depths are drawn uniformly, so the mean over the four."""
+        return math.fsum(self.depth_losses) / len(self.depth_losses)
+
+    @property
+    def parameters(self) -> int:
+        """Free parameters of the net."""
+        return sum(parameter.numel() for parameter in self.net.parameters())

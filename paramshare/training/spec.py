@@ -1,0 +1,105 @@
+"""TrainSpec: everything that determines the numbers of one training run, and its hash."""
+
+import hashlib
+import json
+import math
+import re
+from dataclasses import asdict, dataclass
+from typing import Final, Literal, cast, get_args
+
+from paramshare.errors import DeviceError, SpecError
+
+__all__ = ["DEPTHS", "VARIANTS", "TrainSpec", "Variant", "canonical_device"]
+
+Variant = Literal["shared", "untied"]
+VARIANTS: Final[tuple[Variant, ...]] = get_args(Variant)
+
+DEPTHS: Final = range(4)
+"""How often the middle layer can be applied in one step: the article's `random.randint(0, 3)`."""
+
+KEY_VERSION: Final = "dynamicnet/1"
+"""Part of every key. Raise the number when the same spec gives other numbers than before."""
+
+_SEED_END: Final = 2**63
+_SIZES: Final = ("batch_size", "input_size", "hidden_size", "output_size", "steps")
+_DEVICE: Final = re.compile(r"cpu|mps|cuda(:\d+)?")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainSpec:
+    """One training run of DynamicNet. The defaults are the article's.
+
+    Args:
+        seed: of the data, the initial weights and the depths; 0 ≤ seed < 2**63.
+        variant: `shared` (one middle layer) or `untied` (a middle layer of its own for each application).
+        device: `cpu`, `mps`, `cuda:N`; `cuda` means `cuda:0`.
+        batch_size, input_size, output_size: x is (batch_size, input_size), y is (batch_size, output_size).
+        hidden_size: the width of both hidden activations.
+        steps: SGD steps, each on the whole batch.
+        learning_rate, momentum: SGD's; learning_rate > 0, 0 ≤ momentum < 1.
+
+    Raises:
+        SpecError: a value is out of range.
+        DeviceError: `device` is not a device's name. Whether the device is there is not asked here.
+    """
+
+    seed: int
+    variant: Variant = "shared"
+    device: str = "cpu"
+    batch_size: int = 64
+    input_size: int = 1000
+    hidden_size: int = 100
+    output_size: int = 10
+    steps: int = 500
+    learning_rate: float = 1e-4
+    momentum: float = 0.9
+
+    def __post_init__(self) -> None:
+        if not _is_int(self.seed) or not 0 <= self.seed < _SEED_END:
+            raise SpecError(f"seed is {self.seed!r}; expected a whole number from 0 to 2**63 - 1")
+        if self.variant not in VARIANTS:
+            raise SpecError(f"variant is {self.variant!r}; expected {' or '.join(VARIANTS)}")
+        for name in _SIZES:
+            value = getattr(self, name)
+            if not _is_int(value) or value < 1:
+                raise SpecError(f"{name} is {value!r}; expected a whole number of at least 1")
+        if not _is_number(self.learning_rate) or not 0 < self.learning_rate < math.inf:
+            raise SpecError(f"learning_rate is {self.learning_rate!r}; expected a number above 0, such as 1e-4")
+        if not _is_number(self.momentum) or not 0 <= self.momentum < 1:
+            raise SpecError(f"momentum is {self.momentum!r}; expected a number from 0 up to, not including, 1")
+        object.__setattr__(self, "device", canonical_device(self.device))
+        for name in ("learning_rate", "momentum"):
+            object.__setattr__(self, name, float(getattr(self, name)))  # 0 and 0.0 are one key
+
+    def as_dict(self) -> dict[str, str | int | float]:
+        """Every field by its name, in the order of the fields."""
+        return cast(dict[str, str | int | float], asdict(self))
+
+    def key(self) -> str:
+        """A hash (32 hex digits) of all that determines the run's numbers, and of nothing else.
+
+        The same on every machine and in every process. Equal keys mean equal numbers on the same device model,
+        library build and thread count (PyTorch promises no more; those are provenance, not identity).
+        """
+        canonical = json.dumps({"key": KEY_VERSION, **self.as_dict()}, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()[:32]
+
+
+def canonical_device(name: str) -> str:
+    """`name` as it stands in a spec: `cpu`, `mps` or `cuda:N`.
+
+    Raises:
+        DeviceError: `name` is none of these.
+    """
+    if not isinstance(name, str) or not _DEVICE.fullmatch(name):
+        raise DeviceError(f"there is no device called {name!r}; expected cpu, cuda, cuda:N or mps")
+    kind, _, index = name.partition(":")
+    return f"cuda:{int(index or 0)}" if kind == "cuda" else name
+
+
+def _is_int(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: object) -> bool:
+    return _is_int(value) or isinstance(value, float)
