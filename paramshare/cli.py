@@ -74,9 +74,11 @@ class FlowSweep(_SweepCommand):
     def cli_cmd(self) -> None:
         """Run the flow, against a Prefect API that is there or one that ends with this process."""
         from paramshare.console import sweep_progress
+        from paramshare.sweep.run import check_sweep
 
         with sweep_progress() as (on_open, on_row):
-            from flows.sweep import run_flow  # after the bar is drawn: Prefect takes seconds to import
+            check_sweep(self.sweep_spec(), _address(self))  # bad input is said at once, and not by a failed flow
+            from flows.sweep import run_flow
 
             outcome = run_flow(self.sweep_spec(), _address(self), on_open, on_row)
         self.end(outcome)

@@ -71,13 +71,10 @@ def print_outcome(outcome: Outcome, ui_command: str) -> None:
 
 def print_checks(checks: Sequence[tuple[str, str, bool]]) -> None:
     """A line a check: what, what was found, whether it is well."""
-    table = Table(box=None, show_header=False, pad_edge=False)
-    table.add_column(no_wrap=True)
-    table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")
+    console = _stdout()
     for name, found, well in checks:
-        table.add_row("[green]ok[/]" if well else "[red]!![/]", name, found)
-    _stdout().print(table)
+        console.print("ok" if well else "!!", style="green" if well else "red", end="  ")
+        console.print(f"{name:<8}  {found}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _table(outcome: Outcome) -> Table:

@@ -96,4 +96,7 @@ def _log_figure(title: str) -> tuple[Figure, Axes]:
 
 
 def _legend(axes: Axes, title: str) -> None:
+    if not axes.get_legend_handles_labels()[0]:
+        axes.text(0.5, 0.5, "nothing to show", transform=axes.transAxes, ha="center")
+        return
     axes.legend(title=title, frameon=False, loc="upper right", markerscale=1.6)

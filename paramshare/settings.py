@@ -7,7 +7,7 @@ Every option of a command is also `PARAMSHARE_<NAME>` in the environment and in 
 import difflib
 import os
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final
 
@@ -72,16 +72,20 @@ def check_names(commands: Iterable[type[BaseSettings]]) -> None:
         SettingsError: a name in the environment, `.env` or `paramshare.toml` is unknown, or the file is not TOML.
     """
     known = {name for command in commands for name in _names(command)}
-    for source, names in (
-        (_TOML_FILE.name, _toml_names()),
-        (_ENV_FILE.name, _prefixed(dotenv_values(_ENV_FILE))),
-        ("the environment", _prefixed(os.environ)),
-    ):
-        for name in sorted(names - known):
-            shown = name if source == _TOML_FILE.name else f"{_PREFIX}{name.upper()}"
-            close = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {close[0]}?" if close else f"expected one of {', '.join(sorted(known))}"
-            raise SettingsError(f"there is no setting called {shown} (found in {source}); {hint}")
+    _check(_toml_names(), known, _TOML_FILE.name, str)
+    _check(_prefixed(dotenv_values(_ENV_FILE)), known, _ENV_FILE.name, _variable)
+    _check(_prefixed(os.environ), known, "the environment", _variable)
+
+
+def _check(names: set[str], known: set[str], source: str, shown: Callable[[str], str]) -> None:
+    for name in sorted(names - known):
+        close = difflib.get_close_matches(name, known, n=1)
+        expected = f"did you mean {shown(close[0])}?" if close else f"expected one of {', '.join(sorted(known))}"
+        raise SettingsError(f"there is no setting called {shown(name)} (found in {source}); {expected}")
+
+
+def _variable(name: str) -> str:
+    return _PREFIX + name.upper()
 
 
 def _names(command: type[BaseSettings]) -> set[str]:

@@ -96,20 +96,20 @@ def run_chunk(chunk: Chunk) -> list[Row]:
 def run_chunks(chunks: Sequence[Chunk], workers: int | None = None) -> Iterator[Row]:
     """Run chunks on this machine, as many at once as their devices have room for, and yield rows as they end.
 
-    A single chunk runs in this process; several run in processes of their own, which end with this one.
+    What cannot run beside anything else runs in this process; else each device has a pool of processes, which end
+    with this one.
     """
-    if len(chunks) == 1:
-        yield from run_chunk(chunks[0])
+    queues = {device: list(of_device) for device, of_device in groupby(chunks, key=lambda chunk: chunk.device)}
+    at_once = {device: min(slots(device, workers), len(queue)) for device, queue in queues.items()}
+    if sum(at_once.values()) == 1:
+        for chunk in chunks:
+            yield from run_chunk(chunk)
         return
     with ExitStack() as stack:
         futures = []
-        for device, of_device in groupby(chunks, key=lambda chunk: chunk.device):
-            queue = list(of_device)
-            pool = ProcessPoolExecutor(
-                min(slots(device, workers), len(queue)),
-                mp_context=multiprocessing.get_context("spawn"),  # torch and its threads do not survive a fork
-                initializer=start_worker,
-            )
+        for device, queue in queues.items():
+            spawn = multiprocessing.get_context("spawn")  # torch and its threads do not survive a fork
+            pool = ProcessPoolExecutor(at_once[device], spawn, initializer=start_worker)
             stack.callback(pool.shutdown, wait=True, cancel_futures=True)
             futures += [pool.submit(run_chunk, chunk) for chunk in queue]
         for future in as_completed(futures):

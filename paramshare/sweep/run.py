@@ -9,16 +9,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from mlflow.exceptions import MlflowException
-
-from paramshare.errors import ServerError
 from paramshare.plots import Band, aggregate_curves
 from paramshare.provenance import provenance
 from paramshare.sweep.chunks import Chunk, Row, make_chunks, run_chunks, slots
 from paramshare.sweep.report import counts_of, group_of, note_of, sweep_name, table_of
 from paramshare.sweep.spec import SweepSpec
 from paramshare.tracking.runs import SeedRun, find_finished, read_losses
-from paramshare.tracking.store import Store, StoreAddress, open_store, redacted
+from paramshare.tracking.store import Store, StoreAddress, check_store, open_store, store_failures
 from paramshare.tracking.sweeps import (
     CURVES_FILE,
     artifact_location,
@@ -32,7 +29,7 @@ from paramshare.tracking.sweeps import (
 from paramshare.training.devices import choose_devices, find_devices
 from paramshare.training.spec import TrainSpec
 
-__all__ = ["Outcome", "Sweep", "open_sweep", "run_sweep"]
+__all__ = ["Outcome", "Sweep", "check_sweep", "open_sweep", "run_sweep"]
 
 _PROGRESS_EVERY: Final = 1.0  # seconds between two writes of the parent run's progress
 
@@ -166,6 +163,17 @@ class Sweep:
         return {group: Band.of(of_group) for group, of_group in curves.items()}
 
 
+def check_sweep(spec: SweepSpec, address: StoreAddress) -> tuple[str, ...]:
+    """The devices that `spec` means on this machine. Trains nothing and writes nothing.
+
+    Raises:
+        UsageError: a device is not there, or the store cannot be opened.
+    """
+    devices = choose_devices(spec.device_list, find_devices())
+    check_store(address)
+    return devices
+
+
 @contextmanager
 def open_sweep(spec: SweepSpec, address: StoreAddress, tags: Mapping[str, str]) -> Iterator[Sweep]:
     """Open a sweep, and end its parent run truthfully where the block does not come to `finish`.
@@ -179,9 +187,9 @@ def open_sweep(spec: SweepSpec, address: StoreAddress, tags: Mapping[str, str]) 
         UsageError: a device is not there, or the store cannot be opened. Nothing is written then.
         ServerError: the store failed while the sweep ran.
     """
-    devices = choose_devices(spec.device_list, find_devices())
+    devices = check_sweep(spec, address)
     specs = spec.train_specs(devices)
-    try:
+    with store_failures(address):
         sweep = _open(spec, devices, specs, open_store(address), tags)
         try:
             yield sweep
@@ -189,12 +197,6 @@ def open_sweep(spec: SweepSpec, address: StoreAddress, tags: Mapping[str, str]) 
             if not sweep.complete:
                 end_sweep(sweep.store, sweep.parent_run_id, "FAILED" if isinstance(error, Exception) else "KILLED")
             raise
-    except MlflowException as error:
-        reason = str(error).splitlines()[0]
-        raise ServerError(
-            f"the store {redacted(address.uri)} failed: {reason}; what was finished stays, "
-            "run the same command again for the rest"
-        ) from error
 
 
 def run_sweep(

@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
 from mlflow.models import Model
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from paramshare.plots import loss_curve
 from paramshare.tracking.model import MODEL_FOLDER, save_model
@@ -114,14 +114,14 @@ def find_finished(store: Store, keys: Sequence[str]) -> dict[str, SeedRun]:
         key = run.data.tags.get(KEY, "")
         if key in wanted and key not in found:
             metrics = run.data.metrics
-            found[key] = SeedRun(key, run.info.run_id, metrics[FINAL_LOSS], metrics[SECONDS])
+            found[key] = SeedRun(key, run.info.run_id, float(_float32(metrics[FINAL_LOSS])), metrics[SECONDS])
     return found
 
 
-def read_losses(store: Store, run_id: str) -> NDArray[np.float64]:
-    """The loss of every step of a run, (steps,), as it was logged: float32 values, exact in float64."""
+def read_losses(store: Store, run_id: str) -> NDArray[np.float32]:
+    """The loss of every step of a run, (steps,), bit for bit as it was trained."""
     history = store.client.get_metric_history(run_id, LOSS)
-    return np.array([metric.value for metric in sorted(history, key=lambda metric: metric.step)])
+    return _float32([metric.value for metric in sorted(history, key=lambda metric: metric.step)])
 
 
 def log_metrics(store: Store, run_id: str, metrics: Sequence[Metric]) -> None:
@@ -139,6 +139,12 @@ def search(store: Store, condition: str) -> Iterator[Run]:
         token = page.token
         if not token:
             return
+
+
+def _float32(values: ArrayLike) -> NDArray[np.float32]:
+    """Losses as they were before MLflow kept them as float64, where it turns infinity into 1.8e308."""
+    with np.errstate(over="ignore"):
+        return np.asarray(values, dtype=np.float64).astype(np.float32)
 
 
 def _metrics(result: TrainResult, start: int) -> list[Metric]:

@@ -8,7 +8,8 @@ import logging
 import sqlite3
 import urllib.error
 import urllib.request
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
@@ -19,9 +20,9 @@ from mlflow.entities import Experiment, ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, ErrorCode
 
-from paramshare.errors import StoreError
+from paramshare.errors import ServerError, StoreError
 
-__all__ = ["Store", "StoreAddress", "check_store", "open_store", "redacted"]
+__all__ = ["Store", "StoreAddress", "check_store", "open_store", "redacted", "store_failures"]
 
 _FOLDER = Path("mlruns")
 _SQLITE = "sqlite:///"
@@ -85,6 +86,23 @@ def open_store(address: StoreAddress) -> Store:
         raise StoreError(f"the store {redacted(address.uri)} cannot be opened: {reason}") from error
 
 
+@contextmanager
+def store_failures(address: StoreAddress) -> Iterator[None]:
+    """Say in one line what a store that fails in this block has to say.
+
+    Raises:
+        ServerError: MLflow gave up on the store.
+    """
+    try:
+        yield
+    except MlflowException as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ServerError(
+            f"the store {redacted(address.uri)} failed: {reason}; what was finished stays, "
+            "run the same command again for the rest"
+        ) from error
+
+
 def check_store(address: StoreAddress) -> None:
     """Look whether the store can be opened. Writes nothing.
 
@@ -134,10 +152,18 @@ def _check_file(database: Path) -> None:
     if not folder.is_dir():
         raise StoreError(f"the store {database} cannot be made: {folder} is a file; expected a folder")
     if database.exists():
-        with database.open("rb") as file:
-            head = file.read(16)
-        if head and head != b"SQLite format 3\x00":
-            raise StoreError(f"the store {database} is not an SQLite database; move it away or name another file")
+        _check_database(database)
+
+
+def _check_database(database: Path) -> None:
+    """Let SQLite itself look: closing the file by any other hand drops the locks of this process's connections."""
+    try:
+        with closing(sqlite3.connect(f"{database.as_uri()}?mode=rw", uri=True)) as connection:
+            connection.execute("PRAGMA schema_version")
+    except sqlite3.DatabaseError as error:
+        raise StoreError(
+            f"the store {database} cannot be opened as an SQLite database: {error}; move it away or name another file"
+        ) from error
 
 
 def _embedded_client(uri: str, database: Path) -> MlflowClient:

@@ -1,7 +1,10 @@
 """The parent run of a sweep: made when it starts, told of progress while it goes, filled when it ends."""
 
+import json
+import tempfile
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Final, Literal
 from urllib.parse import unquote, urlsplit
 
@@ -74,8 +77,12 @@ def finish_sweep(
     """
     client, now = store.client, int(time.time() * 1000)
     client.set_tag(run_id, _NOTE, note)
-    client.log_figure(run_id, figure, CURVES_FILE)
-    client.log_table(run_id, dict(table), TABLE_FILE)
+    with tempfile.TemporaryDirectory(prefix="paramshare-") as folder:
+        figure.savefig(Path(folder, CURVES_FILE))
+        rows = [list(row) for row in zip(*table.values(), strict=True)]
+        Path(folder, TABLE_FILE).write_text(json.dumps({"columns": list(table), "data": rows}))
+        client.log_artifacts(run_id, folder)
+    client.set_tag(run_id, "mlflow.loggedArtifacts", json.dumps([{"path": TABLE_FILE, "type": "table"}]))
     points = [
         Metric(f"{group}/{name}", float(value), now + step, step)
         for group, band in bands.items()

@@ -15,6 +15,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -111,9 +112,14 @@ def rows(home: Path, query: str) -> list[Any]:
 
 def processes() -> dict[int, tuple[int, str]]:
     """Process id -> (parent's id, command line), without those that have ended and wait to be reaped."""
-    listing = subprocess.check_output(["ps", "-A", "-o", "pid=,ppid=,stat=,args="], text=True)
-    parts = [line.split(None, 3) for line in listing.splitlines()]
-    return {int(pid): (int(parent), args) for pid, parent, stat, args in parts if not stat.startswith("Z")}
+    found = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has just ended
+            state, parent = (folder / "stat").read_text().rpartition(")")[2].split()[:2]
+            command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            if state != "Z":
+                found[int(folder.name)] = (int(parent), command)
+    return found
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,181 @@
+"""Proves that MLflow's own pages show a person what a sweep has found: the sweep and its nested runs by name, the
+sweep's note as tables whose links lead to the runs, the curves as drawn lines, every metric, parameter and dataset of
+a run, its model as a model and its figure as a picture; and that no script fails on the way.
+
+A real sweep, MLflow's real server, a real headless Chromium. What the pages of other programs say is not asserted.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+from browser.chromium import Page, find_chromium, running_chromium
+
+from paramshare.sweep.run import Outcome, run_sweep
+from paramshare.sweep.spec import SweepSpec
+from paramshare.tracking.pages import experiment_url, run_url, served_pages
+from paramshare.tracking.store import Store, StoreAddress, open_store
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(find_chromium() is None, reason="no chromium on the PATH: apt-get install chromium"),
+]
+
+SPEC = SweepSpec(
+    seeds="0:2",
+    devices="cpu",
+    steps=20,
+    batch_size=4,
+    input_size=8,
+    hidden_size=6,
+    output_size=3,
+    workers=1,
+)
+
+# Whoever draws a line with Plotly draws it as a path; a point alone is a path of one or two commands.
+DRAWN_LINES = """
+    [...document.querySelectorAll('.js-plotly-plot path.js-line')]
+        .filter(line => (line.getAttribute('d').match(/[LHVQC]/g) || []).length >= 10).length
+"""
+EXPAND = "document.querySelectorAll('button[data-component-id*=runnamecellrenderer]').forEach(button => button.click())"
+NOTE = "[...document.querySelectorAll('table')].filter(table => !table.closest('[role=table]'))"
+
+
+@dataclass(frozen=True)
+class Pages:
+    """What a sweep left in a store, and where a server shows it."""
+
+    store: Store
+    outcome: Outcome
+    base: str
+
+    @property
+    def experiment(self) -> str:
+        """The experiment page's address."""
+        return experiment_url(self.base, self.outcome.experiment_id)
+
+    def run(self, run_id: str, tab: str = "") -> str:
+        """The address of a run's page, or of one of its tabs."""
+        return run_url(self.base, self.outcome.experiment_id, f"{run_id}{tab}")
+
+    def name(self, run_id: str) -> str:
+        """What the store calls a run."""
+        return str(self.store.client.get_run(run_id).info.run_name)
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pages]:
+    """A sweep of two seeds, trained, written and served."""
+    address = StoreAddress(f"sqlite:///{tmp_path_factory.mktemp('store') / 'mlflow.db'}", "pages")
+    outcome = run_sweep(SPEC, address, {})
+    store = open_store(address)
+    port = free_port()
+    with served_pages(store, port):
+        yield Pages(store, outcome, f"http://127.0.0.1:{port}")
+
+
+@pytest.fixture(scope="module")
+def tab() -> Iterator[Page]:
+    """A tab tall enough that every chart is in view: those below it would not be drawn."""
+    program = find_chromium()
+    assert program is not None
+    with running_chromium(program) as browser, browser.page(width=1600, height=3000) as page:
+        yield page
+
+
+@pytest.fixture
+def page(tab: Page, pages: Pages) -> Iterator[Page]:
+    """The tab, as new as on a first visit; no script may fail in it during a test."""
+    tab.ask("Page.navigate", url="about:blank")
+    tab.ask("Storage.clearDataForOrigin", origin=pages.base, storageTypes="all")
+    tab.errors.clear()
+    yield tab
+    tab.evaluate("0")  # takes in what the last scripts have said
+    assert tab.errors == []
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def sees(page: Page, *texts: str) -> None:
+    """Wait until a person sees all of `texts`."""
+    page.wait_until(f"{json.dumps(texts)}.every(text => document.body.innerText.includes(text))")
+
+
+def test_the_experiment_page_lists_the_sweep_and_its_nested_runs_by_name(pages: Pages, page: Page) -> None:
+    page.open(pages.experiment)
+    sees(page, "What does sharing weights buy?", pages.name(pages.outcome.parent_run_id))
+    page.wait_until("document.querySelector('button[data-component-id*=runnamecellrenderer]') !== null")
+    page.evaluate(EXPAND)
+    sees(page, *(pages.name(row.run_id) for row in pages.outcome.rows))
+
+
+def test_the_experiment_page_draws_the_curves_of_the_sweep(pages: Pages, page: Page) -> None:
+    page.open(f"{pages.experiment}&compareRunsMode=CHART")
+    page.wait_until(f"{DRAWN_LINES} >= 3")  # the median and both quartiles
+
+
+def test_the_sweeps_note_is_shown_as_tables_with_a_row_for_every_run(pages: Pages, page: Page) -> None:
+    page.open(pages.run(pages.outcome.parent_run_id))
+    sees(page, pages.outcome.name, "2 of 2 runs finished")
+    page.wait_until(f"{NOTE}.length >= 2")
+    tables = page.evaluate(f"{NOTE}.map(table => [...table.rows].map(row => [...row.cells].map(c => c.innerText)))")
+    cells = [row for table in tables for row in table]
+    assert any("shared-cpu" in row and "2" in row for row in cells), "the group with its n"
+    for row in pages.outcome.rows:
+        assert any(row.run_id[:8] in shown for shown in cells)
+    assert "| --" not in page.text()
+
+
+def test_the_links_in_the_sweeps_note_lead_to_the_runs(pages: Pages, page: Page) -> None:
+    page.open(pages.run(pages.outcome.parent_run_id))
+    links = "[...document.querySelectorAll('table a')].map(link => link.href)"
+    page.wait_until(f"{links}.length >= {len(pages.outcome.rows)}")
+    followed = [next(href for href in page.evaluate(links) if row.run_id in href) for row in pages.outcome.rows]
+    page.open(followed[1])
+    title = json.dumps(pages.name(pages.outcome.rows[1].run_id))
+    page.wait_until(f"[...document.querySelectorAll('h1, h2, h3')].some(heading => heading.innerText === {title})")
+
+
+def test_the_sweeps_table_of_seeds_is_shown_as_a_table(pages: Pages, page: Page) -> None:
+    page.open(pages.run(pages.outcome.parent_run_id, "/artifacts/seeds.json"))
+    sees(page, "View as table", "final_loss", *(f"{row.seconds:.3f}".rstrip("0") for row in pages.outcome.rows))
+
+
+def test_a_runs_page_shows_its_metrics_parameters_dataset_parent_and_model(pages: Pages, page: Page) -> None:
+    run = pages.store.client.get_run(pages.outcome.rows[1].run_id)
+    page.open(pages.run(run.info.run_id))
+    sees(page, run.info.run_name, pages.outcome.name, "pytorch")
+    sees(page, *(used.dataset.name for used in run.inputs.dataset_inputs))
+    rows = "[...document.querySelectorAll('[role=row]')].map(row => row.innerText.split(/\\s+/).filter(Boolean))"
+    page.wait_until(f"{rows}.length > {len(run.data.metrics) + len(run.data.params)}")
+    shown = [tuple(row) for row in page.evaluate(rows)]
+    for name, value in run.data.params.items():
+        assert (name, value) in shown
+    for name, number in run.data.metrics.items():
+        assert any(row[0] == name and float(row[1]) == pytest.approx(number, rel=1e-6) for row in shown), name
+
+
+def test_a_runs_metrics_page_draws_its_loss_and_its_depths_step_by_step(pages: Pages, page: Page) -> None:
+    page.open(pages.run(pages.outcome.rows[0].run_id, "/model-metrics"))
+    page.wait_until(f"{DRAWN_LINES} >= 2")
+    sees(page, "loss", "depth")
+
+
+def test_a_runs_figure_is_shown_as_a_picture(pages: Pages, page: Page) -> None:
+    page.open(pages.run(pages.outcome.rows[0].run_id, "/artifacts/loss.png"))
+    sees(page, "model", "loss.png")
+    page.wait_until("[...document.images].some(image => image.complete && image.naturalWidth >= 600)")
+
+
+def test_a_runs_model_is_shown_as_a_model_with_its_shapes(pages: Pages, page: Page) -> None:
+    page.open(pages.run(pages.outcome.rows[0].run_id, "/artifacts/model"))
+    shapes = (f"[-1,{SPEC.input_size}]", f"[-1,{SPEC.output_size}]")
+    sees(page, "MLflow Model", "Register model", "MLmodel", "requirements.txt", *shapes)

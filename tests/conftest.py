@@ -1,0 +1,50 @@
+"""What every test stands on: an empty working directory, no settings from outside, a real store at hand."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from paramshare.training.spec import TrainSpec
+
+
+@pytest.fixture(autouse=True)
+def _nothing_from_outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No setting of the person who runs the tests reaches them, and nothing they write reaches that person."""
+    for name in list(os.environ):
+        if name.startswith(("PARAMSHARE_", "PREFECT_", "MLFLOW_")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "prefect-home"))
+    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store's fresh database: MLflow takes seconds to make one, a copy takes none."""
+    from paramshare.tracking.store import StoreAddress, open_store
+
+    folder = tmp_path_factory.mktemp("migrated")
+    database = folder / "mlflow.db"
+    open_store(StoreAddress(f"sqlite:///{database}", "template"))
+    return database
+
+
+@pytest.fixture
+def address(migrated: Path, tmp_path: Path) -> Iterator["StoreAddress"]:  # noqa: F821
+    """An embedded store of this test's own, at the place that the command line would use."""
+    from paramshare.tracking.store import StoreAddress
+
+    folder = tmp_path / "mlruns"
+    folder.mkdir()
+    for file in migrated.parent.glob("mlflow.db*"):
+        shutil.copy(file, folder)
+    return StoreAddress.of(None, "paramshare")
+
+
+@pytest.fixture
+def small() -> TrainSpec:
+    """A spec that trains in milliseconds, with sizes that are all different."""
+    return TrainSpec(seed=3, batch_size=4, input_size=8, hidden_size=6, output_size=3, steps=20)

@@ -1,0 +1,110 @@
+"""Proves that the flow is the library's sweep: the same runs to the bit, found from Prefect and leading back to it."""
+
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from program import PROGRAM, SIZES, SMALL
+
+from paramshare.sweep.run import run_sweep
+from paramshare.sweep.spec import SweepSpec
+from paramshare.tracking.runs import read_losses
+from paramshare.tracking.store import Store, StoreAddress, open_store
+
+
+def all_environments() -> list[list[bytes]]:
+    """The environment that each process of this machine was started with, as far as it may be read."""
+    found = []
+    for file in Path("/proc").glob("[0-9]*/environ"):
+        with suppress(OSError):
+            found.append(file.read_bytes().split(b"\0"))
+    return found
+
+
+class Swept:
+    """A sweep of five seeds that `paramshare flow sweep` has run over two processes, and what it left."""
+
+    def __init__(self, folder: Path) -> None:
+        self.home = folder / "prefect-home"
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "PARAMSHARE_", "MLFLOW_"))}
+        self.environment = {**kept, "PREFECT_HOME": str(self.home)}
+        self.folder = folder
+        self.done = self.run("--seeds", "0:5", "--workers", "2")
+        self.said: dict[str, Any] = json.loads(self.done.stdout)
+        self.store: Store = open_store(StoreAddress(f"sqlite:///{folder / 'mlruns' / 'mlflow.db'}", "paramshare"))
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [*PROGRAM, "flow", "sweep", "--json", *SMALL, *arguments]
+        return subprocess.run(command, cwd=self.folder, env=self.environment, capture_output=True, text=True)
+
+    def history(self, query: str) -> list[tuple[Any, ...]]:
+        connection = sqlite3.connect(self.home / "prefect.db")
+        try:
+            return connection.execute(query).fetchall()
+        finally:
+            connection.close()
+
+
+@pytest.fixture(scope="module")
+def swept(migrated: Path, tmp_path_factory: pytest.TempPathFactory) -> Swept:
+    folder = tmp_path_factory.mktemp("swept")
+    shutil.copytree(migrated.parent, folder / "mlruns")
+    return Swept(folder)
+
+
+def test_the_flow_writes_the_runs_of_train_bit_for_bit(swept: Swept, address: StoreAddress) -> None:
+    assert swept.done.returncode == 0, swept.done.stderr
+    spec = SweepSpec.model_validate({**SIZES, "seeds": "0:5", "devices": "cpu", "workers": 1})
+    library = run_sweep(spec, address, {})
+    store = open_store(address)
+    for run, row in zip(swept.said["runs"], library.rows, strict=True):
+        assert (run["seed"], run["status"], run["reused"]) == (row.spec.seed, "FINISHED", False)
+        np.testing.assert_array_equal(read_losses(swept.store, run["run_id"]), read_losses(store, row.run_id))
+
+
+def test_every_mlflow_run_carries_the_flow_runs_id(swept: Swept) -> None:
+    ((flow_run_id, name),) = swept.history("SELECT id, name FROM flow_run")
+    for run_id in (swept.said["parent_run_id"], *(run["run_id"] for run in swept.said["runs"])):
+        tags = swept.store.client.get_run(run_id).data.tags
+        assert tags["prefect.flow_run_id"].replace("-", "") == flow_run_id.replace("-", "")
+        assert tags["prefect.flow_run_name"] == name == "shared seeds 0:5 on cpu"
+        assert tags["mlflow.source.name"] == "flows/sweep.py"
+
+
+def test_prefect_keeps_the_history_of_flow_and_tasks_by_names_that_say_what_they_did(swept: Swept) -> None:
+    ((state, tags),) = swept.history("SELECT state_type, tags FROM flow_run")
+    assert (state, set(json.loads(tags))) == ("COMPLETED", {"sweep", "shared"})
+    tasks = swept.history("SELECT name, state_type FROM task_run ORDER BY name")
+    assert tasks == [
+        ("cpu: shared seed 0 to shared seed 1", "COMPLETED"),
+        ("cpu: shared seed 2 to shared seed 3", "COMPLETED"),
+        ("cpu: shared seed 4 to shared seed 4", "COMPLETED"),
+    ]
+
+
+def test_the_report_is_an_artifact_that_links_to_every_mlflow_run(swept: Swept) -> None:
+    ((kind, key, data),) = swept.history("SELECT type, key, data FROM artifact")
+    assert (kind, key) == ("markdown", "sweep")
+    experiment = swept.said["experiment_id"]
+    for run_id in (swept.said["parent_run_id"], *(run["run_id"] for run in swept.said["runs"])):
+        assert f"http://127.0.0.1:5000/#/experiments/{experiment}/runs/{run_id}" in data
+
+
+def test_one_server_was_started_and_nothing_is_left_running(swept: Swept) -> None:
+    assert "Starting temporary server" not in swept.done.stderr
+    environments = [f"PREFECT_HOME={swept.home}".encode() in environment for environment in all_environments()]
+    assert environments  # this process at least
+    assert not any(environments)
+
+
+def test_run_again_the_flow_trains_nothing(swept: Swept) -> None:
+    said = json.loads(swept.run("--seeds", "0:5").stdout)
+    assert said["parent_run_id"] == swept.said["parent_run_id"]
+    assert all(run["reused"] for run in said["runs"])

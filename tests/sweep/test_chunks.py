@@ -1,0 +1,70 @@
+"""Proves how a sweep is cut up, and that a pool's process does not outlive its parent."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from paramshare.sweep.chunks import make_chunks, slots
+from paramshare.tracking.store import StoreAddress
+from paramshare.training.devices import cpu_cores
+from paramshare.training.spec import TrainSpec
+
+ADDRESS = StoreAddress("sqlite:////nowhere", "x")
+
+# A parent with two pool processes that have nothing to do; prints their ids and waits to be killed.
+PARENT = """
+import multiprocessing, time
+from concurrent.futures import ProcessPoolExecutor
+from os import getpid
+from paramshare.sweep.chunks import start_worker
+if __name__ == "__main__":
+    pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), start_worker)
+    print(pool.submit(getpid).result(), flush=True)
+    time.sleep(60)
+"""
+
+
+@given(st.lists(st.sampled_from(["cpu", "cuda:0", "mps"]), max_size=30), st.integers(1, 7))
+def test_chunks_hold_every_spec_once_none_of_two_devices_none_too_large(devices: list[str], size: int) -> None:
+    specs = [TrainSpec(seed=seed, device=device) for seed, device in enumerate(devices)]
+    chunks = make_chunks(specs, size, ADDRESS, {})
+    assert sorted(spec.seed for chunk in chunks for spec in chunk.specs) == list(range(len(specs)))
+    assert all(1 <= len(chunk.specs) <= size for chunk in chunks)
+    assert all({spec.device for spec in chunk.specs} == {chunk.device} for chunk in chunks)
+
+
+def test_the_chunks_of_a_device_stand_together_though_its_specs_did_not() -> None:
+    specs = [TrainSpec(seed=0, device=device) for device in ("cpu", "mps")]
+    specs += [replace(spec, variant="untied") for spec in specs]
+    assert [chunk.device for chunk in make_chunks(specs, 1, ADDRESS, {})] == ["cpu", "cpu", "mps", "mps"]
+
+
+def test_a_cpu_has_a_slot_a_core_or_as_many_as_asked_for_and_any_other_device_one() -> None:
+    assert slots("cpu") == cpu_cores()
+    assert slots("cpu", 7) == 7
+    assert slots("cuda:0", 7) == slots("mps") == 1
+
+
+def test_a_pools_process_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
+    (tmp_path / "parent.py").write_text(PARENT)
+    parent = subprocess.Popen([sys.executable, tmp_path / "parent.py"], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    worker = int(parent.stdout.readline())
+    parent.send_signal(signal.SIGKILL)
+    parent.communicate()
+    for _ in range(200):
+        try:
+            os.kill(worker, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.05)
+    os.kill(worker, signal.SIGKILL)
+    pytest.fail("the pool's process was still there ten seconds after its parent")

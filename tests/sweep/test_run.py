@@ -1,0 +1,185 @@
+"""Proves of a whole sweep: every run is there under one parent, nothing is trained twice, cores change no bit, and a
+failing seed neither stops the others nor goes unsaid.
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from mlflow.entities import Run
+from program import SIZES
+
+from paramshare.errors import DeviceError, StoreError
+from paramshare.plots import Band
+from paramshare.sweep import chunks
+from paramshare.sweep.run import Outcome, run_sweep
+from paramshare.sweep.spec import SweepSpec
+from paramshare.tracking.runs import read_losses
+from paramshare.tracking.store import StoreAddress, open_store
+from paramshare.training.engines import train
+from paramshare.training.result import TrainResult
+from paramshare.training.spec import TrainSpec
+
+
+def spec(**given: object) -> SweepSpec:
+    """A sweep that takes no time, in this process unless it asks for more workers."""
+    return SweepSpec.model_validate({**SIZES, "devices": "cpu", "seeds": "0:3", "workers": 1, **given})
+
+
+def run(address: StoreAddress, **given: object) -> Outcome:
+    return run_sweep(spec(**given), address, {"mlflow.source.name": "test"})
+
+
+def all_runs(address: StoreAddress) -> list[Run]:
+    store = open_store(address)
+    return list(store.client.search_runs([store.experiment_id], max_results=1000))
+
+
+def parent_of(address: StoreAddress, outcome: Outcome) -> Run:
+    return open_store(address).client.get_run(outcome.parent_run_id)
+
+
+@pytest.fixture
+def seed_1_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    def train_or_fail(spec: TrainSpec) -> TrainResult:
+        if spec.seed == 1:
+            raise RuntimeError("out of memory\nand more lines")
+        return train(spec)
+
+    monkeypatch.setattr(chunks, "train", train_or_fail)
+
+
+def test_every_seed_is_a_finished_run_below_one_parent(address: StoreAddress) -> None:
+    outcome = run(address, variant="shared,untied")
+    assert [(row.spec.variant, row.spec.seed, row.status) for row in outcome.rows] == [
+        (variant, seed, "FINISHED") for variant in ("shared", "untied") for seed in range(3)
+    ]
+    runs = {one.info.run_id: one for one in all_runs(address)}
+    assert set(runs) == {outcome.parent_run_id, *(row.run_id for row in outcome.rows)}
+    assert {one.info.status for one in runs.values()} == {"FINISHED"}
+    for row in outcome.rows:
+        tags = runs[row.run_id].data.tags
+        assert tags["mlflow.parentRunId"] == outcome.parent_run_id
+        assert tags["mlflow.source.name"] == "test"
+        assert tags["paramshare.version.torch"]
+        assert tags["paramshare.hardware.cpu"]
+
+
+def test_the_parent_has_median_and_quartiles_of_its_seeds_at_every_step(address: StoreAddress) -> None:
+    outcome = run(address)
+    store = open_store(address)
+    band = Band.of([read_losses(store, row.run_id) for row in outcome.rows])
+    for name, expected in (("median", band.median), ("lower_quartile", band.lower), ("upper_quartile", band.upper)):
+        history = store.client.get_metric_history(outcome.parent_run_id, f"loss/shared-cpu/{name}")
+        assert [point.step for point in history] == list(range(20))
+        np.testing.assert_array_equal([point.value for point in history], expected)
+
+
+def test_the_parent_has_the_curves_as_a_picture_a_table_of_all_seeds_and_a_note(address: StoreAddress) -> None:
+    outcome = run(address)
+    store = open_store(address)
+    assert Path(outcome.curves).read_bytes().startswith(b"\x89PNG")
+    table = json.loads(Path(store.client.download_artifacts(outcome.parent_run_id, "seeds.json")).read_text())
+    seed, run_id = table["columns"].index("seed"), table["columns"].index("run_id")
+    assert [(line[seed], line[run_id]) for line in table["data"]] == [(r.spec.seed, r.run_id) for r in outcome.rows]
+    note = parent_of(address, outcome).data.tags["mlflow.note.content"]
+    assert "3 of 3 runs finished" in note
+    assert all(f"/runs/{row.run_id}" in note for row in outcome.rows)
+
+
+def test_a_sweep_that_is_run_again_trains_nothing_and_writes_nothing(address: StoreAddress) -> None:
+    first = run(address)
+    before = sorted(one.info.run_id for one in all_runs(address))
+    second = run(address)
+    assert [row.reused for row in second.rows] == [True] * 3
+    assert [row.run_id for row in second.rows] == [row.run_id for row in first.rows]
+    assert second.parent_run_id == first.parent_run_id
+    assert sorted(one.info.run_id for one in all_runs(address)) == before
+
+
+def test_a_larger_sweep_trains_only_what_is_new_and_says_what_it_reused(address: StoreAddress) -> None:
+    first = run(address, seeds="0:2")
+    second = run(address, seeds="0:4")
+    assert [row.reused for row in second.rows] == [True, True, False, False]
+    assert [row.run_id for row in second.rows[:2]] == [row.run_id for row in first.rows]
+    parent = parent_of(address, second)
+    assert parent.data.metrics["runs/reused"] == 2
+    assert "(2 re-used, 0 failed)" in parent.data.tags["mlflow.note.content"]
+
+
+def test_what_is_not_finished_is_trained_again(address: StoreAddress) -> None:
+    first = run(address)
+    store = open_store(address)
+    store.client.set_terminated(first.rows[1].run_id, "KILLED")
+    assert [row.reused for row in run(address).rows] == [True, False, True]
+
+
+def test_force_trains_all_of_it_anew(address: StoreAddress) -> None:
+    first, second = run(address), run(address, force=True)
+    assert not {row.run_id for row in first.rows} & {row.run_id for row in second.rows}
+    assert [row.final_loss for row in first.rows] == [row.final_loss for row in second.rows]
+
+
+def test_another_experiment_shares_nothing(address: StoreAddress) -> None:
+    run(address)
+    other = run(StoreAddress(address.uri, "other"))
+    assert not any(row.reused for row in other.rows)
+
+
+def test_the_results_do_not_depend_on_how_many_processes_trained_them(address: StoreAddress) -> None:
+    one, two = run(address, seeds="0:4"), run(address, seeds="0:4", workers=2, force=True)
+    store = open_store(address)
+    for alone, pooled in zip(one.rows, two.rows, strict=True):
+        np.testing.assert_array_equal(read_losses(store, alone.run_id), read_losses(store, pooled.run_id))
+        assert not pooled.reused
+
+
+@pytest.mark.usefixtures("seed_1_fails")
+def test_a_failing_seed_is_said_and_does_not_stop_the_others(address: StoreAddress) -> None:
+    outcome = run(address)
+    assert [row.status for row in outcome.rows] == ["FINISHED", "FAILED", "FINISHED"]
+    assert outcome.failed == 1
+    assert outcome.rows[1].error == "RuntimeError: out of memory"
+    assert outcome.as_dict()["runs"][1]["final_loss"] is None
+    parent = parent_of(address, outcome)
+    assert parent.info.status == "FAILED"
+    assert parent.data.metrics["runs/failed"] == 1
+    assert open_store(address).client.get_run(outcome.rows[1].run_id).info.status == "FAILED"
+
+
+@pytest.mark.usefixtures("seed_1_fails")
+def test_a_sweep_of_nothing_but_failures_still_ends_truthfully(address: StoreAddress) -> None:
+    assert parent_of(address, run(address, seeds="1")).info.status == "FAILED"
+
+
+def test_a_curve_that_left_the_numbers_is_kept_as_it_was(address: StoreAddress) -> None:
+    outcome = run(address, learning_rate=1e6, seeds="0:2")
+    assert outcome.rows[0].status == "FINISHED"
+    assert outcome.as_dict()["runs"][0]["final_loss"] is None
+    json.dumps(outcome.as_dict(), allow_nan=False)
+    assert [row.reused for row in run(address, learning_rate=1e6, seeds="0:2").rows] == [True, True]
+
+
+def test_a_sweep_cut_short_leaves_its_parent_killed_and_its_finished_runs_whole(address: StoreAddress) -> None:
+    def stop(row: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_sweep(spec(), address, {}, on_row=stop)
+    statuses = {one.info.run_name: one.info.status for one in all_runs(address)}
+    assert statuses["shared seeds 0:3 on cpu"] == "KILLED"
+    assert "FINISHED" in statuses.values()
+    assert run(address).rows[0].reused
+
+
+def test_a_device_that_is_not_there_is_refused_before_the_store_is_made(tmp_path: Path) -> None:
+    with pytest.raises(DeviceError):
+        run(StoreAddress.of(None, "x"), devices="cuda:99")
+    assert not (tmp_path / "mlruns").exists()
+
+
+def test_a_store_that_does_not_open_is_refused_before_anything_is_trained(tmp_path: Path) -> None:
+    with pytest.raises(StoreError):
+        run(StoreAddress("http://127.0.0.1:9", "x"))
+    assert list(tmp_path.iterdir()) == []

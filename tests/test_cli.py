@@ -1,0 +1,137 @@
+"""Proves what a person meets on the command line: answers on stdout, one line for bad input, the promised exit codes,
+and nothing written where nothing was done.
+"""
+
+import json
+import signal
+import sqlite3
+import subprocess
+import time
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from program import PROGRAM, SMALL
+
+from paramshare.cli import main
+from paramshare.tracking.store import StoreAddress
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """What is said of a command that must be refused: one line, exit 2, nothing on stdout, nothing written."""
+    before = sorted(Path.cwd().rglob("*"))
+    assert main(arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("paramshare: ")
+    assert err.count("\n") == 1
+    assert sorted(Path.cwd().rglob("*")) == before
+    return err
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("--seeds", "3:1", "expected a:b with a below b"),
+        ("--seeds", "one", "expected such as 0:100 or 3,7,9"),
+        ("--steps", "-5", "--steps is '-5': input should be greater than or equal to 1"),
+        ("--hidden-size", "0", "--hidden-size is '0'"),
+        ("--batch-size", "many", "valid integer"),
+        ("--learning-rate", "nan", "finite"),
+        ("--devices", "tpu", "expected cpu, cuda, cuda:N or mps"),
+        ("--devices", "cuda:99", "is not on this machine; there is cpu"),
+        ("--variant", "tied", "expected shared, untied"),
+        ("--tracking-uri", "mysql://host", "expected sqlite:///"),
+        ("--tracking-uri", "http://127.0.0.1:9", "no MLflow server answers"),
+        ("--experiment", "", "expected printable characters"),
+        ("--colour", "red", "unrecognized arguments: --colour red; see paramshare --help"),
+    ],
+)
+@pytest.mark.parametrize("command", [("train",), ("flow", "sweep")])
+def test_bad_input_gets_one_line_that_says_what_was_expected(
+    command: tuple[str, ...], option: str, value: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert said in refused(capsys, *command, option, value)
+
+
+@pytest.mark.parametrize("arguments", [("tran",), ("flow",), ("flow", "sleep"), ("ui", "--port", "0")])
+def test_a_command_that_is_not_there_is_refused(arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    refused(capsys, *arguments)
+
+
+def test_a_misspelt_setting_in_the_file_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "paramshare.toml").write_text("sede = 3")
+    assert "did you mean seeds?" in refused(capsys, "train")
+
+
+def test_several_mistakes_are_named_in_one_go(capsys: pytest.CaptureFixture[str]) -> None:
+    said = refused(capsys, "train", "--steps", "0", "--momentum", "2")
+    assert "--steps" in said
+    assert "--momentum" in said
+
+
+def test_json_is_one_object_on_stdout_as_promised_and_the_second_time_all_is_reused(
+    address: StoreAddress, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for reused in (False, True):
+        assert main(["train", "--seeds", "0:2", "--json", *SMALL, "--workers", "1"]) == 0
+        found = json.loads(capsys.readouterr().out)
+        assert set(found) == {"experiment_id", "parent_run_id", "runs"}
+        assert [set(run) for run in found["runs"]] == 2 * [
+            {"seed", "device", "variant", "run_id", "status", "final_loss", "seconds", "reused"}
+        ]
+        assert [(run["seed"], run["status"], run["reused"]) for run in found["runs"]] == [
+            (0, "FINISHED", reused),
+            (1, "FINISHED", reused),
+        ]
+
+
+def test_the_table_ends_with_the_curves_file_and_the_command_that_opens_the_pages(
+    address: StoreAddress, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", "--seeds", "5,7", "--experiment", "mine", *SMALL, "--workers", "1"]) == 0
+    *table, summary, curves, pages = capsys.readouterr().out.rstrip().splitlines()
+    assert [line.split()[0] for line in table if "cpu" in line] == ["5", "7"]
+    assert summary == "shared seeds 5,7 on cpu: 2 trained, 0 re-used, 0 failed"
+    assert Path(curves.removeprefix("curves of all seeds: ")).is_file()
+    assert pages.endswith(" ui --experiment mine")
+
+
+def test_every_option_has_a_help_text_and_help_is_an_answer(capsys: pytest.CaptureFixture[str]) -> None:
+    for command in ([], ["train"], ["flow"], ["flow", "sweep"], ["ui"], ["doctor"]):
+        assert main([*command, "--help"]) == 0
+        out, err = capsys.readouterr()
+        assert out.startswith("usage: paramshare")
+        assert err == ""
+    assert main([]) == 0
+    assert capsys.readouterr().out.startswith("usage: paramshare")
+
+
+def test_the_doctor_names_versions_devices_store_and_servers(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor"]) == 0
+    said = capsys.readouterr().out
+    for part in ("torch 2.", "mlflow 3.", "prefect 3.", "cpu", "made at the first run", "no API configured"):
+        assert part in said
+    assert main(["doctor", "--tracking-uri", "http://127.0.0.1:9"]) == 1
+
+
+def test_a_terminated_sweep_ends_by_its_signal_and_goes_on_the_next_time(address: StoreAddress, tmp_path: Path) -> None:
+    """Once in a process of its own: what is finished stays, the exit code tells, the next run trains the rest."""
+    arguments = ["train", "--seeds", "0:400", "--json", *SMALL, "--workers", "1"]
+    sweep = subprocess.Popen([*PROGRAM, *arguments], cwd=tmp_path)
+    assert address.database is not None
+    with closing(sqlite3.connect(address.database)) as database:
+        while database.execute("SELECT count(*) FROM runs WHERE status = 'FINISHED'").fetchone() == (0,):
+            assert sweep.poll() is None
+            time.sleep(0.05)
+    sweep.send_signal(signal.SIGTERM)
+    assert sweep.wait(60) == 128 + signal.SIGTERM
+    again = subprocess.run(
+        [*PROGRAM, "train", "--seeds", "0:3", "--json", *SMALL, "--workers", "1"],
+        cwd=tmp_path,
+        capture_output=True,
+        check=True,
+    )
+    runs = json.loads(again.stdout)["runs"]
+    assert runs[0]["reused"]
+    assert {run["status"] for run in runs} == {"FINISHED"}

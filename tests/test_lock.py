@@ -1,0 +1,64 @@
+"""Proves that what is installed is what the lock files say, and that these keep to the ranges of pyproject.toml."""
+
+import re
+import tomllib
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import pytest
+from packaging.markers import Marker
+from packaging.requirements import Requirement
+from packaging.version import Version
+
+ROOT = Path(__file__).parents[1]
+LOCKS = ("requirements.lock", "requirements-dev.lock")
+PIN = re.compile(r"^([\w.-]+)==([^\s;\\]+)(?: ;([^\\]*))?")
+
+
+def pins(lock: str) -> dict[str, str]:
+    """What a lock pins on this platform, by name."""
+    found = {}
+    for line in (ROOT / lock).read_text().splitlines():
+        match = PIN.match(line)
+        if match and (not match[3] or Marker(match[3].strip()).evaluate()):
+            found[match[1].lower()] = match[2]
+    return found
+
+
+def declared() -> list[Requirement]:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    return [Requirement(text) for text in project["dependencies"] + project["optional-dependencies"]["dev"]]
+
+
+def torch_pin() -> dict[str, str]:
+    return dict([(ROOT / "requirements-torch.lock").read_text().split()[-1].split("==")])
+
+
+def test_the_installed_versions_are_the_locked_ones() -> None:
+    wrong = {}
+    for name, pinned in {**pins("requirements-dev.lock"), **torch_pin()}.items():
+        try:
+            installed = Version(version(name)).public
+        except PackageNotFoundError:
+            installed = "missing"
+        if installed != pinned:
+            wrong[name] = (installed, pinned)
+    assert not wrong, "run `make install-dev`: (installed, locked) differ"
+
+
+def test_every_declared_dependency_is_locked_within_its_range() -> None:
+    locked = {**pins("requirements-dev.lock"), **torch_pin()}
+    for requirement in declared():
+        assert requirement.specifier.contains(locked[requirement.name.lower()]), str(requirement)
+
+
+def test_the_tools_lock_holds_the_products_lock_unchanged() -> None:
+    assert pins("requirements.lock").items() <= pins("requirements-dev.lock").items()
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_every_pin_has_hashes_and_no_registrys_address(lock: str) -> None:
+    text = (ROOT / lock).read_text()
+    assert "://" not in text
+    blocks = re.split(r"^(?=[\w.-]+==)", text, flags=re.MULTILINE)[1:]
+    assert all("--hash=sha256:" in block for block in blocks)

@@ -1,0 +1,32 @@
+"""Proves that provenance says what is true of this process and leaves out what is not known."""
+
+import platform
+import shutil
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+from paramshare.provenance import provenance
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_the_versions_are_the_installed_ones() -> None:
+    found = provenance()
+    assert found["version.python"] == platform.python_version()
+    assert found["version.torch"] == version("torch")
+
+
+@pytest.mark.skipif(not (shutil.which("git") and (ROOT / ".git").exists()), reason="no git, or no checkout")
+def test_the_commit_is_this_checkouts() -> None:
+    head = subprocess.run(["git", "-C", ROOT, "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
+    assert provenance()["git.commit"] == head.stdout.strip()
+
+
+def test_the_hardware_has_a_processor_and_a_number_of_cores() -> None:
+    found = provenance()
+    assert found["hardware.cpu"]
+    assert int(found["hardware.cores"]) >= 1
+    assert all(found.values())

@@ -1,0 +1,63 @@
+"""Proves where settings come from, in which order, and that a misspelt one is not ignored."""
+
+from pathlib import Path
+
+import pytest
+
+from paramshare.cli import Doctor, FlowSweep, Train, Ui
+from paramshare.errors import SettingsError
+from paramshare.settings import check_names
+
+COMMANDS = (Train, FlowSweep, Ui, Doctor)
+
+
+def test_the_command_line_beats_the_environment_beats_dotenv_beats_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "paramshare.toml").write_text("steps = 1\nbatch_size = 1\ninput_size = 1\nhidden_size = 1\n")
+    (tmp_path / ".env").write_text("PARAMSHARE_STEPS=2\nPARAMSHARE_BATCH_SIZE=2\nPARAMSHARE_INPUT_SIZE=2\n")
+    monkeypatch.setenv("PARAMSHARE_STEPS", "3")
+    monkeypatch.setenv("PARAMSHARE_BATCH_SIZE", "3")
+    found = Train(steps=4)
+    assert (found.steps, found.batch_size, found.input_size, found.hidden_size) == (4, 3, 2, 1)
+    assert found.output_size == 10
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_option_of_every_command_can_come_from_the_environment(
+    command: type[Train], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, field in command.model_fields.items():
+        value = {"devices": "cpu", "variant": "untied", "learning_rate": "0.5", "momentum": "0.5"}.get(name, "1")
+        monkeypatch.setenv(f"PARAMSHARE_{str(field.validation_alias or name).upper()}", value)
+    check_names(COMMANDS)
+    assert command().model_fields_set == set(command.model_fields)
+
+
+def test_settings_of_other_commands_and_of_other_programs_do_not_disturb(tmp_path: Path) -> None:
+    (tmp_path / "paramshare.toml").write_text("seeds = '0:3'\nport = 5001\n")
+    (tmp_path / ".env").write_text("PREFECT_API_URL=http://x\nPARAMSHARE_VARIANT=untied\n")
+    check_names(COMMANDS)
+    assert Ui().port == 5001
+    assert Train().seeds == "0:3"
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "said"),
+    [
+        ("paramshare.toml", "stepz = 3", "no setting called stepz.*paramshare.toml.*did you mean steps"),
+        ("paramshare.toml", "[train]\nsteps = 3", "no setting called train"),
+        ("paramshare.toml", "steps = ", "paramshare.toml cannot be read"),
+        (".env", "PARAMSHARE_SEEDZ=1", "no setting called PARAMSHARE_SEEDZ.*did you mean PARAMSHARE_SEEDS"),
+    ],
+)
+def test_a_misspelt_setting_or_file_is_refused(file: str, text: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / file).write_text(text)
+    with pytest.raises(SettingsError, match=said):
+        check_names(COMMANDS)
+
+
+def test_a_misspelt_setting_in_the_environment_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PARAMSHARE_EXPERIMENTS", "x")
+    with pytest.raises(SettingsError, match="did you mean PARAMSHARE_EXPERIMENT"):
+        check_names(COMMANDS)

@@ -1,0 +1,113 @@
+"""Proves the design's rules of import: they point one way, heavy libraries live in one place, the top is light."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import paramshare
+
+ROOT = Path(__file__).parents[1]
+SOURCES = sorted([*(ROOT / "paramshare").rglob("*.py"), *(ROOT / "flows").rglob("*.py")])
+
+# Every part, and the parts that it may import. Longest prefix counts; a part may always import itself.
+ALLOWED = {
+    "paramshare": {"paramshare.training"},  # the public names, imported when used
+    "paramshare.errors": set(),
+    "paramshare.training": {"paramshare.errors"},
+    "paramshare.plots": set(),
+    "paramshare.provenance": {"paramshare.training"},
+    "paramshare.tracking": {"paramshare.errors", "paramshare.plots", "paramshare.training"},
+    "paramshare.sweep": {
+        "paramshare.errors", "paramshare.plots", "paramshare.provenance", "paramshare.tracking", "paramshare.training",
+    },
+    "paramshare.settings": {"paramshare.errors", "paramshare.sweep.spec"},
+    "paramshare.doctor": {
+        "paramshare.errors", "paramshare.provenance", "paramshare.tracking", "paramshare.training",
+    },
+    "paramshare.console": {"paramshare.sweep"},
+    "flows": {"paramshare.errors", "paramshare.settings", "paramshare.sweep", "paramshare.tracking"},
+    "paramshare.cli": {
+        "flows", "paramshare.console", "paramshare.doctor", "paramshare.errors", "paramshare.settings",
+        "paramshare.sweep", "paramshare.tracking",
+    },
+}  # fmt: skip
+
+# Each library, and the only parts that may import it.
+HOMES = {
+    "mlflow": ("paramshare.tracking",),
+    "prefect": ("flows",),
+    "matplotlib": ("paramshare.plots", "paramshare.tracking"),  # tracking: a type
+    "pydantic_settings": ("paramshare.settings", "paramshare.cli"),
+    "rich": ("paramshare.console",),
+    "torch": ("paramshare.training", "paramshare.tracking.model"),
+}
+
+
+def module_of(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports_of(path: Path) -> set[str]:
+    """Every module that a file imports, wherever in the file it does."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            found.add(node.module or "")
+    return found
+
+
+def below(module: str, part: str) -> bool:
+    return module == part or module.startswith(part + ".")
+
+
+def part_of(module: str) -> str:
+    return max((part for part in ALLOWED if below(module, part)), key=len)
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=module_of)
+def test_imports_point_one_way(path: Path) -> None:
+    part = part_of(module_of(path))
+    ours = {module for module in imports_of(path) if below(module, "paramshare") or below(module, "flows")}
+    allowed = ALLOWED[part]
+    wrong = {module for module in ours if not below(module, part) and not any(below(module, one) for one in allowed)}
+    assert not wrong, f"{module_of(path)} may not import {wrong}"
+
+
+@pytest.mark.parametrize("library", HOMES)
+def test_a_library_is_imported_in_its_home_only(library: str) -> None:
+    users = {module_of(path) for path in SOURCES if any(below(module, library) for module in imports_of(path))}
+    assert users, f"nothing imports {library}: this test tests nothing"
+    assert not {user for user in users if not any(below(user, home) for home in HOMES[library])}
+
+
+def test_the_environment_is_read_by_settings_alone() -> None:
+    """Where others name os.environ, they hand it on to a child or set what a library reads from it."""
+    readers = {module_of(path) for path in SOURCES if "os.environ" in path.read_text()}
+    assert readers == {
+        "paramshare.settings", "paramshare.tracking", "paramshare.tracking.pages", "flows", "flows.server",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "statement",
+    ["import paramshare", "from paramshare import TrainSpec", "import paramshare.cli, paramshare.settings"],
+)
+def test_the_top_is_light(statement: str) -> None:
+    program = f"import sys\n{statement}\nheavy = ('torch', 'mlflow', 'prefect', 'matplotlib', 'numpy', 'rich')\n"
+    program += "print([name for name in heavy if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_the_public_names_are_these_and_all_of_them_are_there() -> None:
+    assert paramshare.__all__ == ["DynamicNet", "TrainResult", "TrainSpec", "__version__", "train", "train_many"]
+    assert all(getattr(paramshare, name) is not None for name in paramshare.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        paramshare.nothing  # noqa: B018

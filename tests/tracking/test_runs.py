@@ -1,0 +1,157 @@
+"""Proves that a seed's run holds all about it, that nothing unfinished looks finished, and that runs are found."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from mlflow.entities import Run
+
+from paramshare.tracking import runs
+from paramshare.tracking.runs import find_finished, log_metrics, write_failure, write_run
+from paramshare.tracking.store import Store, StoreAddress, open_store
+from paramshare.training.engines import train
+from paramshare.training.result import TrainResult
+from paramshare.training.spec import TrainSpec
+
+# Loads a run's model where nothing of this project is at hand, and predicts at every depth.
+LOAD = """
+import json, sys
+sys.modules["paramshare"] = None  # importing it would raise
+import mlflow, numpy as np, torch
+uri, x = sys.argv[1], np.load(sys.argv[2])
+mlflow.set_tracking_uri(sys.argv[3])
+torch.set_num_threads(1)
+net = mlflow.pytorch.load_model(uri)
+function = mlflow.pyfunc.load_model(uri)
+for depth in range(4):
+    np.save(f"pytorch-{depth}.npy", net(torch.from_numpy(x), depth=depth).detach().numpy())
+    np.save(f"pyfunc-{depth}.npy", function.predict(x, params={"depth": depth}))
+"""
+
+
+@pytest.fixture
+def store(address: StoreAddress) -> Store:
+    return open_store(address)
+
+
+@pytest.fixture
+def result(small: TrainSpec) -> TrainResult:
+    return train(small)
+
+
+def written(store: Store, result: TrainResult) -> Run:
+    return store.client.get_run(write_run(store, result, {"mlflow.parentRunId": "p"}).run_id)
+
+
+def test_a_run_is_finished_named_and_timed_as_its_training_was(store: Store, result: TrainResult) -> None:
+    info = written(store, result).info
+    assert info.status == "FINISHED"
+    assert info.run_name == "shared seed 3 on cpu"
+    assert info.start_time == int(result.started * 1000)
+    assert info.end_time - info.start_time == int(result.seconds * 1000)
+
+
+def test_a_run_has_the_whole_spec_as_its_parameters(store: Store, result: TrainResult) -> None:
+    assert written(store, result).data.params == {k: str(v) for k, v in result.spec.as_dict().items()}
+
+
+def test_a_run_has_loss_and_depth_at_every_step(store: Store, result: TrainResult) -> None:
+    run_id = write_run(store, result, {}).run_id
+    for name, expected in (("train/loss", result.losses), ("depth", result.depths)):
+        history = store.client.get_metric_history(run_id, name)
+        assert [point.step for point in history] == list(range(20))
+        np.testing.assert_array_equal([point.value for point in history], expected)
+
+
+def test_a_run_has_the_trained_nets_loss_at_each_depth_among_its_final_metrics(
+    store: Store, result: TrainResult
+) -> None:
+    metrics = written(store, result).data.metrics
+    assert [metrics[f"final/loss_depth_{depth}"] for depth in range(4)] == list(result.depth_losses)
+    assert metrics["final/loss"] == result.losses[-1]
+    assert metrics["final/loss_mean_depth"] == pytest.approx(np.mean(result.depth_losses))
+    assert metrics["model/parameters"] == 8 * 6 + 6 + 6 * 6 + 6 + 6 * 3 + 3
+
+
+def test_a_run_says_what_it_is_in_its_tags(store: Store, result: TrainResult) -> None:
+    tags = written(store, result).data.tags
+    assert tags["paramshare.key"] == result.spec.key()
+    assert tags["paramshare.variant"] == "shared"
+    assert tags["paramshare.device"] == "cpu"
+    assert tags["paramshare.engine"] == "reference"
+    assert tags["paramshare.threads"] == "1"
+    assert tags["mlflow.parentRunId"] == "p"
+
+
+def test_the_data_is_an_mlflow_input_with_the_digest_of_its_bytes(store: Store, result: TrainResult) -> None:
+    (given,) = written(store, result).inputs.dataset_inputs
+    assert given.dataset.name == "gaussian-seed-3"
+    assert json.loads(given.dataset.profile) == {"features_shape": [4, 8], "targets_shape": [4, 3]}
+    assert [(tag.key, tag.value) for tag in given.tags] == [("mlflow.data.context", "training")]
+    other = train(replace(result.spec, seed=4))
+    assert written(store, other).inputs.dataset_inputs[0].dataset.digest != given.dataset.digest
+
+
+def test_the_plot_of_the_losses_is_a_picture_among_the_artifacts(store: Store, result: TrainResult) -> None:
+    run_id = write_run(store, result, {}).run_id
+    assert [file.path for file in store.client.list_artifacts(run_id)] == ["loss.png", "model"]
+    picture = Path(store.client.download_artifacts(run_id, "loss.png")).read_bytes()
+    assert picture.startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("variant", ["shared", "untied"])
+def test_the_model_loads_in_a_fresh_process_without_unpickling_and_equals_the_trained_net_at_each_depth(
+    variant: str, store: Store, small: TrainSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = train(replace(small, variant=variant))
+    run_id = write_run(store, result, {}).run_id
+    np.save(tmp_path / "x.npy", result.x.numpy())
+    monkeypatch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
+    command = [sys.executable, "-c", LOAD, f"runs:/{run_id}/model", "x.npy", store.address.uri]
+    subprocess.run(command, cwd=tmp_path, check=True)
+    for depth in range(4):
+        expected = result.net(result.x, depth).detach().numpy()
+        for flavor in ("pytorch", "pyfunc"):
+            np.testing.assert_array_equal(np.load(tmp_path / f"{flavor}-{depth}.npy"), expected)
+
+
+def test_a_run_whose_writing_is_cut_short_is_not_finished(
+    store: Store, result: TrainResult, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_space(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(runs, "log_metrics", no_space)
+    with pytest.raises(OSError, match="No space left"):
+        write_run(store, result, {})
+    (run,) = store.client.search_runs([store.experiment_id])
+    assert run.info.status == "FAILED"
+    assert find_finished(store, [result.spec.key()]) == {}
+
+
+def test_a_failed_training_is_a_failed_run_that_says_why(store: Store, small: TrainSpec) -> None:
+    run = store.client.get_run(write_failure(store, small, "RuntimeError: out of memory", {"a": "b"}))
+    assert run.info.status == "FAILED"
+    assert run.data.tags["paramshare.error"] == "RuntimeError: out of memory"
+    assert run.data.params["seed"] == "3"
+    assert find_finished(store, [small.key()]) == {}
+
+
+def test_the_newest_finished_run_of_each_key_is_found_and_no_other(store: Store, small: TrainSpec) -> None:
+    first, other = train(small), train(replace(small, seed=4))
+    write_run(store, first, {})
+    newest, unasked = write_run(store, train(small), {}), write_run(store, other, {})
+    absent = replace(small, seed=5).key()
+    assert find_finished(store, [small.key(), absent]) == {small.key(): newest}
+    assert find_finished(store, [unasked.key]) == {unasked.key: unasked}
+
+
+def test_any_number_of_metrics_can_be_logged(store: Store, small: TrainSpec) -> None:
+    result = train(replace(small, steps=1234))
+    run_id = write_run(store, result, {}).run_id
+    np.testing.assert_array_equal(runs.read_losses(store, run_id), result.losses)
+    log_metrics(store, run_id, [])

@@ -1,0 +1,66 @@
+"""Proves that a seed means the article's draws, in the article's order, and that nothing global is touched."""
+
+import random
+from dataclasses import replace
+
+import pytest
+import torch
+
+from paramshare.training.draws import draw
+from paramshare.training.engines import train, train_many
+from paramshare.training.nets import DynamicNet
+from paramshare.training.spec import TrainSpec
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2**40])
+def test_the_draws_are_those_of_the_global_generators(seed: int, small: TrainSpec) -> None:
+    spec = replace(small, seed=seed)
+    random.seed(seed)
+    torch.manual_seed(seed)
+    x, y = torch.randn(4, 8), torch.randn(4, 3)
+    net = DynamicNet(8, 6, 3)
+
+    draws = draw(spec)
+    assert draws.x.equal(x)
+    assert draws.y.equal(y)
+    assert draws.depths == tuple(random.randint(0, 3) for _ in range(spec.steps))
+    for name, value in net.state_dict().items():
+        assert draws.net.state_dict()[name].equal(value), name
+
+
+def test_the_untied_twin_starts_from_the_same_draws(small: TrainSpec) -> None:
+    shared, untied = draw(small), draw(replace(small, variant="untied"))
+    assert shared.x.equal(untied.x)
+    assert shared.depths == untied.depths
+    assert all(middle.weight.equal(shared.net.middle_linears[0].weight) for middle in untied.net.middle_linears)
+
+
+def test_training_leaves_global_random_state_and_the_thread_count_as_they_were(small: TrainSpec) -> None:
+    python, torchs, threads = random.getstate(), torch.get_rng_state(), torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        train(small)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(threads)
+    assert random.getstate() == python
+    assert torch.get_rng_state().equal(torchs)
+
+
+def test_a_result_does_not_depend_on_what_was_trained_before_it(small: TrainSpec) -> None:
+    alone = train(small)
+    _, again = train_many([replace(small, seed=9), small])
+    assert (alone.losses == again.losses).all()
+    assert alone.depth_losses == again.depth_losses
+
+
+def test_the_thread_count_of_the_process_does_not_change_a_bit() -> None:
+    spec, before = TrainSpec(seed=0, steps=30), torch.get_num_threads()
+    try:
+        curves = []
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            curves.append(train(spec).losses)
+    finally:
+        torch.set_num_threads(before)
+    assert (curves[0] == curves[1]).all()

@@ -1,0 +1,55 @@
+"""Proves that the reference is the source article's script, bit for bit, and that MLflow gives back the same bits."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from paramshare.tracking.runs import read_losses, write_run
+from paramshare.tracking.store import StoreAddress, open_store
+from paramshare.training.engines import train
+from paramshare.training.spec import TrainSpec
+
+PLAIN_SCRIPT = Path(__file__).with_name("plain_script.py")
+
+
+def plain_losses(seed: int) -> np.ndarray:
+    """The losses of the plain script, run alone in a process of its own."""
+    done = subprocess.run([sys.executable, PLAIN_SCRIPT, str(seed)], capture_output=True, text=True, check=True)
+    return np.array([float.fromhex(line) for line in done.stdout.split()])
+
+
+@pytest.mark.parametrize("seed", [0, 7])
+def test_the_losses_are_bit_for_bit_the_plain_scripts_also_when_read_back_from_mlflow(
+    seed: int, address: StoreAddress
+) -> None:
+    expected = plain_losses(seed)
+    result = train(TrainSpec(seed=seed))
+    assert expected.shape == (500,)
+    np.testing.assert_array_equal(result.losses, expected)
+
+    store = open_store(address)
+    run = write_run(store, result, {})
+    np.testing.assert_array_equal(read_losses(store, run.run_id), expected)
+
+
+def test_a_depth_of_zero_leaves_the_middle_layer_and_its_momentum_alone(small: TrainSpec) -> None:
+    """The loop skips what has no gradient: otherwise momentum would move the middle layer in every step."""
+    from dataclasses import replace
+
+    from paramshare.training.draws import draw
+
+    seed = next(seed for seed in range(100) if set(draw(replace(small, seed=seed, steps=3)).depths) == {0})
+    spec = replace(small, seed=seed, steps=3)
+    before, after = draw(spec).net.middle_linears[0].weight, train(spec).net.middle_linears[0].weight
+    assert before.equal(after)
+
+
+def test_the_depth_losses_are_those_of_the_trained_net(small: TrainSpec) -> None:
+    result = train(small)
+    for depth, loss in enumerate(result.depth_losses):
+        prediction = result.net(result.x, depth)
+        assert loss == pytest.approx(float(((prediction - result.y) ** 2).sum().detach()), rel=1e-6)
+    assert len(result.depth_losses) == 4
