@@ -4,6 +4,7 @@ It writes the same runs as `paramshare train`; the flow adds history, a report, 
 what deployments run, and `paramshare flow sweep`.
 """
 
+import base64
 import math
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -26,8 +27,9 @@ from paramshare.sweep.chunks import Chunk, Row, run_chunk, slots, start_worker
 from paramshare.sweep.report import sweep_name
 from paramshare.sweep.run import Outcome, Sweep, open_sweep
 from paramshare.sweep.spec import SweepSpec
-from paramshare.tracking.pages import run_url, server_url
+from paramshare.tracking.pages import picture_url, run_url, server_url
 from paramshare.tracking.store import Store, StoreAddress
+from paramshare.tracking.sweeps import CURVES_FILE, read_curves
 
 __all__ = ["run_flow", "sweep", "train_chunk"]
 
@@ -162,11 +164,12 @@ def _mlflow_tags() -> dict[str, str]:
 
 def _report(store: Store, outcome: Outcome) -> None:
     """Leave the sweep's note as an artifact of the flow run. The runs stand without it: a failure is only logged."""
-    base = server_url(store)
-    link = run_url(base, outcome.experiment_id, outcome.parent_run_id)
-    hint = " (the pages are there while `paramshare ui` runs)" if store.address.database else ""
-    report = f"[Parent run in MLflow]({link}){hint}\n\n{outcome.note.replace('(#/', f'({base}/#/')}"
+    base, parent = server_url(store), outcome.parent_run_id
+    hint = " (there while `paramshare ui` runs)" if store.address.database else ""
     try:
+        picture = f"data:image/png;base64,{base64.b64encode(read_curves(store, parent)).decode()}"
+        note = outcome.note.replace("(#/", f"({base}#/").replace(picture_url("", parent, CURVES_FILE), picture)
+        report = f"[The sweep on MLflow's pages]({run_url(base, outcome.experiment_id, parent)}){hint}\n\n{note}"
         create_markdown_artifact(report, key="sweep", description=outcome.name)
     except Exception:  # best effort, whatever the server answers
         get_run_logger().warning("the report artifact could not be made", exc_info=True)

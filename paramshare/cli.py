@@ -3,6 +3,7 @@
 import json
 import os
 import shlex
+import shutil
 import signal
 import sys
 from collections.abc import Sequence
@@ -78,6 +79,8 @@ class FlowSweep(_SweepCommand):
 
         with sweep_progress() as (on_open, on_row):
             check_sweep(self.sweep_spec(), _address(self))  # bad input is said at once, and not by a failed flow
+            if sys.stdout.isatty():  # the bar tells of progress there
+                os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "WARNING")
             from flows.sweep import run_flow
 
             outcome = run_flow(self.sweep_spec(), _address(self), on_open, on_row)
@@ -207,8 +210,9 @@ def _address(settings: StoreSettings) -> "StoreAddress":
 def _ui_command(settings: StoreSettings) -> str:
     """The command that opens MLflow's pages on the store of `settings`, as it can be pasted into this terminal."""
     program = Path(sys.argv[0])
-    shown = os.path.relpath(program) if program.is_absolute() and program.is_relative_to(Path.cwd()) else program.name
-    words = [shown if "/" in shown or program.name == shown else program.name, "ui"]
+    on_path = shutil.which(program.name)
+    started_by_path = not program.is_file() or (on_path and Path(on_path).samefile(program))
+    words = ["paramshare" if started_by_path else os.path.relpath(program), "ui"]
     for name in sorted(settings.model_fields_set & set(StoreSettings.model_fields)):
         words += [f"--{name.replace('_', '-')}", str(getattr(settings, name))]
     return shlex.join(words)

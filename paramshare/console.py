@@ -83,6 +83,7 @@ def _table(outcome: Outcome) -> Table:
     table.add_column("variant")
     table.add_column("device")
     table.add_column("final loss", justify="right")
+    table.add_column("mean of depths", justify="right")
     table.add_column("seconds", justify="right")
     table.add_column("run", no_wrap=True)
     table.add_column("")
@@ -90,12 +91,12 @@ def _table(outcome: Outcome) -> Table:
     shown = rows if len(rows) <= _ROWS_SHOWN else (*rows[: _ROWS_SHOWN // 2], None, *rows[-_ROWS_SHOWN // 2 :])
     for row in shown:
         if row is None:
-            table.add_row("…", f"{len(rows) - _ROWS_SHOWN} more", "", "", "", "in seeds.json of the parent run", "")
+            table.add_row("…", f"{len(rows) - _ROWS_SHOWN} more", "", "", "", "", "in seeds.json of the parent run", "")
             continue
-        loss = "–" if row.final_loss is None else f"{row.final_loss:.6g}"
         remark = row.error or ("re-used" if row.reused else "")
         spec = row.spec
-        table.add_row(str(spec.seed), spec.variant, spec.device, loss, f"{row.seconds:.2f}", row.run_id, remark)
+        losses = ("–" if loss is None else f"{loss:.6g}" for loss in (row.final_loss, row.mean_depth_loss))
+        table.add_row(str(spec.seed), spec.variant, spec.device, *losses, f"{row.seconds:.2f}", row.run_id, remark)
     return table
 
 

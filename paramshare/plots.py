@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["Band", "aggregate_curves", "loss_curve"]
+__all__ = ["VARIANT_COLORS", "Band", "aggregate_curves", "loss_curve"]
 
 # One colour and one marker a depth, one colour and one dash a group: readable in grey too. The colours are
 # Okabe and Ito's, told apart by every kind of colour vision.
@@ -16,6 +16,10 @@ _DEPTH_STYLES = (("#999999", "o"), ("#56B4E9", "s"), ("#0072B2", "^"), ("#D55E00
 _GROUP_STYLES = (
     ("#0072B2", "-"), ("#D55E00", "--"), ("#009E73", "-."), ("#CC79A7", ":"), ("#E69F00", "-"), ("#56B4E9", "--"),
 )  # fmt: skip
+
+
+VARIANT_COLORS = {"shared": _GROUP_STYLES[0][0], "untied": _GROUP_STYLES[1][0]}
+"""The colour of a variant wherever it stands alone."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -91,7 +91,8 @@ def test_the_environment_is_read_by_settings_alone() -> None:
     """Where others name os.environ, they hand it on to a child or set what a library reads from it."""
     readers = {module_of(path) for path in SOURCES if "os.environ" in path.read_text()}
     assert readers == {
-        "paramshare.settings", "paramshare.tracking", "paramshare.tracking.pages", "flows", "flows.server",
+        "flows", "flows.server", "paramshare.cli", "paramshare.settings", "paramshare.tracking",
+        "paramshare.tracking.pages",
     }  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from functools import lru_cache
 from itertools import groupby
 from typing import Literal
 
-from paramshare.tracking.runs import write_failure, write_run
+from paramshare.tracking.runs import SeedRun, write_failure, write_run
 from paramshare.tracking.store import Store, StoreAddress, open_store
 from paramshare.training.devices import cpu_cores
 from paramshare.training.engines import train
@@ -33,7 +33,8 @@ class Row:
         spec: what was asked for.
         run_id: MLflow's id of the run.
         status: the run's, in MLflow's words.
-        final_loss: the last step's loss; None where there is none.
+        final_loss: the last step's loss, which depends on the depth it drew; None where there is none.
+        mean_depth_loss: the trained net's loss, averaged over the depths; None where there is none.
         seconds: how long the training took.
         reused: whether the run was in the store before this sweep.
         error: what went wrong, in a line; empty where nothing did.
@@ -43,9 +44,15 @@ class Row:
     run_id: str
     status: Literal["FINISHED", "FAILED"]
     final_loss: float | None
+    mean_depth_loss: float | None
     seconds: float
     reused: bool = False
     error: str = ""
+
+    @classmethod
+    def finished(cls, spec: TrainSpec, run: SeedRun, *, reused: bool) -> "Row":
+        """The row of a FINISHED run."""
+        return cls(spec, run.run_id, "FINISHED", run.final_loss, run.mean_depth_loss, run.seconds, reused)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,9 +128,8 @@ def _run(spec: TrainSpec, store: Store, tags: dict[str, str]) -> Row:
         result = train(spec)
     except Exception as error:  # whatever it was, the other seeds go on
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        return Row(spec, write_failure(store, spec, reason, tags), "FAILED", None, 0.0, error=reason)
-    run = write_run(store, result, tags)
-    return Row(spec, run.run_id, "FINISHED", run.final_loss, run.seconds)
+        return Row(spec, write_failure(store, spec, reason, tags), "FAILED", None, None, 0.0, error=reason)
+    return Row.finished(spec, write_run(store, result, tags), reused=False)
 
 
 @lru_cache(maxsize=1)

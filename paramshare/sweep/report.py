@@ -1,10 +1,14 @@
 """What a sweep says when it ends: its groups in numbers, the table of its runs, a note. Plain data and text."""
 
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Sequence
 
-from paramshare.plots import Band
+import numpy as np
+
 from paramshare.sweep.chunks import Row
 from paramshare.sweep.spec import SweepSpec
+from paramshare.tracking.pages import picture_url, run_url
+from paramshare.tracking.sweeps import CURVES_FILE
 from paramshare.training.spec import TrainSpec
 
 __all__ = ["counts_of", "group_of", "note_of", "sweep_name", "table_of"]
@@ -13,8 +17,8 @@ _ROWS_IN_NOTE = 40  # MLflow cuts a tag at 8000 characters, silently
 
 
 def sweep_name(spec: SweepSpec, devices: Sequence[str]) -> str:
-    """What a person calls the sweep: `shared seeds 0:10 on cpu`."""
-    return f"{spec.variant} seeds {spec.seeds} on {', '.join(devices)}"
+    """What a person calls the sweep: `shared, untied seeds 0:10 on cpu`."""
+    return f"{', '.join(spec.variant_list)} seeds {spec.seeds} on {', '.join(devices)}"
 
 
 def group_of(spec: TrainSpec) -> str:
@@ -38,6 +42,7 @@ def table_of(rows: Sequence[Row]) -> dict[str, list[object]]:
         "seed": [row.spec.seed for row in rows],
         "device": [row.spec.device for row in rows],
         "variant": [row.spec.variant for row in rows],
+        "mean_depth_loss": [row.mean_depth_loss for row in rows],
         "final_loss": [row.final_loss for row in rows],
         "seconds": [round(row.seconds, 3) for row in rows],
         "status": [row.status for row in rows],
@@ -46,47 +51,59 @@ def table_of(rows: Sequence[Row]) -> dict[str, list[object]]:
     }
 
 
-def note_of(spec: SweepSpec, rows: Sequence[Row], bands: Mapping[str, Band], experiment_id: str) -> str:
-    """The sweep in Markdown: what was asked, what came out by group, the runs.
+def note_of(spec: SweepSpec, rows: Sequence[Row], experiment_id: str, parent_run_id: str) -> str:
+    """The sweep in Markdown: what came out by group, the curves, what was asked, the runs.
 
     Args:
-        bands: the curves of each group that has finished runs.
-        experiment_id: for the links to the runs, relative to MLflow's pages.
+        experiment_id, parent_run_id: for the links, which are relative to MLflow's pages.
     """
     counts = counts_of(rows)
-    groups = [
-        f"| {name} | {band.n} | {band.median[-1]:.4g} | {band.lower[-1]:.4g} – {band.upper[-1]:.4g} |"
-        for name, band in bands.items()
-    ]
     runs = [
-        f"| {row.spec.variant} | {row.spec.device} | {row.spec.seed} | {_loss(row)} | {row.seconds:.2f} "
-        f"| [{row.run_id[:8]}](#/experiments/{experiment_id}/runs/{row.run_id}) | {_remark(row)} |"
+        f"| {row.spec.variant} | {row.spec.device} | {row.spec.seed} | {_loss(row.mean_depth_loss)} "
+        f"| {_loss(row.final_loss)} | {row.seconds:.2f} | {_link(row, experiment_id)} | {_remark(row)} |"
         for row in rows[:_ROWS_IN_NOTE]
     ]
     rest = len(rows) - len(runs)
     return "\n".join(
         [
-            f"DynamicNet ({spec.batch_size} × {spec.input_size} → {spec.hidden_size} → {spec.output_size}), "
-            f"{spec.steps} steps, learning rate {spec.learning_rate:g}, momentum {spec.momentum:g}. "
+            "| trained net's loss, mean over the depths 0 to 3 | median over seeds | quartiles |",
+            "| :-- | --: | :-: |",
+            *_groups(rows),
+            "",
+            f"![loss at every step, all seeds]({picture_url('', parent_run_id, CURVES_FILE)})",
+            "",
             f"**{counts['runs/finished']:.0f} of {counts['runs/planned']:.0f} runs finished** "
-            f"({counts['runs/reused']:.0f} re-used, {counts['runs/failed']:.0f} failed).",
+            f"({counts['runs/reused']:.0f} re-used, {counts['runs/failed']:.0f} failed): DynamicNet "
+            f"({spec.batch_size} × {spec.input_size} → {spec.hidden_size} → {spec.output_size}), {spec.steps} steps, "
+            f"learning rate {spec.learning_rate:g}, momentum {spec.momentum:g}.",
             "",
-            "| group | n | last step's loss, median | quartiles |",
-            "| :-- | --: | --: | :-: |",
-            *groups,
-            "",
-            "The last step's loss depends on the depth that it drew; `final/loss_depth_0` to `_3` of a run do not.",
-            "",
-            "| variant | device | seed | final loss | seconds | run | |",
-            "| :-- | :-- | --: | --: | --: | :-- | :-- |",
+            "| variant | device | seed | mean over depths | last step | seconds | run | |",
+            "| :-- | :-- | --: | --: | --: | --: | :-- | :-- |",
             *runs,
             *([f"\n… and {rest} more: all of them in the artifact `seeds.json`."] if rest else []),
         ]
     )
 
 
-def _loss(row: Row) -> str:
-    return "–" if row.final_loss is None else f"{row.final_loss:.4g}"
+def _groups(rows: Sequence[Row]) -> list[str]:
+    losses = defaultdict(list)
+    for row in rows:
+        if row.mean_depth_loss is not None:
+            losses[group_of(row.spec)].append(row.mean_depth_loss)
+    lines = []
+    for group, of_group in losses.items():
+        with np.errstate(invalid="ignore"):  # where losses are not finite, neither is what depends on them
+            lower, median, upper = np.quantile(of_group, (0.25, 0.5, 0.75))
+        lines.append(f"| {group} (n = {len(of_group)}) | {median:.4g} | {lower:.4g} – {upper:.4g} |")
+    return lines
+
+
+def _link(row: Row, experiment_id: str) -> str:
+    return f"[{row.run_id[:8]}]({run_url('', experiment_id, row.run_id)})"
+
+
+def _loss(loss: float | None) -> str:
+    return "–" if loss is None else f"{loss:.4g}"
 
 
 def _remark(row: Row) -> str:

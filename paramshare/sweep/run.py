@@ -43,7 +43,7 @@ class Outcome:
         rows: one for every spec, in the spec's order.
         curves: where the figure of the aggregate curves lies.
         name: what a person calls the sweep.
-        note: the parent run's, in Markdown; its links to runs begin with `#/`.
+        note: the parent run's, in Markdown; its links are relative to MLflow's pages.
     """
 
     experiment_id: str
@@ -105,7 +105,7 @@ class Sweep:
     def __post_init__(self) -> None:
         for spec in self.specs:
             if run := self.reused.get(spec.key()):
-                self._rows[spec.key()] = Row(spec, run.run_id, "FINISHED", run.final_loss, run.seconds, reused=True)
+                self._rows[spec.key()] = Row.finished(spec, run, reused=True)
 
     @property
     def pending(self) -> tuple[TrainSpec, ...]:
@@ -144,15 +144,16 @@ class Sweep:
 
     def _write_parent(self, rows: Sequence[Row], name: str) -> None:
         bands = self._bands(rows)
+        log_progress(self.store, self.parent_run_id, len(rows))
         finish_sweep(
             self.store,
             self.parent_run_id,
             status="FAILED" if any(row.status == "FAILED" for row in rows) else "FINISHED",
-            bands={f"loss/{group}": band for group, band in bands.items()},
+            bands=bands,
             metrics=counts_of(rows),
             figure=aggregate_curves(bands, name),
             table=table_of(rows),
-            note=note_of(self.spec, rows, bands, self.store.experiment_id),
+            note=note_of(self.spec, rows, self.store.experiment_id, self.parent_run_id),
         )
 
     def _bands(self, rows: Sequence[Row]) -> dict[str, Band]:
@@ -254,10 +255,10 @@ def _params(spec: SweepSpec, devices: tuple[str, ...]) -> dict[str, str]:
 
 
 def _provenance_tags() -> dict[str, str]:
-    """Where the numbers come from, under our names and, where MLflow has one of its own, under that too."""
+    """Where the numbers come from, under MLflow's own names where it has them, else under ours."""
     found = provenance()
     tags = {f"paramshare.{name}": value for name, value in found.items()}
-    tags["mlflow.user"] = found["user"]
-    if "git.commit" in found:
-        tags["mlflow.source.git.commit"] = found["git.commit"]
+    for name, mlflows in (("user", "mlflow.user"), ("git.commit", "mlflow.source.git.commit")):
+        if name in found:
+            tags[mlflows] = tags.pop(f"paramshare.{name}")
     return tags

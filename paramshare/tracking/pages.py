@@ -12,27 +12,35 @@ from typing import Final
 
 from paramshare.errors import ServerError
 from paramshare.tracking.store import Store
+from paramshare.tracking.views import SEEDS_VIEW
 
-__all__ = ["DEFAULT_PORT", "experiment_url", "run_url", "served_pages", "server_url"]
+__all__ = ["DEFAULT_PORT", "experiment_url", "picture_url", "run_url", "served_pages", "server_url"]
 
 DEFAULT_PORT: Final = 5000
+_MODE: Final = "workflowType=machine_learning"  # MLflow opens its mode for language models otherwise
 _STARTUP: Final = 120.0  # seconds
 _STOP: Final = 10.0  # seconds
 
 
 def server_url(store: Store, port: int = DEFAULT_PORT) -> str:
     """Where the pages of the store are: its server, or the one that `served_pages` starts on `port`."""
-    return f"http://127.0.0.1:{port}" if store.address.database else store.address.uri.rstrip("/")
+    return f"http://127.0.0.1:{port}/" if store.address.database else store.address.uri.rstrip("/") + "/"
 
 
 def experiment_url(base: str, experiment_id: str) -> str:
-    """The page of an experiment; MLflow would open it in its mode for language models otherwise."""
-    return f"{base}/#/experiments/{experiment_id}/runs?workflowType=machine_learning"
+    """The page of an experiment, in the view that shows every seed."""
+    view = f"compareRunsMode=CHART&viewStateShareKey={SEEDS_VIEW}"
+    return f"{base}#/experiments/{experiment_id}/runs?{_MODE}&{view}"
 
 
 def run_url(base: str, experiment_id: str, run_id: str) -> str:
-    """The page of a run."""
-    return f"{base}/#/experiments/{experiment_id}/runs/{run_id}?workflowType=machine_learning"
+    """The page of a run; relative to MLflow's own pages where `base` is empty."""
+    return f"{base}#/experiments/{experiment_id}/runs/{run_id}?{_MODE}"
+
+
+def picture_url(base: str, run_id: str, name: str) -> str:
+    """A picture among a run's artifacts; relative to MLflow's own pages where `base` is empty."""
+    return f"{base}get-artifact?path={name}&run_uuid={run_id}"
 
 
 @contextmanager
@@ -43,7 +51,7 @@ def served_pages(store: Store, port: int) -> Iterator[subprocess.Popen[bytes]]:
         ServerError: it did not come up.
     """
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", store.address.uri]
-    command += ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    command += ["--host", "127.0.0.1", "--port", str(port), "--workers", "1", "--uvicorn-opts", "--log-level warning"]
     environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     process = subprocess.Popen(
         command, env=environment, stdin=subprocess.DEVNULL, stdout=sys.stderr, start_new_session=True

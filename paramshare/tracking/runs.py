@@ -17,14 +17,16 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run,
 from mlflow.models import Model
 from numpy.typing import ArrayLike, NDArray
 
-from paramshare.plots import loss_curve
+from paramshare.plots import VARIANT_COLORS, loss_curve
 from paramshare.tracking.model import MODEL_FOLDER, save_model
+from paramshare.tracking.pages import picture_url
 from paramshare.tracking.store import Store
 from paramshare.training.result import TrainResult
 from paramshare.training.spec import TrainSpec
 
 __all__ = [
     "KIND",
+    "NOTE",
     "SeedRun",
     "find_finished",
     "log_metrics",
@@ -39,7 +41,9 @@ KIND: Final = "paramshare.kind"
 KEY: Final = "paramshare.key"
 LOSS: Final = "train/loss"
 DEPTH: Final = "depth"
-FINAL_LOSS: Final = "final/loss"
+MEAN_DEPTH_LOSS: Final = "final/loss_mean_depth"
+NOTE: Final = "mlflow.note.content"
+PLOT_FILE: Final = "loss.png"
 SECONDS: Final = "time/seconds"
 
 _METRICS_A_CALL: Final = 1000  # MLflow's limit
@@ -53,13 +57,15 @@ class SeedRun:
     Args:
         key: the spec's key.
         run_id: MLflow's id.
-        final_loss: the last step's loss.
+        final_loss: the last step's loss; it depends on the depth that step drew.
+        mean_depth_loss: the trained net's, averaged over the depths.
         seconds: how long the training took.
     """
 
     key: str
     run_id: str
     final_loss: float
+    mean_depth_loss: float
     seconds: float
 
 
@@ -77,16 +83,17 @@ def write_run(store: Store, result: TrainResult, tags: Mapping[str, str]) -> See
     try:
         with tempfile.TemporaryDirectory(prefix="paramshare-") as folder:
             model = save_model(result.net, run_id, Path(folder, MODEL_FOLDER))
-            loss_curve(result.losses, result.depths, name).savefig(Path(folder, "loss.png"))
+            loss_curve(result.losses, result.depths, name).savefig(Path(folder, PLOT_FILE))
             client.log_artifacts(run_id, folder)
         client.log_inputs(run_id, [_dataset(result)])
-        client.log_batch(run_id, params=_params(spec), tags=[_model_tag(model)])
+        note = RunTag(NOTE, f"![loss at every step]({picture_url('', run_id, PLOT_FILE)})")
+        client.log_batch(run_id, params=_params(spec), tags=[_model_tag(model), note])
         log_metrics(store, run_id, _metrics(result, start))
     except BaseException:
         client.set_terminated(run_id, "FAILED")
         raise
     client.set_terminated(run_id, "FINISHED", end_time=start + int(result.seconds * 1000))
-    return SeedRun(spec.key(), run_id, result.final_loss, result.seconds)
+    return SeedRun(spec.key(), run_id, result.final_loss, result.mean_depth_loss, result.seconds)
 
 
 def write_failure(store: Store, spec: TrainSpec, reason: str, tags: Mapping[str, str]) -> str:
@@ -113,15 +120,15 @@ def find_finished(store: Store, keys: Sequence[str]) -> dict[str, SeedRun]:
     for run in search(store, f"attributes.status = 'FINISHED' AND tags.`{KIND}` = 'seed'"):
         key = run.data.tags.get(KEY, "")
         if key in wanted and key not in found:
-            metrics = run.data.metrics
-            found[key] = SeedRun(key, run.info.run_id, float(_float32(metrics[FINAL_LOSS])), metrics[SECONDS])
+            found[key] = _seed_run(key, run)
     return found
 
 
 def read_losses(store: Store, run_id: str) -> NDArray[np.float32]:
     """The loss of every step of a run, (steps,), bit for bit as it was trained."""
     history = store.client.get_metric_history(run_id, LOSS)
-    return _float32([metric.value for metric in sorted(history, key=lambda metric: metric.step)])
+    values = [metric.value for metric in sorted(history, key=lambda metric: metric.step)]
+    return _as_trained(values).astype(np.float32)
 
 
 def log_metrics(store: Store, run_id: str, metrics: Sequence[Metric]) -> None:
@@ -141,10 +148,16 @@ def search(store: Store, condition: str) -> Iterator[Run]:
             return
 
 
-def _float32(values: ArrayLike) -> NDArray[np.float32]:
-    """Losses as they were before MLflow kept them as float64, where it turns infinity into 1.8e308."""
-    with np.errstate(over="ignore"):
-        return np.asarray(values, dtype=np.float64).astype(np.float32)
+def _seed_run(key: str, run: Run) -> SeedRun:
+    metrics = run.data.metrics
+    last, mean = (float(_as_trained(metrics[name])) for name in (LOSS, MEAN_DEPTH_LOSS))
+    return SeedRun(key, run.info.run_id, last, mean, metrics[SECONDS])
+
+
+def _as_trained(values: ArrayLike) -> NDArray[np.float64]:
+    """Losses as they were before MLflow turned infinity into 1.8e308, which is more than any float32."""
+    read = np.asarray(values, dtype=np.float64)
+    return np.where(np.abs(read) > np.finfo(np.float32).max, np.copysign(np.inf, read), read)
 
 
 def _metrics(result: TrainResult, start: int) -> list[Metric]:
@@ -154,16 +167,15 @@ def _metrics(result: TrainResult, start: int) -> list[Metric]:
         for name, values in ((LOSS, result.losses), (DEPTH, result.depths))
         for step, value in enumerate(values)
     ]
-    last = result.spec.steps - 1
     finals = {
-        FINAL_LOSS: result.final_loss,
         **{f"final/loss_depth_{depth}": loss for depth, loss in enumerate(result.depth_losses)},
-        "final/loss_mean_depth": result.mean_depth_loss,
+        MEAN_DEPTH_LOSS: result.mean_depth_loss,
         "model/parameters": float(result.parameters),
         SECONDS: result.seconds,
         "time/steps_per_second": result.spec.steps / result.seconds,
     }
-    return every_step + [Metric(name, value, start + last, last) for name, value in finals.items()]
+    # At step 0 MLflow's pages draw a bar a run; at any later one they draw a line with a single point.
+    return every_step + [Metric(name, value, start, 0) for name, value in finals.items()]
 
 
 def _params(spec: TrainSpec) -> list[Param]:
@@ -181,6 +193,7 @@ def _spec_tags(spec: TrainSpec) -> dict[str, str]:
         KEY: spec.key(),
         "paramshare.variant": spec.variant,
         "paramshare.device": spec.device,
+        "mlflow.runColor": VARIANT_COLORS[spec.variant],
     }
 
 

@@ -21,6 +21,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, ErrorCode
 
 from paramshare.errors import ServerError, StoreError
+from paramshare.tracking.views import saved_view_tags
 
 __all__ = ["Store", "StoreAddress", "check_store", "open_store", "redacted", "store_failures"]
 
@@ -183,7 +184,8 @@ def _experiment_id(client: MlflowClient, address: StoreAddress) -> str:
         if address.database is not None:
             location = (address.database.parent / "artifacts").as_uri()
         try:
-            return str(client.create_experiment(address.experiment, location, tags={"mlflow.note.content": _NOTE}))
+            tags = {"mlflow.note.content": _NOTE, **saved_view_tags()}
+            return str(client.create_experiment(address.experiment, location, tags=tags))
         except MlflowException as error:
             if error.error_code != ErrorCode.Name(RESOURCE_ALREADY_EXISTS):
                 raise
@@ -209,5 +211,6 @@ def _quiet_mlflow() -> None:
 _NOTE = """\
 **What does sharing weights buy?** Each nested run is DynamicNet trained once, for one seed on one device; the runs \
 above them are sweeps, with the curves of all their seeds together. `train/loss` and `depth` are logged at every step. \
-Compare runs by `final/loss_depth_2` and its sisters: the last step's own loss depends on the depth it drew.
+Compare runs by `final/loss_mean_depth` and `final/loss_depth_0` to `_3`, the trained net's loss: the last step's \
+depends on the depth that it drew.
 """

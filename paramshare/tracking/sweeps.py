@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from mlflow.entities import Metric, Param
 
 from paramshare.plots import Band
-from paramshare.tracking.runs import KIND, log_metrics, search
+from paramshare.tracking.runs import KIND, NOTE, log_metrics, search
 from paramshare.tracking.store import Store
 
 __all__ = [
@@ -28,7 +28,6 @@ __all__ = [
 
 CURVES_FILE: Final = "loss_curves.png"
 TABLE_FILE: Final = "seeds.json"
-_NOTE: Final = "mlflow.note.content"
 _SWEEP_KEY: Final = "paramshare.sweep_key"
 
 
@@ -50,7 +49,7 @@ def find_sweep(store: Store, sweep_key: str) -> str | None:
 
 def log_progress(store: Store, run_id: str, done: int) -> None:
     """Let the parent run show how many of its runs have ended."""
-    store.client.log_metric(run_id, "progress/done", done, step=done, synchronous=True)
+    store.client.log_metric(run_id, "runs/done", done, step=done, synchronous=True)
 
 
 def finish_sweep(
@@ -68,15 +67,15 @@ def finish_sweep(
 
     Args:
         status: FAILED where one of its runs is.
-        bands: the curves of each group, logged at every step as `<group>/median`, `/lower_quartile` and
-            `/upper_quartile`.
+        bands: the curves of each group, logged at every step as `loss/median/<group>`, `loss/lower_quartile/<group>`
+            and `loss/upper_quartile/<group>`: the medians of all groups stand side by side then.
         metrics: single numbers by name.
         figure: the curves drawn.
         table: a row a run, by column.
         note: Markdown, shown on the run's page.
     """
     client, now = store.client, int(time.time() * 1000)
-    client.set_tag(run_id, _NOTE, note)
+    client.set_tag(run_id, NOTE, note)
     with tempfile.TemporaryDirectory(prefix="paramshare-") as folder:
         figure.savefig(Path(folder, CURVES_FILE))
         rows = [list(row) for row in zip(*table.values(), strict=True)]
@@ -84,7 +83,7 @@ def finish_sweep(
         client.log_artifacts(run_id, folder)
     client.set_tag(run_id, "mlflow.loggedArtifacts", json.dumps([{"path": TABLE_FILE, "type": "table"}]))
     points = [
-        Metric(f"{group}/{name}", float(value), now + step, step)
+        Metric(f"loss/{name}/{group}", float(value), now + step, step)
         for group, band in bands.items()
         for name, curve in (
             ("median", band.median),
@@ -104,7 +103,13 @@ def end_sweep(store: Store, run_id: str, status: Literal["FINISHED", "FAILED", "
 
 def read_note(store: Store, run_id: str) -> str:
     """The note on a run's page, in Markdown."""
-    return str(store.client.get_run(run_id).data.tags.get(_NOTE, ""))
+    return str(store.client.get_run(run_id).data.tags.get(NOTE, ""))
+
+
+def read_curves(store: Store, run_id: str) -> bytes:
+    """The figure of a sweep's curves, as PNG."""
+    with tempfile.TemporaryDirectory(prefix="paramshare-") as folder:
+        return Path(store.client.download_artifacts(run_id, CURVES_FILE, folder)).read_bytes()
 
 
 def artifact_location(store: Store, run_id: str, name: str) -> str:

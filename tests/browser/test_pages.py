@@ -109,16 +109,25 @@ def sees(page: Page, *texts: str) -> None:
     page.wait_until(f"{json.dumps(texts)}.every(text => document.body.innerText.includes(text))")
 
 
-def test_the_experiment_page_lists_the_sweep_and_its_nested_runs_by_name(pages: Pages, page: Page) -> None:
+def test_the_experiment_page_opens_on_every_seed_with_its_curve_and_its_loss_by_depth(
+    pages: Pages, page: Page
+) -> None:
     page.open(pages.experiment)
-    sees(page, "What does sharing weights buy?", pages.name(pages.outcome.parent_run_id))
+    sees(page, "What does sharing weights buy?", *(pages.name(row.run_id) for row in pages.outcome.rows))
+    sees(page, "Loss at every step", "The trained net's loss, by depth", "final/loss_mean_depth")
+    page.wait_until(f"{DRAWN_LINES} >= {len(pages.outcome.rows)}")
+
+
+def test_outside_of_that_view_the_sweep_is_listed_with_its_nested_runs(pages: Pages, page: Page) -> None:
+    page.open(pages.experiment.partition("&")[0])
+    sees(page, pages.name(pages.outcome.parent_run_id))
     page.wait_until("document.querySelector('button[data-component-id*=runnamecellrenderer]') !== null")
     page.evaluate(EXPAND)
     sees(page, *(pages.name(row.run_id) for row in pages.outcome.rows))
 
 
-def test_the_experiment_page_draws_the_curves_of_the_sweep(pages: Pages, page: Page) -> None:
-    page.open(f"{pages.experiment}&compareRunsMode=CHART")
+def test_the_sweeps_page_draws_its_aggregate_curves(pages: Pages, page: Page) -> None:
+    page.open(pages.run(pages.outcome.parent_run_id, "/model-metrics"))
     page.wait_until(f"{DRAWN_LINES} >= 3")  # the median and both quartiles
 
 
@@ -128,7 +137,7 @@ def test_the_sweeps_note_is_shown_as_tables_with_a_row_for_every_run(pages: Page
     page.wait_until(f"{NOTE}.length >= 2")
     tables = page.evaluate(f"{NOTE}.map(table => [...table.rows].map(row => [...row.cells].map(c => c.innerText)))")
     cells = [row for table in tables for row in table]
-    assert any("shared-cpu" in row and "2" in row for row in cells), "the group with its n"
+    assert any("shared-cpu (n = 2)" in row for row in cells)
     for row in pages.outcome.rows:
         assert any(row.run_id[:8] in shown for shown in cells)
     assert "| --" not in page.text()

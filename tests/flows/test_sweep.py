@@ -94,7 +94,8 @@ def test_the_report_is_an_artifact_that_links_to_every_mlflow_run(swept: Swept) 
     assert (kind, key) == ("markdown", "sweep")
     experiment = swept.said["experiment_id"]
     for run_id in (swept.said["parent_run_id"], *(run["run_id"] for run in swept.said["runs"])):
-        assert f"http://127.0.0.1:5000/#/experiments/{experiment}/runs/{run_id}" in data
+        assert f"http://127.0.0.1:5000/#/experiments/{experiment}/runs/{run_id}?" in data
+    assert "(data:image/png;base64,iVBOR" in data
 
 
 def test_one_server_was_started_and_nothing_is_left_running(swept: Swept) -> None:

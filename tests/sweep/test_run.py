@@ -71,7 +71,7 @@ def test_the_parent_has_median_and_quartiles_of_its_seeds_at_every_step(address:
     store = open_store(address)
     band = Band.of([read_losses(store, row.run_id) for row in outcome.rows])
     for name, expected in (("median", band.median), ("lower_quartile", band.lower), ("upper_quartile", band.upper)):
-        history = store.client.get_metric_history(outcome.parent_run_id, f"loss/shared-cpu/{name}")
+        history = store.client.get_metric_history(outcome.parent_run_id, f"loss/{name}/shared-cpu")
         assert [point.step for point in history] == list(range(20))
         np.testing.assert_array_equal([point.value for point in history], expected)
 
@@ -105,6 +105,7 @@ def test_a_larger_sweep_trains_only_what_is_new_and_says_what_it_reused(address:
     assert [row.run_id for row in second.rows[:2]] == [row.run_id for row in first.rows]
     parent = parent_of(address, second)
     assert parent.data.metrics["runs/reused"] == 2
+    assert parent.data.metrics["runs/done"] == parent.data.metrics["runs/planned"] == 4
     assert "(2 re-used, 0 failed)" in parent.data.tags["mlflow.note.content"]
 
 
