@@ -109,9 +109,7 @@ def sees(page: Page, *texts: str) -> None:
     page.wait_until(f"{json.dumps(texts)}.every(text => document.body.innerText.includes(text))")
 
 
-def test_the_experiment_page_opens_on_every_seed_with_its_curve_and_its_loss_by_depth(
-    pages: Pages, page: Page
-) -> None:
+def test_the_experiment_page_opens_on_every_seed_with_its_curve_and_its_loss_by_depth(pages: Pages, page: Page) -> None:
     page.open(pages.experiment)
     sees(page, "What does sharing weights buy?", *(pages.name(row.run_id) for row in pages.outcome.rows))
     sees(page, "Loss at every step", "The trained net's loss, by depth", "final/loss_mean_depth")

@@ -1,0 +1,72 @@
+"""Proves that a sweep against a real MLflow server leaves what an embedded one leaves, files included."""
+
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pytest
+from program import SIZES
+
+from paramshare.errors import ServerError
+from paramshare.sweep.run import open_sweep, run_sweep
+from paramshare.sweep.spec import SweepSpec
+from paramshare.tracking.pages import served_pages
+from paramshare.tracking.runs import read_losses
+from paramshare.tracking.store import StoreAddress, open_store
+from paramshare.tracking.sweeps import read_curves
+from paramshare.training.engines import train
+
+SPEC = SweepSpec.model_validate({**SIZES, "seeds": "0:2", "devices": "cpu", "workers": 1})
+
+
+@pytest.fixture
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture
+def server(address: StoreAddress, free_port: int) -> Iterator[StoreAddress]:
+    """An experiment on MLflow's own server, which keeps files in a folder of its own."""
+    with served_pages(open_store(address), free_port):
+        yield StoreAddress(f"http://127.0.0.1:{free_port}", "remote")
+
+
+def test_a_sweep_over_http_is_whole_and_is_reused(server: StoreAddress) -> None:
+    outcome = run_sweep(SPEC, server, {})
+    store = open_store(server)
+    for row, spec in zip(outcome.rows, SPEC.train_specs(("cpu",)), strict=True):
+        result = train(spec)
+        np.testing.assert_array_equal(read_losses(store, row.run_id), result.losses)
+        mlflow.set_tracking_uri(server.uri)
+        net = mlflow.pytorch.load_model(f"runs:/{row.run_id}/model")
+        assert net(result.x, depth=3).equal(result.net(result.x, 3))
+    assert (
+        outcome.curves == f"mlflow-artifacts:/{store.experiment_id}/{outcome.parent_run_id}/artifacts/loss_curves.png"
+    )
+    assert read_curves(store, outcome.parent_run_id).startswith(b"\x89PNG")
+    assert not Path("mlruns", "artifacts").exists()
+
+    again = run_sweep(SPEC, server, {})
+    assert again.parent_run_id == outcome.parent_run_id
+    assert all(row.reused for row in again.rows)
+
+
+def test_a_server_that_goes_away_is_said_in_one_line(
+    address: StoreAddress, free_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    remote = StoreAddress(f"http://127.0.0.1:{free_port}", "remote")
+    with ExitStack() as server:
+        server.enter_context(served_pages(open_store(address), free_port))
+        with (
+            pytest.raises(ServerError, match=r"^the store http://127.* run the same command again") as caught,  # noqa: PT012
+            open_sweep(SPEC, remote, {}) as sweep,
+        ):
+            server.close()
+            sweep.finish()
+    assert "\n" not in str(caught.value)
