@@ -3,8 +3,8 @@
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Final, Literal
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -22,6 +22,15 @@ from paramshare.sweep.run import Outcome, Sweep
 __all__ = ["print_checks", "print_outcome", "sweep_progress"]
 
 _ROWS_SHOWN = 40
+_COLUMNS: Final[dict[str, Literal["left", "right"]]] = {
+    "seed": "right",
+    "variant": "left",
+    "device": "left",
+    "final loss": "right",
+    "seconds": "right",
+    "run": "left",
+    "": "left",
+}
 _PLAIN_WIDTH = 120  # columns, where the output is no terminal
 
 
@@ -64,9 +73,13 @@ def print_outcome(outcome: Outcome, ui_command: str) -> None:
     console.print(_table(outcome))
     reused = sum(row.reused for row in outcome.rows)
     trained = len(outcome.rows) - reused - outcome.failed
-    console.print(f"{outcome.name}: {trained} trained, {reused} re-used, {outcome.failed} failed", markup=False)
-    console.print(f"curves of all seeds: {outcome.curves}", markup=False, soft_wrap=True)
-    console.print(f"MLflow's pages:      {ui_command}", markup=False, soft_wrap=True)
+    for line in (
+        "",
+        f"{outcome.name}: {trained} trained, {reused} re-used, {outcome.failed} failed",
+        f"curves of all seeds: {outcome.curves}",
+        f"MLflow's pages:      {ui_command}",
+    ):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def print_checks(checks: Sequence[tuple[str, str, bool]]) -> None:
@@ -78,26 +91,26 @@ def print_checks(checks: Sequence[tuple[str, str, bool]]) -> None:
 
 
 def _table(outcome: Outcome) -> Table:
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    table.add_column("seed", justify="right")
-    table.add_column("variant")
-    table.add_column("device")
-    table.add_column("final loss", justify="right")
-    table.add_column("mean of depths", justify="right")
-    table.add_column("seconds", justify="right")
-    table.add_column("run", no_wrap=True)
-    table.add_column("")
+    """A row a run; 80 columns hold it."""
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    for name, justify in _COLUMNS.items():
+        table.add_column(name, justify=justify, no_wrap=True)
     rows = outcome.rows
-    shown = rows if len(rows) <= _ROWS_SHOWN else (*rows[: _ROWS_SHOWN // 2], None, *rows[-_ROWS_SHOWN // 2 :])
-    for row in shown:
-        if row is None:
-            table.add_row("…", f"{len(rows) - _ROWS_SHOWN} more", "", "", "", "", "in seeds.json of the parent run", "")
-            continue
-        remark = row.error or ("re-used" if row.reused else "")
-        spec = row.spec
-        losses = ("–" if loss is None else f"{loss:.6g}" for loss in (row.final_loss, row.mean_depth_loss))
-        table.add_row(str(spec.seed), spec.variant, spec.device, *losses, f"{row.seconds:.2f}", row.run_id, remark)
+    half = _ROWS_SHOWN // 2
+    for row in rows if len(rows) <= _ROWS_SHOWN else rows[:half]:
+        table.add_row(*_cells(row))
+    if len(rows) > _ROWS_SHOWN:
+        table.add_row("…", "", "", "", "", f"{len(rows) - 2 * half} more in its seeds.json", "")
+        for row in rows[-half:]:
+            table.add_row(*_cells(row))
     return table
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    spec = row.spec
+    loss = "–" if row.final_loss is None else f"{row.final_loss:.6g}"
+    remark = "re-used" if row.reused else row.status.lower() if row.error else ""
+    return str(spec.seed), spec.variant, spec.device, loss, f"{row.seconds:.2f}", row.run_id, remark
 
 
 def _stdout() -> Console:

@@ -40,7 +40,7 @@ def _state() -> dict[str, Any]:
     charts = [_line("loss", "train/loss"), *(_bar("final", f"final/{name}") for name in _FINAL)]
     return {
         "searchFilter": "tags.`paramshare.kind` = 'seed'",
-        "orderByKey": "params.`variant`",  # by start time MLflow nests the seeds, and hides them
+        "orderByKey": "params.`seed`",  # the variants side by side; by start time MLflow nests the seeds and hides them
         "orderByAsc": True,
         "startTime": "ALL",
         "lifecycleFilter": "Active",
