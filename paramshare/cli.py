@@ -7,6 +7,7 @@ import shutil
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -116,7 +117,8 @@ class Ui(StoreSettings):
         with served_pages(store, self.port) as server:
             _show_page(url, self.browser)
             print("Ctrl-C ends it.", file=sys.stderr)  # noqa: T201
-            server.wait()
+            with suppress(KeyboardInterrupt):
+                server.wait()
 
 
 class Doctor(StoreSettings):

@@ -2,15 +2,17 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import IO, Final
 
-from paramshare.errors import ServerError
+from paramshare.errors import ServerError, UsageError
 from paramshare.tracking.store import Store
 from paramshare.tracking.views import SEEDS_VIEW
 
@@ -48,26 +50,41 @@ def served_pages(store: Store, port: int) -> Iterator[subprocess.Popen[bytes]]:
     """MLflow's server over an embedded store, answering on 127.0.0.1:`port` until the block is left.
 
     Raises:
-        ServerError: it did not come up.
+        UsageError: the port is taken.
+        ServerError: it did not come up; the message carries the end of what it said.
     """
+    _check_port(port)
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", store.address.uri]
     command += ["--host", "127.0.0.1", "--port", str(port), "--workers", "1", "--uvicorn-opts", "--log-level warning"]
     environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    process = subprocess.Popen(
-        command, env=environment, stdin=subprocess.DEVNULL, stdout=sys.stderr, start_new_session=True
-    )
+    with tempfile.TemporaryFile() as said:
+        process = subprocess.Popen(
+            command, env=environment, stdin=subprocess.DEVNULL, stdout=said, stderr=said, start_new_session=True
+        )
+        try:
+            _wait_for(process, f"http://127.0.0.1:{port}/health", said)
+            yield process
+        finally:
+            _stop(process)
+
+
+def _check_port(port: int) -> None:
     try:
-        _wait_for(process, f"http://127.0.0.1:{port}/health")
-        yield process
-    finally:
-        _stop(process)
+        with socket.create_server(("127.0.0.1", port)):
+            return
+    except OSError as error:
+        raise UsageError(f"port {port} of 127.0.0.1 is taken ({error.strerror}); name another with --port") from error
 
 
-def _wait_for(process: subprocess.Popen[bytes], health: str) -> None:
+def _wait_for(process: subprocess.Popen[bytes], health: str, said: IO[bytes]) -> None:
     deadline = time.monotonic() + _STARTUP
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            raise ServerError(f"MLflow's server ended with exit code {process.returncode}; what it said stands above")
+            said.seek(0)
+            tail = said.read()[-2000:].decode(errors="replace").strip()
+            raise ServerError(
+                f"MLflow's server ended with exit code {process.returncode}; the end of its output:\n{tail}"
+            )
         try:
             with urllib.request.urlopen(health, timeout=2):  # noqa: S310 - our own loopback address
                 return
