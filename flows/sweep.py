@@ -23,7 +23,7 @@ from prefect.task_runners import ProcessPoolTaskRunner
 
 from flows.server import prefect_api
 from paramshare.settings import StoreSettings
-from paramshare.sweep.chunks import Chunk, Row, run_chunk, slots, start_worker
+from paramshare.sweep.chunks import SPAWN, Chunk, Row, run_chunk, slots, start_worker
 from paramshare.sweep.report import sweep_name
 from paramshare.sweep.run import Outcome, Sweep, open_sweep
 from paramshare.sweep.spec import SweepSpec
@@ -131,14 +131,17 @@ def sweep(spec: SweepSpec) -> State[Outcome]:
 def _train(opened: Sweep) -> Iterator[Row]:
     """Train what is pending, on a pool of processes a device, and yield the rows of each chunk as it ends."""
     chunks = opened.chunks(_chunk_size(len(opened.pending), opened.slots()))
+    stop = SPAWN.Event()
     with ExitStack() as pools:
         futures: list[PrefectFuture[list[Row]]] = []
         for device, of_device in groupby(chunks, key=lambda chunk: chunk.device):
             queue = list(of_device)
             most = min(slots(device, opened.spec.workers), len(queue))
-            pool = pools.enter_context(ProcessPoolTaskRunner(max_workers=most, initializer=start_worker))
+            runner = ProcessPoolTaskRunner(max_workers=most, initializer=start_worker, initargs=(stop,))
+            pool = pools.enter_context(runner)
             with tags(f"device:{device}"):
                 futures += [pool.submit(train_chunk, {"chunk": chunk}) for chunk in queue]
+        pools.callback(stop.set)
         for future in as_completed(futures):
             yield from future.result()
 

@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
-_FAILED, _USAGE, _INTERRUPTED = 1, 2, 130
+_FAILED, _USAGE = 1, 2
+_INTERRUPTED, _TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM  # as shells have it
+_TO_GO_ON = "what was finished stays, run the same command again for the rest"
 
 
 class _SweepCommand(StoreSettings, SweepSpec):
@@ -68,7 +70,7 @@ class Train(_SweepCommand):
 
 
 class FlowSweep(_SweepCommand):
-    """The same sweep as a Prefect flow: history, retries, a report; with your Prefect server or one of its own.
+    """The same sweep as a Prefect flow: with its history and a report, on your Prefect server or one of its own.
 
     paramshare flow sweep --seeds 0:100 --devices auto
     """
@@ -169,9 +171,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         check_names((Train, FlowSweep, Ui, Doctor))
         CliApp.run(Paramshare, given or ["--help"])
     except SystemExit as end:
+        if end.code == _TERMINATED:
+            return _say(f"terminated; {_TO_GO_ON}", _TERMINATED)
         return end.code if isinstance(end.code, int) else 0
     except KeyboardInterrupt:
-        return _say("interrupted; what was finished stays, run the same command again for the rest", _INTERRUPTED)
+        return _say(f"interrupted; {_TO_GO_ON}", _INTERRUPTED)
     except ValidationError as error:
         return _say("; ".join(_sentence(detail) for detail in error.errors(include_url=False)), _USAGE)
     except CommandLineError as error:
@@ -198,9 +202,9 @@ def _say(message: str, code: int) -> int:
     return code
 
 
-def _leave(signum: int, _frame: object) -> NoReturn:
+def _leave(_signum: int, _frame: object) -> NoReturn:
     """Let SIGTERM unwind the stack, so that what is open is ended truthfully."""
-    raise SystemExit(128 + signum)
+    raise SystemExit(_TERMINATED)
 
 
 def _address(settings: StoreSettings) -> "StoreAddress":
@@ -215,8 +219,10 @@ def _ui_command(settings: StoreSettings) -> str:
     on_path = shutil.which(program.name)
     started_by_path = not program.is_file() or (on_path and Path(on_path).samefile(program))
     words = ["paramshare" if started_by_path else os.path.relpath(program), "ui"]
-    for name in sorted(settings.model_fields_set & set(StoreSettings.model_fields)):
-        words += [f"--{name.replace('_', '-')}", str(getattr(settings, name))]
+    found_again = StoreSettings()  # what the environment and the files say, they will say to that command too
+    for name in StoreSettings.model_fields:
+        if (value := getattr(settings, name)) != getattr(found_again, name):
+            words += [f"--{name.replace('_', '-')}", str(value)]
     return shlex.join(words)
 
 

@@ -13,8 +13,9 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import groupby
-from typing import Literal
+from itertools import groupby, takewhile
+from multiprocessing.synchronize import Event
+from typing import Final, Literal
 
 from paramshare.tracking.runs import SeedRun, write_failure, write_run
 from paramshare.tracking.store import Store, StoreAddress, open_store
@@ -22,7 +23,10 @@ from paramshare.training.devices import cpu_cores
 from paramshare.training.engines import train
 from paramshare.training.spec import TrainSpec
 
-__all__ = ["Chunk", "Row", "make_chunks", "run_chunk", "run_chunks", "slots", "start_worker"]
+__all__ = ["SPAWN", "Chunk", "Row", "make_chunks", "run_chunk", "run_chunks", "slots", "start_worker"]
+
+SPAWN: Final = multiprocessing.get_context("spawn")
+"""How processes are started here: torch and its threads do not survive a fork."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +98,12 @@ def make_chunks(specs: Sequence[TrainSpec], size: int, address: StoreAddress, ta
 def run_chunk(chunk: Chunk) -> list[Row]:
     """Train the chunk's specs here and write each as a run when its training ends.
 
-    A training that raises becomes a FAILED run and a row that says so; the others go on.
+    A training that raises becomes a FAILED run and a row that says so; the others go on. Where the process is one of a
+    pool that has been told to stop, only the specs begun before have rows.
     """
     store = _store(chunk.address)
-    return [_run(spec, store, chunk.tags) for spec in chunk.specs]
+    begun = takewhile(lambda _: not _pool_stops(), chunk.specs)
+    return [_run(spec, store, chunk.tags) for spec in begun]
 
 
 def run_chunks(chunks: Sequence[Chunk], workers: int | None = None) -> Iterator[Row]:
@@ -112,13 +118,14 @@ def run_chunks(chunks: Sequence[Chunk], workers: int | None = None) -> Iterator[
         for chunk in chunks:
             yield from run_chunk(chunk)
         return
+    stop = SPAWN.Event()
     with ExitStack() as stack:
         futures = []
         for device, queue in queues.items():
-            spawn = multiprocessing.get_context("spawn")  # torch and its threads do not survive a fork
-            pool = ProcessPoolExecutor(at_once[device], spawn, initializer=start_worker)
+            pool = ProcessPoolExecutor(at_once[device], SPAWN, start_worker, (stop,))
             stack.callback(pool.shutdown, wait=True, cancel_futures=True)
             futures += [pool.submit(run_chunk, chunk) for chunk in queue]
+        stack.callback(stop.set)
         for future in as_completed(futures):
             yield from future.result()
 
@@ -132,16 +139,26 @@ def _run(spec: TrainSpec, store: Store, tags: dict[str, str]) -> Row:
     return Row.finished(spec, write_run(store, result, tags), reused=False)
 
 
+def _pool_stops() -> bool:
+    """Whether the pool that this process belongs to has been told to stop; `start_worker` puts the answer here."""
+    return False
+
+
 @lru_cache(maxsize=1)
 def _store(address: StoreAddress) -> Store:
     return open_store(address)
 
 
-def start_worker() -> None:
+def start_worker(stop: Event) -> None:
     """What a pool's process does first: leave Ctrl-C to its parent, and end when its parent has died.
 
     A pool's process waits for work for ever, and a parent ended by kill -9 cannot tell it to stop.
+
+    Args:
+        stop: set by the parent when no further spec shall be begun.
     """
+    global _pool_stops
+    _pool_stops = stop.is_set
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     parent = multiprocessing.parent_process()

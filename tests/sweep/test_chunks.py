@@ -21,12 +21,12 @@ ADDRESS = StoreAddress("sqlite:////nowhere", "x")
 
 # A parent with two pool processes that have nothing to do; prints their ids and waits to be killed.
 PARENT = """
-import multiprocessing, time
+import time
 from concurrent.futures import ProcessPoolExecutor
 from os import getpid
-from paramshare.sweep.chunks import start_worker
+from paramshare.sweep.chunks import SPAWN, start_worker
 if __name__ == "__main__":
-    pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), start_worker)
+    pool = ProcessPoolExecutor(1, SPAWN, start_worker, (SPAWN.Event(),))
     print(pool.submit(getpid).result(), flush=True)
     time.sleep(60)
 """
