@@ -13,12 +13,14 @@ from paramshare.training.spec import TrainSpec
 
 __all__ = ["counts_of", "group_of", "note_of", "sweep_name", "table_of"]
 
+_SEEDS_IN_NAME = 40  # characters
 _ROWS_IN_NOTE = 40  # MLflow cuts a tag at 8000 characters, silently
 
 
 def sweep_name(spec: SweepSpec, devices: Sequence[str]) -> str:
-    """What a person calls the sweep: `shared, untied seeds 0:10 on cpu`."""
-    return f"{', '.join(spec.variant_list)} seeds {spec.seeds} on {', '.join(devices)}"
+    """What a person calls the sweep: `shared, untied seeds 0:10 on cpu`; a long list of seeds by its number."""
+    seeds = f"seeds {spec.seeds}" if len(spec.seeds) <= _SEEDS_IN_NAME else f"{len(spec.seed_list)} seeds"
+    return f"{', '.join(spec.variant_list)} {seeds} on {', '.join(devices)}"
 
 
 def group_of(spec: TrainSpec) -> str:

@@ -31,6 +31,7 @@ from paramshare.training.spec import TrainSpec
 
 __all__ = ["Outcome", "Sweep", "check_sweep", "open_sweep", "run_sweep"]
 
+_LONGEST_PARAM: Final = 500  # characters; MLflow cuts at 6000
 _PROGRESS_EVERY: Final = 1.0  # seconds between two writes of the parent run's progress
 
 
@@ -251,6 +252,8 @@ def _open(
 
 def _params(spec: SweepSpec, devices: tuple[str, ...]) -> dict[str, str]:
     asked = spec.model_dump(exclude={"experiment", "force", "workers", "devices"})
+    if len(spec.seeds) > _LONGEST_PARAM:
+        asked["seeds"] = f"{len(spec.seed_list)} seeds, listed in the table"
     return {**{name: str(value) for name, value in asked.items()}, "devices": ",".join(devices)}
 
 

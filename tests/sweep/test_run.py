@@ -122,6 +122,13 @@ def test_force_trains_all_of_it_anew(address: StoreAddress) -> None:
     assert [row.final_loss for row in first.rows] == [row.final_loss for row in second.rows]
 
 
+def test_a_long_list_of_seeds_is_named_by_its_number(address: StoreAddress) -> None:
+    outcome = run(address, seeds=",".join(str(10**17 + 2 * seed) for seed in range(30)), steps=1)
+    parent = parent_of(address, outcome)
+    assert parent.info.run_name == "shared 30 seeds on cpu"
+    assert parent.data.params["seeds"] == "30 seeds, listed in the table"
+
+
 def test_another_experiment_shares_nothing(address: StoreAddress) -> None:
     run(address)
     other = run(StoreAddress(address.uri, "other"))
@@ -134,6 +141,20 @@ def test_the_results_do_not_depend_on_how_many_processes_trained_them(address: S
     for alone, pooled in zip(one.rows, two.rows, strict=True):
         np.testing.assert_array_equal(read_losses(store, alone.run_id), read_losses(store, pooled.run_id))
         assert not pooled.reused
+
+
+def test_several_devices_train_beside_each_other_and_one_that_fails_stops_no_other(address: StoreAddress) -> None:
+    """The second device is one that this machine lacks, put past the check: each of its runs fails, none on the CPU."""
+    absent = "cuda:99"
+    specs = spec(seeds="0:2").train_specs((absent, "cpu"))
+    rows = list(chunks.run_chunks(chunks.make_chunks(specs, 1, address, {}), workers=1))
+    assert sorted((row.spec.device, row.spec.seed, row.status) for row in rows) == [
+        ("cpu", 0, "FINISHED"),
+        ("cpu", 1, "FINISHED"),
+        (absent, 0, "FAILED"),
+        (absent, 1, "FAILED"),
+    ]
+    assert all(row.error for row in rows if row.spec.device == absent)
 
 
 @pytest.mark.usefixtures("seed_1_fails")
