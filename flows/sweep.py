@@ -4,25 +4,20 @@ It writes the same runs as `paramshare train`; the flow adds history, a report, 
 what deployments run, and `paramshare flow sweep`.
 """
 
-import base64
 import math
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from contextvars import ContextVar
-from dataclasses import dataclass
 from itertools import groupby
 from typing import Final
 
 from prefect import flow, runtime, tags, task
-from prefect.artifacts import create_markdown_artifact
 from prefect.client.schemas.objects import State
 from prefect.futures import PrefectFuture, as_completed
 from prefect.logging import get_run_logger
 from prefect.states import Completed, Failed
 from prefect.task_runners import ProcessPoolTaskRunner
 
-from flows.server import prefect_api
-from paramshare.settings import StoreSettings
+from flows.surroundings import Surroundings, here, inline_picture, leave_report, mlflow_tags, pages_hint, run_here
 from paramshare.sweep.chunks import SPAWN, Chunk, Row, run_chunk, slots, start_worker
 from paramshare.sweep.report import sweep_name
 from paramshare.sweep.run import Outcome, Sweep, open_sweep
@@ -35,30 +30,6 @@ __all__ = ["run_flow", "sweep", "train_chunk"]
 
 _MOST_TASKS: Final = 200  # a flow run: Prefect's server takes some hundreds in its stride, not thousands
 _MOST_SEEDS: Final = 16  # a task: about ten seconds of the reference on a core
-
-
-@dataclass(frozen=True, slots=True)
-class _Surroundings:
-    """What a flow run takes from the process it runs in, and not from its parameters.
-
-    Args:
-        address: the store.
-        on_open, on_row: who watches.
-    """
-
-    address: StoreAddress
-    on_open: Callable[[Sweep], None] = lambda _: None
-    on_row: Callable[[Row], None] = lambda _: None
-
-
-_surroundings: ContextVar[_Surroundings | None] = ContextVar("surroundings", default=None)
-
-
-def _here(spec: SweepSpec) -> _Surroundings:
-    """What `run_flow` has set; on a worker what the settings say. (Prefect pickles a flow with the globals that it
-    names, and a context variable cannot be pickled: so the flow names this function.)
-    """
-    return _surroundings.get() or _Surroundings(StoreAddress.of(StoreSettings().tracking_uri, spec.experiment))
 
 
 def run_flow(
@@ -76,15 +47,8 @@ def run_flow(
     Raises:
         UsageError, ServerError: as `open_sweep`.
     """
-    token = _surroundings.set(_Surroundings(address, on_open, on_row))
-    try:
-        with prefect_api(), tags("sweep", *spec.variant_list):
-            state = sweep(spec, return_state=True)
-    finally:
-        _surroundings.reset(token)
-    result: object = state.result(raise_on_failure=False)
-    if isinstance(result, BaseException):
-        raise result
+    surroundings = Surroundings(address, on_open, on_row)
+    result = run_here(sweep, spec, surroundings, ("sweep", *spec.variant_list))
     assert isinstance(result, Outcome)
     return result
 
@@ -115,15 +79,15 @@ def sweep(spec: SweepSpec) -> State[Outcome]:
 
     What the store already holds finished is re-used. The flow run fails where one of its runs does.
     """
-    here = _here(spec)
-    with open_sweep(spec, here.address, _mlflow_tags()) as opened:
-        here.on_open(opened)
+    around = here(spec.experiment)
+    with open_sweep(spec, around.address, mlflow_tags("flows/sweep.py")) as opened:
+        around.on_open(opened)
         get_run_logger().info("%d runs to train, %d re-used", len(opened.pending), len(opened.reused))
         for row in _train(opened):
             opened.add(row)
-            here.on_row(row)
+            around.on_row(row)
         outcome = opened.finish()
-    _report(opened.store, outcome)
+    leave_report("sweep", outcome.name, lambda: _report(opened.store, outcome))
     verdict = Failed if outcome.failed else Completed
     return verdict(data=outcome, message=f"{len(outcome.rows) - outcome.failed} of {len(outcome.rows)} runs finished")
 
@@ -152,27 +116,10 @@ def _chunk_size(specs: int, at_once: int) -> int:
     return max(1, min(even, _MOST_SEEDS), math.ceil(specs / _MOST_TASKS))
 
 
-def _mlflow_tags() -> dict[str, str]:
-    """How a run in MLflow leads back to the flow run."""
-    flow_run = runtime.flow_run
-    found = {
-        "mlflow.source.name": "flows/sweep.py",
-        "mlflow.source.type": "JOB",
-        "prefect.flow_run_id": flow_run.id,
-        "prefect.flow_run_name": flow_run.name,
-        "prefect.deployment_id": runtime.deployment.id,
-    }
-    return {name: value for name, value in found.items() if value}
-
-
-def _report(store: Store, outcome: Outcome) -> None:
-    """Leave the sweep's note as an artifact of the flow run. The runs stand without it: a failure is only logged."""
+def _report(store: Store, outcome: Outcome) -> str:
+    """The sweep's note with a picture that it carries itself, and links that lead to MLflow's pages from elsewhere."""
     base, parent = server_url(store), outcome.parent_run_id
-    hint = " (there while `paramshare ui` runs)" if store.address.database else ""
-    try:
-        picture = f"data:image/png;base64,{base64.b64encode(read_curves(store, parent)).decode()}"
-        note = outcome.note.replace("(#/", f"({base}#/").replace(picture_url("", parent, CURVES_FILE), picture)
-        report = f"[The sweep on MLflow's pages]({run_url(base, outcome.experiment_id, parent)}){hint}\n\n{note}"
-        create_markdown_artifact(report, key="sweep", description=outcome.name)
-    except Exception:  # best effort, whatever the server answers
-        get_run_logger().warning("the report artifact could not be made", exc_info=True)
+    picture = inline_picture(read_curves(store, parent))
+    note = outcome.note.replace("(#/", f"({base}#/").replace(picture_url("", parent, CURVES_FILE), picture)
+    link = f"[The sweep on MLflow's pages]({run_url(base, outcome.experiment_id, parent)}){pages_hint(store)}"
+    return f"{link}\n\n{note}"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from paramshare.training.devices import cpu_cores, cpu_model, find_devices
 
-__all__ = ["provenance"]
+__all__ = ["provenance", "provenance_tags"]
 
 _LIBRARIES = ("paramshare", "torch", "numpy", "mlflow", "prefect")
 
@@ -22,6 +22,16 @@ def provenance() -> dict[str, str]:
     What cannot be found is left out: a value is true or not there.
     """
     return {**_git(), **_versions(), **_hardware()}
+
+
+def provenance_tags() -> dict[str, str]:
+    """The same as tags of an MLflow run: under MLflow's own names where it has them, else under ours."""
+    found = provenance()
+    tags = {f"paramshare.{name}": value for name, value in found.items()}
+    for name, mlflows in (("user", "mlflow.user"), ("git.commit", "mlflow.source.git.commit")):
+        if name in found:
+            tags[mlflows] = tags.pop(f"paramshare.{name}")
+    return tags
 
 
 def _git() -> dict[str, str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from paramshare.provenance import provenance
+from paramshare.provenance import provenance, provenance_tags
 
 ROOT = Path(__file__).parents[1]
 
@@ -30,3 +30,11 @@ def test_the_hardware_has_a_processor_and_a_number_of_cores() -> None:
     assert found["hardware.cpu"]
     assert int(found["hardware.cores"]) >= 1
     assert all(found.values())
+
+
+def test_as_tags_it_has_the_names_that_mlflow_knows() -> None:
+    found, tags = provenance(), provenance_tags()
+    assert tags["mlflow.user"] == found["user"]
+    assert tags["paramshare.version.torch"] == found["version.torch"]
+    assert sorted(tags.values()) == sorted(found.values())
+    assert all(name.startswith(("mlflow.", "paramshare.")) for name in tags)

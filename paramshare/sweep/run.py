@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from paramshare.plots import Band, aggregate_curves
-from paramshare.provenance import provenance
+from paramshare.provenance import provenance_tags
 from paramshare.sweep.chunks import Chunk, Row, make_chunks, run_chunks, slots
 from paramshare.sweep.report import counts_of, group_of, note_of, sweep_name, table_of
 from paramshare.sweep.spec import SweepSpec
@@ -236,7 +236,7 @@ def _open(
     reused = {} if spec.force else find_finished(store, keys)
     sweep_key = hashlib.sha256("".join(sorted(keys)).encode()).hexdigest()[:32]
     found = find_sweep(store, sweep_key) if len(reused) == len(keys) else None
-    carried = {**_provenance_tags(), **tags}
+    carried = {**provenance_tags(), **tags}
     parent = found or start_sweep(store, sweep_name(spec, devices), sweep_key, _params(spec, devices), carried)
     return Sweep(
         spec,
@@ -255,13 +255,3 @@ def _params(spec: SweepSpec, devices: tuple[str, ...]) -> dict[str, str]:
     if len(spec.seeds) > _LONGEST_PARAM:
         asked["seeds"] = f"{len(spec.seed_list)} seeds, listed in the table"
     return {**{name: str(value) for name, value in asked.items()}, "devices": ",".join(devices)}
-
-
-def _provenance_tags() -> dict[str, str]:
-    """Where the numbers come from, under MLflow's own names where it has them, else under ours."""
-    found = provenance()
-    tags = {f"paramshare.{name}": value for name, value in found.items()}
-    for name, mlflows in (("user", "mlflow.user"), ("git.commit", "mlflow.source.git.commit")):
-        if name in found:
-            tags[mlflows] = tags.pop(f"paramshare.{name}")
-    return tags

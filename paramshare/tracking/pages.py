@@ -11,12 +11,13 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO, Final
+from urllib.parse import quote
 
 from paramshare.errors import ServerError, UsageError
 from paramshare.tracking.store import Store
 from paramshare.tracking.views import SEEDS_VIEW
 
-__all__ = ["DEFAULT_PORT", "experiment_url", "picture_url", "run_url", "served_pages", "server_url"]
+__all__ = ["DEFAULT_PORT", "experiment_url", "picture_url", "run_url", "search_url", "served_pages", "server_url"]
 
 DEFAULT_PORT: Final = 5000
 _MODE: Final = "workflowType=machine_learning"  # MLflow opens its mode for language models otherwise
@@ -33,6 +34,11 @@ def experiment_url(base: str, experiment_id: str) -> str:
     """The page of an experiment, in the view that shows every seed."""
     view = f"compareRunsMode=CHART&viewStateShareKey={SEEDS_VIEW}"
     return f"{base}#/experiments/{experiment_id}/runs?{_MODE}&{view}"
+
+
+def search_url(base: str, experiment_id: str, condition: str) -> str:
+    """The page of an experiment with those of its runs that meet `condition`, in the words of MLflow's search."""
+    return f"{base}#/experiments/{experiment_id}/runs?{_MODE}&searchFilter={quote(condition)}"
 
 
 def run_url(base: str, experiment_id: str, run_id: str) -> str:

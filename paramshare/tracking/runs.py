@@ -8,6 +8,7 @@ import hashlib
 import json
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -33,6 +34,7 @@ __all__ = [
     "read_losses",
     "run_name",
     "search",
+    "whole_run",
     "write_failure",
     "write_run",
 ]
@@ -78,9 +80,8 @@ def write_run(store: Store, result: TrainResult, tags: Mapping[str, str]) -> See
     spec, client = result.spec, store.client
     name = run_name(spec)
     start = int(result.started * 1000)
-    run = client.create_run(store.experiment_id, start_time=start, tags={**tags, **_own_tags(result)}, run_name=name)
-    run_id: str = run.info.run_id
-    try:
+    end = start + int(result.seconds * 1000)
+    with whole_run(store, name, {**tags, **_own_tags(result)}, start, end) as run_id:
         with tempfile.TemporaryDirectory(prefix="paramshare-") as folder:
             model = save_model(result.net, run_id, Path(folder, MODEL_FOLDER))
             loss_curve(result.losses, result.depths, name).savefig(Path(folder, PLOT_FILE))
@@ -89,11 +90,26 @@ def write_run(store: Store, result: TrainResult, tags: Mapping[str, str]) -> See
         note = RunTag(NOTE, f"![loss at every step]({picture_url('', run_id, PLOT_FILE)})")
         client.log_batch(run_id, params=_params(spec), tags=[_model_tag(model), note])
         log_metrics(store, run_id, _metrics(result, start))
-    except BaseException:
-        client.set_terminated(run_id, "FAILED")
-        raise
-    client.set_terminated(run_id, "FINISHED", end_time=start + int(result.seconds * 1000))
     return SeedRun(spec.key(), run_id, result.final_loss, result.mean_depth_loss, result.seconds)
+
+
+@contextmanager
+def whole_run(
+    store: Store, name: str, tags: Mapping[str, str], start: int | None = None, end: int | None = None
+) -> Iterator[str]:
+    """Make a run to be written in one go and give its id: FINISHED where the block comes to its end, else FAILED.
+
+    Args:
+        start, end: of what the run tells of, in milliseconds since 1970; now unless given.
+    """
+    run = store.client.create_run(store.experiment_id, start_time=start, tags=dict(tags), run_name=name)
+    run_id: str = run.info.run_id
+    try:
+        yield run_id
+    except BaseException:
+        store.client.set_terminated(run_id, "FAILED")
+        raise
+    store.client.set_terminated(run_id, "FINISHED", end_time=end)
 
 
 def write_failure(store: Store, spec: TrainSpec, reason: str, tags: Mapping[str, str]) -> str:

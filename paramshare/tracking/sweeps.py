@@ -1,6 +1,5 @@
 """The parent run of a sweep: made when it starts, told of progress while it goes, filled when it ends."""
 
-import json
 import tempfile
 import time
 from collections.abc import Mapping
@@ -14,6 +13,7 @@ from mlflow.entities import Metric, Param
 from paramshare.plots import Band
 from paramshare.tracking.runs import KIND, NOTE, log_metrics, search
 from paramshare.tracking.store import Store
+from paramshare.tracking.tables import save_table
 
 __all__ = [
     "CURVES_FILE",
@@ -78,10 +78,9 @@ def finish_sweep(
     client.set_tag(run_id, NOTE, note)
     with tempfile.TemporaryDirectory(prefix="paramshare-") as folder:
         figure.savefig(Path(folder, CURVES_FILE))
-        rows = [list(row) for row in zip(*table.values(), strict=True)]
-        Path(folder, TABLE_FILE).write_text(json.dumps({"columns": list(table), "data": rows}))
+        tag = save_table(Path(folder, TABLE_FILE), table)
         client.log_artifacts(run_id, folder)
-    client.set_tag(run_id, "mlflow.loggedArtifacts", json.dumps([{"path": TABLE_FILE, "type": "table"}]))
+    client.set_tag(run_id, tag.key, tag.value)
     points = [
         Metric(f"loss/{name}/{group}", float(value), now + step, step)
         for group, band in bands.items()

@@ -24,7 +24,7 @@ from typing import Any
 
 from websockets.sync.client import ClientConnection, connect
 
-__all__ = ["Chromium", "Page", "find_chromium", "running_chromium"]
+__all__ = ["Chromium", "Page", "find_chromium", "running_chromium", "sees"]
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 _OPTIONS = (
@@ -41,6 +41,11 @@ _ANSWER = 30.0  # seconds
 def find_chromium() -> str | None:
     """The program, or None where there is none."""
     return next((path for name in _NAMES if (path := shutil.which(name))), None)
+
+
+def sees(page: Page, *texts: str) -> None:
+    """Wait until a person sees all of `texts`."""
+    page.wait_until(f"{json.dumps(texts)}.every(text => document.body.innerText.includes(text))")
 
 
 @dataclass

@@ -8,12 +8,12 @@ A real sweep, MLflow's real server, a real headless Chromium. What the pages of 
 from __future__ import annotations
 
 import json
-import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
-from browser.chromium import Page, find_chromium, running_chromium
+from browser.chromium import Page, find_chromium, sees
+from program import free_port
 
 from paramshare.sweep.run import Outcome, run_sweep
 from paramshare.sweep.spec import SweepSpec
@@ -76,37 +76,6 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pages]:
     port = free_port()
     with served_pages(store, port):
         yield Pages(store, outcome, f"http://127.0.0.1:{port}")
-
-
-@pytest.fixture(scope="module")
-def tab() -> Iterator[Page]:
-    """A tab tall enough that every chart is in view: those below it would not be drawn."""
-    program = find_chromium()
-    assert program is not None
-    with running_chromium(program) as browser, browser.page(width=1600, height=3000) as page:
-        yield page
-
-
-@pytest.fixture
-def page(tab: Page, pages: Pages) -> Iterator[Page]:
-    """The tab, as new as on a first visit; no script may fail in it during a test."""
-    tab.ask("Page.navigate", url="about:blank")
-    tab.ask("Storage.clearDataForOrigin", origin=pages.base, storageTypes="all")
-    tab.errors.clear()
-    yield tab
-    tab.evaluate("0")  # takes in what the last scripts have said
-    assert tab.errors == []
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def sees(page: Page, *texts: str) -> None:
-    """Wait until a person sees all of `texts`."""
-    page.wait_until(f"{json.dumps(texts)}.every(text => document.body.innerText.includes(text))")
 
 
 def test_the_experiment_page_opens_on_every_seed_with_its_curve_and_its_loss_by_depth(pages: Pages, page: Page) -> None:

@@ -1,9 +1,7 @@
 """Proves that the flow is the library's sweep: the same runs to the bit, found from Prefect and leading back to it."""
 
 import json
-import os
 import shutil
-import sqlite3
 import subprocess
 from contextlib import suppress
 from pathlib import Path
@@ -11,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from program import PROGRAM, SIZES, SMALL
+from program import PROGRAM, SIZES, SMALL, clean_environment, history
 
 from paramshare.sweep.run import run_sweep
 from paramshare.sweep.spec import SweepSpec
@@ -33,8 +31,7 @@ class Swept:
 
     def __init__(self, folder: Path) -> None:
         self.home = folder / "prefect-home"
-        kept = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "PARAMSHARE_", "MLFLOW_"))}
-        self.environment = {**kept, "PREFECT_HOME": str(self.home)}
+        self.environment = clean_environment(self.home)
         self.folder = folder
         self.done = self.run("--seeds", "0:5", "--workers", "2")
         self.said: dict[str, Any] = json.loads(self.done.stdout)
@@ -45,11 +42,7 @@ class Swept:
         return subprocess.run(command, cwd=self.folder, env=self.environment, capture_output=True, text=True)
 
     def history(self, query: str) -> list[tuple[Any, ...]]:
-        connection = sqlite3.connect(self.home / "prefect.db")
-        try:
-            return connection.execute(query).fetchall()
-        finally:
-            connection.close()
+        return history(self.home, query)
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,111 @@
+"""What a flow run takes from the process that it runs in, and what leads from it to its MLflow runs and back."""
+
+import base64
+from collections.abc import Callable, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from prefect import Flow, runtime, tags
+from prefect.artifacts import create_markdown_artifact
+from prefect.client.schemas.objects import State
+from prefect.logging import get_run_logger
+
+from flows.server import prefect_api
+from paramshare.settings import StoreSettings
+from paramshare.tracking.store import Store, StoreAddress
+
+__all__ = ["Surroundings", "here", "inline_picture", "leave_report", "mlflow_tags", "pages_hint", "run_here"]
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a flow run does not take from its parameters.
+
+    Args:
+        address: the store.
+        on_open, on_row: who watches; each flow says what it hands them.
+    """
+
+    address: StoreAddress
+    on_open: Callable[[Any], None] = lambda _: None
+    on_row: Callable[[Any], None] = lambda _: None
+
+
+Spec = TypeVar("Spec")
+Outcome = TypeVar("Outcome")
+
+_surroundings: ContextVar[Surroundings | None] = ContextVar("surroundings", default=None)
+
+
+def here(experiment: str) -> Surroundings:
+    """What `run_here` has set; on a worker what the settings say. (Prefect pickles a flow with the globals that it
+    names, and a context variable cannot be pickled: so a flow names this function.)
+    """
+    return _surroundings.get() or Surroundings(StoreAddress.of(StoreSettings().tracking_uri, experiment))
+
+
+def run_here(
+    flow: Flow[[Spec], State[Outcome]], spec: Spec, surroundings: Surroundings, names: Sequence[str]
+) -> object:
+    """Run `flow` in this process, against the configured Prefect API or a server that ends with the flow.
+
+    Args:
+        spec: the flow's only parameter.
+        names: the tags of the flow run.
+
+    Returns:
+        The data of the flow run's last state, be it failed or completed.
+
+    Raises:
+        BaseException: what the flow raised.
+    """
+    token = _surroundings.set(surroundings)
+    try:
+        with prefect_api(), tags(*names):
+            state = flow(spec, return_state=True)
+    finally:
+        _surroundings.reset(token)
+    result: object = state.result(raise_on_failure=False)
+    if isinstance(result, BaseException):
+        raise result
+    return result
+
+
+def mlflow_tags(source: str) -> dict[str, str]:
+    """How a run in MLflow leads back to the flow run.
+
+    Args:
+        source: the flow's file.
+    """
+    flow_run = runtime.flow_run
+    found = {
+        "mlflow.source.name": source,
+        "mlflow.source.type": "JOB",
+        "prefect.flow_run_id": flow_run.id,
+        "prefect.flow_run_name": flow_run.name,
+        "prefect.deployment_id": runtime.deployment.id,
+    }
+    return {name: value for name, value in found.items() if value}
+
+
+def leave_report(key: str, description: str, write: Callable[[], str]) -> None:
+    """Leave Markdown as an artifact of the flow run. The runs stand without it: a failure is only logged.
+
+    Args:
+        write: gives the Markdown.
+    """
+    try:
+        create_markdown_artifact(write(), key=key, description=description)
+    except Exception:  # best effort, whatever the server answers
+        get_run_logger().warning("the report artifact could not be made", exc_info=True)
+
+
+def inline_picture(png: bytes) -> str:
+    """The address of a picture that holds the picture itself."""
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+
+
+def pages_hint(store: Store) -> str:
+    """What to say beside a link to MLflow's pages, if it needs saying: when they are there."""
+    return " (there while `paramshare ui` runs)" if store.address.database else ""

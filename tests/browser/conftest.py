@@ -1,0 +1,35 @@
+"""The browser of the tests of pages. Their modules give the fixture `pages`, with its address as `base`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+import pytest
+from browser.chromium import Page, find_chromium, running_chromium
+
+
+class Served(Protocol):
+    """What a server shows."""
+
+    base: str
+
+
+@pytest.fixture(scope="module")
+def tab() -> Iterator[Page]:
+    """A tab tall enough that every chart is in view: those below it would not be drawn."""
+    program = find_chromium()
+    assert program is not None
+    with running_chromium(program) as browser, browser.page(width=1600, height=3000) as page:
+        yield page
+
+
+@pytest.fixture
+def page(tab: Page, pages: Served) -> Iterator[Page]:
+    """The tab, as new as on a first visit; no script may fail in it during a test."""
+    tab.ask("Page.navigate", url="about:blank")
+    tab.ask("Storage.clearDataForOrigin", origin=pages.base, storageTypes="all")
+    tab.errors.clear()
+    yield tab
+    tab.evaluate("0")  # takes in what the last scripts have said
+    assert tab.errors == []
