@@ -1,6 +1,6 @@
 # The same few commands on a laptop and in CI. `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev run test check format lock clean
+.PHONY: help install install-dev install-bench run test check bench format lock clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 help: ## list these commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: install ## train 10 seeds on every device that is there, as a Prefect flow, tracked in mlruns/
 	@$(BIN)/paramshare flow sweep --seeds 0:10 --devices auto
@@ -21,12 +21,16 @@ check: install-dev ## formatting, lint and types
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
+bench: install-bench ## the measured claims of the README, as ratios
+	$(BIN)/python benchmarks/counting.py
+
 format: install-dev ## bring the code into the house's form
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
 install: $(VENV)/.installed ## make .venv with the locked dependencies
-install-dev: $(VENV)/.installed-dev ## the same with the tools of the tests
+install-dev: $(VENV)/.installed-dev ## the same with the tools of the tests and the libraries whose models they count
+install-bench: $(VENV)/.installed-bench ## the same with the counters that the benchmarks run beside ours
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -46,16 +50,27 @@ $(VENV)/.installed-dev: requirements-dev.lock $(VENV)/.installed
 	$(PIP) install --no-deps --require-hashes -r requirements-dev.lock
 	@touch $@
 
+$(VENV)/.installed-bench: requirements-bench.lock $(VENV)/.installed-dev
+	@echo "installing the counters of the benchmarks into $(VENV)"
+	$(PIP) install --no-deps --require-hashes -r requirements-bench.lock
+	@touch $@
+
 # Torch's builds differ by platform and the CUDA build pins its own libraries, so they stay out of the hashed locks.
 NOT_LOCKED := torch triton cuda-bindings cuda-pathfinder cuda-toolkit nvidia-cublas nvidia-cuda-cupti \
   nvidia-cuda-nvrtc nvidia-cuda-runtime nvidia-cudnn-cu13 nvidia-cufft nvidia-cufile nvidia-curand nvidia-cusolver \
   nvidia-cusparse nvidia-cusparselt-cu13 nvidia-nccl-cu13 nvidia-nvjitlink nvidia-nvshmem-cu13 nvidia-nvtx
 COMPILE = uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes --no-header \
   $(addprefix --no-emit-package ,$(NOT_LOCKED))
+LOCKS := requirements.lock requirements-dev.lock requirements-bench.lock
 
-lock: ## write the lock files anew from pyproject.toml (needs uv)
+# The lock of the benchmarks comes on top of the one of the tests and repeats nothing of it. What uv left out it lists at
+# a file's end.
+lock: ## write the lock files anew from pyproject.toml, keeping the pins that still fit (needs uv)
 	$(COMPILE) -o requirements.lock
-	$(COMPILE) -c requirements.lock --extra dev -o requirements-dev.lock
+	$(COMPILE) -c requirements.lock --extra dev --extra zoo -o requirements-dev.lock
+	$(COMPILE) -c requirements-dev.lock --extra dev --extra zoo --extra bench -o requirements-bench.lock \
+	  $$(sed -n 's/^\([A-Za-z0-9._-]*\)==.*/--no-emit-package \1/p' requirements-dev.lock)
+	sed -i.bak '/^# The following packages were excluded/,$$d' $(LOCKS) && rm $(LOCKS:=.bak)
 
 clean: ## remove .venv and caches; mlruns/ stays
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build ./*.egg-info

@@ -3,6 +3,7 @@
 import re
 import tomllib
 from importlib.metadata import PackageNotFoundError, version
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 
 ROOT = Path(__file__).parents[1]
-LOCKS = ("requirements.lock", "requirements-dev.lock")
+LOCKS = ("requirements.lock", "requirements-dev.lock", "requirements-bench.lock")
 PIN = re.compile(r"^([\w.-]+)==([^\s;\\]+)(?: ;([^\\]*))?")
 
 
@@ -27,7 +28,8 @@ def pins(lock: str) -> dict[str, str]:
 
 def declared() -> list[Requirement]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    return [Requirement(text) for text in project["dependencies"] + project["optional-dependencies"]["dev"]]
+    extras = project["optional-dependencies"].values()
+    return [Requirement(text) for text in [*project["dependencies"], *chain.from_iterable(extras)]]
 
 
 def torch_pin() -> dict[str, str]:
@@ -47,13 +49,17 @@ def test_the_installed_versions_are_the_locked_ones() -> None:
 
 
 def test_every_declared_dependency_is_locked_within_its_range() -> None:
-    locked = {**pins("requirements-dev.lock"), **torch_pin()}
+    locked = {**pins("requirements-dev.lock"), **pins("requirements-bench.lock"), **torch_pin()}
     for requirement in declared():
         assert requirement.specifier.contains(locked[requirement.name.lower()]), str(requirement)
 
 
 def test_the_tools_lock_holds_the_products_lock_unchanged() -> None:
     assert pins("requirements.lock").items() <= pins("requirements-dev.lock").items()
+
+
+def test_the_benchmarks_lock_changes_nothing_of_the_tools_lock() -> None:
+    assert not pins("requirements-dev.lock").keys() & pins("requirements-bench.lock").keys()
 
 
 @pytest.mark.parametrize("lock", LOCKS)
