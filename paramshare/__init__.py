@@ -1,7 +1,12 @@
 """paramshare: what does sharing weights buy?
 
-from paramshare import TrainSpec, train
-result = train(TrainSpec(seed=0))
+import paramshare as ps
+
+report = ps.analyze(model, input_size=(3, 224, 224))
+report.totals.shared, report.totals.unshared, report.totals.dense, report.totals.factor
+twin = ps.untie(model, axes={"tie", "depth", "space"}, input_size=(3, 224, 224))
+
+result = ps.train(ps.TrainSpec(seed=0))
 result.losses        # 500 losses, bit for bit those of the plain PyTorch loop
 """
 
@@ -10,21 +15,37 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from paramshare.sharing.analyze import analyze
+    from paramshare.sharing.report import SharingReport
+    from paramshare.sharing.untie import untie
     from paramshare.training.engines import train, train_many
     from paramshare.training.nets import DynamicNet
     from paramshare.training.result import TrainResult
     from paramshare.training.spec import TrainSpec
 
-__all__ = ["DynamicNet", "TrainResult", "TrainSpec", "__version__", "train", "train_many"]
+__all__ = [
+    "DynamicNet",
+    "SharingReport",
+    "TrainResult",
+    "TrainSpec",
+    "__version__",
+    "analyze",
+    "train",
+    "train_many",
+    "untie",
+]
 
 __version__ = version("paramshare")
 
 _HOMES = {
     "DynamicNet": "paramshare.training.nets",
+    "SharingReport": "paramshare.sharing.report",
     "TrainResult": "paramshare.training.result",
     "TrainSpec": "paramshare.training.spec",
+    "analyze": "paramshare.sharing.analyze",
     "train": "paramshare.training.engines",
     "train_many": "paramshare.training.engines",
+    "untie": "paramshare.sharing.untie",
 }
 
 

@@ -1,14 +1,17 @@
 """Figures: arrays in, a matplotlib Figure out. Touches no file and no global matplotlib state."""
 
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Final
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["VARIANT_COLORS", "Band", "aggregate_curves", "loss_curve"]
+__all__ = ["VARIANT_COLORS", "Band", "aggregate_curves", "loss_curve", "picture_of", "sharing_bars"]
 
 # One colour and one marker a depth, one colour and one dash a group: readable in grey too. The colours are
 # Okabe and Ito's, told apart by every kind of colour vision.
@@ -16,7 +19,13 @@ _DEPTH_STYLES = (("#999999", "o"), ("#56B4E9", "s"), ("#0072B2", "^"), ("#D55E00
 _GROUP_STYLES = (
     ("#0072B2", "-"), ("#D55E00", "--"), ("#009E73", "-."), ("#CC79A7", ":"), ("#E69F00", "-"), ("#56B4E9", "--"),
 )  # fmt: skip
+# A regime of sharing has a colour, from dark to light, and a hatch.
+_REGIME_STYLES = (("#0072B2", ""), ("#E69F00", "////"), ("#dddddd", "...."), ("#009E73", "xxxx"), ("#CC79A7", "----"))
+_BAR_EDGE: Final[dict[str, Any]] = {"edgecolor": "#444444", "linewidth": 0.4}
 
+_MOST_ROWS = 60  # of bars: more than that nobody reads
+_ROWS_WITH_VALUES = 12  # up to so many rows each bar has room for its number
+_NAME_LENGTH = 44  # characters
 
 VARIANT_COLORS = {"shared": _GROUP_STYLES[0][0], "untied": _GROUP_STYLES[1][0]}
 """The colour of a variant wherever it stands alone."""
@@ -89,14 +98,90 @@ def aggregate_curves(bands: Mapping[str, Band], title: str) -> Figure:
     return figure
 
 
-def _log_figure(title: str) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(8, 4.5), dpi=100, layout="constrained")
+def sharing_bars(names: Sequence[str], bars: Mapping[str, Sequence[int]], title: str) -> Figure:
+    """The counts of each row as horizontal bars on a log axis, one bar a regime, the first row on top.
+
+    A count of zero has no bar. Of more than 60 rows the largest are drawn, and the figure says how many are not.
+
+    Args:
+        names: of the rows.
+        bars: by regime, the count of each row.
+        title: what was counted.
+    """
+    counts = np.asarray([[float(count) for count in row] for row in bars.values()])  # they can exceed an int64
+    rows = _largest(counts, _MOST_ROWS)
+    few = len(rows) <= _ROWS_WITH_VALUES
+    figure, axes = _figure(title, height=1.6 + len(rows) * (0.45 if few else 0.22))
+    thickness = 0.84 / len(bars)
+    for index, (regime, row) in enumerate(zip(bars, counts[:, rows], strict=True)):
+        (there,) = np.nonzero(row)
+        y = there + (index - (len(bars) - 1) / 2) * thickness
+        color, hatch = _REGIME_STYLES[index % len(_REGIME_STYLES)]
+        drawn = axes.barh(y, row[there], thickness, facecolor=color, hatch=hatch, label=regime, **_BAR_EDGE)
+        if few:
+            axes.bar_label(drawn, fmt=_rounded, padding=3, fontsize=7)
+    _count_axis(axes, counts[:, rows])
+    left_out = len(names) - len(rows)
+    note = f"; {left_out} of {len(names)} rows, the smallest, are left out" if left_out else ""
+    axes.set_xlabel(f"parameters{note}")
+    axes.set_yticks(range(len(rows)), [_shortened(names[row]) for row in rows], fontsize=8, parse_math=False)
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    figure.legend(loc="outside upper right", ncols=len(bars), frameon=False)
+    return figure
+
+
+def picture_of(figure: Figure, form: str = "png") -> bytes:
+    """The figure as the bytes of a file.
+
+    Args:
+        form: png, svg or pdf.
+    """
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format=form)
+    return drawn.getvalue()
+
+
+def _largest(counts: NDArray[np.float64], most: int) -> list[int]:
+    """At most `most` columns of `counts`, those with the largest count in any row, in their order."""
+    by_size = np.argsort(-counts.max(axis=0), kind="stable")
+    return sorted(int(column) for column in by_size[:most])
+
+
+def _figure(title: str, height: float) -> tuple[Figure, Axes]:
+    """A figure with one pair of axes; `height` in inches."""
+    figure = Figure(figsize=(8, height), dpi=100, layout="constrained")
     axes = figure.add_subplot()
-    axes.set(title=title, xlabel="step", ylabel="loss (summed squared error)", yscale="log")
+    axes.set_title(title, parse_math=False)
     axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def _log_figure(title: str) -> tuple[Figure, Axes]:
+    figure, axes = _figure(title, height=4.5)
+    axes.set(xlabel="step", ylabel="loss (summed squared error)", yscale="log")
     axes.grid(which="major", color="#eeeeee")
     axes.margins(x=0.01)
     return figure, axes
+
+
+def _count_axis(axes: Axes, counts: NDArray[np.float64]) -> None:
+    """Make x a log axis of whole decades that leaves the smallest bar a length and the largest room for its number."""
+    positive = counts[counts > 0]
+    smallest, largest = (positive.min(), positive.max()) if len(positive) else (1.0, 1.0)
+    axes.set_xscale("log")
+    axes.set_xlim(10 ** np.floor(np.log10(smallest / 1.5)), 10 ** np.ceil(np.log10(largest * 1.5)))
+    axes.xaxis.set_major_formatter(EngFormatter())
+    axes.set_axisbelow(True)
+    axes.grid(which="major", axis="x", color="#eeeeee")
+
+
+def _rounded(count: float) -> str:
+    return EngFormatter(places=1 if count >= 1000 else 0)(count)
+
+
+def _shortened(name: str) -> str:
+    """A name of bearable length: the end of a dotted name says most."""
+    return name if len(name) <= _NAME_LENGTH else f"…{name[1 - _NAME_LENGTH :]}"
 
 
 def _legend(axes: Axes, title: str) -> None:

@@ -1,0 +1,142 @@
+"""One sample for a model, on the meta device: from sizes, or from arguments as a call would have them."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_map_only
+
+from paramshare.errors import SpecError
+
+__all__ = ["Sample", "Size", "described", "example_inputs", "parse_dtypes", "parse_sizes"]
+
+Size = Sequence[int]
+_Values = TypeVar("_Values")
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What a model is called with.
+
+    Args:
+        args, kwargs: as of the call, every tensor on the meta device.
+    """
+
+    args: tuple[object, ...]
+    kwargs: Mapping[str, object]
+
+    def __str__(self) -> str:
+        """Shapes and types, as they are given."""
+        named = (f"{name}={described(value)}" for name, value in self.kwargs.items())
+        return ", ".join((*map(described, self.args), *named)) or "no input"
+
+
+def example_inputs(
+    model: nn.Module,
+    input_size: Size | Sequence[Size] | None = None,
+    dtypes: torch.dtype | Sequence[torch.dtype | None] | None = None,
+    args: Sequence[object] | None = None,
+    kwargs: Mapping[str, object] | None = None,
+) -> Sample:
+    """One sample for `model`.
+
+    Args:
+        model: gives the type of an input whose type is not given: that of its first floating-point parameter.
+        input_size: the size of one sample, without the batch; or a sequence of sizes, one an input.
+        dtypes: the type of the inputs, one for all or one each (None for the model's own).
+        args, kwargs: instead of sizes: what the model is called with. Tensors give only shape and type.
+
+    Raises:
+        SpecError: for no input, two kinds of input, a size that is not positive, or types that do not match.
+    """
+    if input_size is None and args is None and kwargs is None:
+        raise SpecError("no input was given; give input_size=(3, 224, 224), or args=(...), kwargs={...}")
+    if input_size is not None and args is not None:
+        raise SpecError("input_size and args were both given; give one of them")
+    if input_size is None:
+        given = tuple(args or ())
+    else:
+        sizes = _sizes(input_size)
+        given = tuple(
+            torch.empty((1, *size), dtype=kind or _own_type(model), device="meta")
+            for size, kind in zip(sizes, _types(dtypes, len(sizes)), strict=True)
+        )
+    return Sample(_on_meta(given), _on_meta(dict(kwargs or {})))
+
+
+def _on_meta(values: _Values) -> _Values:
+    on_meta: _Values = tree_map_only(Tensor, lambda one: torch.empty_like(one, device="meta"), values)
+    return on_meta
+
+
+def _sizes(input_size: Size | Sequence[Size]) -> list[tuple[int, ...]]:
+    if isinstance(input_size, int) or not isinstance(input_size, Sequence):
+        raise SpecError(f"input_size is {input_size!r}; expected a tuple of integers like (3, 224, 224)")
+    several = any(isinstance(one, Sequence) for one in input_size)
+    sizes: list[tuple[int, ...]] = [tuple(size) for size in (input_size if several else [input_size])]  # type: ignore[arg-type]
+    for size in sizes:
+        if not all(isinstance(length, int) and length > 0 for length in size):
+            raise SpecError(f"input_size is {size!r}; expected positive integers, without the batch")
+    return sizes
+
+
+def _types(dtypes: torch.dtype | Sequence[torch.dtype | None] | None, count: int) -> list[torch.dtype | None]:
+    if dtypes is None or isinstance(dtypes, torch.dtype):
+        return [dtypes] * count
+    if len(dtypes) != count:
+        raise SpecError(f"{len(dtypes)} dtypes were given for {count} inputs; give one for all or one each")
+    return list(dtypes)
+
+
+def _own_type(model: nn.Module) -> torch.dtype:
+    kinds = (parameter.dtype for parameter in model.parameters())
+    return next((kind for kind in kinds if kind.is_floating_point), torch.float32)
+
+
+def parse_sizes(text: str) -> list[tuple[int, ...]]:
+    """The sizes that `text` names: `3,224,224` or `3x224x224`, several inputs as `3,224,224;10`.
+
+    Raises:
+        SpecError: a part is not a list of positive integers.
+    """
+    return [_parse_size(part, text) for part in text.split(";")]
+
+
+def parse_dtypes(text: str) -> list[torch.dtype]:
+    """The types that `text` names: `long`, or one an input as `float32;long`.
+
+    Raises:
+        SpecError: torch has no type of that name.
+    """
+    found = [getattr(torch, part.strip(), None) for part in text.split(";")]
+    if not all(isinstance(kind, torch.dtype) for kind in found):
+        raise SpecError(f"dtype {text!r} names no type of torch; expected such as float32, bfloat16 or long")
+    return found  # type: ignore[return-value] # just checked
+
+
+def _parse_size(part: str, text: str) -> tuple[int, ...]:
+    try:
+        size = tuple(int(length) for length in re.split("[,x]", part))
+    except ValueError:
+        size = (0,)
+    if min(size) < 1:
+        raise SpecError(
+            f"input {text!r}: {part.strip()!r} is not a size; expected such as 3,224,224, without the batch"
+        )
+    return size
+
+
+def described(value: object) -> str:
+    """A value in the words of an error or a report: a tensor by its shape, and its type if that is not float32."""
+    if isinstance(value, Tensor):
+        shape = "×".join(map(str, value.shape)) or "a scalar"
+        return shape if value.dtype == torch.float32 else f"{shape} {str(value.dtype).removeprefix('torch.')}"
+    if isinstance(value, list | tuple):
+        return f"({', '.join(map(described, value))})"
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{name}: {described(one)}' for name, one in value.items())}}}"
+    text = repr(value)
+    return text if len(text) <= 40 else f"a {type(value).__name__}"

@@ -1,0 +1,259 @@
+"""What torch's operations do with weights: multiply them with data, spread them over it, look rows up in them.
+
+Only what the meta device leaves whole stands here; linear layers, attention and RNNs arrive as their matrix products.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from math import prod
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor
+from torch._C import DispatchKey
+from torch._ops import OpOverload, OpOverloadPacket
+
+__all__ = ["Lookup", "Product", "Rule", "live_taps", "look_up", "operands_of", "rule_of"]
+
+_aten = torch.ops.aten
+
+Args = Sequence[Any]
+Packet = OpOverloadPacket[Any, Any]
+
+
+class Product(NamedTuple):
+    """An operation that multiplies and adds up.
+
+    Args:
+        factors: which of its arguments are multiplied; others are added.
+        macs: multiply-accumulates, from its arguments and its output.
+    """
+
+    factors: tuple[int, ...]
+    macs: Callable[[Args, Tensor], int]
+
+
+def _inner(first: int) -> Callable[[Args, Tensor], int]:
+    return lambda args, out: out.numel() * int(args[first].shape[-1])
+
+
+def _all_of(first: int) -> Callable[[Args, Tensor], int]:
+    return lambda args, _: int(args[first].numel())
+
+
+def _convolution(args: Args, out: Tensor) -> int:
+    x, weight, transposed = args[0], args[1], args[6]
+    return int((x if transposed else out).numel() * prod(weight.shape[1:]))
+
+
+def _trilinear(args: Args, _: Tensor) -> int:
+    shapes = []
+    for tensor, expanded in zip(args[:3], args[3:6], strict=True):
+        shape = list(tensor.shape)
+        for dim in sorted(expanded):
+            shape.insert(dim, 1)
+        shapes.append(shape)
+    return prod(torch.broadcast_shapes(*shapes))  # type: ignore[no-untyped-call]
+
+
+def _attention(args: Args, _: Tensor) -> int:
+    query, key, value = args[:3]
+    return int(prod(query.shape[:-1]) * key.shape[-2] * (query.shape[-1] + value.shape[-1]))
+
+
+_PRODUCTS: dict[Packet, Product] = {
+    _aten.mm: Product((0, 1), _inner(0)),
+    _aten.bmm: Product((0, 1), _inner(0)),
+    _aten.addmm: Product((1, 2), _inner(1)),
+    _aten._addmm_activation: Product((1, 2), _inner(1)),
+    _aten.baddbmm: Product((1, 2), _inner(1)),
+    _aten.addbmm: Product((1, 2), lambda args, _: prod(args[1].shape) * int(args[2].shape[-1])),
+    _aten.mv: Product((0, 1), _all_of(0)),
+    _aten.addmv: Product((1, 2), _all_of(1)),
+    _aten.dot: Product((0, 1), _all_of(0)),
+    _aten.vdot: Product((0, 1), _all_of(0)),
+    _aten._int_mm: Product((0, 1), _inner(0)),
+    _aten._scaled_mm: Product((0, 1), _inner(0)),
+    _aten._grouped_mm: Product((0, 1), _inner(0)),
+    _aten._cdist_forward: Product((0, 1), _inner(0)),
+    _aten.convolution: Product((0, 1), _convolution),
+    _aten._trilinear: Product((0, 1, 2), _trilinear),
+    _aten._scaled_dot_product_flash_attention: Product((0, 1, 2), _attention),
+    _aten._scaled_dot_product_flash_attention_for_cpu: Product((0, 1, 2), _attention),
+    _aten._scaled_dot_product_efficient_attention: Product((0, 1, 2), _attention),
+    _aten._scaled_dot_product_cudnn_attention: Product((0, 1, 2), _attention),
+    _aten._scaled_dot_product_fused_attention_overrideable: Product((0, 1, 2), _attention),
+}
+
+# A weight meets each element of the output, as in the operations that torch itself calls pointwise.
+_SPREAD: set[Packet] = {
+    _aten.native_batch_norm, _aten._native_batch_norm_legit, _aten._native_batch_norm_legit_no_training,
+    _aten._batch_norm_with_update, _aten._batch_norm_with_update_functional, _aten.cudnn_batch_norm,
+    _aten.native_layer_norm, _aten.native_group_norm, _aten._fused_rms_norm, _aten._prelu_kernel, _aten.copy_,
+    _aten.copy,
+}  # fmt: skip
+
+# Each element of the weight is put beside data, once.
+_PLACED: set[Packet] = {
+    _aten.cat, _aten.stack, _aten.index_put, _aten.index_put_, _aten._index_put_impl_, _aten.scatter, _aten.scatter_,
+    _aten.scatter_add, _aten.scatter_add_, _aten.slice_scatter, _aten.select_scatter, _aten.masked_scatter,
+    _aten.masked_scatter_, _aten.index_copy, _aten.index_copy_, _aten.index_add, _aten.index_add_,
+}  # fmt: skip
+
+_LOOKUPS: set[Packet] = {
+    _aten.embedding, _aten._embedding_bag, _aten._embedding_bag_forward_only, _aten.index_select, _aten.index,
+    _aten.gather,
+}  # fmt: skip
+
+# Elements are moved or repeated, and made no different.
+_MOVED: set[Packet] = {
+    _aten.clone, _aten._to_copy, _aten.copy_, _aten.im2col, _aten.constant_pad_nd, _aten.cat, _aten.stack, _aten.repeat,
+    _aten.reflection_pad1d, _aten.reflection_pad2d, _aten.reflection_pad3d, _aten.replication_pad1d,
+    _aten.replication_pad2d, _aten.replication_pad3d, _aten.roll, _aten.flip, _aten.index_select, _aten.permute_copy,
+    _aten.expand_copy, _aten.view_copy, _aten.transpose_copy, _aten.slice_copy, _aten.select_copy, _aten.index,
+    _aten._unsafe_view,
+}  # fmt: skip
+
+# New tensors that take only the shape of an old one.
+_FRESH: set[Packet] = {
+    _aten.empty_like, _aten.zeros_like, _aten.ones_like, _aten.full_like, _aten.rand_like, _aten.randn_like,
+    _aten.randint_like, _aten.new_empty, _aten.new_zeros, _aten.new_ones, _aten.new_full, _aten.new_empty_strided,
+}  # fmt: skip
+
+_REPEATS: set[Packet] = {_aten.repeat, _aten.expand_copy}
+_ZEROS: set[Packet] = {_aten.zeros, _aten.zeros_like, _aten.new_zeros, _aten.zero_}
+_OVERWRITES: set[Packet] = {_aten.copy_, _aten.zero_, _aten.fill_, _aten.set_}
+_UPKEEP: set[Packet] = {_aten.embedding_renorm_}  # holds rows within a norm
+
+Kind = Literal["product", "spread", "placed", "lookup", "fresh", "other"]
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """How an operation is counted.
+
+    Args:
+        name: as in torch's namespace.
+        kind: what it does with weights when it brings them together with data.
+        product: what it multiplies, where its kind is that.
+        moves: whether it moves or repeats elements and makes them no different.
+        repeats: whether it makes more of them.
+        zeros: whether all it makes is 0.
+        random: whether its outcome is drawn.
+        mutates: whether it writes into its first argument.
+        overwrites: whether it does so without reading it.
+        upkeep: whether it only keeps a weight in order.
+        composite: whether it is to be taken apart first.
+    """
+
+    name: str
+    kind: Kind
+    product: Product | None
+    moves: bool
+    repeats: bool
+    zeros: bool
+    random: bool
+    mutates: bool
+    overwrites: bool
+    upkeep: bool
+    composite: bool
+
+
+@cache
+def rule_of(func: OpOverload[Any, Any]) -> Rule:
+    """The rule for an operation."""
+    packet = func.overloadpacket
+    return Rule(
+        name=str(packet),
+        kind=_kind_of(func),
+        product=_PRODUCTS.get(packet),
+        moves=packet in _MOVED,
+        repeats=packet in _REPEATS,
+        zeros=packet in _ZEROS,
+        random=torch.Tag.nondeterministic_seeded in func.tags,
+        mutates=func._schema.is_mutable,
+        overwrites=packet in _OVERWRITES,
+        upkeep=packet in _UPKEEP,
+        composite=func.has_kernel_for_dispatch_key(DispatchKey.CompositeImplicitAutograd),
+    )
+
+
+def _kind_of(func: OpOverload[Any, Any]) -> Kind:
+    packet = func.overloadpacket
+    kinds: dict[Kind, bool] = {
+        "product": packet in _PRODUCTS,
+        "spread": packet in _SPREAD or torch.Tag.pointwise in func.tags,
+        "placed": packet in _PLACED,
+        "lookup": packet in _LOOKUPS,
+        "fresh": packet in _FRESH,
+    }
+    return next((kind for kind, found in kinds.items() if found), "other")
+
+
+def operands_of(args: Args, kwargs: dict[str, Any]) -> Iterator[tuple[int, Tensor]]:
+    """The tensors among an operation's arguments, each with the place of its argument; -1 for a named one."""
+    for place, value in enumerate(args):
+        if isinstance(value, Tensor):
+            yield place, value
+        elif isinstance(value, list | tuple):
+            yield from ((place, one) for one in value if isinstance(one, Tensor))
+    for value in kwargs.values():
+        if isinstance(value, Tensor):
+            yield -1, value
+
+
+class Lookup(NamedTuple):
+    """Items picked out of a table by an index.
+
+    Args:
+        choices: among how many items each pick is made.
+        picks: how many items are picked.
+        item: the elements of one.
+    """
+
+    choices: int
+    picks: int
+    item: int
+
+
+def look_up(func: OpOverload[Any, Any], args: Args, out: Tensor) -> Lookup:
+    """What an operation whose kind is `lookup` looks up."""
+    packet, table = func.overloadpacket, args[0]
+    if packet is _aten.index:
+        indexed = [dim for dim, index in enumerate(args[1]) if index is not None]
+        choices = prod(table.shape[dim] for dim in indexed)
+    elif packet in (_aten.index_select, _aten.gather):
+        choices = int(table.shape[args[1]]) if table.dim() else 1
+    else:
+        choices = int(table.shape[0])
+    item = 1 if packet is _aten.gather else table.numel() // max(choices, 1)
+    bag = packet in (_aten._embedding_bag, _aten._embedding_bag_forward_only)
+    picks = int(args[1].numel()) if bag else out.numel() // max(item, 1)
+    return Lookup(choices, picks, item)
+
+
+def live_taps(args: Args, out: Tensor, inner: Sequence[int], left: Sequence[int]) -> int:
+    """How many copies of a convolution's weights meet data when each position has its own.
+
+    Args:
+        args: of `aten.convolution`.
+        out: its output, (batch, channels, *space).
+        inner: the size of the data in each dimension of space, without zeros that were put around it before.
+        left: how many zeros were put before it.
+    """
+    x, weight, _, stride, padding, dilation, transposed = args[:7]
+    steps, ends = (x.shape[2:], out.shape[2:]) if transposed else (out.shape[2:], inner)
+    live = int(x.shape[0] * weight.shape[0] * weight.shape[1])
+    for dim, taps in enumerate(weight.shape[2:]):
+        shift = padding[dim] + (0 if transposed else left[dim])
+        offsets = (tap * dilation[dim] - shift for tap in range(taps))
+        live *= sum(_meetings(steps[dim], stride[dim], offset, ends[dim]) for offset in offsets)
+    return live
+
+
+def _meetings(steps: int, stride: int, offset: int, end: int) -> int:
+    """The number of steps s with 0 <= s·stride + offset < end."""
+    first = max(0, -(offset // stride))
+    last = min(steps - 1, (end - 1 - offset) // stride)
+    return max(0, last - first + 1)

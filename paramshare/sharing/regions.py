@@ -1,0 +1,103 @@
+"""Regions of a storage: which elements a tensor covers, how many they are, and the union of many."""
+
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+__all__ = ["Region", "covered", "covered_twice", "region_of", "size_of"]
+
+
+class Region(NamedTuple):
+    """The elements that a tensor covers in its storage, whatever its shape: a matrix and its transpose are one region.
+
+    Args:
+        offset: of the first element.
+        dims: (stride, length) of each direction that goes anywhere, the innermost first, joined where they can be.
+    """
+
+    offset: int
+    dims: tuple[tuple[int, int], ...]
+
+
+def region_of(tensor: Tensor) -> Region:
+    """The region of `tensor`."""
+    return _region(int(tensor.storage_offset()), tuple(tensor.shape), tensor.stride())
+
+
+@lru_cache(maxsize=4096)
+def size_of(region: Region) -> int:
+    """How many different elements a region has; fewer than its lengths make where windows overlap."""
+    size, span = 1, 1
+    for stride, length in region.dims:
+        if stride < span and size:
+            return _union(*_runs(region))
+        size, span = size * length, span + stride * (length - 1)
+    return size
+
+
+def covered(regions: Iterable[Region]) -> int:
+    """How many different elements of one storage the regions cover together."""
+    different = set(regions)
+    if len(different) == 1:
+        return size_of(next(iter(different)))
+    runs = [_runs(region) for region in different]
+    return _union(torch.cat([starts for starts, _ in runs]), torch.cat([stops for _, stops in runs])) if runs else 0
+
+
+def covered_twice(regions: Iterable[Region]) -> int:
+    """How many elements of one storage at least two of the regions cover."""
+    each = list(regions)
+    if len(set(each)) == 1:
+        return size_of(each[0]) if len(each) > 1 else 0
+    runs = [_disjoint(*_runs(region)) for region in each]
+    places = torch.cat([starts for starts, _ in runs] + [stops for _, stops in runs])
+    steps = torch.ones(len(places), dtype=torch.int64)
+    steps[len(places) // 2 :] = -1
+    places, order = places.sort()
+    depth = steps[order].cumsum(0)
+    return int((places.diff() * (depth[:-1] >= 2)).sum())
+
+
+@lru_cache(maxsize=4096)
+def _region(offset: int, shape: tuple[int, ...], strides: tuple[int, ...]) -> Region:
+    if 0 in shape:
+        return Region(offset, ((1, 0),))
+    pairs = sorted((stride, length) for stride, length in zip(strides, shape, strict=True) if length > 1 and stride)
+    dims: list[tuple[int, int]] = []
+    for stride, length in pairs:
+        if dims and stride == dims[-1][0] * dims[-1][1]:
+            dims[-1] = (dims[-1][0], dims[-1][1] * length)
+        else:
+            dims.append((stride, length))
+    return Region(offset, tuple(dims))
+
+
+@lru_cache(maxsize=4096)
+def _runs(region: Region) -> tuple[Tensor, Tensor]:
+    """The region as intervals without holes: starts and stops, (runs,) each; they may overlap."""
+    dims, run = list(region.dims), 1
+    while dims and dims[0][0] <= run:
+        stride, length = dims.pop(0)
+        run += stride * (length - 1)
+    starts = torch.tensor([region.offset])
+    for stride, length in dims:
+        starts = (starts[:, None] + stride * torch.arange(length)).flatten()
+    return starts, starts + run
+
+
+def _disjoint(starts: Tensor, stops: Tensor) -> tuple[Tensor, Tensor]:
+    """Intervals [start, stop) without their overlaps, sorted."""
+    starts, order = starts.sort()
+    stops = stops[order].cummax(0).values
+    if len(starts):
+        starts = torch.cat([starts[:1], torch.maximum(starts[1:], stops[:-1])])
+    return starts, stops
+
+
+def _union(starts: Tensor, stops: Tensor) -> int:
+    """The length of the union of the intervals."""
+    starts, stops = _disjoint(starts, stops)
+    return int((stops - starts).sum())

@@ -1,0 +1,119 @@
+"""One pass over a model that is being untied: what is called how often, and what is still shared at the end."""
+
+import re
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+from torch import Tensor, nn
+
+from paramshare.sharing.copies import meta_clone
+from paramshare.sharing.inputs import Sample
+from paramshare.sharing.regions import covered_twice
+from paramshare.sharing.trace import ROOT, Place, Trace, trace
+
+__all__ = ["COPY_NAME", "Pass", "left_shared", "storage_of"]
+
+COPY_NAME: Final = re.compile(r"\.copies\.(\d+)")
+"""What `Unrolled` adds to a name."""
+
+_LISTED: Final = 5
+"""How many layers a warning names for each reason."""
+
+
+def storage_of(tensor: Tensor) -> int:
+    """The address of a tensor's storage."""
+    return int(tensor.untyped_storage()._cdata)
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """One pass over a model on the meta device.
+
+    Args:
+        model: what was called, a clone with the names of the original.
+        calls: by a module's first name, for each call the shape of the first tensor that it was given.
+        recursive: the modules that called themselves.
+        hooked: the modules that have hooks of their own.
+        trace: which weight was used where.
+    """
+
+    model: nn.Module
+    calls: Mapping[str, Sequence[tuple[int, ...]]]
+    recursive: Collection[str]
+    hooked: Collection[str]
+    trace: Trace
+
+    @classmethod
+    def of(cls, model: nn.Module, sample: Sample) -> "Pass":
+        clone = meta_clone(model).eval()
+        calls: defaultdict[str, list[tuple[int, ...]]] = defaultdict(list)
+        active: list[str] = []
+        recursive: set[str] = set()
+
+        def enter(_: nn.Module, args: tuple[object, ...], kwargs: dict[str, object], name: str) -> None:
+            shapes = (tuple(one.shape) for one in (*args, *kwargs.values()) if isinstance(one, Tensor))
+            calls[name].append(next(shapes, ()))
+            if name in active:
+                recursive.add(name)
+            active.append(name)
+
+        def leave(_: nn.Module, _args: object, _out: object) -> None:
+            active.pop()
+
+        hooked = {name for name, one in clone.named_modules() if one._forward_pre_hooks or one._forward_hooks}
+        for name, module in clone.named_modules():
+            module.register_forward_pre_hook(partial(enter, name=name), with_kwargs=True)
+            module.register_forward_hook(leave)
+        return cls(clone, calls, recursive, hooked, trace(clone, sample))
+
+
+def left_shared(seen: Pass, wanted: Collection[str]) -> Iterator[str]:
+    """What a person must know about the twin that is called here."""
+    if clauses := list(_shared_still(seen, wanted)):
+        yield f"not everything was untied: {'; '.join(clauses)}"
+    if assumed := seen.trace.warnings:
+        yield f"the twin is made for what one pass showed: {'; '.join(assumed)}"
+
+
+def _shared_still(seen: Pass, wanted: Collection[str]) -> Iterator[str]:
+    """A clause for each reason why not everything was untied, with its layers."""
+    kinds = {name or ROOT: type(module).__name__ for name, module in seen.model.named_modules()}
+    uses = seen.trace.uses
+
+    def clause(reason: str, layers: Iterable[str]) -> Iterator[str]:
+        named = dict.fromkeys(f"{COPY_NAME.sub('', layer)} ({kinds[layer]})" for layer in layers)
+        more = f" and {len(named) - _LISTED} more" if len(named) > _LISTED else ""
+        if named:
+            yield f"{reason}: {', '.join(list(named)[:_LISTED])}{more}"
+
+    if "tie" in wanted:
+        for places in _by_storage(uses).values():
+            if covered_twice(place.region for place in places):
+                yield from clause("one weight used by several layers", (place.layer for place in places))
+    if "depth" in wanted:
+        yield from clause("weights used again within one call", (at.layer for at, use in uses.items() if use.times > 1))
+    if "space" in wanted:
+        shared = (at.layer for at, use in uses.items() if use.unshared > use.per_use)
+        yield from clause("shared between positions, without an unshared module", shared)
+    if "dense" in wanted:
+        local = (at.layer for at, use in uses.items() if use.dense > use.per_use)
+        yield from clause("not connected to every input, without a dense module", local)
+    if wanted != {"tie"}:
+        used = _by_storage(uses)
+        idle = (
+            name or ROOT
+            for name, module in seen.model.named_modules()
+            for parameter in module.parameters(recurse=False)
+            if storage_of(parameter) not in used
+        )
+        yield from clause("not used in this pass", idle)
+
+
+def _by_storage(uses: Iterable[Place]) -> dict[int, list[Place]]:
+    found: dict[int, list[Place]] = {}
+    for place in uses:
+        found.setdefault(place.storage, []).append(place)
+    return found

@@ -1,0 +1,28 @@
+"""Columns and bytes as a person reads them, in plain text."""
+
+from collections.abc import Sequence
+from typing import Final
+
+__all__ = ["aligned", "readable_bytes"]
+
+_UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
+
+
+def aligned(rows: Sequence[Sequence[str]], left: int) -> str:
+    """Columns as wide as they must be, the first `left` flush left."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if index < left else cell.rjust(width)
+            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    )
+
+
+def readable_bytes(number: int) -> str:
+    """Bytes as a person reads them: `97.5 MiB`."""
+    size, unit = float(number), 0
+    while size >= 1024 and unit < len(_UNITS) - 1:
+        size, unit = size / 1024, unit + 1
+    return f"{number} B" if unit == 0 else f"{size:,.1f} {_UNITS[unit]}"

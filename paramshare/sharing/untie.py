@@ -1,0 +1,320 @@
+"""A model's unshared twin, as a real module to train: `untie`.
+
+Covered: ties between parameters and modules, repeated calls of a module, convolutions, Linear layers over extra axes.
+Not covered, and named in a warning: weights that are shared within other layers (norms, embeddings, transposed
+convolutions, the time steps of an RNN) or by functions on parameters.
+"""
+
+import os
+import re
+import warnings
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import partial
+from math import prod
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from torch import nn
+from torch.nn.parameter import is_lazy
+
+from paramshare.errors import SpecError
+from paramshare.sharing.copies import Copier, meta_clone, parameter_like
+from paramshare.sharing.inputs import Sample, Size, example_inputs
+from paramshare.sharing.local import Dense, LocalConv, LocalLinear, Unrolled
+from paramshare.sharing.regions import Region, covered, covered_twice, region_of, size_of
+from paramshare.sharing.rehearsal import COPY_NAME, Pass, left_shared, storage_of
+from paramshare.sharing.text import readable_bytes
+from paramshare.sharing.trace import ROOT
+
+__all__ = ["AXES", "UntieWarning", "untie"]
+
+AXES: Final = ("tie", "depth", "space", "dense")
+
+_CONVS: Final = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+
+_Step = Callable[[nn.Module], nn.Module]
+
+
+class UntieWarning(UserWarning):
+    """Something that was asked for could not be untied and is as it was, or was untied on an assumption."""
+
+
+def untie(
+    model: nn.Module,
+    axes: Iterable[str] = ("tie", "depth", "space"),
+    input_size: Size | Sequence[Size] | None = None,
+    *,
+    dtypes: torch.dtype | Sequence[torch.dtype | None] | None = None,
+    args: Sequence[object] | None = None,
+    kwargs: Mapping[str, object] | None = None,
+    limit: int | None = None,
+) -> nn.Module:
+    """A copy of `model` whose weights are not shared along `axes`, and that starts as the same function.
+
+    One pass over one sample on the meta device tells what is shared; nothing is computed and `model` is not changed.
+
+    Args:
+        model: any module; the twin shares nothing with it.
+        axes: what to untie, out of
+            `tie`: each name of a parameter and each place of a module gets its own;
+            `depth`: a module that is called n times in one pass becomes n copies, the i-th call takes the i-th;
+            `space`: convolutions and Linear layers over extra axes get weights of their own for each position;
+            `dense`: instead of `space`, they become full matrices from all inputs to all outputs.
+            Ties are kept where `tie` is not asked for.
+        input_size, dtypes, args, kwargs: one sample, as for `analyze`: a batch of 1 as the first axis. The twin takes
+            any batch of this size, and no more calls in a pass than this sample needs.
+        limit: bytes that the twin's parameters may take. None: half of the memory that is available on the model's
+            device, which leaves as much for gradients.
+
+    Raises:
+        SpecError: unknown axes; an input that the model refuses; a module called with several sizes; a twin larger
+            than `limit`.
+
+    Warns:
+        UntieWarning: what is shared along `axes` and stays so, and what holds for this pass only.
+    """
+    wanted = _checked(axes)
+    if any(map(is_lazy, model.parameters())):
+        raise SpecError("the model has lazy layers that have seen no input yet; call it once, then untie it")
+    sample = example_inputs(model, input_size, dtypes, args, kwargs)
+    steps = _plan(model, sample, wanted)
+    rehearsal = _taken(meta_clone(model), steps)
+    _check_size(rehearsal, _available_memory(model) // 2 if limit is None else limit)
+    if sentences := list(left_shared(Pass.of(rehearsal, sample), wanted)):
+        warnings.warn("; ".join(sentences), UntieWarning, stacklevel=2)
+    return _taken(Copier()(model), steps)
+
+
+def _checked(axes: Iterable[str]) -> frozenset[str]:
+    wanted = frozenset([axes] if isinstance(axes, str) else axes)
+    if unknown := sorted(wanted.difference(AXES)):
+        raise SpecError(f"axes has {', '.join(map(repr, unknown))}; expected some of {', '.join(AXES)}")
+    if not wanted:
+        raise SpecError(f"axes is empty; expected some of {', '.join(AXES)}")
+    if {"space", "dense"} <= wanted:
+        raise SpecError("axes has both 'space' and 'dense'; give one: dense layers have nothing left to untie in space")
+    return wanted
+
+
+# The plan: steps that are rehearsed on the meta device, where they take no memory, and then taken on a real copy.
+
+
+def _plan(model: nn.Module, sample: Sample, wanted: Collection[str]) -> list[_Step]:
+    steps: list[_Step] = []
+
+    def seen() -> Pass:
+        return Pass.of(_taken(meta_clone(model), steps), sample)
+
+    if "tie" in wanted:
+        steps.append(_untie_names)
+    while "depth" in wanted and (counts := _repeated(seen())):  # the outermost first, then what is repeated within
+        steps.append(partial(_unroll, counts=counts))
+    if "space" in wanted or "dense" in wanted:
+        shapes = _unsharable(seen(), refuse_sizes="depth" not in wanted)
+        steps.append(partial(_unshare, shapes=shapes, dense="dense" in wanted))
+    return steps
+
+
+def _taken(model: nn.Module, steps: Iterable[_Step]) -> nn.Module:
+    for step in steps:
+        model = step(model)
+    return model
+
+
+# Ties: each name its own.
+
+
+def _untie_names(model: nn.Module) -> nn.Module:
+    """Give each place of a module a module of its own, and each name of a parameter elements of its own."""
+    _separate_modules(model, {model})
+    regions = defaultdict(list)
+    for _, parameter in model.named_parameters(remove_duplicate=False):
+        regions[storage_of(parameter)].append(region_of(parameter))
+    tied = {storage for storage, several in regions.items() if covered_twice(several)}
+    for module in model.modules():
+        for name, parameter in list(module.named_parameters(recurse=False, remove_duplicate=False)):
+            if storage_of(parameter) in tied or size_of(region_of(parameter)) < parameter.numel():
+                own = parameter.detach().clone(memory_format=torch.contiguous_format)
+                setattr(module, name, parameter_like(parameter, own))  # setattr: RNNs keep a list of their weights
+    return model
+
+
+def _separate_modules(parent: nn.Module, met: set[nn.Module]) -> None:
+    for name, child in parent._modules.items():
+        if child is None:
+            continue
+        own = Copier()(child) if child in met else child
+        parent._modules[name] = own
+        met.add(own)
+        _separate_modules(own, met)
+
+
+# Depth: each call its own.
+
+
+def _repeated(seen: Pass) -> dict[str, int]:
+    """How often each module with weights is called that is called more than once; none within another such.
+
+    Raises:
+        SpecError: the model calls itself, so that no call of it begins a pass.
+    """
+    if "" in seen.recursive:
+        raise SpecError("the model calls itself, so its calls cannot be told apart; wrap it in a module that calls it")
+    places = defaultdict(list)
+    copies = set()
+    for name, module in seen.model.named_modules(remove_duplicate=False):
+        places[module].append(name)
+        if isinstance(module, Unrolled):
+            copies |= {module, *module.copies}
+    often = {}
+    for module, names in places.items():
+        if module not in copies and names[0] not in seen.recursive and next(module.parameters(), None) is not None:
+            often[module] = len(seen.calls.get(names[0], ()))
+    repeated = {name for module, times in often.items() if times > 1 for name in places[module]}
+    outermost = (module for module in often if not any(_within(name, repeated) for name in places[module]))
+    return {places[module][0]: often[module] for module in outermost if often[module] > 1}
+
+
+def _within(name: str, others: Collection[str]) -> bool:
+    parts = name.split(".")
+    return any(".".join(parts[:length]) in others for length in range(1, len(parts)))
+
+
+def _unroll(model: nn.Module, counts: Mapping[str, int]) -> nn.Module:
+    """Put copies in the place of each module, one for each of its calls; the first copy is the module itself."""
+    modules = dict(model.named_modules())
+    copiers: defaultdict[tuple[str, ...], Copier] = defaultdict(Copier)  # tied modules: the i-th copies stay tied
+    new: dict[nn.Module, nn.Module] = {}
+    for name, count in counts.items():
+        module, within = modules[name], COPY_NAME.findall(name)
+        new[module] = Unrolled([module, *(copiers[*within, str(i)](module) for i in range(1, count))], name)
+    if _restart not in model._forward_pre_hooks.values():
+        model.register_forward_pre_hook(_restart)
+    return _replaced(model, new)
+
+
+def _restart(model: nn.Module, _args: object) -> None:
+    """A pass begins. (At its beginning and not at its end, so that one that failed leaves nothing behind.)"""
+    for module in model.modules():
+        if isinstance(module, Unrolled):
+            module.restart()
+
+
+# Space: each position its own.
+
+
+def _unsharable(seen: Pass, refuse_sizes: bool) -> dict[str, tuple[int, ...]]:
+    """The layers that have an unshared module, and the shape of the one sample that each is given.
+
+    Raises:
+        SpecError: a layer is called with several sizes.
+    """
+    shapes = {}
+    for name, module in seen.model.named_modules():
+        if name in seen.hooked:
+            continue
+        sizes = {_sample_shape(module, shape) for shape in seen.calls.get(name, ())}
+        if len(sizes) > 1 and refuse_sizes:
+            several = " and ".join(map(str, sorted(set(seen.calls[name]))))
+            raise SpecError(
+                f"{name} ({type(module).__name__}) is called with {several} in one pass; expected one size for one set "
+                "of positions; add 'depth' to axes, so that each call has its own"
+            )
+        if len(sizes) == 1 and (shape := sizes.pop()):
+            shapes[name] = shape
+    return _free(seen, shapes)
+
+
+def _sample_shape(module: nn.Module, shape: tuple[int, ...]) -> tuple[int, ...] | None:
+    """The shape of one sample for a layer that was given `shape`; None if it has no positions or no unshared module."""
+    if isinstance(module, _CONVS) and type(module) in _CONVS:
+        return shape[-1 - len(module.kernel_size) :]
+    return shape[1:] if type(module) is nn.Linear and prod(shape[1:-1]) > 1 else None
+
+
+def _free(seen: Pass, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+    """Those of the layers whose weights are used by them alone, or are tied only to layers that are just like them."""
+    owners, users = defaultdict(set), defaultdict(set)
+    for name, module in seen.model.named_modules():
+        for which, parameter in module.named_parameters(recurse=False):
+            place = (region_of(parameter), parameter.shape, parameter.stride())
+            owners[storage_of(parameter)].add((name, which, str(module), shapes.get(name), place))
+    for used in seen.trace.uses:
+        users[used.storage].add(used.layer)
+    free = dict(shapes)
+    while True:
+        bound = set()
+        for storage, members in owners.items():
+            names = {name for name, *_ in members}
+            alike = len({tuple(likeness) for _, *likeness in members}) == 1
+            if not (alike and names <= free.keys() and users[storage] <= {name or ROOT for name in names}):
+                bound |= names & free.keys()
+        if not bound:
+            return free
+        free = {name: shape for name, shape in free.items() if name not in bound}
+
+
+def _unshare(model: nn.Module, shapes: Mapping[str, tuple[int, ...]], dense: bool) -> nn.Module:
+    """Put unshared layers in the place of the named ones; weights that were tied stay tied."""
+    modules = dict(model.named_modules())
+    weights: dict[object, nn.Parameter] = {}
+    new: dict[nn.Module, nn.Module] = {}
+    for name, shape in shapes.items():
+        layer = modules[name]
+        kind: Callable[[Any, Sequence[int]], nn.Module] = LocalLinear if isinstance(layer, nn.Linear) else LocalConv
+        try:
+            new[layer] = unshared = (Dense if dense else kind)(layer, shape).train(layer.training)
+        except RuntimeError as error:  # torch's own: more bytes than can be counted, or than there are
+            why = str(error).splitlines()[0]
+            raise SpecError(f"{name or ROOT} cannot be untied for {shape}: {why}; give a smaller input") from error
+        for which, parameter in layer.named_parameters():
+            place = (storage_of(parameter), region_of(parameter))
+            setattr(unshared, which, weights.setdefault(place, getattr(unshared, which)))
+    return _replaced(model, new)
+
+
+# Modules and memory.
+
+
+def _replaced(model: nn.Module, new: Mapping[nn.Module, nn.Module]) -> nn.Module:
+    """The model with new modules wherever it held the old ones."""
+    for parent in list(model.modules()):
+        for name, child in parent._modules.items():
+            if child is not None and child in new:
+                parent._modules[name] = new[child]
+    return new.get(model, model)
+
+
+def _check_size(model: nn.Module, limit: int) -> None:
+    """Refuse a twin whose parameters take more than `limit` bytes."""
+    regions: defaultdict[int, list[Region]] = defaultdict(list)
+    sizes: dict[int, int] = {}
+    layers: dict[int, str] = {}
+    for name, module in model.named_modules():
+        for parameter in module.parameters(recurse=False):
+            storage = storage_of(parameter)
+            regions[storage].append(region_of(parameter))
+            sizes[storage] = parameter.untyped_storage().nbytes()
+            layers.setdefault(storage, f"{name or ROOT} ({type(module).__name__})")
+    total = sum(sizes.values())
+    if total > limit:
+        elements = sum(map(covered, regions.values()))
+        largest = max(sizes, key=sizes.__getitem__)
+        raise SpecError(
+            f"the twin would have {elements:,} parameters in {readable_bytes(total)}, of which "
+            f"{readable_bytes(sizes[largest])} in {layers[largest]}; the limit is {readable_bytes(limit)}; give fewer "
+            "axes, a smaller input, or a larger limit"
+        )
+
+
+def _available_memory(model: nn.Module) -> int:
+    """Bytes that can be had now on the device of the model's parameters."""
+    device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    meminfo = Path("/proc/meminfo")
+    if meminfo.exists() and (found := re.search(r"MemAvailable:\s+(\d+) kB", meminfo.read_text())):
+        return int(found[1]) * 1024
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
