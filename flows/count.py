@@ -1,0 +1,97 @@
+"""Counting as a Prefect flow: one task a model, each task one call into the library.
+
+The models come one after the other: an analysis takes seconds, and so would starting a process for it.
+"""
+
+from collections.abc import Callable, Mapping
+
+from prefect import flow, runtime, task
+from prefect.client.schemas.objects import State
+from prefect.logging import get_run_logger
+from prefect.states import Completed, Failed
+
+from flows.surroundings import Surroundings, here, inline_picture, leave_report, mlflow_tags, pages_hint, run_here
+from paramshare.counting.report import CountOutcome, CountRow
+from paramshare.counting.run import count_model
+from paramshare.counting.spec import CountSpec, ModelSpec
+from paramshare.plots import picture_of
+from paramshare.sharing.report import Sort
+from paramshare.tracking.pages import run_url, search_url, server_url
+from paramshare.tracking.store import Store, StoreAddress, open_store
+
+__all__ = ["count", "count_one", "run_count_flow"]
+
+
+def run_count_flow(
+    spec: CountSpec, address: StoreAddress, on_row: Callable[[CountRow], None] = lambda _: None
+) -> CountOutcome:
+    """Run the flow in this process, against the configured Prefect API or a server that ends with the flow.
+
+    Args:
+        on_row: called for each model that was counted or failed.
+
+    Raises:
+        UsageError: the store cannot be opened.
+        ServerError: a server did not start or did not answer.
+    """
+    result = run_here(count, spec, Surroundings(address, on_row=on_row), ("count",))
+    assert isinstance(result, CountOutcome)
+    return result
+
+
+def _flow_run_name() -> str:
+    return CountSpec.model_validate(runtime.flow_run.parameters["spec"]).label
+
+
+def _task_run_name() -> str:
+    return ModelSpec.model_validate(runtime.task_run.parameters["model"]).label
+
+
+@task(name="count model", task_run_name=_task_run_name, persist_result=False)
+def count_one(
+    model: ModelSpec, address: StoreAddress, tags: Mapping[str, str], depth: int | None, sort: Sort
+) -> CountRow:
+    """Analyse a model and write its report as an MLflow run."""
+    row = count_model(model, address, tags, depth, sort)
+    get_run_logger().info("%s: %s", model.label, row.summary)
+    return row
+
+
+@flow(name="count", flow_run_name=_flow_run_name, persist_result=False)
+def count(spec: CountSpec) -> State[CountOutcome]:
+    """Count what each model's weights are and would be if they were not shared, each an MLflow run.
+
+    The flow run fails where one of its models does; the others are counted all the same.
+    """
+    around = here(spec.experiment)
+    store = open_store(around.address)
+    rows = []
+    for model in spec.models:
+        tags = mlflow_tags("flows/count.py")
+        rows.append(_row(model, count_one(model, around.address, tags, spec.depth, spec.sort, return_state=True)))
+        around.on_row(rows[-1])
+    outcome = CountOutcome(store.experiment_id, tuple(rows))
+    leave_report("count", spec.label, lambda: _report(store, outcome))
+    failed = [row.model.label for row in outcome.failed]
+    message = f"{len(rows) - len(failed)} of {len(rows)} models counted"
+    if failed:
+        return Failed(data=outcome, message=f"{message}; failed: {', '.join(failed)}")
+    return Completed(data=outcome, message=message)
+
+
+def _row(model: ModelSpec, state: State[CountRow]) -> CountRow:
+    """The row of a task that has ended, whatever its end."""
+    result: object = state.result(raise_on_failure=False)
+    if isinstance(result, CountRow):
+        return result
+    return CountRow(model, error=f"{type(result).__name__}: {result}".splitlines()[0])
+
+
+def _report(store: Store, outcome: CountOutcome) -> str:
+    """The totals of all models with links to their runs, one by one and side by side, and the chart."""
+    base = server_url(store)
+    side_by_side = search_url(base, outcome.experiment_id, f"tags.`prefect.flow_run_id` = '{runtime.flow_run.id}'")
+    link = f"[These runs on MLflow's pages]({side_by_side}){pages_hint(store)}. Counts are for one sample."
+    table = outcome.markdown(lambda run_id: run_url(base, outcome.experiment_id, run_id))
+    chart = f"![parameters by regime, model by model]({inline_picture(picture_of(outcome.figure()))})"
+    return "\n\n".join((link, table, chart))

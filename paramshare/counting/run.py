@@ -1,0 +1,81 @@
+"""One model from its import path to its run: load, analyse, write."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from paramshare.counting.report import CountRow
+from paramshare.counting.spec import ModelSpec
+from paramshare.provenance import provenance_tags
+from paramshare.sharing.analyze import analyze
+from paramshare.sharing.inputs import parse_dtypes, parse_sizes
+from paramshare.sharing.models import load_model
+from paramshare.sharing.report import SharingReport, Sort
+from paramshare.tracking.counts import write_report
+from paramshare.tracking.store import StoreAddress, open_store, store_failures
+
+__all__ = ["TrackedReport", "analyze_model", "count_model", "track"]
+
+
+@dataclass(frozen=True, slots=True)
+class TrackedReport:
+    """Where a report was written.
+
+    Args:
+        experiment_id, run_id: MLflow's.
+    """
+
+    experiment_id: str
+    run_id: str
+
+
+def analyze_model(spec: ModelSpec) -> SharingReport:
+    """The report of the model that `spec` names.
+
+    Raises:
+        SpecError: it cannot be loaded or built, or refuses its input.
+    """
+    model = load_model(spec.model, spec.args)
+    dtypes = None if spec.dtype is None else parse_dtypes(spec.dtype)
+    return analyze(model, parse_sizes(spec.input), dtypes=dtypes, training=spec.training, name=spec.model)
+
+
+def track(
+    report: SharingReport,
+    address: StoreAddress,
+    source: Mapping[str, str],
+    tags: Mapping[str, str],
+    *,
+    depth: int | None = None,
+    sort: Sort = "order",
+) -> TrackedReport:
+    """Write `report` as a run with its provenance.
+
+    Args:
+        address: the store.
+        source: how the model was asked for, as `ModelSpec.source`.
+        tags: what the run carries beside its own and its provenance.
+        depth, sort: of the table and the figure, as of `SharingReport.rows`.
+
+    Raises:
+        UsageError: the store cannot be opened, or there is no such depth or sort.
+        ServerError: the store failed.
+    """
+    with store_failures(address):
+        store = open_store(address)
+        run_id = write_report(store, report, source, {**provenance_tags(), **tags}, depth=depth, sort=sort)
+    return TrackedReport(store.experiment_id, run_id)
+
+
+def count_model(
+    spec: ModelSpec, address: StoreAddress, tags: Mapping[str, str], depth: int | None = None, sort: Sort = "order"
+) -> CountRow:
+    """Analyse the model that `spec` names, write its report as a run, and return its row.
+
+    Args: as of `track`.
+
+    Raises:
+        UsageError, ServerError: as `analyze_model` and `track`.
+    """
+    report = analyze_model(spec)
+    tracked = track(report, address, spec.source, tags, depth=depth, sort=sort)
+    return CountRow(spec, tracked.run_id, report.totals)

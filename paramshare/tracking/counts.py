@@ -1,0 +1,181 @@
+"""A report of what a model's weights are shared for, as one whole MLflow run."""
+
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from mlflow.entities import Metric, Param, RunTag
+
+from paramshare.markdown import plain, table
+from paramshare.plots import picture_of
+from paramshare.sharing.report import REGIMES, SCHEMA, Counts, SharingReport, Sort, Tie
+from paramshare.sharing.text import readable_bytes
+from paramshare.tracking.pages import picture_url
+from paramshare.tracking.runs import KIND, NOTE, whole_run
+from paramshare.tracking.store import Store
+from paramshare.tracking.tables import save_table
+
+__all__ = ["write_report"]
+
+REPORT_FILE: Final = "sharing.json"
+TEXT_FILE: Final = "sharing.txt"
+PICTURE_FILE: Final = "sharing.png"
+LAYERS_FILE: Final = "layers.json"
+
+_COUNTS: Final = (*REGIMES, "unused", "used", "macs", "dense_macs")
+_LONGEST_PARAM: Final = 6000  # characters; MLflow cuts what is longer, silently
+_LONGEST_LIST: Final = 2500  # characters of ties, and of warnings; MLflow cuts a note at 8000
+_LONGEST_LINE: Final = 300  # characters
+_NAMES_OF_A_TIE: Final = 4
+
+
+def write_report(
+    store: Store,
+    report: SharingReport,
+    source: Mapping[str, str],
+    tags: Mapping[str, str],
+    *,
+    depth: int | None = None,
+    sort: Sort = "order",
+) -> str:
+    """Write `report` as one whole run and return its id.
+
+    MLflow keeps metrics as floats, which hold integers exactly up to 2^53 only: the exact counts are parameters too,
+    and stand in the artifact `sharing.json`. Metrics below `memory/` are bytes.
+
+    Args:
+        source: how the model was asked for (`model`, `args`, `input`, ...): logged as parameters.
+        tags: what the run carries beside its own: where it came from.
+        depth, sort: of the table and the figure, as of `SharingReport.rows`. The artifact `layers.json` has all rows.
+
+    Raises:
+        SpecError: for a depth or sort that there is not; nothing is written then.
+    """
+    files = {
+        REPORT_FILE: report.to_json().encode(),
+        TEXT_FILE: f"{report.table(depth, sort)}\n".encode(),
+        PICTURE_FILE: picture_of(report.figure(depth, sort)),
+    }
+    params = {"model": report.model, "input": report.input, **source, **_own_params(report)}
+    built = f"{params['model']} {params['args']}" if params.get("args") else params["model"]
+    with (
+        whole_run(store, f"{built} on {params['input']}", {**tags, KIND: "count"}) as run_id,
+        tempfile.TemporaryDirectory(prefix="paramshare-") as folder,
+    ):
+        for file, content in files.items():
+            Path(folder, file).write_bytes(content)
+        table_tag = save_table(Path(folder, LAYERS_FILE), _layers(report))
+        store.client.log_artifacts(run_id, folder)
+        store.client.log_batch(
+            run_id,
+            metrics=_metrics(report.totals),
+            params=[Param(key, _cut(value, _LONGEST_PARAM)) for key, value in params.items()],
+            tags=[table_tag, RunTag(NOTE, _note(report, run_id))],
+        )
+    return run_id
+
+
+def _own_params(report: SharingReport) -> dict[str, str]:
+    exact = {name: str(getattr(report.totals, name)) for name in _COUNTS}
+    return {"sample": report.input, "schema": SCHEMA, **exact}
+
+
+def _metrics(totals: Counts) -> list[Metric]:
+    """At step 0, where MLflow's pages draw a bar a run."""
+    values: dict[str, float] = {f"sharing/{name}": getattr(totals, name) for name in _COUNTS}
+    if totals.factor is not None:
+        values["sharing/factor"] = totals.factor
+    for regime in REGIMES:
+        values |= {f"memory/{regime}_{what}": size for what, size in totals.memory[regime].as_dict().items()}
+    now = int(time.time() * 1000)
+    return [Metric(name, float(value), now, 0) for name, value in values.items()]
+
+
+def _layers(report: SharingReport) -> dict[str, list[object]]:
+    """A row a layer, by column."""
+    layers = report.layers
+    columns: dict[str, list[object]] = {
+        "layer": [layer.name for layer in layers],
+        "type": [layer.kind for layer in layers],
+        "uses": [layer.uses for layer in layers],
+    }
+    for name in (*_COUNTS, "factor"):
+        columns[name] = [getattr(layer.counts, name) for layer in layers]
+    columns["tied"] = [
+        ", ".join(f"{other}: {elements:,}" for other, elements in layer.tied.items()) for layer in layers
+    ]
+    return columns
+
+
+def _note(report: SharingReport, run_id: str) -> str:
+    """The report in Markdown, within what MLflow keeps of a note: the picture, the totals, ties and warnings.
+
+    MLflow's pages show the first two lines until a person asks for more.
+    """
+    return "\n\n".join(
+        [
+            _headline(report),
+            f"![parameters by regime]({picture_url('', run_id, PICTURE_FILE)})",
+            f"{_line(report.model)}, one sample of {_line(report.input)}:",
+            _totals_table(report.totals),
+            *_listed("Ties", [_tie(tie) for tie in report.ties]),
+            *_listed("Warnings", [_line(warning) for warning in report.warnings]),
+        ]
+    )
+
+
+def _headline(report: SharingReport) -> str:
+    totals = report.totals
+    factor = "–" if totals.factor is None else f"{totals.factor:,.1f}"
+    remarks = [f"{totals.shared:,} parameters shared, {totals.unshared:,} unshared, {totals.dense:,} dense"]
+    if totals.unused:
+        remarks.append(f"{totals.unused:,} unused in this pass")
+    if report.warnings:
+        remarks.append(f"**warnings: {len(report.warnings)}**, see below")
+    return f"**Sharing factor {factor}** (unshared / shared): {'; '.join(remarks)}."
+
+
+def _totals_table(totals: Counts) -> str:
+    rows = [
+        (
+            regime,
+            f"{getattr(totals, regime):,}",
+            readable_bytes(totals.memory[regime].weights),
+            readable_bytes(totals.memory[regime].with_adam),
+            f"{totals.dense_macs if regime == 'dense' else totals.macs:,}",
+        )
+        for regime in REGIMES
+    ]
+    return table(("regime", "parameters", "weights", "with gradients and Adam", "MACs"), rows)
+
+
+def _tie(tie: Tie) -> str:
+    shown = " = ".join(_line(name) for name in tie.names[:_NAMES_OF_A_TIE])
+    more = len(tie.names) - _NAMES_OF_A_TIE
+    return f"{shown}{f' = {more} more' if more > 0 else ''}: {tie.elements:,} elements"
+
+
+def _listed(title: str, lines: Sequence[str]) -> list[str]:
+    """A list under a title, as much of it as has room; nothing where there are no lines."""
+    if not lines:
+        return []
+    shown, room = [], _LONGEST_LIST
+    for line in lines:
+        room -= len(line) + len("- \n")
+        if room < 0:
+            break
+        shown.append(f"- {line}")
+    left_out = len(lines) - len(shown)
+    if left_out:
+        shown.append(f"- … and {left_out} more in the artifact `{REPORT_FILE}`")
+    return [f"**{title}**", "\n".join(shown)]
+
+
+def _line(text: str) -> str:
+    return plain(_cut(text, _LONGEST_LINE))
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[: most - 1]}…"

@@ -1,0 +1,118 @@
+"""Proves that MLflow's own pages show a person what sharing saves in a model: the run's picture, totals, ties and
+warnings in its note, every metric and parameter, the table of its layers; and that no script fails on the way.
+
+A real report, MLflow's real server, a real headless Chromium. What the pages of other programs say is not asserted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+from browser.chromium import Page, find_chromium, sees
+from program import free_port
+from torch import Tensor, nn
+
+from paramshare.sharing.analyze import analyze
+from paramshare.sharing.report import SharingReport
+from paramshare.tracking.counts import write_report
+from paramshare.tracking.pages import run_url, search_url, served_pages
+from paramshare.tracking.store import StoreAddress, open_store
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(find_chromium() is None, reason="no chromium on the PATH: apt-get install chromium"),
+]
+
+ROWS = "[...document.querySelectorAll('[role=row], tr')].map(row => row.innerText.split(/\\s+/).filter(Boolean))"
+
+
+class Net(nn.Module):
+    """Convolutions, a matrix that two layers share, and a guess."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3, padding=1)
+        self.first, self.last = nn.Linear(8, 8, bias=False), nn.Linear(8, 8)
+        self.last.weight = self.first.weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Bring data in, and ask for a value."""
+        x = self.conv(x).mean((2, 3))
+        return self.last(self.first(x) * x.sum().item())
+
+
+@dataclass(frozen=True)
+class Pages:
+    """What a report left in a store, and where a server shows it."""
+
+    report: SharingReport
+    base: str
+    url: str
+    side_by_side: str
+
+    def tab(self, name: str) -> str:
+        """The address of a tab of the run's page."""
+        path, _, query = self.url.partition("?")
+        return f"{path}/{name}?{query}"
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pages]:
+    """A small model's report, written and served."""
+    store = open_store(StoreAddress(f"sqlite:///{tmp_path_factory.mktemp('store') / 'mlflow.db'}", "pages"))
+    report = analyze(Net(), (3, 32, 32))
+    run_id = write_report(store, report, {"model": "nets:Net", "input": "3,32,32"}, {})
+    for name in ("nets:Twin", "nets:Stranger"):
+        write_report(store, report, {"model": name}, {})
+    port = free_port()
+    base, experiment = f"http://127.0.0.1:{port}", store.experiment_id
+    two = search_url(f"{base}/", experiment, "params.`model` != 'nets:Stranger'")
+    with served_pages(store, port):
+        yield Pages(report, base, run_url(f"{base}/", experiment, run_id), two)
+
+
+def test_the_runs_note_shows_the_picture_the_totals_ties_and_warnings(pages: Pages, page: Page) -> None:
+    page.open(pages.url)
+    sees(page, "nets:Net on 3,32,32", "Sharing factor", *pages.report.ties[0].names)
+    page.wait_until("[...document.images].some(image => image.complete && image.naturalWidth >= 600)")
+    rows = page.evaluate(ROWS)
+    for regime in ("shared", "per_use", "unshared", "unshared_live", "dense"):
+        assert any(row[:2] == [regime, f"{getattr(pages.report.totals, regime):,}"] for row in rows), regime
+    assert pages.report.warnings
+    sees(page, *pages.report.warnings)
+
+
+def test_the_runs_page_shows_every_count_as_a_metric_and_exactly_as_a_parameter(pages: Pages, page: Page) -> None:
+    page.open(pages.url)
+    sees(page, "sharing/factor", "memory/dense_with_adam", "paramshare.sharing/1")
+    rows = page.evaluate(ROWS)
+    for name in ("shared", "unshared", "dense", "macs"):
+        count = getattr(pages.report.totals, name)
+        assert any(row[0] == f"sharing/{name}" and float(row[1]) == pytest.approx(count) for row in rows if row), name
+        assert [name, str(count)] in rows
+
+
+def test_the_layers_are_shown_as_a_table(pages: Pages, page: Page) -> None:
+    page.open(pages.tab("artifacts/layers.json"))
+    sees(page, "View as table", "unshared_live", *(layer.name for layer in pages.report.layers))
+
+
+def test_the_report_is_shown_as_text_and_the_chart_as_a_picture(pages: Pages, page: Page) -> None:
+    page.open(pages.tab("artifacts/sharing.txt"))
+    sees(page, "sharing factor", "unused in this pass: 0")
+    page.open(pages.tab("artifacts/sharing.png"))
+    page.wait_until("[...document.images].some(image => image.complete && image.naturalWidth >= 600)")
+
+
+def test_the_metrics_page_draws_the_counts(pages: Pages, page: Page) -> None:
+    page.open(pages.tab("model-metrics"))
+    sees(page, "sharing", "memory")
+    page.wait_until("document.querySelectorAll('.js-plotly-plot .point').length >= 5")
+
+
+def test_a_search_shows_the_runs_that_meet_it_and_no_others(pages: Pages, page: Page) -> None:
+    page.open(pages.side_by_side)
+    sees(page, "nets:Net on 3,32,32", "nets:Twin on 1×3×32×32")
+    assert "nets:Stranger" not in page.text()

@@ -1,0 +1,56 @@
+"""Proves that a list of models is read as it is meant, refused in words where it is not, and has a form."""
+
+import pytest
+from pydantic import ValidationError
+
+from paramshare.counting.spec import CountSpec, ModelSpec
+
+NET = {"model": "nets.py:Net", "input": "3,8,8"}
+
+
+def test_arguments_may_be_an_object_or_its_json() -> None:
+    assert ModelSpec.model_validate({**NET, "args": {"width": 2}}) == ModelSpec(**NET, args='{"width": 2}')
+
+
+def test_a_model_is_called_by_what_was_asked() -> None:
+    assert ModelSpec(**NET).label == "nets.py:Net on 3,8,8"
+    assert ModelSpec(**NET, args={"width": 2}).label == 'nets.py:Net {"width": 2} on 3,8,8'
+
+
+def test_several_models_are_called_by_the_first() -> None:
+    assert CountSpec(models=[ModelSpec(**NET)]).label == "nets.py:Net on 3,8,8"
+    assert CountSpec(models=[ModelSpec(**NET)] * 3).label == "nets.py:Net on 3,8,8 and 2 more"
+
+
+def test_the_source_is_what_was_given_and_says_it_again() -> None:
+    assert ModelSpec(**NET).source == NET
+    given = ModelSpec(**NET, args={"width": 2}, dtype="int64")
+    assert ModelSpec(**given.source) == given
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"input": "3,x"}, "not a size"),
+        ({"args": "{width"}, "expected a JSON object"),
+        ({"args": "[1]"}, "valid dictionary"),
+        ({"dtype": "no"}, "no type of torch"),
+        ({"model": ""}, "at least 1 character"),
+        ({"modle": "x"}, "Extra inputs"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(given: dict[str, str], said: str) -> None:
+    with pytest.raises(ValidationError, match=said):
+        ModelSpec.model_validate({**NET, **given})
+
+
+def test_a_list_has_models_and_no_more_than_prefect_takes() -> None:
+    for count in (0, 201):
+        with pytest.raises(ValidationError, match=r"at (least|most)"):
+            CountSpec(models=[ModelSpec(**NET)] * count)
+
+
+def test_every_field_of_the_form_is_described() -> None:
+    schema = CountSpec.model_json_schema()
+    for fields in (schema["properties"], schema["$defs"]["ModelSpec"]["properties"]):
+        assert all(field.get("description") for field in fields.values())

@@ -1,0 +1,169 @@
+"""Proves that the flow counts every model as the library does, one task each, that a model that fails stops no other
+and is named, and that Prefect and MLflow lead to each other. A real flow run in a process of its own.
+"""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import pytest
+from program import clean_environment, history
+
+from paramshare.counting.spec import CountSpec
+from paramshare.tracking.store import Store, StoreAddress, open_store
+
+NETS = """
+import torch
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self, width=4):
+        super().__init__()
+        self.conv = nn.Conv2d(3, width, 3)
+
+    def forward(self, x):
+        return self.conv(x)
+
+class Pair(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.table, self.linear = nn.Embedding(10, 4), nn.Linear(5, 4)
+
+    def forward(self, tokens, x):
+        return self.table(tokens) + self.linear(x)
+
+class Broken(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(2, 2)
+
+    def forward(self, x):
+        raise ValueError("broken | on purpose")
+"""
+
+SPEC = CountSpec.model_validate(
+    {
+        "models": [
+            {"model": "nets.py:Net", "input": "3,8,8", "args": {"width": 2}},
+            {"model": "nets.py:Broken", "input": "2"},
+            {"model": "nets:Pair", "input": "7;7,5", "dtype": "int64;float32"},
+        ],
+        "experiment": "counts",
+        "sort": "unshared",
+    }
+)
+
+NET = 'nets.py:Net {"width": 2} on 3,8,8'
+
+# Runs the flow twice: as it is, and without the model that fails. Prints what came out.
+FLOW = """
+import json, sys
+from flows.count import run_count_flow
+from flows.server import prefect_api
+from paramshare.counting.spec import CountSpec
+from paramshare.tracking.store import StoreAddress
+
+spec = CountSpec.model_validate_json(sys.argv[1])
+address = StoreAddress.of(None, spec.experiment)
+with prefect_api():
+    watched = []
+    outcome = run_count_flow(spec, address, watched.append)
+    well = run_count_flow(spec.model_copy(update={"models": spec.models[:1]}), address)
+print(json.dumps([outcome.as_dict(), [row.as_dict() for row in watched], well.as_dict()]))
+"""
+
+
+class Counted:
+    """What the flow has said and left."""
+
+    def __init__(self, folder: Path) -> None:
+        self.home = folder / "prefect-home"
+        (folder / "nets.py").write_text(NETS)
+        self.done = subprocess.run(
+            [sys.executable, "-c", FLOW, SPEC.model_dump_json()],
+            cwd=folder,
+            env=clean_environment(self.home),
+            capture_output=True,
+            text=True,
+        )
+        assert self.done.returncode == 0, self.done.stderr
+        self.said, self.watched, self.well = json.loads(self.done.stdout)
+        self.store: Store = open_store(StoreAddress(f"sqlite:///{folder / 'mlruns' / 'mlflow.db'}", "counts"))
+
+    def history(self, query: str) -> list[tuple[Any, ...]]:
+        return history(self.home, query)
+
+
+@pytest.fixture(scope="module")
+def counted(migrated: Path, tmp_path_factory: pytest.TempPathFactory) -> Counted:
+    folder = tmp_path_factory.mktemp("counted")
+    shutil.copytree(migrated.parent, folder / "mlruns")
+    return Counted(folder)
+
+
+def test_each_model_is_counted_and_the_one_that_fails_says_why(counted: Counted) -> None:
+    net, broken, pair = counted.said["models"]
+    assert net["totals"]["shared"] == 2 * (3 * 9 + 1)
+    assert net["totals"]["unshared"] == 36 * net["totals"]["shared"]
+    assert (pair["totals"]["shared"], pair["totals"]["unshared"]) == (10 * 4 + 5 * 4 + 4, 7 * (10 * 4 + 5 * 4 + 4))
+    assert (broken["totals"], broken["run_id"]) == (None, "")
+    assert broken["error"].startswith("SpecError: ")
+    assert "broken | on purpose" in broken["error"]
+    assert counted.watched == counted.said["models"]
+
+
+def test_each_model_counted_is_an_mlflow_run_that_leads_back_to_the_flow_run(counted: Counted) -> None:
+    ((flow_run_id,),) = counted.history("SELECT id FROM flow_run WHERE name LIKE '%more'")
+    names = (NET, "nets:Pair on 7;7,5")
+    for name, model in zip(names, counted.said["models"][::2], strict=True):
+        run = counted.store.client.get_run(model["run_id"])
+        assert (run.info.status, run.info.run_name) == ("FINISHED", name)
+        assert run.data.tags["paramshare.kind"] == "count"
+        assert run.data.tags["paramshare.version.torch"]
+        assert run.data.tags["prefect.flow_run_id"].replace("-", "") == flow_run_id.replace("-", "")
+        assert run.data.tags["mlflow.source.name"] == "flows/count.py"
+        assert run.data.params["unshared"] == str(model["totals"]["unshared"])
+    assert run.data.params["dtype"] == "int64;float32"
+
+
+def test_a_model_that_fails_fails_its_task_and_the_flow_run_which_names_it(counted: Counted) -> None:
+    tasks = counted.history("SELECT name, state_type FROM task_run ORDER BY start_time")
+    assert tasks == [
+        (NET, "COMPLETED"),
+        ("nets.py:Broken on 2", "FAILED"),
+        ("nets:Pair on 7;7,5", "COMPLETED"),
+        (NET, "COMPLETED"),
+    ]
+    flow_runs = "SELECT f.name, s.type, s.message FROM flow_run f JOIN flow_run_state s ON s.id = f.state_id"
+    assert sorted(counted.history(flow_runs)) == [
+        (NET, "COMPLETED", "1 of 1 models counted"),
+        (f"{NET} and 2 more", "FAILED", "2 of 3 models counted; failed: nets.py:Broken on 2"),
+    ]
+    assert counted.history("SELECT DISTINCT tags FROM flow_run") == [('["count"]',)]
+
+
+def test_the_report_is_an_artifact_with_the_totals_links_and_the_chart(counted: Counted) -> None:
+    artifacts = "SELECT type, key, data FROM artifact ORDER BY created"
+    kind, key, report = counted.history(artifacts)[0]
+    assert (kind, key) == ("markdown", "count")
+    condition = re.search(r"searchFilter=([^)]+)\)", report)
+    assert condition is not None
+    found = counted.store.client.search_runs([counted.store.experiment_id], unquote(condition[1]))
+    assert {run.info.run_id for run in found} == {model["run_id"] for model in counted.said["models"][::2]}
+    for model in counted.said["models"][::2]:
+        assert f"http://127.0.0.1:5000/#/experiments/{counted.said['experiment_id']}/runs/{model['run_id']}?" in report
+        assert f"| {model['totals']['unshared']:,} |" in report
+    assert "- **nets.py:Broken on 2** failed: SpecError: " in report
+    assert r"broken \\| on purpose" in report
+    assert "(data:image/png;base64,iVBOR" in report
+
+
+def test_a_flow_without_failures_completes(counted: Counted) -> None:
+    (net,) = counted.well["models"]
+    assert net["totals"] == counted.said["models"][0]["totals"]
+    assert net["run_id"] != counted.said["models"][0]["run_id"]
