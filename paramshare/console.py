@@ -16,10 +16,11 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from paramshare.counting.report import CountOutcome
 from paramshare.sweep.chunks import Row
 from paramshare.sweep.run import Outcome, Sweep
 
-__all__ = ["print_checks", "print_outcome", "sweep_progress"]
+__all__ = ["print_checks", "print_counts", "print_outcome", "sweep_progress", "working"]
 
 _ROWS_SHOWN = 40
 _COLUMNS: Final[dict[str, Literal["left", "right"]]] = {
@@ -65,6 +66,37 @@ def sweep_progress() -> Iterator[tuple[Callable[[Sweep], None], Callable[[Row], 
                 )
 
         yield opened, ended
+
+
+@contextmanager
+def working(what: str) -> Iterator[None]:
+    """Say on stderr what goes on, while it does; silent where that is no terminal."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield
+        return
+    with console.status(what):
+        yield
+
+
+def print_counts(outcome: CountOutcome, ui_command: str) -> None:
+    """The totals of several models, what failed, and the command that opens MLflow's pages."""
+    console = _stdout()
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    for name in ("model", "shared", "unshared", "dense", "factor", "run"):
+        table.add_column(name, justify="left" if name in ("model", "run") else "right", overflow="fold")
+    for row in outcome.rows:
+        if row.totals is not None:
+            counts = row.totals
+            numbers = (f"{number:,}" for number in (counts.shared, counts.unshared, counts.dense))
+            factor = "–" if counts.factor is None else f"{counts.factor:,.1f}"
+            table.add_row(row.model.label, *numbers, factor, row.run_id[:8])
+    console.print(table)
+    for row in outcome.failed:
+        console.print(f"{row.model.label} failed: {row.error}", style="red", markup=False, soft_wrap=True)
+    counted = len(outcome.rows) - len(outcome.failed)
+    console.print(f"\n{counted} of {len(outcome.rows)} models counted", markup=False, highlight=False)
+    console.print(f"MLflow's pages: {ui_command}", markup=False, highlight=False, soft_wrap=True)
 
 
 def print_outcome(outcome: Outcome, ui_command: str) -> None:

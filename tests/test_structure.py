@@ -14,36 +14,52 @@ SOURCES = sorted([*(ROOT / "paramshare").rglob("*.py"), *(ROOT / "flows").rglob(
 
 # Every part, and the parts that it may import. Longest prefix counts; a part may always import itself.
 ALLOWED = {
-    "paramshare": {"paramshare.training"},  # the public names, imported when used
+    "paramshare": {"paramshare.sharing", "paramshare.training"},  # the public names, imported when used
     "paramshare.errors": set(),
+    "paramshare.markdown": set(),
+    "paramshare.sharing": {"paramshare.errors"},
+    "paramshare.sharing.report": {"paramshare.errors", "paramshare.plots", "paramshare.sharing.text"},
     "paramshare.training": {"paramshare.errors"},
     "paramshare.plots": set(),
     "paramshare.provenance": {"paramshare.training"},
-    "paramshare.tracking": {"paramshare.errors", "paramshare.plots", "paramshare.training"},
+    "paramshare.tracking": {
+        "paramshare.errors", "paramshare.markdown", "paramshare.plots", "paramshare.sharing.report",
+        "paramshare.sharing.text", "paramshare.training",
+    },
     "paramshare.sweep": {
         "paramshare.errors", "paramshare.plots", "paramshare.provenance", "paramshare.tracking", "paramshare.training",
+    },
+    "paramshare.counting": {
+        "paramshare.errors", "paramshare.markdown", "paramshare.plots", "paramshare.provenance", "paramshare.sharing",
+        "paramshare.sweep.spec", "paramshare.tracking",
     },
     "paramshare.settings": {"paramshare.errors", "paramshare.sweep.spec"},
     "paramshare.doctor": {
         "paramshare.errors", "paramshare.provenance", "paramshare.tracking", "paramshare.training",
     },
-    "paramshare.console": {"paramshare.sweep"},
-    "flows": {"paramshare.errors", "paramshare.settings", "paramshare.sweep", "paramshare.tracking"},
-    "paramshare.cli": {
-        "flows", "paramshare.console", "paramshare.doctor", "paramshare.errors", "paramshare.settings",
-        "paramshare.sweep", "paramshare.tracking",
+    "paramshare.console": {"paramshare.counting.report", "paramshare.sweep"},
+    "flows": {
+        "paramshare.counting", "paramshare.errors", "paramshare.plots", "paramshare.settings",
+        "paramshare.sharing.report", "paramshare.sweep", "paramshare.tracking",
     },
+    "paramshare.commands": {
+        "flows", "paramshare.console", "paramshare.counting", "paramshare.doctor", "paramshare.errors",
+        "paramshare.plots", "paramshare.settings", "paramshare.sharing", "paramshare.sweep", "paramshare.tracking",
+    },
+    "paramshare.cli": {"paramshare.commands", "paramshare.errors", "paramshare.settings"},
 }  # fmt: skip
 
 # Each library, and the only parts that may import it.
 HOMES = {
     "mlflow": ("paramshare.tracking",),
     "prefect": ("flows",),
-    "matplotlib": ("paramshare.plots", "paramshare.tracking"),  # tracking: a type
-    "pydantic_settings": ("paramshare.settings", "paramshare.cli"),
+    "matplotlib": (  # the others: a type
+        "paramshare.plots", "paramshare.counting.report", "paramshare.sharing.report", "paramshare.tracking",
+    ),
+    "pydantic_settings": ("paramshare.settings", "paramshare.commands", "paramshare.cli"),
     "rich": ("paramshare.console",),
-    "torch": ("paramshare.training", "paramshare.tracking.model"),
-}
+    "torch": ("paramshare.sharing", "paramshare.training", "paramshare.tracking.model"),
+}  # fmt: skip
 
 
 def module_of(path: Path) -> str:
@@ -91,7 +107,7 @@ def test_the_environment_is_read_by_settings_alone() -> None:
     """Where others name os.environ, they hand it on to a child or set what a library reads from it."""
     readers = {module_of(path) for path in SOURCES if "os.environ" in path.read_text()}
     assert readers == {
-        "flows", "flows.server", "paramshare.cli", "paramshare.settings", "paramshare.tracking",
+        "flows", "flows.server", "paramshare.commands.training", "paramshare.settings", "paramshare.tracking",
         "paramshare.tracking.pages",
     }  # fmt: skip
 
@@ -108,7 +124,10 @@ def test_the_top_is_light(statement: str) -> None:
 
 
 def test_the_public_names_are_these_and_all_of_them_are_there() -> None:
-    assert paramshare.__all__ == ["DynamicNet", "TrainResult", "TrainSpec", "__version__", "train", "train_many"]
+    assert paramshare.__all__ == [
+        "DynamicNet", "SharingReport", "TrainResult", "TrainSpec", "__version__", "analyze", "train", "train_many",
+        "untie",
+    ]  # fmt: skip
     assert all(getattr(paramshare, name) is not None for name in paramshare.__all__)
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         paramshare.nothing  # noqa: B018

@@ -1,0 +1,216 @@
+"""`paramshare analyze`, `layer`, `article` and `flow count`: what weights are, and would be if they were not shared."""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from pydantic import BaseModel, Field
+from pydantic_settings import CliPositionalArg, SettingsConfigDict
+
+from paramshare.commands.store import address_of, ui_command
+from paramshare.counting.spec import CountSpec, ModelSpec, RowsSpec
+from paramshare.errors import SpecError, UsageError
+from paramshare.settings import StoreSettings
+from paramshare.sharing.layers import LAYERS, LayerKind
+
+if TYPE_CHECKING:
+    from paramshare.sharing.report import SharingReport
+
+__all__ = ["Analyze", "Article", "FlowCount", "Layer"]
+
+_FAILED: Final = 1
+_PICTURES: Final = (".png", ".svg", ".pdf")
+
+
+class Analyze(ModelSpec, RowsSpec):
+    """Count a model's parameters as shared, per use, unshared and dense, with MACs and memory, layer by layer.
+
+    paramshare analyze torchvision.models:resnet50 --input 3,224,224 --depth 1 --sort factor
+    """
+
+    model: CliPositionalArg[str] = Field(description=ModelSpec.model_fields["model"].description)
+    json_file: Path | None = Field(None, alias="json", description="write the whole report to this file, - for stdout")
+    plot: Path | None = Field(None, description="draw the layers into this file: .png, .svg or .pdf")
+    track: bool = Field(False, description="keep the report as a run in MLflow: metrics, table, chart and JSON")
+    experiment: str | None = Field(None, description="the MLflow experiment for --track")
+    tracking_uri: str | None = Field(None, description="the store for --track, as of `paramshare train`")
+
+    def cli_cmd(self) -> None:
+        """Analyse the model, print the table, and write what was asked for."""
+        from paramshare.console import working
+        from paramshare.counting.run import analyze_model, track
+
+        spec, store = ModelSpec(**{name: getattr(self, name) for name in ModelSpec.model_fields}), self._store()
+        self._check_files()
+        with working(f"analysing {spec.label}"):
+            report = analyze_model(spec)
+        self._print(report)
+        if self.plot:
+            from paramshare.plots import picture_of
+
+            figure = report.figure(self.depth, self.sort)
+            _write(self.plot, picture_of(figure, self.plot.suffix.removeprefix(".")))
+        if store is not None:
+            tags = {"mlflow.source.name": "paramshare analyze", "mlflow.source.type": "LOCAL"}
+            tracked = track(report, address_of(store), spec.source, tags, depth=self.depth, sort=self.sort)
+            pages = f"run in MLflow: {tracked.run_id}\nMLflow's pages: {ui_command(store)}"
+            print(pages, file=sys.stderr if str(self.json_file) == "-" else sys.stdout)
+
+    def _store(self) -> StoreSettings | None:
+        """The store for --track; looked at before the work is done."""
+        given = {name: value for name in StoreSettings.model_fields if (value := getattr(self, name)) is not None}
+        if not self.track:
+            if given:
+                raise UsageError(f"--{next(iter(given)).replace('_', '-')} goes with --track, which was not given")
+            return None
+        from paramshare.tracking.store import check_store
+
+        store = StoreSettings(**given)
+        check_store(address_of(store))
+        return store
+
+    def _check_files(self) -> None:
+        for file in (self.json_file, self.plot):
+            if file is not None and str(file) != "-" and not file.absolute().parent.is_dir():
+                raise UsageError(f"{file} cannot be written: there is no folder {file.parent}")
+        if self.plot is not None and self.plot.suffix not in _PICTURES:
+            raise UsageError(f"--plot is {str(self.plot)!r}; expected a name that ends in {', '.join(_PICTURES)}")
+
+    def _print(self, report: "SharingReport") -> None:
+        if str(self.json_file) == "-":
+            print(report.to_json())  # noqa: T201 - the answer itself
+            return
+        print(report.table(self.depth, self.sort))  # noqa: T201 - the answer itself
+        if self.json_file:
+            _write(self.json_file, f"{report.to_json()}\n".encode())
+
+
+class Layer(BaseModel):
+    """One layer from its sizes, by the closed formulas; without torch, and at once.
+
+    paramshare layer conv2d --in 3,299,299 --out 32 --kernel 3 --stride 2 --padding 0 --no-bias
+    """
+
+    kind: CliPositionalArg[LayerKind] = Field(description=f"the type of the layer: {', '.join(LAYERS)}")
+    size: str = Field(
+        alias="in",
+        description="the size of one sample: features, after any positions (linear); channels and space (conv); "
+        "how many indices (embedding); steps and features (rnn, gru, lstm); length and features (attention)",
+    )
+    out: int | None = Field(None, description="its output's features or channels")
+    kernel: str | None = Field(None, description="a convolution's kernel: one number for all dimensions, or one each")
+    stride: str | None = Field(None, description="its stride, likewise; 1 unless given")
+    padding: str | None = Field(None, description="its padding, likewise, or same; 0 unless given")
+    dilation: str | None = Field(None, description="its dilation, likewise; 1 unless given")
+    output_padding: str | None = Field(None, description="of a transposed convolution, likewise")
+    groups: int | None = Field(None, description="a convolution's groups")
+    bias: bool = Field(True, description="whether it has a bias")
+    rows: int | None = Field(None, description="the rows of an embedding's table")
+    layers: int | None = Field(None, description="the layers of a recurrent net")
+    bidirectional: bool = Field(False, description="whether a recurrent net also runs backwards")
+    projection: int | None = Field(None, description="the size of an lstm's projection")
+    heads: int | None = Field(None, description="attention's heads; no count depends on them")
+
+    def cli_cmd(self) -> None:
+        """Print the regimes of the layer."""
+        from paramshare.sharing.layers import layer_regimes, layer_table
+
+        options = self._options()
+        counted = layer_regimes(self.kind, _numbers("in", self.size), self.out, options)
+        said = ", ".join(f"{name} {self._said(name)}" for name in options if name != "bias")
+        bias = "" if self.bias else ", no bias"
+        title = f"{self.kind} on {self.size}{f' to {self.out}' if self.out else ''}{f', {said}' if said else ''}{bias}"
+        print(layer_table(title, counted))  # noqa: T201 - the answer itself
+
+    def _options(self) -> dict[str, object]:
+        """What was given of the options, as numbers."""
+        found: dict[str, object] = {}
+        for name in ("kernel", "stride", "padding", "dilation", "output_padding"):
+            text = getattr(self, name)
+            if text is not None:
+                numbers = () if text in ("same", "valid") else _numbers(name, text)
+                found[name] = text if not numbers else numbers if len(numbers) > 1 else numbers[0]
+        for name in ("groups", "rows", "layers", "projection", "heads"):
+            if getattr(self, name) is not None:
+                found[name] = getattr(self, name)
+        if not self.bias:
+            found["bias"] = False
+        if self.bidirectional:
+            found["bidirectional"] = True
+        return found
+
+    def _said(self, name: str) -> str:
+        return str(getattr(self, name))
+
+
+class Article(BaseModel):
+    """The source article's example, claim by claim: what it says, what is true, and why."""
+
+    def cli_cmd(self) -> None:
+        """Print the claims."""
+        from paramshare.sharing.article import table
+
+        print(table())  # noqa: T201 - the answer itself
+
+
+class FlowCount(StoreSettings, RowsSpec):
+    """Analyse several models as a Prefect flow, one task and one run in MLflow each, with a report of them all.
+
+    paramshare flow count torchvision.models:resnet18@3x224x224 my_net.py:Net@3x32x32
+    """
+
+    model_config = SettingsConfigDict(extra="ignore")
+
+    models: CliPositionalArg[list[str | dict[str, Any]]] = Field(
+        description='MODEL@INPUT each, or a JSON object such as {"model": "my_net.py:Net", "input": "3,32,32", '
+        '"args": {"width": 64}}'
+    )
+    as_json: bool = Field(False, validation_alias="json", description="print one JSON object instead of a table")
+
+    def cli_cmd(self) -> None:
+        """Run the flow, against a Prefect API that is there or one that ends with this process."""
+        from paramshare.console import print_counts
+        from paramshare.tracking.store import check_store
+
+        models = [_model_spec(said) for said in self.models]
+        spec = CountSpec(models=models, experiment=self.experiment, depth=self.depth, sort=self.sort)
+        check_store(address_of(self))
+        from flows.count import run_count_flow
+
+        outcome = run_count_flow(spec, address_of(self))
+        if self.as_json:
+            print(json.dumps(outcome.as_dict(), allow_nan=False))  # noqa: T201 - the answer itself
+        else:
+            print_counts(outcome, ui_command(self))
+        raise SystemExit(_FAILED if outcome.failed else 0)
+
+
+def _model_spec(said: str | dict[str, Any]) -> ModelSpec:
+    """A model and its input from MODEL@INPUT, or from an object."""
+    if isinstance(said, dict):
+        return ModelSpec(**said)
+    model, _, size = said.rpartition("@")
+    if not model:
+        raise SpecError(f"{said!r} names no model with its input; expected such as my_net.py:Net@3x32x32")
+    return ModelSpec(model=model, input=size)
+
+
+def _numbers(name: str, text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError as error:
+        raise SpecError(f"--{name.replace('_', '-')} is {text!r}; expected whole numbers such as 3 or 3,5") from error
+
+
+def _write(file: Path, content: bytes) -> None:
+    """Write a file whole or not at all."""
+    written = file.with_name(f".{file.name}.{os.getpid()}")
+    try:
+        written.write_bytes(content)
+        written.replace(file)
+    except OSError as error:
+        raise UsageError(f"{file} cannot be written: {error.strerror}") from error
+    finally:
+        written.unlink(missing_ok=True)

@@ -1,0 +1,59 @@
+"""`paramshare ui` and `paramshare doctor`: MLflow's pages on the store, and what is here."""
+
+import sys
+from contextlib import suppress
+from typing import Final
+
+from pydantic import Field
+
+from paramshare.commands.store import address_of
+from paramshare.settings import StoreSettings
+
+__all__ = ["Doctor", "Ui"]
+
+_FAILED: Final = 1
+
+
+class Ui(StoreSettings):
+    """Open MLflow's pages on the store in use, at this project's experiment; Ctrl-C ends them."""
+
+    port: int = Field(5000, ge=1, le=65535, description="the port on 127.0.0.1 for an embedded store's pages")
+    browser: bool = Field(True, description="open a browser on the page")
+
+    def cli_cmd(self) -> None:
+        """Serve an embedded store's pages until interrupted; for a server, say where its pages are."""
+        from paramshare.tracking.pages import experiment_url, served_pages, server_url
+        from paramshare.tracking.store import open_store
+
+        store = open_store(address_of(self))
+        url = experiment_url(server_url(store, self.port), store.experiment_id)
+        if store.address.database is None:
+            _show_page(url, self.browser)
+            return
+        with served_pages(store, self.port) as server:
+            _show_page(url, self.browser)
+            print("Ctrl-C ends it.", file=sys.stderr)  # noqa: T201
+            with suppress(KeyboardInterrupt):
+                server.wait()
+
+
+class Doctor(StoreSettings):
+    """Say what is here: versions, devices and why each is there, the store and the servers."""
+
+    def cli_cmd(self) -> None:
+        """Print a line a check; exit 1 where one fails."""
+        from flows.server import check_api
+        from paramshare.console import print_checks
+        from paramshare.doctor import examine
+
+        checks = [*examine(address_of(self)), ("Prefect", *check_api())]
+        print_checks(checks)
+        raise SystemExit(0 if all(well for _, _, well in checks) else _FAILED)
+
+
+def _show_page(url: str, browser: bool) -> None:
+    print(url, flush=True)  # noqa: T201 - the answer itself
+    if browser:
+        import webbrowser
+
+        webbrowser.open(url)

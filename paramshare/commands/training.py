@@ -1,0 +1,78 @@
+"""`paramshare train` and `paramshare flow sweep`: the same sweep, here and now or as a Prefect flow."""
+
+import json
+import os
+import sys
+from typing import TYPE_CHECKING, Final, NoReturn
+
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
+from paramshare.commands.store import address_of, ui_command
+from paramshare.settings import StoreSettings
+from paramshare.sweep.spec import SweepSpec
+
+if TYPE_CHECKING:
+    from paramshare.sweep.run import Outcome
+
+__all__ = ["FlowSweep", "Train"]
+
+_FAILED: Final = 1
+
+
+class _SweepCommand(StoreSettings, SweepSpec):
+    model_config = SettingsConfigDict(extra="ignore")
+
+    as_json: bool = Field(False, validation_alias="json", description="print one JSON object instead of a table")
+
+    def sweep_spec(self) -> SweepSpec:
+        """What to sweep, without where and how it is shown."""
+        return SweepSpec(**{name: getattr(self, name) for name in SweepSpec.model_fields})
+
+    def end(self, outcome: "Outcome") -> NoReturn:
+        """Print what came out and leave with the exit code."""
+        if self.as_json:
+            print(json.dumps(outcome.as_dict(), allow_nan=False))  # noqa: T201 - the answer itself
+        else:
+            from paramshare.console import print_outcome
+
+            print_outcome(outcome, ui_command(self))
+        raise SystemExit(_FAILED if outcome.failed else 0)
+
+
+class Train(_SweepCommand):
+    """Train a sweep here and now, each seed a run in MLflow.
+
+    paramshare train --seeds 0:100 --devices cpu
+    """
+
+    def cli_cmd(self) -> None:
+        """Run the sweep in this process and its own pool."""
+        from paramshare.console import sweep_progress
+        from paramshare.sweep.run import run_sweep
+
+        with sweep_progress() as (on_open, on_row):
+            tags = {"mlflow.source.name": "paramshare train", "mlflow.source.type": "LOCAL"}
+            outcome = run_sweep(self.sweep_spec(), address_of(self), tags, on_open, on_row)
+        self.end(outcome)
+
+
+class FlowSweep(_SweepCommand):
+    """The same sweep as a Prefect flow: with its history and a report, on your Prefect server or one of its own.
+
+    paramshare flow sweep --seeds 0:100 --devices auto
+    """
+
+    def cli_cmd(self) -> None:
+        """Run the flow, against a Prefect API that is there or one that ends with this process."""
+        from paramshare.console import sweep_progress
+        from paramshare.sweep.run import check_sweep
+
+        with sweep_progress() as (on_open, on_row):
+            check_sweep(self.sweep_spec(), address_of(self))  # bad input is said at once, and not by a failed flow
+            if sys.stdout.isatty():  # the bar tells of progress there
+                os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "WARNING")
+            from flows.sweep import run_flow
+
+            outcome = run_flow(self.sweep_spec(), address_of(self), on_open, on_row)
+        self.end(outcome)

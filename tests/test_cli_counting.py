@@ -1,0 +1,166 @@
+"""Proves the commands that count: a table, JSON, a chart and a run in MLflow from one analysis, one line for bad input,
+files whole or not at all, and `layer` and `article` without torch.
+"""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from program import PROGRAM
+
+from paramshare.cli import main
+from paramshare.tracking.store import StoreAddress, open_store
+
+NETS = """
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self, width: int = 8) -> None:
+        super().__init__()
+        self.conv, self.head = nn.Conv2d(3, width, 3), nn.Linear(width, 10)
+
+    def forward(self, x):
+        return self.head(self.conv(x).amax((-1, -2)))
+
+class Needs(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+"""
+
+
+@pytest.fixture
+def nets(tmp_path: Path) -> Path:
+    """A file with nets, in the working directory."""
+    file = tmp_path / "nets.py"
+    file.write_text(NETS)
+    return file
+
+
+@pytest.mark.usefixtures("nets")
+def test_analyze_prints_a_table_and_writes_json_and_a_chart(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["analyze", "nets.py:Net", "--input", "3,8,8", "--args", '{"width": 16}', "--sort", "factor"]
+    assert main([*arguments, "--json", "report.json", "--plot", "chart.svg"]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert out.startswith("nets.py:Net, one sample of 1×3×8×8\n")
+    assert [line.split()[0] for line in out.split("\n\n")[1].splitlines()] == ["layer", "conv", "head", "total"]
+    found = json.loads(Path("report.json").read_text())
+    assert found["totals"]["shared"] == 16 * 27 + 16 + 170
+    assert Path("chart.svg").read_text().startswith("<?xml")
+    assert sorted(file.name for file in Path().iterdir() if file.is_file()) == ["chart.svg", "nets.py", "report.json"]
+
+
+@pytest.mark.usefixtures("nets")
+def test_json_on_stdout_is_one_object_and_nothing_else(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["analyze", "nets.py:Net", "--input", "3,8,8", "--json", "-"]) == 0
+    assert json.loads(capsys.readouterr().out)["model"] == "nets.py:Net"
+
+
+@pytest.mark.usefixtures("nets")
+def test_track_keeps_the_report_as_a_run_and_says_where(
+    address: StoreAddress, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["analyze", "nets.py:Net", "--input", "3,8,8", "--track"]) == 0
+    *_, run, pages = capsys.readouterr().out.splitlines()
+    store = open_store(address)
+    found = store.client.get_run(run.removeprefix("run in MLflow: "))
+    assert found.info.status == "FINISHED"
+    assert found.data.metrics["sharing/shared"] == 224 + 90
+    assert pages.endswith(" ui")
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """What is said of a command that must be refused: one line, exit 2, nothing on stdout, nothing written."""
+    before = sorted(file for file in Path.cwd().rglob("*") if "__pycache__" not in file.parts)
+    assert main(arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("paramshare: ")
+    assert err.count("\n") == 1
+    assert sorted(file for file in Path.cwd().rglob("*") if "__pycache__" not in file.parts) == before
+    return err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("nets.py:Nett --input 3,8,8", "there is no 'Nett' in nets.py; did you mean Net?"),
+        ("nowhere.py:Net --input 3,8,8", "there is no file 'nowhere.py'"),
+        ("nowhere:Net --input 3,8,8", "there is no module 'nowhere'"),
+        ("nets.py:Needs --input 3,8,8", "missing a required argument: 'width'"),
+        ("nets.py:Net --input 4,8,8", "conv (Conv2d) refuses its input (input 1×4×8×8, weight 8×3×3×3, bias 8)"),
+        ("nets.py:Net --input 3,0,8", "'3,0,8' is not a size"),
+        ("nets.py:Net --input 3,8,8 --dtype tiny", "dtype 'tiny' names no type of torch"),
+        ("torch.nn:ReLU --input 3,8,8", "torch.nn:ReLU has no parameters: there is nothing to count"),
+        ("nets.py:Net", "--input is missing"),
+        ("--input 3,8,8", "arguments are required: MODEL"),
+        ("nets.py:Net --input 3,8,8 --depth 0", "--depth is '0'"),
+        ("nets.py:Net --input 3,8,8 --sort size", "--sort is 'size'"),
+        ("nets.py:Net --input 3,8,8 --args {", "args"),
+        ("nets.py:Net --input 3,8,8 --plot chart.gif", "expected a name that ends in .png, .svg, .pdf"),
+        ("nets.py:Net --input 3,8,8 --json no/where.json", "there is no folder no"),
+        ("nets.py:Net --input 3,8,8 --experiment mine", "--experiment goes with --track"),
+        ("nets.py:Net --input 3,8,8 --track --tracking-uri http://127.0.0.1:9", "no MLflow server answers"),
+    ],
+)
+@pytest.mark.usefixtures("nets")
+def test_bad_input_to_analyze_gets_one_line(arguments: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert said in refused(capsys, "analyze", *arguments.split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("conv9d --in 3,8,8 --out 4", "KIND is 'conv9d'"),
+        ("conv2d --in 3,8,8 --out 4", "conv2d needs a kernel"),
+        ("conv2d --in 3,8,8 --out 4 --kernel wide", "--kernel is 'wide'; expected whole numbers"),
+        ("conv2d --in 3,8,8 --out 4 --kernel 9", "the kernel spans 9"),
+        ("linear --in 0 --out 4", "in_features is 0"),
+        ("linear --out 4", "--in is missing"),
+    ],
+)
+def test_bad_input_to_layer_gets_one_line(arguments: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert said in refused(capsys, "layer", *arguments.split())
+
+
+def test_layer_and_article_answer_without_torch() -> None:
+    program = (
+        "import sys; from paramshare.cli import main; code = main(); assert 'torch' not in sys.modules; sys.exit(code)"
+    )
+    stem = "layer conv2d --in 3,299,299 --out 32 --kernel 3 --stride 2 --padding 0 --no-bias".split()
+    for arguments, said in ((stem, "19,181,664"), (["article"], "10,543,232")):
+        done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=True)
+        assert said in done.stdout
+
+
+@pytest.mark.usefixtures("nets")
+def test_a_file_that_cannot_be_written_is_said_in_one_line_and_nothing_is_left(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    Path("report.json").mkdir()
+    assert main(["analyze", "nets.py:Net", "--input", "3,8,8", "--json", "report.json"]) == 2
+    assert capsys.readouterr().err.splitlines()[-1] == "paramshare: report.json cannot be written: Is a directory"
+    assert [file.name for file in Path().iterdir() if file.name.startswith(".")] == []
+
+
+@pytest.mark.usefixtures("nets", "address")
+def test_flow_count_counts_each_model_and_its_exit_code_tells_that_one_failed(tmp_path: Path) -> None:
+    """In a process of its own, with a Prefect server of its own."""
+    wide = json.dumps({"model": "nets.py:Net", "input": "3,8,8", "args": {"width": 16}})
+    done = subprocess.run(
+        [*PROGRAM, "flow", "count", "--json", "nets.py:Net@3x8x8", wide, "nets.py:Needs@3"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1, done.stderr
+    found = json.loads(done.stdout)["models"]
+    assert [model["totals"] and model["totals"]["shared"] for model in found] == [314, 618, None]
+    assert "missing a required argument: 'width'" in found[2]["error"]
+
+
+@pytest.mark.parametrize("models", [["nets.py:Net"], ["@3,8,8"], ["{"], ["{}"], []])
+def test_bad_input_to_flow_count_gets_one_line(models: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    refused(capsys, "flow", "count", *models)
