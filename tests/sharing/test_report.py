@@ -4,15 +4,19 @@ figure say the same numbers.
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
+from jsonschema import Draft202012Validator
 from torch import Tensor, nn
 
 from paramshare import SharingReport, analyze
 from paramshare.errors import SpecError
 from paramshare.sharing.report import REGIMES, SCHEMA, SORTS, Counts, Sort
 from paramshare.sharing.text import readable_bytes
+
+SCHEMA_FILE = Path(__file__).parents[2] / "docs" / "sharing-1.schema.json"
 
 
 class Tied(nn.Module):
@@ -110,6 +114,14 @@ def test_json_has_a_schema_and_every_number(report: SharingReport) -> None:
     assert found["ties"] == [{"names": ["embed.weight", "head.weight"], "elements": 44}]
     memory = report.totals.memory["dense"]
     assert found["totals"]["memory"]["dense"]["with_adam"] == memory.with_adam == 16 * report.totals.dense
+
+
+def test_json_meets_its_published_schema_with_ties_warnings_and_what_is_unused(report: SharingReport) -> None:
+    schema = json.loads(SCHEMA_FILE.read_text())
+    assert schema["$id"] == SCHEMA
+    Draft202012Validator.check_schema(schema)
+    for one in (report, analyze(nn.Linear(2, 3), (2,))):
+        Draft202012Validator(schema).validate(json.loads(one.to_json()))
 
 
 def test_the_figure_has_a_bar_for_each_regime_of_each_row_on_a_log_axis(report: SharingReport) -> None:
