@@ -68,7 +68,7 @@ def test_track_keeps_the_report_as_a_run_and_says_where(
     found = store.client.get_run(run.removeprefix("run in MLflow: "))
     assert found.info.status == "FINISHED"
     assert found.data.metrics["sharing/shared"] == 224 + 90
-    assert pages.endswith(" ui")
+    assert pages.endswith(" ui --view counts")
 
 
 def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:

@@ -55,7 +55,7 @@ class Analyze(ModelSpec, RowsSpec):
         if store is not None:
             tags = {"mlflow.source.name": "paramshare analyze", "mlflow.source.type": "LOCAL"}
             tracked = track(report, address_of(store), spec.source, tags, depth=self.depth, sort=self.sort)
-            pages = f"run in MLflow: {tracked.run_id}\nMLflow's pages: {ui_command(store)}"
+            pages = f"run in MLflow: {tracked.run_id}\nMLflow's pages: {ui_command(store, '--view', 'counts')}"
             print(pages, file=sys.stderr if str(self.json_file) == "-" else sys.stdout)
 
     def _store(self) -> StoreSettings | None:
@@ -183,7 +183,7 @@ class FlowCount(StoreSettings, RowsSpec):
         if self.as_json:
             print(json.dumps(outcome.as_dict(), allow_nan=False))  # noqa: T201 - the answer itself
         else:
-            print_counts(outcome, ui_command(self))
+            print_counts(outcome, ui_command(self, "--view", "counts"))
         raise SystemExit(_FAILED if outcome.failed else 0)
 
 

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from paramshare.commands.store import address_of
 from paramshare.settings import StoreSettings
+from paramshare.tracking.views import View
 
 __all__ = ["Doctor", "Ui"]
 
@@ -18,6 +19,7 @@ class Ui(StoreSettings):
     """Open MLflow's pages on the store in use, at this project's experiment; Ctrl-C ends them."""
 
     port: int = Field(5000, ge=1, le=65535, description="the port on 127.0.0.1 for an embedded store's pages")
+    view: View = Field("seeds", description="what the page opens on: every seed that was trained, or every count")
     browser: bool = Field(True, description="open a browser on the page")
 
     def cli_cmd(self) -> None:
@@ -26,7 +28,7 @@ class Ui(StoreSettings):
         from paramshare.tracking.store import open_store
 
         store = open_store(address_of(self))
-        url = experiment_url(server_url(store, self.port), store.experiment_id)
+        url = experiment_url(server_url(store, self.port), store.experiment_id, self.view)
         if store.address.database is None:
             _show_page(url, self.browser)
             return

@@ -22,8 +22,12 @@ def address_of(settings: StoreSettings) -> "StoreAddress":
     return StoreAddress.of(settings.tracking_uri, settings.experiment)
 
 
-def ui_command(settings: StoreSettings) -> str:
-    """The command that opens MLflow's pages on the store of `settings`, as it can be pasted into this terminal."""
+def ui_command(settings: StoreSettings, *options: str) -> str:
+    """The command that opens MLflow's pages on the store of `settings`, as it can be pasted into this terminal.
+
+    Args:
+        options: of the command, beside those that name the store.
+    """
     program = Path(sys.argv[0])
     on_path = shutil.which(program.name)
     started_by_path = not program.is_file() or (on_path and Path(on_path).samefile(program))
@@ -32,4 +36,4 @@ def ui_command(settings: StoreSettings) -> str:
     for name in StoreSettings.model_fields:
         if (value := getattr(settings, name)) != getattr(found_again, name):
             words += [f"--{name.replace('_', '-')}", str(value)]
-    return shlex.join(words)
+    return shlex.join([*words, *options])

@@ -16,6 +16,7 @@ from paramshare.tracking.pages import picture_url
 from paramshare.tracking.runs import KIND, NOTE, whole_run
 from paramshare.tracking.store import Store
 from paramshare.tracking.tables import save_table
+from paramshare.tracking.views import saved_view_tags
 
 __all__ = ["write_report"]
 
@@ -58,6 +59,8 @@ def write_report(
         TEXT_FILE: f"{report.table(depth, sort)}\n".encode(),
         PICTURE_FILE: picture_of(report.figure(depth, sort)),
     }
+    for key, value in saved_view_tags("counts").items():  # the experiment can be older than the view
+        store.client.set_experiment_tag(store.experiment_id, key, value)
     params = {"model": report.model, "input": report.input, **source, **_own_params(report)}
     built = f"{params['model']} {params['args']}" if params.get("args") else params["model"]
     with (

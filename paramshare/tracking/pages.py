@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from paramshare.errors import ServerError, UsageError
 from paramshare.tracking.store import Store
-from paramshare.tracking.views import SEEDS_VIEW
+from paramshare.tracking.views import View, view_key
 
 __all__ = ["DEFAULT_PORT", "experiment_url", "picture_url", "run_url", "search_url", "served_pages", "server_url"]
 
@@ -30,10 +30,9 @@ def server_url(store: Store, port: int = DEFAULT_PORT) -> str:
     return f"http://127.0.0.1:{port}/" if store.address.database else store.address.uri.rstrip("/") + "/"
 
 
-def experiment_url(base: str, experiment_id: str) -> str:
-    """The page of an experiment, in the view that shows every seed."""
-    view = f"compareRunsMode=CHART&viewStateShareKey={SEEDS_VIEW}"
-    return f"{base}#/experiments/{experiment_id}/runs?{_MODE}&{view}"
+def experiment_url(base: str, experiment_id: str, view: View = "seeds") -> str:
+    """The page of an experiment, in one of its saved views: every seed, or every count."""
+    return f"{base}#/experiments/{experiment_id}/runs?{_MODE}&compareRunsMode=CHART&viewStateShareKey={view_key(view)}"
 
 
 def search_url(base: str, experiment_id: str, condition: str) -> str:

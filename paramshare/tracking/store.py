@@ -21,7 +21,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, ErrorCode
 
 from paramshare.errors import ServerError, StoreError
-from paramshare.tracking.views import saved_view_tags
+from paramshare.tracking.views import VIEWS, saved_view_tags
 
 __all__ = ["Store", "StoreAddress", "check_store", "open_store", "redacted", "store_failures"]
 
@@ -184,7 +184,7 @@ def _experiment_id(client: MlflowClient, address: StoreAddress) -> str:
         if address.database is not None:
             location = (address.database.parent / "artifacts").as_uri()
         try:
-            tags = {"mlflow.note.content": _NOTE, **saved_view_tags()}
+            tags = {"mlflow.note.content": _NOTE, **saved_view_tags(*VIEWS)}
             return str(client.create_experiment(address.experiment, location, tags=tags))
         except MlflowException as error:
             if error.error_code != ErrorCode.Name(RESOURCE_ALREADY_EXISTS):

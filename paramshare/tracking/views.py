@@ -1,6 +1,6 @@
-"""A saved view of an experiment on MLflow's pages: every seed's run flat, the columns and charts that matter.
+"""Saved views of an experiment on MLflow's pages: the runs of one kind flat, the columns and charts that matter.
 
-Without it MLflow opens a list of collapsed sweeps with none of their numbers. Saved views are not documented: what is
+Without them MLflow opens a list of collapsed sweeps with none of their numbers. Saved views are not documented: what is
 written here was read off MLflow 3.17's own, and a test in a browser guards it.
 """
 
@@ -8,51 +8,111 @@ import base64
 import json
 import time
 import zlib
-from typing import Any, Final
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Literal, get_args
 
-__all__ = ["SEEDS_VIEW", "saved_view_tags"]
+__all__ = ["VIEWS", "View", "saved_view_tags", "view_key"]
 
-SEEDS_VIEW: Final = "paramshare-seeds"
-"""The view's key in an address: `viewStateShareKey=paramshare-seeds`."""
-
-_COLUMNS: Final = (
-    "params.`variant`",
-    "params.`seed`",
-    "params.`device`",
-    "metrics.`final/loss_mean_depth`",
-    "metrics.`final/loss_depth_0`",
-    "metrics.`final/loss_depth_3`",
-    "metrics.`time/seconds`",
-)
-_SECTIONS: Final = {"loss": "Loss at every step", "final": "The trained net's loss, by depth"}
-_FINAL: Final = ("loss_mean_depth", "loss_depth_0", "loss_depth_1", "loss_depth_2", "loss_depth_3")
+View = Literal["seeds", "counts"]
+VIEWS: Final[tuple[View, ...]] = get_args(View)
 
 
-def saved_view_tags() -> dict[str, str]:
-    """The experiment tags that hold the view."""
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """What a view shows.
+
+    Args:
+        kind: of the runs, as their tag `paramshare.kind` has it.
+        order: the column they are sorted by. By start time MLflow nests the seeds of a sweep and hides them.
+        ascending: which way.
+        columns: params and metrics.
+        lines: metrics drawn step by step, on a log axis, by the title of their section.
+        bars: metrics drawn as a bar a run, likewise.
+    """
+
+    kind: str
+    order: str
+    ascending: bool
+    columns: tuple[str, ...]
+    lines: Mapping[str, tuple[str, ...]]
+    bars: Mapping[str, tuple[str, ...]]
+
+
+_SHOWN: Final[dict[View, _Shown]] = {
+    "seeds": _Shown(
+        kind="seed",
+        order="params.`seed`",  # the variants side by side
+        ascending=True,
+        columns=(
+            "params.`variant`",
+            "params.`seed`",
+            "params.`device`",
+            "metrics.`final/loss_mean_depth`",
+            "metrics.`final/loss_depth_0`",
+            "metrics.`final/loss_depth_3`",
+            "metrics.`time/seconds`",
+        ),
+        lines={"Loss at every step": ("train/loss",)},
+        bars={
+            "The trained net's loss, by depth": (
+                "final/loss_mean_depth",
+                *(f"final/loss_depth_{depth}" for depth in range(4)),
+            )
+        },
+    ),
+    "counts": _Shown(
+        kind="count",
+        order="metrics.`sharing/factor`",  # the largest savings first
+        ascending=False,
+        columns=(
+            "params.`model`",
+            "params.`input`",
+            *(f"metrics.`sharing/{name}`" for name in ("shared", "per_use", "unshared", "dense", "factor", "macs")),
+        ),
+        lines={},
+        bars={
+            "Parameters": tuple(f"sharing/{name}" for name in ("shared", "unshared", "dense")),
+            "What sharing saves": ("sharing/factor", "sharing/macs"),
+        },
+    ),
+}
+
+
+def view_key(view: View) -> str:
+    """The view's key in an address: `viewStateShareKey=paramshare-seeds`."""
+    return f"paramshare-{view}"
+
+
+def saved_view_tags(*views: View) -> dict[str, str]:
+    """The experiment tags that hold the views."""
+    return {f"mlflow.sharedViewState.{view_key(view)}": _packed(view) for view in views}
+
+
+def _packed(view: View) -> str:
     now = int(time.time() * 1000)
-    packed = base64.b64encode(zlib.compress(json.dumps(_state()).encode())).decode()
-    view = {"name": "Seeds", "createdAt": now, "updatedAt": now, "state": f"deflate;{packed}"}
-    return {f"mlflow.sharedViewState.{SEEDS_VIEW}": json.dumps(view)}
+    state = base64.b64encode(zlib.compress(json.dumps(_state(_SHOWN[view])).encode())).decode()
+    return json.dumps({"name": view.capitalize(), "createdAt": now, "updatedAt": now, "state": f"deflate;{state}"})
 
 
-def _state() -> dict[str, Any]:
-    charts = [_line("loss", "train/loss"), *(_bar("final", f"final/{name}") for name in _FINAL)]
+def _state(shown: _Shown) -> dict[str, Any]:
+    charts = [_line(title, metric) for title, metrics in shown.lines.items() for metric in metrics]
+    charts += [_bar(title, metric) for title, metrics in shown.bars.items() for metric in metrics]
     return {
-        "searchFilter": "tags.`paramshare.kind` = 'seed'",
-        "orderByKey": "params.`seed`",  # the variants side by side; by start time MLflow nests the seeds and hides them
-        "orderByAsc": True,
+        "searchFilter": f"tags.`paramshare.kind` = '{shown.kind}'",
+        "orderByKey": shown.order,
+        "orderByAsc": shown.ascending,
         "startTime": "ALL",
         "lifecycleFilter": "Active",
         "modelVersionFilter": "All Runs",
         "datasetsFilter": [],
-        "selectedColumns": list(_COLUMNS),
+        "selectedColumns": list(shown.columns),
         "columnOrder": [],
         "columnWidths": {},
         "runsHidden": [],
         "runsHiddenMode": "FIRST_20_RUNS",
         "compareRunCharts": charts,
-        "compareRunSections": [_section(key, name) for key, name in _SECTIONS.items()],
+        "compareRunSections": [_section(title, title) for title in (*shown.lines, *shown.bars)],
         "viewMaximized": False,
         "runListHidden": False,
         "isAccordionReordered": True,

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from paramshare.sharing.analyze import analyze
 from paramshare.sharing.report import SharingReport
 from paramshare.tracking.counts import write_report
-from paramshare.tracking.pages import run_url, search_url, served_pages
+from paramshare.tracking.pages import experiment_url, run_url, search_url, served_pages
 from paramshare.tracking.store import StoreAddress, open_store
 
 pytestmark = [
@@ -51,6 +51,7 @@ class Pages:
     base: str
     url: str
     side_by_side: str
+    view: str
 
     def tab(self, name: str) -> str:
         """The address of a tab of the run's page."""
@@ -70,7 +71,8 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pages]:
     base, experiment = f"http://127.0.0.1:{port}", store.experiment_id
     two = search_url(f"{base}/", experiment, "params.`model` != 'nets:Stranger'")
     with served_pages(store, port):
-        yield Pages(report, base, run_url(f"{base}/", experiment, run_id), two)
+        view = experiment_url(f"{base}/", experiment, "counts")
+        yield Pages(report, base, run_url(f"{base}/", experiment, run_id), two, view)
 
 
 def test_the_runs_note_shows_the_picture_the_totals_ties_and_warnings(pages: Pages, page: Page) -> None:
@@ -110,6 +112,12 @@ def test_the_metrics_page_draws_the_counts(pages: Pages, page: Page) -> None:
     page.open(pages.tab("model-metrics"))
     sees(page, "sharing", "memory")
     page.wait_until("document.querySelectorAll('.js-plotly-plot .point').length >= 5")
+
+
+def test_the_saved_view_shows_every_count_with_its_numbers_and_bars(pages: Pages, page: Page) -> None:
+    page.open(pages.view)
+    sees(page, "nets:Net", "nets:Twin", "Parameters", "What sharing saves", "sharing/factor")
+    page.wait_until("document.querySelectorAll('.js-plotly-plot .point').length >= 12")  # 3 runs, 4 charts in view
 
 
 def test_a_search_shows_the_runs_that_meet_it_and_no_others(pages: Pages, page: Page) -> None:
