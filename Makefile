@@ -23,6 +23,7 @@ check: install-dev ## formatting, lint and types
 
 bench: install-bench ## the measured claims of the README, as ratios
 	$(BIN)/python benchmarks/counting.py
+	$(BIN)/python benchmarks/training.py
 
 format: install-dev ## bring the code into the house's form
 	$(BIN)/ruff format .

@@ -83,7 +83,7 @@ def test_a_run_says_what_it_is_in_its_tags(store: Store, result: TrainResult) ->
     assert tags["paramshare.key"] == result.spec.key()
     assert tags["paramshare.variant"] == "shared"
     assert tags["paramshare.device"] == "cpu"
-    assert tags["paramshare.engine"] == "reference"
+    assert tags["paramshare.engine"] == "exact"
     assert tags["paramshare.threads"] == "1"
     assert tags["mlflow.parentRunId"] == "p"
 

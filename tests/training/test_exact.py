@@ -1,0 +1,67 @@
+"""Proves that the written-out engine is the reference bit for bit: every loss, every parameter, the trained net's
+losses, for both variants, over sizes that fit no vector of the machine, and where the training diverges.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from paramshare.training.engines import train
+from paramshare.training.spec import VARIANTS, TrainSpec, Variant
+
+
+def assert_bitwise_equal(spec: TrainSpec) -> None:
+    """Both engines' whole results, NaN and the signs of zeros included."""
+    exact, reference = train(spec, "exact"), train(spec, "reference")
+    assert (exact.engine, reference.engine) == ("exact", "reference")
+    np.testing.assert_array_equal(exact.losses.view(np.int32), reference.losses.view(np.int32))
+    np.testing.assert_array_equal(exact.depths, reference.depths)
+    assert np.array(exact.depth_losses).tobytes() == np.array(reference.depth_losses).tobytes()
+    ours, theirs = exact.net.state_dict(), reference.net.state_dict()
+    assert list(ours) == list(theirs)
+    for name, value in ours.items():
+        assert torch.equal(value.view(torch.int32), theirs[name].view(torch.int32)), name
+    assert all(parameter.requires_grad for parameter in exact.net.parameters())
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("seed", [0, 7, 2**40 + 1])
+def test_the_article_s_training_is_the_same_in_all_its_bits(seed: int, variant: Variant) -> None:
+    assert_bitwise_equal(TrainSpec(seed=seed, variant=variant))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.builds(
+        TrainSpec,
+        seed=st.integers(0, 2**63 - 1),
+        variant=st.sampled_from(VARIANTS),
+        batch_size=st.integers(1, 40),
+        input_size=st.integers(1, 70),
+        hidden_size=st.integers(1, 40),
+        output_size=st.integers(1, 20),
+        steps=st.integers(1, 25),
+        learning_rate=st.sampled_from([1e-5, 1e-4, 1e-3]),
+        momentum=st.sampled_from([0.0, 0.5, 0.9]),
+    )
+)
+def test_so_is_any_training_of_any_size(spec: TrainSpec) -> None:
+    assert_bitwise_equal(spec)
+
+
+@pytest.mark.parametrize("sizes", [(300, 40, 30, 5), (7, 2000, 9, 3), (33, 64, 257, 130)])
+def test_so_is_one_of_sizes_that_are_cut_into_blocks(sizes: tuple[int, int, int, int]) -> None:
+    names = ("batch_size", "input_size", "hidden_size", "output_size")
+    assert_bitwise_equal(TrainSpec(seed=5, steps=15, **dict(zip(names, sizes, strict=True))))
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("learning_rate", [1.0, 100.0, 1e30])
+def test_so_is_one_that_diverges(small: TrainSpec, variant: Variant, learning_rate: float) -> None:
+    spec = replace(small, variant=variant, learning_rate=learning_rate, steps=60)
+    assert not np.isfinite(train(spec, "reference").losses).all()
+    assert_bitwise_equal(spec)
