@@ -19,7 +19,7 @@ from torch import Tensor
 from torch._ops import OpOverload
 
 from paramshare.sharing.operations import Rule, live_taps, look_up
-from paramshare.sharing.origins import Constant, Data, Derived, Origin, Padding, Root, Share, merged, shares_of
+from paramshare.sharing.origins import Constant, Data, Derived, Origin, Padding, Root, Share, inherited, merged
 from paramshare.sharing.regions import region_of, size_of
 
 __all__ = ["Operand", "Operation", "Sites"]
@@ -125,7 +125,8 @@ class Operation:
                 continue
             if operand in factors and multiplied:
                 macs, dense = self.macs()
-                yield Sites(operand, macs, self._live(macs), dense)
+                choices = self._choices(operand)
+                yield Sites(operand, macs * choices, self._live(macs) * choices, dense * choices)
             elif self.rule.kind == "spread" or (self.rule.product and operand not in factors):
                 yield Sites(operand, *3 * (self.out.numel(),))
             elif self.rule.kind == "lookup" and operand.place == 0:
@@ -146,12 +147,17 @@ class Operation:
         shares = merged(
             self._passed_on(share, operand, layer)
             for operand in self.operands
-            for share in shares_of(operand.tensor, operand.origin)
+            for share in inherited(operand.tensor, operand.origin)
         )
         if shares:
             return Derived(shares, self.out.numel())
         moved = self.rule.moves and bool(self.operands) and all(_zero(operand) for operand in self.operands)
         return Constant(self.rule.zeros or moved)
+
+    def _choices(self, operand: Operand) -> int:
+        """Among how many matrices each row of a grouped product chooses; as of a table, a site of its own has all."""
+        grouped = self.func.overloadpacket is _aten._grouped_mm
+        return int(operand.tensor.shape[0]) if grouped and operand.tensor.dim() > self.factors[0].tensor.dim() else 1
 
     def _live(self, macs: int) -> int:
         """How many of a product's sites are live: all but the taps of a convolution that lie on padding."""
@@ -165,6 +171,8 @@ class Operation:
 
     def _passed_on(self, share: Share, operand: Operand, layer: str) -> Share:
         """What the result has of a weight that an operand has a share of, if no data is in it."""
+        if self.rule.repeats:
+            return share.scaled(self.out.numel(), max(operand.tensor.numel(), 1))
         if self.rule.kind == "lookup" and operand.place == 0:
             choices, picks, item = look_up(self.func, self.args, self.out)
             table = max(operand.tensor.numel(), 1)
@@ -175,15 +183,14 @@ class Operation:
                 dense=share.dense * picks * choices * item * picks // table,
                 owner=layer,
             )
-        if self.rule.repeats:
-            return share.scaled(self.out.numel(), max(operand.tensor.numel(), 1))
         factors = self.factors
         return replace(share, live=0) if operand in factors and any(map(_zero, factors)) else share
 
     def _data(self) -> Data:
         if not self.rule.moves:
             return Data(self.out.numel())
-        elements = min(self.out.numel(), sum(operand.values for operand in self.operands))
+        moved = self.operands[:1] if self.rule.kind == "lookup" else self.operands
+        elements = min(self.out.numel(), sum(operand.values for operand in moved))
         if self.func.overloadpacket is _aten.constant_pad_nd and (len(self.args) < 3 or self.args[2] == 0):
             return Data(elements, _padding(self.args[0], self.args[1], self.out))
         return Data(elements)

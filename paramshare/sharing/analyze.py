@@ -1,6 +1,6 @@
 """Analyse a module: clone it to the meta device with its ties, watch one pass, add up what each layer uses."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -8,11 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from paramshare.errors import SpecError
+from paramshare.sharing.calls import ROOT
 from paramshare.sharing.copies import meta_clone, stray_parameters
 from paramshare.sharing.inputs import Size, example_inputs
-from paramshare.sharing.regions import Region, covered, covered_twice, region_of, size_of
+from paramshare.sharing.regions import Region, claims, covered_twice, region_of
 from paramshare.sharing.report import REGIMES, Counts, LayerSharing, Memory, SharingReport, Tie
-from paramshare.sharing.trace import ROOT, Trace, Use, trace
+from paramshare.sharing.trace import Trace, Use, trace
 
 __all__ = ["analyze"]
 
@@ -52,10 +53,17 @@ def analyze(
         raise SpecError(f"{title} has no parameters: there is nothing to count")
     traced = trace(clone, sample)
     weights = _weights(clone, strays)
+    unheld = {place.storage: traced.met[place.storage] for place in traced.uses if place.storage not in weights}
+    weights |= {storage: _weights_of([(f"{layer}.", parameter)]) for storage, (layer, parameter) in unheld.items()}
     unregistered = (
         f"{place} holds parameters that `model.parameters()` does not give: they are counted, but an optimizer that "
         "is given the model's parameters will not train them"
         for place in strays
+    )
+    elsewhere = (
+        f"{layer} uses parameters that the model does not hold ({times:,}): they are counted, but `model.parameters()` "
+        "does not give them to an optimizer"
+        for layer, times in Counter(layer for layer, _ in unheld.values()).items()
     )
     rows = tuple(_rows(clone, traced, weights))
     used = sum(row.counts.shared - row.counts.unused for row in rows)
@@ -65,7 +73,7 @@ def analyze(
         totals=Counts.total([row.counts for row in rows], used),
         layers=rows,
         ties=tuple(_ties(weights.values())),
-        warnings=(*unregistered, *traced.warnings),
+        warnings=(*unregistered, *elsewhere, *traced.warnings),
     )
 
 
@@ -108,80 +116,69 @@ class _Row:
         self.weights[regime] += elements * of.element
         self.trainable[regime] += elements * of.element * of.trainable
 
+    def add_use(self, use: Use, of: _Weights) -> None:
+        """Add what one weight's uses would be copies of, by regime."""
+        self.uses = max(self.uses, use.times)
+        for regime, copies in zip(REGIMES[1:], (use.per_use, use.unshared, use.live, use.dense), strict=True):
+            self.add(regime, copies, of)
+
 
 def _weights(model: nn.Module, strays: Mapping[str, nn.Parameter]) -> dict[int, _Weights]:
     """The parameters by storage, under every name that they have."""
     found: dict[int, list[tuple[str, Tensor]]] = defaultdict(list)
     for name, parameter in (*model.named_parameters(remove_duplicate=False), *strays.items()):
         found[parameter.untyped_storage()._cdata].append((name, parameter))
-    return {
-        storage: _Weights(
-            [name for name, _ in named],
-            [region_of(parameter) for _, parameter in named],
-            named[0][1].element_size(),
-            any(parameter.requires_grad for _, parameter in named),
-        )
-        for storage, named in found.items()
-    }
+    return {storage: _weights_of(named) for storage, named in found.items()}
+
+
+def _weights_of(named: Sequence[tuple[str, Tensor]]) -> _Weights:
+    element = named[0][1].element_size()
+    return _Weights(
+        [name for name, _ in named],
+        [region_of(parameter, element) for _, parameter in named],
+        element,
+        any(parameter.requires_grad for _, parameter in named),
+    )
 
 
 def _rows(model: nn.Module, traced: Trace, weights: Mapping[int, _Weights]) -> Iterator[LayerSharing]:
     """A row for each module that uses, multiplies or owns something, in the model's order."""
-    uses: dict[str, dict[int, dict[Region, Use]]] = defaultdict(lambda: defaultdict(dict))
+    kinds = {path or ROOT: type(module).__name__ for path, module in model.named_modules()}
+    order = {layer: number for number, layer in enumerate(kinds)}
+    rows = {layer: _Row() for layer in kinds}
+    users: dict[int, dict[str, list[Region]]] = defaultdict(lambda: defaultdict(list))
     for place, use in traced.uses.items():
-        uses[place.layer][place.storage][place.region] = use
-    unused = _unused(traced, weights)
-    earlier: dict[int, dict[str, list[Region]]] = defaultdict(dict)
-    for path, module in model.named_modules():
-        layer = path or ROOT
-        if not (uses[layer] or unused[layer] or traced.macs[layer]):
-            continue
-        row = _Row()
-        for storage, by_region in uses[layer].items():
-            _add_uses(row, by_region, weights[storage], earlier[storage])
-            earlier[storage][layer] = list(by_region)
-        for storage, elements in unused[layer].items():
-            row.add("shared", elements, weights[storage])
-            row.numbers["unused"] += elements
-        yield LayerSharing(layer, type(module).__name__, row.uses, dict(row.tied), _counts(row, traced, layer))
+        users[place.storage][place.layer].append(place.region)
+        rows[place.layer].add_use(use, weights[place.storage])
+    for storage, of in weights.items():
+        _add_claims(rows, of, {layer: users[storage][layer] for layer in sorted(users[storage], key=order.__getitem__)})
+    for layer, row in rows.items():
+        if row.uses or row.numbers["unused"] or traced.macs[layer]:
+            yield LayerSharing(layer, kinds[layer], row.uses, dict(row.tied), _counts(row, traced, layer))
 
 
-def _add_uses(row: _Row, uses: Mapping[Region, Use], of: _Weights, earlier: Mapping[str, list[Region]]) -> None:
-    """Add what a layer uses of one storage.
+def _add_claims(rows: Mapping[str, _Row], of: _Weights, users: Mapping[str, list[Region]]) -> None:
+    """Give each element of one storage to the first layer that uses it, else to the first with a name for it.
 
     Args:
-        earlier: what the layers before it use of that storage.
+        rows: by layer.
+        users: what each layer uses of the storage, in the model's order.
     """
-    here = list(uses)
-    used = covered(here)
-    before = [region for regions in earlier.values() for region in regions]
-    row.add("shared", covered(before + here) - covered(before), of)
-    row.numbers["used"] += used
-    for layer, regions in earlier.items():
-        if both := covered(regions) + used - covered(regions + here):
-            row.tied[layer] += both
-    for use in uses.values():
-        row.uses = max(row.uses, use.times)
-        for regime, copies in zip(REGIMES[1:], (use.per_use, use.unshared, use.live, use.dense), strict=True):
-            row.add(regime, copies, of)
-
-
-def _unused(traced: Trace, weights: Mapping[int, _Weights]) -> dict[str, dict[int, int]]:
-    """By layer and storage, elements that the pass did not touch, each at the first layer with a name for it."""
-    touched: dict[int, list[Region]] = defaultdict(list)
-    for place in traced.uses:
-        touched[place.storage].append(place.region)
-    found: dict[str, dict[int, int]] = defaultdict(dict)
-    for storage, of in weights.items():
-        seen = list(dict.fromkeys(touched[storage]))
-        for name, region in zip(of.names, of.regions, strict=True):
-            if region in seen:
-                continue
-            if elements := covered([*seen, region]) - covered(seen):
-                layer = name.rpartition(".")[0] or ROOT
-                found[layer][storage] = found[layer].get(storage, 0) + elements
-            seen.append(region)
-    return defaultdict(dict, found)
+    layers = list(users)
+    found = claims([*users.values(), *([region] for region in of.regions)])
+    for layer, claimed in zip(layers, found, strict=False):
+        row = rows[layer]
+        row.numbers["used"] += sum(claimed.values())
+        for number, elements in claimed.items():
+            if layers[number] == layer:
+                row.add("shared", elements, of)
+            else:
+                row.tied[layers[number]] += elements
+    for number, name in enumerate(of.names, len(layers)):
+        if idle := found[number].get(number):
+            row = rows[name.rpartition(".")[0] or ROOT]
+            row.add("shared", idle, of)
+            row.numbers["unused"] += idle
 
 
 def _counts(row: _Row, traced: Trace, layer: str) -> Counts:
@@ -195,11 +192,13 @@ def _ties(weights: Iterable[_Weights]) -> Iterator[Tie]:
     for of in weights:
         if len(of.names) < 2:
             continue
-        tied = [
-            number
-            for number, region in enumerate(of.regions)
-            if covered(others := of.regions[:number] + of.regions[number + 1 :]) + size_of(region)
-            > covered([*others, region])
-        ]
+        found = claims([[region] for region in of.regions])
+        tied = {
+            one
+            for number, claimed in enumerate(found)
+            for first in claimed
+            if first != number
+            for one in (first, number)
+        }
         if tied:
-            yield Tie(tuple(of.names[number] for number in tied), covered_twice(of.regions))
+            yield Tie(tuple(of.names[number] for number in sorted(tied)), covered_twice(of.regions))

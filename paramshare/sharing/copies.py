@@ -47,7 +47,7 @@ class Copier:
         compiled = []
         for name, module in model.named_modules():
             if isinstance(module, torch.jit.ScriptModule):
-                what = f"{name or 'the model'} ({type(module).__name__}) is a TorchScript module"
+                what = f"{name or 'the model'} ({type(module).__name__})"
                 raise SpecError(
                     f"{what} is a TorchScript module, whose code cannot be followed; give the Python module"
                 )

@@ -47,6 +47,11 @@ def _convolution(args: Args, out: Tensor) -> int:
     return int((x if transposed else out).numel() * prod(weight.shape[1:]))
 
 
+def _grouped(args: Args, _: Tensor) -> int:
+    one, other = args[:2]
+    return int(prod(one.shape[-2:]) * other.shape[-1] * (one.shape[0] if one.dim() == other.dim() == 3 else 1))
+
+
 def _trilinear(args: Args, _: Tensor) -> int:
     shapes = []
     for tensor, expanded in zip(args[:3], args[3:6], strict=True):
@@ -67,17 +72,24 @@ _PRODUCTS: dict[Packet, Product] = {
     _aten.bmm: Product((0, 1), _inner(0)),
     _aten.addmm: Product((1, 2), _inner(1)),
     _aten._addmm_activation: Product((1, 2), _inner(1)),
+    _aten.addmm_: Product((1, 2), _inner(1)),
     _aten.baddbmm: Product((1, 2), _inner(1)),
+    _aten.baddbmm_: Product((1, 2), _inner(1)),
     _aten.addbmm: Product((1, 2), lambda args, _: prod(args[1].shape) * int(args[2].shape[-1])),
+    _aten.addbmm_: Product((1, 2), lambda args, _: prod(args[1].shape) * int(args[2].shape[-1])),
     _aten.mv: Product((0, 1), _all_of(0)),
     _aten.addmv: Product((1, 2), _all_of(1)),
+    _aten.addmv_: Product((1, 2), _all_of(1)),
+    _aten.addr: Product((1, 2), lambda _, out: out.numel()),
+    _aten.addr_: Product((1, 2), lambda _, out: out.numel()),
     _aten.dot: Product((0, 1), _all_of(0)),
     _aten.vdot: Product((0, 1), _all_of(0)),
     _aten._int_mm: Product((0, 1), _inner(0)),
     _aten._scaled_mm: Product((0, 1), _inner(0)),
-    _aten._grouped_mm: Product((0, 1), _inner(0)),
+    _aten._grouped_mm: Product((0, 1), _grouped),
     _aten._cdist_forward: Product((0, 1), _inner(0)),
     _aten.convolution: Product((0, 1), _convolution),
+    _aten.conv_tbc: Product((0, 1), lambda args, out: out.numel() * prod(args[1].shape[:2])),
     _aten._trilinear: Product((0, 1, 2), _trilinear),
     _aten._scaled_dot_product_flash_attention: Product((0, 1, 2), _attention),
     _aten._scaled_dot_product_flash_attention_for_cpu: Product((0, 1, 2), _attention),
@@ -91,7 +103,7 @@ _SPREAD: set[Packet] = {
     _aten.native_batch_norm, _aten._native_batch_norm_legit, _aten._native_batch_norm_legit_no_training,
     _aten._batch_norm_with_update, _aten._batch_norm_with_update_functional, _aten.cudnn_batch_norm,
     _aten.native_layer_norm, _aten.native_group_norm, _aten._fused_rms_norm, _aten._prelu_kernel, _aten.copy_,
-    _aten.copy,
+    _aten.copy, _aten.masked_fill, _aten.masked_fill_,
 }  # fmt: skip
 
 # Each element of the weight is put beside data, once.
@@ -103,15 +115,18 @@ _PLACED: set[Packet] = {
 
 _LOOKUPS: set[Packet] = {
     _aten.embedding, _aten._embedding_bag, _aten._embedding_bag_forward_only, _aten.index_select, _aten.index,
-    _aten.gather,
+    _aten.gather, _aten.take, _aten._unsafe_index,
 }  # fmt: skip
 
+# An element of the weight comes out in several places, whole.
+_REPEATS: set[Packet] = {_aten.repeat, _aten.expand_copy, _aten._unsafe_index}  # the last is what resizing becomes
+
 # Elements are moved or repeated, and made no different.
-_MOVED: set[Packet] = {
-    _aten.clone, _aten._to_copy, _aten.copy_, _aten.im2col, _aten.constant_pad_nd, _aten.cat, _aten.stack, _aten.repeat,
+_MOVED: set[Packet] = _REPEATS | {
+    _aten.clone, _aten._to_copy, _aten.copy_, _aten.im2col, _aten.constant_pad_nd, _aten.cat, _aten.stack,
     _aten.reflection_pad1d, _aten.reflection_pad2d, _aten.reflection_pad3d, _aten.replication_pad1d,
     _aten.replication_pad2d, _aten.replication_pad3d, _aten.roll, _aten.flip, _aten.index_select, _aten.permute_copy,
-    _aten.expand_copy, _aten.view_copy, _aten.transpose_copy, _aten.slice_copy, _aten.select_copy, _aten.index,
+    _aten.view_copy, _aten.transpose_copy, _aten.slice_copy, _aten.select_copy, _aten.index,
     _aten._unsafe_view,
 }  # fmt: skip
 
@@ -121,7 +136,6 @@ _FRESH: set[Packet] = {
     _aten.randint_like, _aten.new_empty, _aten.new_zeros, _aten.new_ones, _aten.new_full, _aten.new_empty_strided,
 }  # fmt: skip
 
-_REPEATS: set[Packet] = {_aten.repeat, _aten.expand_copy}
 _ZEROS: set[Packet] = {_aten.zeros, _aten.zeros_like, _aten.new_zeros, _aten.zero_}
 _OVERWRITES: set[Packet] = {_aten.copy_, _aten.zero_, _aten.fill_, _aten.set_}
 _UPKEEP: set[Packet] = {_aten.embedding_renorm_}  # holds rows within a norm
@@ -142,6 +156,7 @@ class Rule:
         zeros: whether all it makes is 0.
         random: whether its outcome is drawn.
         mutates: whether it writes into its first argument.
+        outs: the names of the arguments that it puts its results in.
         overwrites: whether it does so without reading it.
         upkeep: whether it only keeps a weight in order.
         composite: whether it is to be taken apart first.
@@ -155,6 +170,7 @@ class Rule:
     zeros: bool
     random: bool
     mutates: bool
+    outs: tuple[str, ...]
     overwrites: bool
     upkeep: bool
     composite: bool
@@ -172,11 +188,16 @@ def rule_of(func: OpOverload[Any, Any]) -> Rule:
         repeats=packet in _REPEATS,
         zeros=packet in _ZEROS,
         random=torch.Tag.nondeterministic_seeded in func.tags,
-        mutates=func._schema.is_mutable,
+        mutates=any(_is_written(argument) for argument in func._schema.arguments[:1]),
+        outs=tuple(argument.name for argument in func._schema.arguments if argument.is_out),
         overwrites=packet in _OVERWRITES,
         upkeep=packet in _UPKEEP,
         composite=func.has_kernel_for_dispatch_key(DispatchKey.CompositeImplicitAutograd),
     )
+
+
+def _is_written(argument: torch.Argument) -> bool:
+    return argument.alias_info is not None and argument.alias_info.is_write
 
 
 def _kind_of(func: OpOverload[Any, Any]) -> Kind:
@@ -191,15 +212,15 @@ def _kind_of(func: OpOverload[Any, Any]) -> Kind:
     return next((kind for kind, found in kinds.items() if found), "other")
 
 
-def operands_of(args: Args, kwargs: dict[str, Any]) -> Iterator[tuple[int, Tensor]]:
-    """The tensors among an operation's arguments, each with the place of its argument; -1 for a named one."""
+def operands_of(rule: Rule, args: Args, kwargs: dict[str, Any]) -> Iterator[tuple[int, Tensor]]:
+    """The tensors that an operation reads, each with the place of its argument; -1 for a named one."""
     for place, value in enumerate(args):
         if isinstance(value, Tensor):
             yield place, value
         elif isinstance(value, list | tuple):
             yield from ((place, one) for one in value if isinstance(one, Tensor))
-    for value in kwargs.values():
-        if isinstance(value, Tensor):
+    for name, value in kwargs.items():
+        if isinstance(value, Tensor) and name not in rule.outs:
             yield -1, value
 
 
@@ -220,11 +241,13 @@ class Lookup(NamedTuple):
 def look_up(func: OpOverload[Any, Any], args: Args, out: Tensor) -> Lookup:
     """What an operation whose kind is `lookup` looks up."""
     packet, table = func.overloadpacket, args[0]
-    if packet is _aten.index:
+    if packet in (_aten.index, _aten._unsafe_index):
         indexed = [dim for dim, index in enumerate(args[1]) if index is not None]
         choices = prod(table.shape[dim] for dim in indexed)
     elif packet in (_aten.index_select, _aten.gather):
         choices = int(table.shape[args[1]]) if table.dim() else 1
+    elif packet is _aten.take:
+        choices = table.numel()
     else:
         choices = int(table.shape[0])
     item = 1 if packet is _aten.gather else table.numel() // max(choices, 1)
@@ -243,6 +266,8 @@ def live_taps(args: Args, out: Tensor, inner: Sequence[int], left: Sequence[int]
         left: how many zeros were put before it.
     """
     x, weight, _, stride, padding, dilation, transposed = args[:7]
+    space = weight.dim() - 2
+    stride, padding, dilation = (one * space if len(one) < space else one for one in (stride, padding, dilation))
     steps, ends = (x.shape[2:], out.shape[2:]) if transposed else (out.shape[2:], inner)
     live = int(x.shape[0] * weight.shape[0] * weight.shape[1])
     for dim, taps in enumerate(weight.shape[2:]):

@@ -7,7 +7,19 @@ from torch import Tensor
 
 from paramshare.sharing.regions import Region, region_of, size_of
 
-__all__ = ["CONSTANT", "Constant", "Data", "Derived", "Origin", "Padding", "Root", "Share", "merged", "shares_of"]
+__all__ = [
+    "CONSTANT",
+    "Constant",
+    "Data",
+    "Derived",
+    "Origin",
+    "Padding",
+    "Root",
+    "Share",
+    "inherited",
+    "merged",
+    "shares_of",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,9 +28,11 @@ class Root:
 
     Args:
         storage: its address.
+        element: bytes of an element of theirs; views can be of another type.
     """
 
     storage: int
+    element: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,11 +125,23 @@ Origin = Root | Constant | Data | Derived
 def shares_of(tensor: Tensor, origin: Origin) -> tuple[Share, ...]:
     """What a tensor has of each weight; its storage, whose origin is given, may hold more than it."""
     if isinstance(origin, Root):
-        region, copies = region_of(tensor), tensor.numel()
+        region = region_of(tensor, origin.element)
+        copies = tensor.numel() * size_of(region) // max(size_of(region_of(tensor)), 1)
         return (Share(origin.storage, region, size_of(region), copies, copies, copies),)
     if isinstance(origin, Derived):
         return tuple(share.scaled(tensor.numel(), origin.elements) for share in origin.shares)
     return ()
+
+
+def inherited(tensor: Tensor, origin: Origin) -> tuple[Share, ...]:
+    """As `shares_of`, where more is derived from the tensor: a sum over weights that is spread over elements again (the
+    norm that a weight is divided by) has no more copies of them than elements.
+    """
+    shares = shares_of(tensor, origin)
+    if not isinstance(origin, Derived) or tensor.numel() <= origin.elements:
+        return shares
+    most = [max(share.copies, tensor.numel()) for share in origin.shares]
+    return tuple(share.scaled(min(share.copies, n), share.copies) for share, n in zip(shares, most, strict=True))
 
 
 def merged(shares: Iterable[Share]) -> tuple[Share, ...]:

@@ -1,13 +1,13 @@
 """Regions of a storage: which elements a tensor covers, how many they are, and the union of many."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-__all__ = ["Region", "covered", "covered_twice", "region_of", "size_of"]
+__all__ = ["Region", "claims", "covered", "covered_twice", "region_of", "size_of"]
 
 
 class Region(NamedTuple):
@@ -22,9 +22,21 @@ class Region(NamedTuple):
     dims: tuple[tuple[int, int], ...]
 
 
-def region_of(tensor: Tensor) -> Region:
-    """The region of `tensor`."""
-    return _region(int(tensor.storage_offset()), tuple(tensor.shape), tensor.stride())
+def region_of(tensor: Tensor, element: int | None = None) -> Region:
+    """The region of `tensor`.
+
+    Args:
+        element: bytes of the elements that it is counted in, where its storage is seen as another type (complex
+            numbers as pairs); the tensor's own unless given.
+    """
+    offset, shape, strides = int(tensor.storage_offset()), tuple(tensor.shape), tensor.stride()
+    own = tensor.element_size()
+    if element is None or element == own:
+        return _region(offset, shape, strides)
+    if own > element:
+        times = own // element
+        return _region(offset * times, (*shape, times), (*(stride * times for stride in strides), 1))
+    return _coarser(_region(offset, shape, strides), element // own)
 
 
 @lru_cache(maxsize=4096)
@@ -36,6 +48,32 @@ def size_of(region: Region) -> int:
             return _union(*_runs(region))
         size, span = size * length, span + stride * (length - 1)
     return size
+
+
+def claims(users: Sequence[Iterable[Region]]) -> list[dict[int, int]]:
+    """What each user covers of one storage, by who covers it first.
+
+    Args:
+        users: the regions of each, in order.
+
+    Returns:
+        For each user, how many elements by the number of the user that was the first to cover them: its own where it
+        was that itself.
+    """
+    each = [dict.fromkeys(regions) for regions in users]
+    different = {region for regions in each for region in regions}
+    if len(different) == 1:
+        first, size = next(number for number, regions in enumerate(each) if regions), size_of(*different)
+        return [{first: size} if regions else {} for regions in each]
+    found: list[dict[int, int]] = [{} for _ in each]
+    if different:
+        user, segment, lengths = _segments(each)
+        first_user = torch.full((len(lengths),), len(each)).scatter_reduce(0, segment, user, "amin")
+        pairs, place = (user * len(each) + first_user[segment]).unique(return_inverse=True)  # type: ignore[no-untyped-call]
+        elements = torch.zeros(len(pairs), dtype=torch.int64).index_add(0, place, lengths[segment])
+        for pair, size in zip(pairs.tolist(), elements.tolist(), strict=True):
+            found[pair // len(each)][pair % len(each)] = size
+    return found
 
 
 def covered(regions: Iterable[Region]) -> int:
@@ -86,6 +124,35 @@ def _runs(region: Region) -> tuple[Tensor, Tensor]:
     for stride, length in dims:
         starts = (starts[:, None] + stride * torch.arange(length)).flatten()
     return starts, starts + run
+
+
+def _coarser(region: Region, times: int) -> Region:
+    """The region in elements that are `times` as large: all that it touches."""
+    lengths, strides = [], []
+    for stride, length in region.dims:
+        whole = stride % times == 0
+        lengths.append(length if whole else (region.offset % times + stride * (length - 1)) // times + 1)
+        strides.append(stride // times if whole else 1)
+    return _region(region.offset // times, tuple(lengths), tuple(strides))
+
+
+def _segments(users: Sequence[Iterable[Region]]) -> tuple[Tensor, Tensor, Tensor]:
+    """A storage cut wherever a region begins or ends.
+
+    Returns:
+        Which user covers which segment, as two tensors of numbers without repetition, (pairs,) each; and the
+        segments' lengths.
+    """
+    runs = [(number, *_runs(region)) for number, regions in enumerate(users) for region in regions]
+    starts, stops = torch.cat([starts for _, starts, _ in runs]), torch.cat([stops for _, _, stops in runs])
+    owner = torch.cat([torch.full_like(starts, number) for number, starts, _ in runs])
+    cuts: Tensor = torch.cat([starts, stops]).unique()  # type: ignore[no-untyped-call]
+    first, past = torch.searchsorted(cuts, starts), torch.searchsorted(cuts, stops)
+    run = torch.arange(len(starts)).repeat_interleave(past - first)
+    before = (past - first).cumsum(0) - (past - first)
+    segment = torch.arange(len(run)) - before[run] + first[run]
+    pairs: Tensor = (owner[run] * len(cuts) + segment).unique()  # type: ignore[no-untyped-call]
+    return pairs // len(cuts), pairs % len(cuts), cuts.diff()
 
 
 def _disjoint(starts: Tensor, stops: Tensor) -> tuple[Tensor, Tensor]:

@@ -9,10 +9,11 @@ from typing import Final
 
 from torch import Tensor, nn
 
-from paramshare.sharing.copies import meta_clone
+from paramshare.sharing.calls import ROOT
+from paramshare.sharing.copies import meta_clone, stray_parameters
 from paramshare.sharing.inputs import Sample
 from paramshare.sharing.regions import covered_twice
-from paramshare.sharing.trace import ROOT, Place, Trace, trace
+from paramshare.sharing.trace import Place, Trace, trace
 
 __all__ = ["COPY_NAME", "Pass", "left_shared", "storage_of"]
 
@@ -101,6 +102,10 @@ def _shared_still(seen: Pass, wanted: Collection[str]) -> Iterator[str]:
     if "dense" in wanted:
         local = (at.layer for at, use in uses.items() if use.dense > use.per_use)
         yield from clause("not connected to every input, without a dense module", local)
+    strays = (parameter for _, parameter in stray_parameters(seen.model))
+    held = set(map(storage_of, (*seen.model.parameters(), *strays)))
+    outside = (at.layer for at in uses if at.storage not in held)
+    yield from clause("parameters that the model does not hold, still those of the original", outside)
     if wanted != {"tie"}:
         used = _by_storage(uses)
         idle = (

@@ -5,14 +5,13 @@ that a model makes on the CPU keep their values, so that constants can be read; 
 and `guesses` answers for it.
 """
 
-import re
 import sys
 import warnings
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -23,17 +22,15 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 
 from paramshare.errors import SpecError
 from paramshare.sharing.accounts import Operand, Operation, Sites
+from paramshare.sharing.calls import Calls
 from paramshare.sharing.guesses import Guesses
-from paramshare.sharing.inputs import Sample, described
+from paramshare.sharing.inputs import Sample
 from paramshare.sharing.operations import Rule, operands_of, rule_of
 from paramshare.sharing.origins import CONSTANT, Constant, Data, Derived, Origin, Root, merged, shares_of
 from paramshare.sharing.outcomes import Outcomes
 from paramshare.sharing.regions import Region, size_of
 
-__all__ = ["ROOT", "Place", "Trace", "Use", "trace"]
-
-ROOT: Final = "(model)"
-"""What the model itself is called, whose own name is empty."""
+__all__ = ["Place", "Trace", "Use", "trace"]
 
 _aten = torch.ops.aten
 
@@ -75,12 +72,14 @@ class Trace:
     Args:
         uses: by layer and weight.
         macs, dense_macs: by layer.
+        met: by storage, the parameters that the pass came upon, and the layer that was the first to use each.
         warnings: what could not be seen or was assumed.
     """
 
     uses: Mapping[Place, Use]
     macs: Mapping[str, int]
     dense_macs: Mapping[str, int]
+    met: Mapping[int, tuple[str, nn.Parameter]]
     warnings: tuple[str, ...]
 
 
@@ -95,50 +94,33 @@ def trace(model: nn.Module, sample: Sample) -> Trace:
         SpecError: the model refuses the sample, or cannot be followed without values; the message names the layer.
     """
     watch = _Watch(model, sample)
-    with torch.no_grad(), warnings.catch_warnings(), _compiling_nothing(), watch.guesses.watching_draws():
+    with torch.no_grad(), warnings.catch_warnings(), _as_written(), watch.guesses.watching_draws():
         warnings.simplefilter("ignore")  # what a pass warns of, it warns of where it is run for its values
         try:
             with watch:
-                model(*sample.args, **sample.kwargs)
+                out = model(*sample.args, **sample.kwargs)
         except Exception as error:  # whatever a model's own code raises
-            raise SpecError(watch.refusal(error, sample)) from error
-    return Trace(watch.uses, watch.macs, watch.dense_macs, (*watch.guesses.warnings(), *watch.unknown_uses()))
-
-
-@dataclass(frozen=True, slots=True)
-class _Call:
-    """A module that is being called.
-
-    Args:
-        layer: its name.
-        module: the module; None for the caller of the model.
-        inputs: what it was called with.
-        steps: where repeated uses of a weight within a call are time steps of one use: how many elements of each were
-            used so far. Else None.
-    """
-
-    layer: str
-    module: nn.Module | None
-    inputs: tuple[object, ...]
-    steps: dict[tuple[int, Region], int] | None = None
-
-    def __str__(self) -> str:
-        return f"{self.layer} ({type(self.module).__name__})" if self.module is not None else self.layer
+            raise SpecError(watch.refusal(error)) from error
+    watch.hand_back(out)
+    told = (*watch.guesses.warnings(), *watch.unknown_uses())
+    return Trace(watch.uses, watch.macs, watch.dense_macs, watch.met, told)
 
 
 class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Sees every operation of a pass below autograd and keeps the books."""
+
+    supports_higher_order_operators = True  # only to say which one it is that cannot be followed
 
     def __init__(self, model: nn.Module, sample: Sample) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.uses: defaultdict[Place, Use] = defaultdict(Use)
         self.macs: Counter[str] = Counter()
         self.dense_macs: Counter[str] = Counter()
+        self.met: dict[int, tuple[str, nn.Parameter]] = {}
         self.guesses = Guesses()
         self._outcomes = Outcomes()
         self._unknown: Counter[tuple[str, str]] = Counter()
-        self._calls = [_Call(ROOT, None, sample.args)]
-        self._failure: tuple[BaseException | None, _Call] = (None, self._calls[0])
+        self._calls = Calls(model, sample)
         self._origins: dict[int, Origin] = {}
         self._alive: list[torch.UntypedStorage] = []  # a storage that ended would give its address to another
         self._unreadable: set[int] = set()
@@ -148,35 +130,11 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         for parameter in model.parameters():
             if not is_lazy(parameter):
                 self._origin(parameter)
-        for name, module in model.named_modules():
-            module.register_forward_pre_hook(self._entering(name or ROOT), prepend=True, with_kwargs=True)
-            module.register_forward_hook(self._leaving, always_call=True)
 
-    # Whose operation it is.
-
-    def _entering(self, layer: str) -> Callable[[nn.Module, tuple[object, ...], dict[str, object]], None]:
-        def enter(module: nn.Module, args: tuple[object, ...], kwargs: dict[str, object]) -> None:
-            steps: dict[tuple[int, Region], int] | None = {} if isinstance(module, nn.RNNBase) else None
-            self._calls.append(_Call(layer, module, (*args, *kwargs.values()), steps))
-
-        return enter
-
-    def _leaving(self, _module: nn.Module, _args: object, _out: object) -> None:
-        call, error = self._calls.pop(), sys.exc_info()[1]
-        if error is not None and error is not self._failure[0]:  # the innermost call that it leaves, or has left
-            self._failure = (error, call)
-
-    def refusal(self, error: Exception, sample: Sample) -> str:
+    def refusal(self, error: Exception) -> str:
         """One line: which layer refused what, and why."""
-        call = self._failure[1] if error is self._failure[0] else self._calls[-1]
-        lines = (line.strip() for line in str(error).splitlines())
-        reason = next((line for line in lines if line), type(error).__name__)
-        follow = isinstance(error, NotImplementedError) or re.search(r"\bmeta\b", reason)
-        what = "cannot be followed without values" if follow else "refuses its input"
-        given = ", ".join(map(described, call.inputs)) or "nothing"
-        own = call.module.named_parameters(recurse=False) if call.module is not None else ()
-        has = "".join(f", {name} {described(parameter)}" for name, parameter in own if not is_lazy(parameter))
-        return f"given one sample of {sample}, {call} {what} (input {given}{has}): {reason}"
+        guess = next(self.guesses.warnings(), "").partition(": ")[0]
+        return self._calls.refusal(error) + (f"; this may follow from a guess: {guess}" if guess else "")
 
     def unknown_uses(self) -> Iterator[str]:
         """A sentence for each operation that used weights and for which no rule is known."""
@@ -190,6 +148,8 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self, func: OpOverload[Any, Any], _types: object, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
     ) -> object:
         """Run one operation and keep the books on it."""
+        if not isinstance(func, OpOverload):
+            raise NotImplementedError(f"the functions that {func.name()} is given are not watched")
         kwargs, rule = kwargs or {}, rule_of(func)
         if rule.composite:
             with self:
@@ -198,7 +158,7 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 return taken_apart
         if func.overloadpacket is _aten._local_scalar_dense:
             return self._read(func, args[0])
-        operands = [(place, tensor) for place, tensor in operands_of(args, kwargs) if not is_lazy(tensor)]
+        operands = [(place, tensor) for place, tensor in operands_of(rule, args, kwargs) if not is_lazy(tensor)]
         result = self._run(func, rule, args, kwargs, [tensor for _, tensor in operands])
         outputs = [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
         if outputs:
@@ -209,11 +169,20 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def _read(self, func: OpOverload[Any, Any], tensor: Tensor) -> object:
         """A number out of a tensor: its own where that is known."""
-        if not tensor.is_meta and tensor.untyped_storage()._cdata not in self._unreadable:
+        if self._is_known(tensor):
             return func(tensor)
         origin = self._origin(tensor)
         source = "a constant" if isinstance(origin, Constant) else "the data" if isinstance(origin, Data) else "weights"
-        return self.guesses.value(tensor, source, str(self._calls[-1]))
+        return self.guesses.value(tensor, source, str(self._calls.current))
+
+    def _is_known(self, tensor: Tensor) -> bool:
+        """Whether it has its values."""
+        return not tensor.is_meta and tensor.untyped_storage()._cdata not in self._unreadable
+
+    def _lose(self, tensors: object) -> None:
+        """Note that what lies on the CPU there is not what the pass would have put into it."""
+        leaves = (leaf for leaf in tree_leaves(tensors) if isinstance(leaf, Tensor))
+        self._unreadable.update(leaf.untyped_storage()._cdata for leaf in leaves)
 
     def _run(
         self,
@@ -224,20 +193,26 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         operands: Sequence[Tensor],
     ) -> object:
         """What an operation gives: on the CPU where all that it is given lies there, else on the meta device."""
-        on_meta = [tensor.is_meta for tensor in operands]
+        outs = [kwargs[name] for name in rule.outs]
+        on_meta = [tensor.is_meta for tensor in (*operands, *outs)]
         device = kwargs.get("device")
-        if device is not None and (any(on_meta) or torch.device(device).type != "cpu"):
-            kwargs = {**kwargs, "device": torch.device("meta")}
+        if device is not None:  # what has its values keeps them wherever it is sent
+            keeps = not any(on_meta) and (bool(on_meta) or torch.device(device).type == "cpu")
+            kwargs = {**kwargs, "device": torch.device("cpu" if keeps else "meta")}
         if not any(on_meta):
-            return func(*args, **kwargs)
-        if rule.mutates and isinstance(args[0], Tensor) and not args[0].is_meta:
-            self._unreadable.add(args[0].untyped_storage()._cdata)
-            return args[0]
-        if not all(on_meta):
-            args, kwargs = tree_map_only(Tensor, _on_meta, (tuple(args), kwargs))
+            result = func(*args, **kwargs)
+            if not all(map(self._is_known, operands)):
+                self._lose(result)
+            return result
+        written = outs or ([args[0]] if rule.mutates else [])
+        if any(isinstance(tensor, Tensor) and not tensor.is_meta for tensor in written):
+            self._lose(written)
+            return written[0] if len(written) == 1 else tuple(written)
         if func.overloadpacket in (_aten.index, _aten.index_put, _aten.index_put_):
             args = (args[0], self._indices(args[1]), *args[2:])
-        guessed = self.guesses.outcome(func, args, kwargs, str(self._calls[-1]))
+        if not all(on_meta):
+            args, kwargs = tree_map_only(Tensor, _on_meta, (tuple(args), kwargs))
+        guessed = self.guesses.outcome(func, args, kwargs, str(self._calls.current))
         return self._outcomes.run(func, args, kwargs) if guessed is None else guessed
 
     def _indices(self, given: Sequence[Tensor | None]) -> list[Tensor | None]:
@@ -245,7 +220,9 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         indices: list[Tensor | None] = []
         for index in given:
             if index is not None and index.dtype in (torch.bool, torch.uint8):
-                indices += map(_on_meta, self.guesses.index(index, str(self._calls[-1])))
+                known = self._is_known(index)
+                found = index.nonzero().unbind(1) if known else self.guesses.index(index, str(self._calls.current))
+                indices += found
             else:
                 indices.append(index)
         return indices
@@ -253,7 +230,7 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
     # The books.
 
     def _account(self, operation: Operation, outputs: Sequence[Tensor]) -> None:
-        layer = self._calls[-1].layer
+        layer = self._calls.current.layer
         macs, dense = operation.macs()
         if macs:
             self.macs[layer] += macs
@@ -261,7 +238,7 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if operation.of_data:
             for sites in operation.sites():
                 if not sites.known:
-                    self._unknown[str(self._calls[-1]), operation.rule.name] += 1
+                    self._unknown[str(self._calls.current), operation.rule.name] += 1
                 self._use(sites)
         result = operation.result(layer)
         for output in outputs:
@@ -269,7 +246,7 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def _use(self, sites: Sites) -> None:
         """Book the use of every weight that a tensor has a share of."""
-        call = self._calls[-1]
+        call = self._calls.current
         tensor, origin = sites.operand.tensor, sites.operand.origin
         whole = max(tensor.numel(), 1)
         for share in shares_of(tensor, origin):
@@ -284,6 +261,15 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
             use.unshared += share.copies * sites.copies // whole
             use.live += share.live * sites.live // whole
             use.dense += share.dense * sites.dense // whole
+
+    def hand_back(self, out: object) -> None:
+        """Book what the model gives back and has made of weights that nothing else used: it touched them."""
+        used = {(place.storage, place.region) for place in self.uses}
+        for tensor in tree_leaves(out):
+            if isinstance(tensor, Tensor):
+                shares = shares_of(tensor, self._origin(tensor))
+                rest = tuple(share for share in shares if (share.storage, share.region) not in used)
+                self._use(Sites(Operand(0, tensor, Derived(rest, tensor.numel())), *3 * (tensor.numel(),)))
 
     # Where tensors come from.
 
@@ -302,7 +288,7 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         former = self._origins.get(storage._cdata)
         if former is None:
             self._remember(tensor, origin)
-        elif rule.mutates and isinstance(former, Constant | Derived):
+        elif (rule.mutates or rule.outs) and isinstance(former, Constant | Derived):
             self._origins[storage._cdata] = self._written(tensor, former, origin)
 
     def _written(self, tensor: Tensor, former: Constant | Derived, origin: Origin) -> Origin:
@@ -321,8 +307,9 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         storage = tensor.untyped_storage()
         found = self._origins.get(storage._cdata)
         if isinstance(tensor, nn.Parameter) and not isinstance(found, Root):
-            found = Root(storage._cdata)  # also one that the pass has made of a tensor, as lazy layers do
+            found = Root(storage._cdata, tensor.element_size())  # also one that the pass has made, as lazy layers do
             self._remember(tensor, found)
+            self.met[storage._cdata] = (self._calls.current.layer, tensor)
         if found is None:
             found = CONSTANT
             self._remember(tensor, found)
@@ -338,9 +325,16 @@ def _on_meta(tensor: Tensor) -> Tensor:
     return tensor if tensor.is_meta else torch.empty_like(tensor, device="meta")
 
 
-def _compiling_nothing() -> AbstractContextManager[object]:
-    """Let compiled functions run as they were written. Nothing is compiled where the compiler was never loaded."""
-    if "torch._dynamo" not in sys.modules:
-        return nullcontext()
-    eager: AbstractContextManager[object] = torch.compiler.set_stance("force_eager")
-    return eager
+@contextmanager
+def _as_written() -> Iterator[None]:
+    """Let layers run as they were written: nothing compiled, no encoder packed by its mask's values."""
+    eager: AbstractContextManager[object] = nullcontext()
+    if "torch._dynamo" in sys.modules:  # else nothing can have been compiled
+        eager = torch.compiler.set_stance("force_eager")
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with eager:
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)

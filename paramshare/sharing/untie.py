@@ -20,13 +20,13 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from paramshare.errors import SpecError
+from paramshare.sharing.calls import ROOT
 from paramshare.sharing.copies import Copier, meta_clone, parameter_like
 from paramshare.sharing.inputs import Sample, Size, example_inputs
 from paramshare.sharing.local import Dense, LocalConv, LocalLinear, Unrolled
 from paramshare.sharing.regions import Region, covered, covered_twice, region_of, size_of
 from paramshare.sharing.rehearsal import COPY_NAME, Pass, left_shared, storage_of
 from paramshare.sharing.text import readable_bytes
-from paramshare.sharing.trace import ROOT
 
 __all__ = ["AXES", "UntieWarning", "untie"]
 

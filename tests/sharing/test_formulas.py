@@ -90,6 +90,13 @@ def test_same_padding_puts_its_dead_taps_where_the_formula_does(dims: int, kerne
     assert traced(layer, (1, *dims * [n])) == formula
 
 
+def test_no_padding_by_name_and_one_number_for_all_dimensions() -> None:
+    valid = nn.Conv2d(2, 3, 3, padding="valid")
+    assert traced(valid, (2, 6, 5)) == regimes.conv(2, 3, 3, (6, 5))
+    valid._conv_forward = lambda x, weight, bias: nn.functional.conv2d(x, weight, bias, [2], [1])  # type: ignore[method-assign]
+    assert traced(valid, (2, 6, 5)) == regimes.conv(2, 3, 3, (6, 5), stride=2, padding=1)
+
+
 @pytest.mark.parametrize("mode", ["reflect", "replicate", "circular"])
 def test_taps_on_padding_that_repeats_the_data_are_live(mode: str) -> None:
     found = traced(nn.Conv2d(2, 3, 3, padding=1, padding_mode=mode), (2, 6, 5))

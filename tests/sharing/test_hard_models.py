@@ -2,6 +2,7 @@
 derived weights, functions on parameters; and that what a pass without values cannot see is said, with its place.
 """
 
+import copy
 import random
 import warnings
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
 from paramshare import DynamicNet, SharingReport, analyze
+from paramshare.errors import SpecError
 from paramshare.sharing.report import Tie
 
 # Repeated calls.
@@ -231,6 +233,14 @@ def test_a_transposed_view_is_the_same_weight() -> None:
         (lambda x, w: torch.addmm(x[0], x[0], w), (4, 4), torch.randn(4, 4), 64),
         (lambda x, w: w[x.long()], (7,), torch.randn(9, 4), 7 * 36),
         (lambda x, w: torch.cdist(x, w), (7, 4), torch.randn(9, 4), 7 * 36),
+        (lambda x, w: x[0].new_zeros(7, 5).addmm_(x[0], w), (7, 4), torch.randn(4, 5), 7 * 20),
+        (lambda x, w: torch.addr(x.new_zeros(4, 5), x[0], w), (4,), torch.randn(5), 20),
+        (lambda x, w: torch.conv_tbc(x.transpose(0, 1), w, x.new_zeros(4), 1), (7, 2), torch.randn(3, 2, 4), 7 * 24),
+        (lambda x, w: w.take(x.long()), (7,), torch.randn(9), 7 * 9),
+        (lambda x, w: x.masked_fill(x > 0, w[0]), (7, 4), torch.randn(1), 28),
+        (lambda x, w: F.linear(F.normalize(x), F.normalize(w)), (7, 4), torch.randn(5, 4), 7 * 20),
+        (lambda x, w: x + F.interpolate(w, scale_factor=2), (2, 8, 8), torch.randn(1, 2, 4, 4), 128),
+        (lambda x, w: torch.view_as_complex(x) * torch.view_as_complex(w), (7, 4, 2), torch.randn(4, 2), 7 * 8),
     ],
 )
 def test_functions_on_parameters(
@@ -238,6 +248,47 @@ def test_functions_on_parameters(
 ) -> None:
     totals = counted(lambda x, w: function(x, w), size, w=weight).totals
     assert (totals.shared, totals.per_use, totals.unshared) == (weight.numel(), weight.numel(), unshared)
+
+
+def test_complex_weights_seen_as_pairs_are_the_weights() -> None:
+    weight = torch.randn(4, 5, dtype=torch.complex64)
+    for part in (torch.view_as_real(weight), weight.real):
+        assert part.untyped_storage().data_ptr() == weight.untyped_storage().data_ptr()
+    pairs = counted(lambda x, w: x * torch.view_as_real(w), (4, 5, 2), w=weight).totals
+    real = counted(lambda x, w: x @ w.real, (3, 4), w=weight).totals
+    assert (pairs.shared, pairs.per_use, pairs.unshared, pairs.unused) == (20, 20, 20, 0)
+    assert (real.shared, real.per_use, real.unshared, real.unused) == (20, 20, 60, 0)
+
+
+def test_experts_whose_rows_stand_one_after_the_other_are_a_table_that_each_row_chooses_from() -> None:
+    def experts(x: Tensor, w: Tensor) -> Tensor:
+        ends = torch.tensor([1, 4, 6], dtype=torch.int32, device=x.device)
+        return torch._grouped_mm(x[0], w, offs=ends)
+
+    totals = counted(experts, (6, 8), w=torch.randn(3, 8, 4)).totals
+    assert (totals.macs, totals.per_use, totals.unshared) == (6 * 32, 3 * 32, 6 * 3 * 32)
+
+
+@pytest.mark.parametrize("first", ["the data", "a constant"])
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_what_is_written_into_a_named_output_is_followed(first: str, device: str) -> None:
+    def through(x: Tensor, w: Tensor) -> Tensor:
+        buffer, one = torch.empty(3, 4, device=device), torch.ones(4)
+        torch.mul(*((x[0], one) if first == "the data" else (one, x[0])), out=buffer)
+        return buffer @ w
+
+    totals = counted(through, (3, 4), w=torch.randn(4, 5)).totals
+    assert (totals.per_use, totals.unshared, totals.macs) == (20, 60, 60)
+
+
+def test_a_weight_that_is_written_into_a_named_output_is_the_weight() -> None:
+    def masked(x: Tensor, w: Tensor) -> Tensor:
+        buffer = x.new_empty(4, 5)
+        torch.mul(w, torch.ones(4, 5, device=x.device).tril(), out=buffer)
+        return x @ buffer
+
+    totals = counted(masked, (3, 4), w=torch.randn(4, 5)).totals
+    assert (totals.per_use, totals.unshared, totals.unused) == (20, 60, 0)
 
 
 def test_a_cast_weight_is_the_weight() -> None:
@@ -263,8 +314,9 @@ def test_other_parametrizations() -> None:
 
     symmetric = nn.Linear(4, 4)
     nn.utils.parametrize.register_parametrization(symmetric, "weight", Symmetric())
-    for model in (symmetric, parametrizations.spectral_norm(nn.Linear(4, 4))):
-        totals = analyze(model, (7, 4)).totals
+    spectral = (parametrizations.spectral_norm(nn.Linear(4, 4)), nn.utils.spectral_norm(nn.Linear(4, 4)))
+    for model, training in ((symmetric, False), *((one, training) for one in spectral for training in (False, True))):
+        totals = analyze(model, (7, 4), training=training).totals
         assert (totals.shared, totals.per_use, totals.unshared, totals.unused) == (20, 20, 140, 0)
 
 
@@ -335,6 +387,51 @@ def test_an_embedding_of_fixed_positions_is_live_where_it_is_selected() -> None:
     assert (row.counts.unshared, row.counts.unshared_live) == (7 * 80, 7 * 4)
 
 
+def test_a_weight_that_is_given_back_is_used() -> None:
+    class Scaled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer, self.scale = nn.Linear(4, 4), nn.Parameter(torch.zeros(3))
+
+        def forward(self, x: Tensor) -> dict[str, Tensor]:
+            return {"out": self.layer(x), "scale": self.scale.exp(), "weight": self.layer.weight}
+
+    totals = analyze(Scaled(), (4,)).totals
+    assert (totals.unused, totals.per_use) == (0, 20 + 3)  # what is used otherwise is not used once more
+
+
+def test_two_thousand_slices_of_a_bank_are_as_many_layers_own() -> None:
+    class Bank(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.bank = nn.Parameter(torch.randn(2_000, 2, 2))
+            self.layers = nn.ModuleList(nn.Linear(2, 2, bias=False) for _ in range(2_000))
+            for layer, weight in zip(self.layers, self.bank, strict=True):
+                layer.weight = nn.Parameter(weight.detach())
+
+        def forward(self, x: Tensor) -> Tensor:
+            for layer in self.layers:
+                x = layer(x)
+            return x
+
+    report = analyze(Bank(), (2,))
+    assert report.totals.shared == report.totals.per_use == 8_000
+    assert [row.counts.shared for row in report.layers] == 2_000 * [4]
+    assert [(len(tie.names), tie.elements) for tie in report.ties] == [(2_001, 8_000)]
+
+
+def test_of_three_tied_layers_each_names_the_first_and_their_factor_counts_the_weight_once() -> None:
+    model = nn.Sequential(nn.Sequential(nn.Linear(4, 4)), nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4)))
+    model[1][0] = model[0][0]
+    model[1][1].weight, model[1][1].bias = model[0][0].weight, model[0][0].bias
+    third = nn.Linear(4, 4, bias=False)
+    third.weight = model[0][0].weight
+    model.append(nn.Sequential(third))
+    report = analyze(model, (3, 4))
+    assert [dict(row.tied) for row in report.layers] == [{}, {"0.0": 20}, {"0.0": 16}]
+    assert [row.counts.factor for row in report.rows(depth=1)] == [6, 3, 3]
+
+
 def test_lazy_layers_take_their_size_from_the_input() -> None:
     model = nn.Sequential(nn.LazyLinear(5), nn.ReLU(), nn.LazyConv1d(3, 1))
     totals = analyze(model, (2, 7)).totals
@@ -377,6 +474,20 @@ def test_a_number_read_out_of_the_data_is_an_assumption_with_its_place() -> None
     assert assumed_false.startswith("1 (Reads) reads a number out of the data (as `.item()` does), taken to be False: ")
 
 
+@pytest.mark.parametrize("named", [False, True])
+def test_a_number_read_out_of_what_data_was_written_into_is_no_constant(named: bool) -> None:
+    def fills(x: Tensor, w: Tensor) -> Tensor:
+        sums = torch.zeros(2)
+        if named:
+            torch.sum(x, 1, out=sums[:1])
+        else:
+            sums[0] = x.sum()
+        return x * w if sums.sum() > 0 else x
+
+    (said,) = analyze(Function(fills, w=torch.ones(1)), (4,)).warnings
+    assert "reads a number out of the data (as `.item()` does), taken to be False" in said
+
+
 def test_a_number_read_out_of_weights_or_constants_is_told_apart() -> None:
     class Scaled(nn.Module):
         def __init__(self) -> None:
@@ -393,6 +504,67 @@ def test_a_number_read_out_of_weights_or_constants_is_told_apart() -> None:
         "(model) (Scaled) reads a number out of weights (as `.item()` does)",
         "(model) (Scaled) reads a number out of a constant (as `.item()` does)",
     ]
+
+
+def test_a_mask_whose_values_are_known_selects_what_it_selects() -> None:
+    def lower(x: Tensor, w: Tensor) -> Tensor:
+        return x[0][torch.ones(4, 4, dtype=torch.bool).tril()] * w
+
+    assert counted(lower, (4, 4), w=torch.randn(10)).totals.unshared == 10
+
+
+def test_a_check_of_values_is_taken_to_hold() -> None:
+    def checked(x: Tensor, w: Tensor) -> Tensor:
+        torch._check_tensor_all(x > 0, lambda: "expected positive numbers")
+        return x * w
+
+    assert counted(checked, (4,), w=torch.randn(4)).totals.unshared == 4
+
+
+def test_an_encoder_with_a_padding_mask_runs_layer_by_layer_and_leaves_the_fast_path_on() -> None:
+    layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+    mask = torch.tensor([[False, False, True]])
+    model, sample = nn.TransformerEncoder(layer, 2), torch.randn(1, 3, 8)
+    padded = analyze(model, args=[sample], kwargs={"src_key_padding_mask": mask})
+    assert padded.totals == analyze(model, args=[sample]).totals
+    assert padded.totals.unused == 0
+    assert padded.warnings == ()
+    assert torch.backends.mha.get_fastpath_enabled()
+
+
+def refusal(function: Callable[..., Tensor]) -> str:
+    with pytest.raises(SpecError) as error:
+        analyze(Function(function, w=torch.randn(4)), (4,))
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def test_an_operator_that_is_given_functions_is_named() -> None:
+    said = refusal(lambda x, w: torch.cond(x.sum() > 0, lambda x: x * w, lambda x: x + w, (x,)))
+    assert "(model) (Function) cannot be followed without values" in said
+    assert said.endswith("the functions that cond is given are not watched")
+
+
+def test_a_list_of_values_is_what_cannot_be_followed() -> None:
+    assert "(model) (Function) cannot be followed without values" in refusal(lambda x, w: w * sum(x[0].tolist()))
+
+
+def test_a_refusal_after_a_guess_says_that_it_may_follow_from_it() -> None:
+    said = refusal(lambda x, w: x[:, : int(x.sum())] * w[:2] * x[:, 1:] * w)
+    assert said.endswith(
+        "; this may follow from a guess: (model) (Function) reads a number out of the data (as `.item()` does), "
+        "taken to be 1.0"
+    )
+
+
+def test_a_script_module_is_refused_by_its_name() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        script = torch.jit.trace(nn.Linear(4, 4), torch.randn(1, 4))
+    with pytest.raises(
+        SpecError, match=r"^the model \(TopLevelTracedModule\) is a TorchScript module, whose code cannot"
+    ):
+        analyze(script, (4,))
 
 
 def test_a_mixture_of_experts_is_counted_as_if_every_token_went_to_every_expert() -> None:
@@ -455,3 +627,39 @@ def test_parameters_in_a_list_are_counted_and_said_to_be_unregistered() -> None:
     report = analyze(Hides(), (3,))
     assert report.totals.shared == 9
     assert report.warnings[0].startswith("hidden holds parameters that `model.parameters()` does not give")
+
+
+def test_parameters_that_the_model_does_not_hold_are_counted_where_they_are_used_and_said() -> None:
+    apart = nn.Linear(3, 3)
+
+    class Reaches(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.own = nn.Linear(3, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            out: Tensor = self.own(apart(apart(x)))
+            return out
+
+    report = analyze(Reaches(), (3,))
+    assert [(row.name, row.counts.shared, row.uses) for row in report.layers] == [("(model)", 12, 2), ("own", 12, 1)]
+    assert report.totals.per_use == 3 * 12
+    assert report.warnings == (
+        "(model) uses parameters that the model does not hold (2): they are counted, but `model.parameters()` does not "
+        "give them to an optimizer",
+    )
+
+
+def test_a_module_that_the_pass_copies_is_followed_in_the_copy() -> None:
+    class Copies(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(3, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            out: Tensor = copy.deepcopy(self.layer)(x)
+            return out
+
+    report = analyze(Copies(), (3,))
+    assert (report.totals.per_use, report.totals.macs, report.totals.unused) == (12, 9, 12)
+    assert report.warnings[0].startswith("layer uses parameters that the model does not hold (2)")

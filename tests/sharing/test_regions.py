@@ -2,12 +2,15 @@
 places in the storage that indexing really reaches.
 """
 
+from collections import Counter
+
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from paramshare.sharing.regions import covered, covered_twice, region_of, size_of
+from paramshare.sharing.regions import claims, covered, covered_twice, region_of, size_of
 
 
 def reached(view: Tensor) -> set[int]:
@@ -37,6 +40,24 @@ def test_a_region_has_as_many_elements_as_its_view_reaches(view: Tensor) -> None
 @given(st.lists(views(), max_size=5))
 def test_regions_cover_together_what_their_views_reach_together(drawn: list[Tensor]) -> None:
     assert covered(map(region_of, drawn)) == len(set().union(*map(reached, drawn)))
+
+
+@exact
+@given(st.lists(st.lists(views(), max_size=2), max_size=5))
+def test_an_element_is_claimed_by_the_first_user_that_reaches_it(drawn: list[list[Tensor]]) -> None:
+    each: list[set[int]] = [set().union(*map(reached, user)) for user in drawn]
+    first = {place: number for number, places in reversed(list(enumerate(each))) for place in places}
+    found = claims([map(region_of, user) for user in drawn])
+    assert [+Counter(claimed) for claimed in found] == [Counter(first[place] for place in places) for places in each]
+
+
+@pytest.mark.parametrize("drawn", [torch.randn(6, dtype=torch.complex64), torch.randn(6, 2).int()])
+def test_a_view_of_another_type_is_counted_in_the_elements_of_its_storage(drawn: Tensor) -> None:
+    size = drawn.element_size()
+    other = torch.view_as_real(drawn) if drawn.is_complex() else drawn.view(torch.int64)
+    assert region_of(other, size) == region_of(drawn)
+    assert region_of(other[2:5], size) == region_of(drawn[2:5])
+    assert size_of(region_of(other[..., 0], size)) == drawn.numel()
 
 
 @exact

@@ -441,6 +441,17 @@ def test_a_weight_that_a_function_uses_again_is_named() -> None:
         untie(model, {"depth"}, (3,))
 
 
+def test_a_parameter_that_the_model_does_not_hold_is_named_and_one_in_a_list_is_the_twin_s_own() -> None:
+    outside = nn.Parameter(torch.randn(3, 3))
+    model = Call(lambda self, x: self.a(x) @ outside, a=nn.Linear(3, 3))
+    with pytest.warns(UntieWarning, match=r"not hold, still those of the original: \(model\) \(Call\)$"):
+        untie(model, {"tie"}, (3,))
+    model = Call(lambda self, x: x @ self.hidden[0], a=nn.Linear(3, 3))
+    model.hidden = [outside]  # type: ignore[assignment]
+    twin = untie(model, {"tie"}, (3,))
+    assert twin.hidden[0] is not outside  # type: ignore[index]
+
+
 def test_a_long_list_is_cut_and_its_copies_are_named_once() -> None:
     model = nn.Sequential(*[nn.BatchNorm1d(2) for _ in range(7)])
     with pytest.warns(UntieWarning, match=r"4 \(BatchNorm1d\) and 2 more$"):
