@@ -3,6 +3,7 @@
 Each command imports what it needs when it runs, so that `--help` is instant.
 """
 
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -25,6 +26,7 @@ __all__ = ["main"]
 
 _FAILED, _USAGE = 1, 2
 _INTERRUPTED, _TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM  # as shells have it
+_UNREAD = 128 + signal.SIGPIPE
 _POSITIONAL = ("model", "kind")
 _TO_GO_ON = "what was finished stays, run the same command again for the rest"
 
@@ -72,7 +74,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: the command line after the program's name; this process's unless given.
     """
     signal.signal(signal.SIGTERM, _leave)
-    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        code = _run(list(sys.argv[1:] if arguments is None else arguments))
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever reads the output, such as `head`, has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it ends
+        return _UNREAD
+    return code
+
+
+def _run(given: list[str]) -> int:
+    """Run one command, say in a line what was wrong, and return the exit code."""
     try:
         check_names((Train, FlowSweep, FlowCount, Ui, Doctor))
         CliApp.run(Paramshare, given or ["--help"])

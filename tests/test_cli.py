@@ -107,6 +107,17 @@ def test_every_option_has_a_help_text_and_help_is_an_answer(capsys: pytest.Captu
     assert capsys.readouterr().out.startswith("usage: paramshare")
 
 
+@pytest.mark.parametrize("command", [["article"], ["doctor"], ["--help"]])
+def test_whoever_stops_reading_gets_no_complaint(command: list[str], tmp_path: Path) -> None:
+    with subprocess.Popen(
+        [*PROGRAM, *command], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as program:
+        assert program.stdout is not None
+        program.stdout.close()
+        _, said = program.communicate(timeout=60)
+    assert said == b""
+
+
 def test_the_doctor_names_versions_devices_store_and_servers(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor"]) == 0
     said = capsys.readouterr().out
