@@ -4,11 +4,19 @@ from pathlib import Path
 
 import pytest
 
-from paramshare.cli import Doctor, FlowSweep, Train, Ui
+from paramshare.commands.counting import FlowCount
+from paramshare.commands.service import Doctor, Ui
+from paramshare.commands.training import FlowSweep, Train
 from paramshare.errors import SettingsError
 from paramshare.settings import check_names
 
-COMMANDS = (Train, FlowSweep, Ui, Doctor)
+COMMANDS = (Train, FlowSweep, FlowCount, Ui, Doctor)
+
+# What an option can be set to, where that is not 1.
+VALUES = {
+    "devices": "cpu", "variant": "untied", "learning_rate": "0.5", "momentum": "0.5", "view": "counts",
+    "sort": "factor", "models": '["nets.py:Net@3x8x8"]',
+}  # fmt: skip
 
 
 def test_the_command_line_beats_the_environment_beats_dotenv_beats_the_file(
@@ -28,8 +36,7 @@ def test_every_option_of_every_command_can_come_from_the_environment(
     command: type[Train], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, field in command.model_fields.items():
-        value = {"devices": "cpu", "variant": "untied", "learning_rate": "0.5", "momentum": "0.5"}.get(name, "1")
-        monkeypatch.setenv(f"PARAMSHARE_{str(field.validation_alias or name).upper()}", value)
+        monkeypatch.setenv(f"PARAMSHARE_{str(field.validation_alias or name).upper()}", VALUES.get(name, "1"))
     check_names(COMMANDS)
     assert command().model_fields_set == set(command.model_fields)
 
