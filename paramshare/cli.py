@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field, ValidationError
 from pydantic_settings import BaseSettings, CliApp, CliSubCommand, SettingsConfigDict
 from pydantic_settings import SettingsError as CommandLineError
 
+from paramshare.commands.answer import FAILED
 from paramshare.commands.counting import Analyze, Article, FlowCount, Layer
 from paramshare.commands.service import Doctor, Ui
 from paramshare.commands.training import FlowSweep, Train
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
-_FAILED, _USAGE = 1, 2
+_USAGE = 2
 _INTERRUPTED, _TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM  # as shells have it
 _UNREAD = 128 + signal.SIGPIPE
 _POSITIONAL = ("model", "kind")
@@ -102,7 +103,7 @@ def _run(given: list[str]) -> int:
     except UsageError as error:
         return _say(str(error), _USAGE)
     except ParamshareError as error:
-        return _say(str(error), _FAILED)
+        return _say(str(error), FAILED)
     return 0
 
 

@@ -17,6 +17,8 @@ from rich.progress import (
 from rich.table import Table
 
 from paramshare.counting.report import CountOutcome
+from paramshare.sharing.report import MAIN_REGIMES
+from paramshare.sharing.text import readable_factor
 from paramshare.sweep.chunks import Row
 from paramshare.sweep.run import Outcome, Sweep
 
@@ -82,15 +84,13 @@ def working(what: str) -> Iterator[None]:
 def print_counts(outcome: CountOutcome, ui_command: str) -> None:
     """The totals of several models, what failed, and the command that opens MLflow's pages."""
     console = _stdout()
-    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
-    for name in ("model", "shared", "unshared", "dense", "factor", "run"):
+    table = _new_table()
+    for name in ("model", *MAIN_REGIMES, "factor", "run"):
         table.add_column(name, justify="left" if name in ("model", "run") else "right", overflow="fold")
     for row in outcome.rows:
         if row.totals is not None:
-            counts = row.totals
-            numbers = (f"{number:,}" for number in (counts.shared, counts.unshared, counts.dense))
-            factor = "–" if counts.factor is None else f"{counts.factor:,.1f}"
-            table.add_row(row.model.label, *numbers, factor, row.run_id[:8])
+            numbers = (f"{getattr(row.totals, regime):,}" for regime in MAIN_REGIMES)
+            table.add_row(row.model.label, *numbers, readable_factor(row.totals.factor), row.run_id[:8])
     console.print(table)
     for row in outcome.failed:
         console.print(f"{row.model.label} failed: {row.error}", style="red", markup=False, soft_wrap=True)
@@ -124,7 +124,7 @@ def print_checks(checks: Sequence[tuple[str, str, bool]]) -> None:
 
 def _table(outcome: Outcome) -> Table:
     """A row a run; 80 columns hold it."""
-    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    table = _new_table()
     for name, justify in _COLUMNS.items():
         table.add_column(name, justify=justify, no_wrap=True)
     rows = outcome.rows
@@ -143,6 +143,10 @@ def _cells(row: Row) -> tuple[str, ...]:
     loss = "–" if row.final_loss is None else f"{row.final_loss:.6g}"
     remark = "re-used" if row.reused else row.status.lower() if row.error else ""
     return str(spec.seed), spec.variant, spec.device, loss, f"{row.seconds:.2f}", row.run_id, remark
+
+
+def _new_table() -> Table:
+    return Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
 
 
 def _stdout() -> Console:

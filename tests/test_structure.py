@@ -37,7 +37,9 @@ ALLOWED = {
     "paramshare.doctor": {
         "paramshare.errors", "paramshare.provenance", "paramshare.tracking", "paramshare.training",
     },
-    "paramshare.console": {"paramshare.counting.report", "paramshare.sweep"},
+    "paramshare.console": {
+        "paramshare.counting.report", "paramshare.sharing.report", "paramshare.sharing.text", "paramshare.sweep",
+    },
     "flows": {
         "paramshare.counting", "paramshare.errors", "paramshare.plots", "paramshare.settings",
         "paramshare.sharing.report", "paramshare.sweep", "paramshare.tracking",

@@ -1,6 +1,5 @@
 """`paramshare analyze`, `layer`, `article` and `flow count`: what weights are, and would be if they were not shared."""
 
-import json
 import os
 import sys
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pydantic import BaseModel, Field
 from pydantic_settings import CliPositionalArg, SettingsConfigDict
 
+from paramshare.commands.answer import answer
 from paramshare.commands.store import address_of, ui_command
 from paramshare.counting.spec import CountSpec, ModelSpec, RowsSpec
 from paramshare.errors import SpecError, UsageError
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Analyze", "Article", "FlowCount", "Layer"]
 
-_FAILED: Final = 1
 _PICTURES: Final = (".png", ".svg", ".pdf")
 
 
@@ -119,7 +118,7 @@ class Layer(BaseModel):
 
         options = self._options()
         counted = layer_regimes(self.kind, _numbers("in", self.size), self.out, options)
-        said = ", ".join(f"{name} {self._said(name)}" for name in options if name != "bias")
+        said = ", ".join(f"{name} {getattr(self, name)}" for name in options if name != "bias")
         bias = "" if self.bias else ", no bias"
         title = f"{self.kind} on {self.size}{f' to {self.out}' if self.out else ''}{f', {said}' if said else ''}{bias}"
         print(layer_table(title, counted))  # noqa: T201 - the answer itself
@@ -140,9 +139,6 @@ class Layer(BaseModel):
         if self.bidirectional:
             found["bidirectional"] = True
         return found
-
-    def _said(self, name: str) -> str:
-        return str(getattr(self, name))
 
 
 class Article(BaseModel):
@@ -180,11 +176,7 @@ class FlowCount(StoreSettings, RowsSpec):
         from flows.count import run_count_flow
 
         outcome = run_count_flow(spec, address_of(self))
-        if self.as_json:
-            print(json.dumps(outcome.as_dict(), allow_nan=False))  # noqa: T201 - the answer itself
-        else:
-            print_counts(outcome, ui_command(self, "--view", "counts"))
-        raise SystemExit(_FAILED if outcome.failed else 0)
+        answer(outcome, self.as_json, print_counts, ui_command(self, "--view", "counts"))
 
 
 def _model_spec(said: str | dict[str, Any]) -> ModelSpec:

@@ -2,17 +2,15 @@
 
 import sys
 from contextlib import suppress
-from typing import Final
 
 from pydantic import Field
 
+from paramshare.commands.answer import FAILED
 from paramshare.commands.store import address_of
 from paramshare.settings import StoreSettings
 from paramshare.tracking.views import View
 
 __all__ = ["Doctor", "Ui"]
-
-_FAILED: Final = 1
 
 
 class Ui(StoreSettings):
@@ -50,7 +48,7 @@ class Doctor(StoreSettings):
 
         checks = [*examine(address_of(self)), ("Prefect", *check_api())]
         print_checks(checks)
-        raise SystemExit(0 if all(well for _, _, well in checks) else _FAILED)
+        raise SystemExit(0 if all(well for _, _, well in checks) else FAILED)
 
 
 def _show_page(url: str, browser: bool) -> None:

@@ -1,13 +1,13 @@
 """`paramshare train` and `paramshare flow sweep`: the same sweep, here and now or as a Prefect flow."""
 
-import json
 import os
 import sys
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
+from paramshare.commands.answer import answer
 from paramshare.commands.store import address_of, ui_command
 from paramshare.settings import StoreSettings
 from paramshare.sweep.spec import SweepSpec
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from paramshare.sweep.run import Outcome
 
 __all__ = ["FlowSweep", "Train"]
-
-_FAILED: Final = 1
 
 
 class _SweepCommand(StoreSettings, SweepSpec):
@@ -31,13 +29,9 @@ class _SweepCommand(StoreSettings, SweepSpec):
 
     def end(self, outcome: "Outcome") -> NoReturn:
         """Print what came out and leave with the exit code."""
-        if self.as_json:
-            print(json.dumps(outcome.as_dict(), allow_nan=False))  # noqa: T201 - the answer itself
-        else:
-            from paramshare.console import print_outcome
+        from paramshare.console import print_outcome
 
-            print_outcome(outcome, ui_command(self))
-        raise SystemExit(_FAILED if outcome.failed else 0)
+        answer(outcome, self.as_json, print_outcome, ui_command(self))
 
 
 class Train(_SweepCommand):

@@ -6,14 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from paramshare.counting.spec import ModelSpec
 from paramshare.markdown import plain, table
-from paramshare.sharing.report import Counts
+from paramshare.sharing.report import MAIN_REGIMES, Counts
+from paramshare.sharing.text import readable_factor
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = ["CountOutcome", "CountRow"]
-
-_REGIMES = ("shared", "unshared", "dense")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +36,7 @@ class CountRow:
         """What came out, in a line."""
         if self.totals is None:
             return self.error
-        return ", ".join(f"{getattr(self.totals, regime):,} {regime}" for regime in _REGIMES)
+        return ", ".join(f"{getattr(self.totals, regime):,} {regime}" for regime in MAIN_REGIMES)
 
     def as_dict(self) -> dict[str, object]:
         """Plain data."""
@@ -72,7 +71,7 @@ class CountOutcome:
         Args:
             url_of: the address of a run's page, by its id.
         """
-        head = ("model", "input", *_REGIMES, "sharing factor", "MACs", "run")
+        head = ("model", "input", *MAIN_REGIMES, "sharing factor", "MACs", "run")
         failures = [f"- **{plain(row.model.label)}** failed: {plain(row.error)}" for row in self.failed]
         return "\n\n".join(
             [table(head, (_cells(row, url_of) for row in self.rows), left=2), "\n".join(failures)]
@@ -83,14 +82,14 @@ class CountOutcome:
         from paramshare.plots import sharing_bars  # matplotlib, only for those who draw
 
         counted = [(row.model.label, row.totals) for row in self.rows if row.totals]
-        bars = {regime: [getattr(totals, regime) for _, totals in counted] for regime in _REGIMES}
+        bars = {regime: [getattr(totals, regime) for _, totals in counted] for regime in MAIN_REGIMES}
         return sharing_bars([label for label, _ in counted], bars, "parameters by regime")
 
 
 def _cells(row: CountRow, url_of: Callable[[str], str]) -> tuple[str, ...]:
     asked = (plain(row.model.built), plain(row.model.input))
     if row.totals is None:
-        return (*asked, *("–" for _ in _REGIMES), "–", "–", "failed")
-    factor = "–" if row.totals.factor is None else f"{row.totals.factor:,.1f}"
-    counts = (f"{getattr(row.totals, regime):,}" for regime in _REGIMES)
-    return (*asked, *counts, factor, f"{row.totals.macs:,}", f"[{row.run_id[:8]}]({url_of(row.run_id)})")
+        return (*asked, *("–" for _ in MAIN_REGIMES), "–", "–", "failed")
+    counts = (f"{getattr(row.totals, regime):,}" for regime in MAIN_REGIMES)
+    link = f"[{row.run_id[:8]}]({url_of(row.run_id)})"
+    return (*asked, *counts, readable_factor(row.totals.factor), f"{row.totals.macs:,}", link)

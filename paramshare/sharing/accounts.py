@@ -11,6 +11,7 @@ use. The first operation that brings data in uses every weight that its other op
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from math import prod
 from typing import Any, NamedTuple
 
@@ -72,7 +73,7 @@ class Sites(NamedTuple):
     known: bool = True
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Operation:
     """One operation that has been run.
 
@@ -100,12 +101,13 @@ class Operation:
         writes = self.rule.mutates and first is not None and first.place == 0 and isinstance(first.origin, Root)
         return self.rule.upkeep or (writes and not any(operand.of_data for operand in self.operands))
 
-    @property
+    @cached_property
     def factors(self) -> list[Operand]:
         """The operands that are multiplied."""
         places = self.rule.product.factors if self.rule.product else ()
         return [operand for operand in self.operands if operand.place in places]
 
+    @cached_property
     def macs(self) -> tuple[int, int]:
         """Its multiply-accumulates: as it is, and dense."""
         if self.rule.product is None:
@@ -124,7 +126,7 @@ class Operation:
             if not operand.of_weights:
                 continue
             if operand in factors and multiplied:
-                macs, dense = self.macs()
+                macs, dense = self.macs
                 choices = self._choices(operand)
                 yield Sites(operand, macs * choices, self._live(macs) * choices, dense * choices)
             elif self.rule.kind == "spread" or (self.rule.product and operand not in factors):

@@ -11,7 +11,7 @@ from paramshare.errors import SpecError
 from paramshare.sharing.calls import ROOT
 from paramshare.sharing.copies import meta_clone, stray_parameters
 from paramshare.sharing.inputs import Size, example_inputs
-from paramshare.sharing.regions import Region, claims, covered_twice, region_of
+from paramshare.sharing.regions import Region, claims, covered_twice, region_of, storage_of
 from paramshare.sharing.report import REGIMES, Counts, LayerSharing, Memory, SharingReport, Tie
 from paramshare.sharing.trace import Trace, Use, trace
 
@@ -127,7 +127,7 @@ def _weights(model: nn.Module, strays: Mapping[str, nn.Parameter]) -> dict[int, 
     """The parameters by storage, under every name that they have."""
     found: dict[int, list[tuple[str, Tensor]]] = defaultdict(list)
     for name, parameter in (*model.named_parameters(remove_duplicate=False), *strays.items()):
-        found[parameter.untyped_storage()._cdata].append((name, parameter))
+        found[storage_of(parameter)].append((name, parameter))
     return {storage: _weights_of(named) for storage, named in found.items()}
 
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from paramshare.errors import SpecError
+from paramshare.sharing.regions import storage_of
 
 __all__ = ["Copier", "meta_clone", "parameter_like", "stray_parameters"]
 
@@ -70,11 +71,11 @@ class Copier:
         if tensor.layout != torch.strided:
             raise SpecError(f"a {tensor.layout} tensor has no storage to follow; give the model with dense weights")
         source = tensor.detach()
-        storage = source.untyped_storage()
-        if storage._cdata not in self._storages:
-            self._storages[storage._cdata] = self._new(storage)
+        storage = storage_of(source)
+        if storage not in self._storages:
+            self._storages[storage] = self._new(source.untyped_storage())
         data = torch.empty(0, dtype=source.dtype, device=device)
-        data.set_(self._storages[storage._cdata], source.storage_offset(), source.size(), source.stride())
+        data.set_(self._storages[storage], source.storage_offset(), source.size(), source.stride())
         return parameter_like(tensor, data) if isinstance(tensor, nn.Parameter) else data
 
     def _new(self, storage: torch.UntypedStorage) -> torch.UntypedStorage:

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch._C import DispatchKey
 from torch._ops import OpOverload, OpOverloadPacket
 
-__all__ = ["Lookup", "Product", "Rule", "live_taps", "look_up", "operands_of", "rule_of"]
+__all__ = ["Lookup", "Product", "Rule", "is_written", "live_taps", "look_up", "operands_of", "rule_of"]
 
 _aten = torch.ops.aten
 
@@ -40,6 +40,10 @@ def _inner(first: int) -> Callable[[Args, Tensor], int]:
 
 def _all_of(first: int) -> Callable[[Args, Tensor], int]:
     return lambda args, _: int(args[first].numel())
+
+
+def _batches(args: Args, _: Tensor) -> int:
+    return int(prod(args[1].shape) * args[2].shape[-1])
 
 
 def _convolution(args: Args, out: Tensor) -> int:
@@ -75,8 +79,8 @@ _PRODUCTS: dict[Packet, Product] = {
     _aten.addmm_: Product((1, 2), _inner(1)),
     _aten.baddbmm: Product((1, 2), _inner(1)),
     _aten.baddbmm_: Product((1, 2), _inner(1)),
-    _aten.addbmm: Product((1, 2), lambda args, _: prod(args[1].shape) * int(args[2].shape[-1])),
-    _aten.addbmm_: Product((1, 2), lambda args, _: prod(args[1].shape) * int(args[2].shape[-1])),
+    _aten.addbmm: Product((1, 2), _batches),
+    _aten.addbmm_: Product((1, 2), _batches),
     _aten.mv: Product((0, 1), _all_of(0)),
     _aten.addmv: Product((1, 2), _all_of(1)),
     _aten.addmv_: Product((1, 2), _all_of(1)),
@@ -156,8 +160,8 @@ class Rule:
         zeros: whether all it makes is 0.
         random: whether its outcome is drawn.
         mutates: whether it writes into its first argument.
-        outs: the names of the arguments that it puts its results in.
         overwrites: whether it does so without reading it.
+        outs: the names of the arguments that it puts its results in.
         upkeep: whether it only keeps a weight in order.
         composite: whether it is to be taken apart first.
     """
@@ -170,8 +174,8 @@ class Rule:
     zeros: bool
     random: bool
     mutates: bool
-    outs: tuple[str, ...]
     overwrites: bool
+    outs: tuple[str, ...]
     upkeep: bool
     composite: bool
 
@@ -188,15 +192,16 @@ def rule_of(func: OpOverload[Any, Any]) -> Rule:
         repeats=packet in _REPEATS,
         zeros=packet in _ZEROS,
         random=torch.Tag.nondeterministic_seeded in func.tags,
-        mutates=any(_is_written(argument) for argument in func._schema.arguments[:1]),
-        outs=tuple(argument.name for argument in func._schema.arguments if argument.is_out),
+        mutates=any(is_written(argument) for argument in func._schema.arguments[:1]),
         overwrites=packet in _OVERWRITES,
+        outs=tuple(argument.name for argument in func._schema.arguments if argument.is_out),
         upkeep=packet in _UPKEEP,
         composite=func.has_kernel_for_dispatch_key(DispatchKey.CompositeImplicitAutograd),
     )
 
 
-def _is_written(argument: torch.Argument) -> bool:
+def is_written(argument: torch.Argument) -> bool:
+    """Whether an operation writes into what it is given there."""
     return argument.alias_info is not None and argument.alias_info.is_write
 
 

@@ -11,6 +11,9 @@ import torch
 from torch import Tensor
 from torch._ops import OpOverload
 
+from paramshare.sharing.operations import is_written
+from paramshare.sharing.regions import storage_of
+
 __all__ = ["Outcomes"]
 
 _PLAIN: Final = (bool, int, float, complex, str, torch.dtype, torch.device, torch.layout, torch.memory_format)
@@ -73,7 +76,7 @@ def _recipe(result: object, args: Sequence[Any]) -> Callable[[Sequence[Any]], ob
     """How to make such a result again; None where it is not made of new tensors alone."""
     results = list(result) if isinstance(result, tuple | list) else [result]
     tensors = _tensors(results)
-    given = {one.untyped_storage()._cdata for one in _tensors(args)}
+    given = set(map(storage_of, _tensors(args)))
     if len(tensors) < len(results) or not all(_is_new(one, given) for one in tensors):
         return None
     make = [
@@ -86,9 +89,8 @@ def _recipe(result: object, args: Sequence[Any]) -> Callable[[Sequence[Any]], ob
 
 
 def _is_new(tensor: Tensor, given: set[int]) -> bool:
-    storage = tensor.untyped_storage()
-    fits = storage.nbytes() <= tensor.numel() * tensor.element_size()
-    return tensor.is_meta and tensor.layout == torch.strided and fits and storage._cdata not in given
+    fits = tensor.untyped_storage().nbytes() <= tensor.numel() * tensor.element_size()
+    return tensor.is_meta and tensor.layout == torch.strided and fits and storage_of(tensor) not in given
 
 
 def _tensors(args: Sequence[Any]) -> list[Tensor]:
@@ -111,5 +113,5 @@ def _makes_new(func: OpOverload[Any, Any]) -> bool:
 def _writes_its_first(func: OpOverload[Any, Any]) -> bool:
     """Whether an operation writes into its first argument alone, and returns that."""
     schema = func._schema
-    written = [one.alias_info is not None and one.alias_info.is_write for one in schema.arguments]
+    written = list(map(is_written, schema.arguments))
     return len(schema.returns) == 1 and bool(written) and written[0] and sum(written) == 1

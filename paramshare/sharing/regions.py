@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-__all__ = ["Region", "claims", "covered", "covered_twice", "region_of", "size_of"]
+__all__ = ["Region", "claims", "covered", "covered_twice", "region_of", "size_of", "storage_of"]
 
 
 class Region(NamedTuple):
@@ -20,6 +20,11 @@ class Region(NamedTuple):
 
     offset: int
     dims: tuple[tuple[int, int], ...]
+
+
+def storage_of(tensor: Tensor) -> int:
+    """The address of a tensor's storage: what it is known by for as long as it lives."""
+    return int(tensor.untyped_storage()._cdata)
 
 
 def region_of(tensor: Tensor, element: int | None = None) -> Region:

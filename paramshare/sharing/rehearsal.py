@@ -10,12 +10,12 @@ from typing import Final
 from torch import Tensor, nn
 
 from paramshare.sharing.calls import ROOT
-from paramshare.sharing.copies import meta_clone, stray_parameters
+from paramshare.sharing.copies import stray_parameters
 from paramshare.sharing.inputs import Sample
-from paramshare.sharing.regions import covered_twice
+from paramshare.sharing.regions import covered_twice, storage_of
 from paramshare.sharing.trace import Place, Trace, trace
 
-__all__ = ["COPY_NAME", "Pass", "left_shared", "storage_of"]
+__all__ = ["COPY_NAME", "Pass", "left_shared"]
 
 COPY_NAME: Final = re.compile(r"\.copies\.(\d+)")
 """What `Unrolled` adds to a name."""
@@ -24,17 +24,12 @@ _LISTED: Final = 5
 """How many layers a warning names for each reason."""
 
 
-def storage_of(tensor: Tensor) -> int:
-    """The address of a tensor's storage."""
-    return int(tensor.untyped_storage()._cdata)
-
-
 @dataclass(frozen=True, slots=True)
 class Pass:
     """One pass over a model on the meta device.
 
     Args:
-        model: what was called, a clone with the names of the original.
+        model: what was called.
         calls: by a module's first name, for each call the shape of the first tensor that it was given.
         recursive: the modules that called themselves.
         hooked: the modules that have hooks of their own.
@@ -49,7 +44,8 @@ class Pass:
 
     @classmethod
     def of(cls, model: nn.Module, sample: Sample) -> "Pass":
-        clone = meta_clone(model).eval()
+        """Call `model`, on the meta device and nobody else's: hooks are put on it and stay there."""
+        model.eval()
         calls: defaultdict[str, list[tuple[int, ...]]] = defaultdict(list)
         active: list[str] = []
         recursive: set[str] = set()
@@ -64,11 +60,11 @@ class Pass:
         def leave(_: nn.Module, _args: object, _out: object) -> None:
             active.pop()
 
-        hooked = {name for name, one in clone.named_modules() if one._forward_pre_hooks or one._forward_hooks}
-        for name, module in clone.named_modules():
+        hooked = {name for name, one in model.named_modules() if one._forward_pre_hooks or one._forward_hooks}
+        for name, module in model.named_modules():
             module.register_forward_pre_hook(partial(enter, name=name), with_kwargs=True)
             module.register_forward_hook(leave)
-        return cls(clone, calls, recursive, hooked, trace(clone, sample))
+        return cls(model, calls, recursive, hooked, trace(model, sample))
 
 
 def left_shared(seen: Pass, wanted: Collection[str]) -> Iterator[str]:

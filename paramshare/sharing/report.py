@@ -30,17 +30,35 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
 from paramshare.errors import SpecError
-from paramshare.sharing.text import aligned, readable_bytes
+from paramshare.sharing.text import aligned, readable_bytes, readable_factor
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["REGIMES", "SCHEMA", "SORTS", "Counts", "LayerSharing", "Memory", "SharingReport", "Sort", "Tie"]
+__all__ = [
+    "COUNTS",
+    "MAIN_REGIMES",
+    "REGIMES",
+    "SCHEMA",
+    "SORTS",
+    "Counts",
+    "LayerSharing",
+    "Memory",
+    "SharingReport",
+    "Sort",
+    "Tie",
+]
 
 SCHEMA: Final = "paramshare.sharing/1"
 """The version of the JSON form; it changes when a field is renamed, removed or means something else."""
 
 REGIMES: Final = ("shared", "per_use", "unshared", "unshared_live", "dense")
+
+COUNTS: Final = (*REGIMES, "unused", "used", "macs", "dense_macs")
+"""Every number of `Counts`."""
+
+MAIN_REGIMES: Final = ("shared", "unshared", "dense")
+"""What a chart or a short table shows."""
 
 Sort = Literal["order", "factor", "shared", "unshared", "dense", "macs"]
 SORTS: Final[tuple[Sort, ...]] = ("order", "factor", "shared", "unshared", "dense", "macs")
@@ -117,7 +135,7 @@ class Counts:
 
     def as_dict(self) -> dict[str, object]:
         """Plain data, with the factor."""
-        names = (*REGIMES, "unused", "used", "macs", "dense_macs", "factor")
+        names = (*COUNTS, "factor")
         memory = {regime: self.memory[regime].as_dict() for regime in REGIMES}
         return {**{name: getattr(self, name) for name in names}, "memory": memory}
 
@@ -202,11 +220,12 @@ class SharingReport:
         """The report as plain text: rows, totals, ties and warnings. Takes and raises what `rows` does."""
         body = [_cells(row) for row in self.rows(depth, sort)]
         total = ("total", "", f"{sum(row.uses for row in self.layers):,}", *_numbers(self.totals))
+        factor = readable_factor(self.totals.factor)
         blocks = [
             f"{self.model}, one sample of {self.input}",
             aligned([_HEAD, *body, total], left=2),
             aligned(_summary(self.totals), left=1),
-            f"sharing factor {_factor(self.totals)} (unshared / shared); unused in this pass: {self.totals.unused:,}",
+            f"sharing factor {factor} (unshared / shared); unused in this pass: {self.totals.unused:,}",
         ]
         if self.ties:
             lines = (f"  {' = '.join(tie.names)}: {tie.elements:,} elements" for tie in self.ties)
@@ -236,8 +255,7 @@ class SharingReport:
         from paramshare.plots import sharing_bars  # matplotlib, only for those who draw
 
         rows = self.rows(depth, sort)
-        regimes = ("shared", "unshared", "dense")
-        bars = {regime: [getattr(row.counts, regime) for row in rows] for regime in regimes}
+        bars = {regime: [getattr(row.counts, regime) for row in rows] for regime in MAIN_REGIMES}
         return sharing_bars([row.name for row in rows], bars, f"{self.model}: parameters by regime")
 
 
@@ -250,11 +268,7 @@ def _cells(row: LayerSharing) -> tuple[str, ...]:
 
 def _numbers(counts: Counts) -> tuple[str, ...]:
     numbers = (counts.shared, counts.unshared, counts.dense, counts.macs)
-    return *(f"{number:,}" for number in numbers), _factor(counts)
-
-
-def _factor(counts: Counts) -> str:
-    return "–" if counts.factor is None else f"{counts.factor:,.1f}"
+    return *(f"{number:,}" for number in numbers), readable_factor(counts.factor)
 
 
 def _summary(totals: Counts) -> list[tuple[str, ...]]:

@@ -1,9 +1,9 @@
-"""Columns and bytes as a person reads them, in plain text."""
+"""Columns, bytes and factors as a person reads them, in plain text."""
 
 from collections.abc import Sequence
 from typing import Final
 
-__all__ = ["aligned", "readable_bytes"]
+__all__ = ["aligned", "readable_bytes", "readable_factor"]
 
 _UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 
@@ -26,3 +26,8 @@ def readable_bytes(number: int) -> str:
     while size >= 1024 and unit < len(_UNITS) - 1:
         size, unit = size / 1024, unit + 1
     return f"{number} B" if unit == 0 else f"{size:,.1f} {_UNITS[unit]}"
+
+
+def readable_factor(factor: float | None) -> str:
+    """A sharing factor as a person reads it: `22,201.0`; a dash where there is none."""
+    return "–" if factor is None else f"{factor:,.1f}"

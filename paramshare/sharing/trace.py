@@ -28,7 +28,7 @@ from paramshare.sharing.inputs import Sample
 from paramshare.sharing.operations import Rule, operands_of, rule_of
 from paramshare.sharing.origins import CONSTANT, Constant, Data, Derived, Origin, Root, merged, shares_of
 from paramshare.sharing.outcomes import Outcomes
-from paramshare.sharing.regions import Region, size_of
+from paramshare.sharing.regions import Region, size_of, storage_of
 
 __all__ = ["Place", "Trace", "Use", "trace"]
 
@@ -177,12 +177,12 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def _is_known(self, tensor: Tensor) -> bool:
         """Whether it has its values."""
-        return not tensor.is_meta and tensor.untyped_storage()._cdata not in self._unreadable
+        return not tensor.is_meta and storage_of(tensor) not in self._unreadable
 
     def _lose(self, tensors: object) -> None:
         """Note that what lies on the CPU there is not what the pass would have put into it."""
         leaves = (leaf for leaf in tree_leaves(tensors) if isinstance(leaf, Tensor))
-        self._unreadable.update(leaf.untyped_storage()._cdata for leaf in leaves)
+        self._unreadable.update(map(storage_of, leaves))
 
     def _run(
         self,
@@ -231,7 +231,7 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def _account(self, operation: Operation, outputs: Sequence[Tensor]) -> None:
         layer = self._calls.current.layer
-        macs, dense = operation.macs()
+        macs, dense = operation.macs
         if macs:
             self.macs[layer] += macs
             self.dense_macs[layer] += dense
@@ -284,12 +284,11 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def _assign(self, tensor: Tensor, origin: Origin, rule: Rule) -> None:
         """Note where a result comes from. Views have their storage's origin, and weights stay weights."""
-        storage = tensor.untyped_storage()
-        former = self._origins.get(storage._cdata)
+        former = self._origins.get(storage_of(tensor))
         if former is None:
             self._remember(tensor, origin)
         elif (rule.mutates or rule.outs) and isinstance(former, Constant | Derived):
-            self._origins[storage._cdata] = self._written(tensor, former, origin)
+            self._origins[storage_of(tensor)] = self._written(tensor, former, origin)
 
     def _written(self, tensor: Tensor, former: Constant | Derived, origin: Origin) -> Origin:
         """What a storage holds after a tensor in it was written."""
@@ -304,21 +303,20 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return Derived(merged((*former.shares, *added)), elements)
 
     def _origin(self, tensor: Tensor) -> Origin:
-        storage = tensor.untyped_storage()
-        found = self._origins.get(storage._cdata)
+        storage = storage_of(tensor)
+        found = self._origins.get(storage)
         if isinstance(tensor, nn.Parameter) and not isinstance(found, Root):
-            found = Root(storage._cdata, tensor.element_size())  # also one that the pass has made, as lazy layers do
+            found = Root(storage, tensor.element_size())  # also one that the pass has made, as lazy layers do
             self._remember(tensor, found)
-            self.met[storage._cdata] = (self._calls.current.layer, tensor)
+            self.met[storage] = (self._calls.current.layer, tensor)
         if found is None:
             found = CONSTANT
             self._remember(tensor, found)
         return found
 
     def _remember(self, tensor: Tensor, origin: Origin) -> None:
-        storage = tensor.untyped_storage()
-        self._alive.append(storage)
-        self._origins[storage._cdata] = origin
+        self._alive.append(tensor.untyped_storage())
+        self._origins[storage_of(tensor)] = origin
 
 
 def _on_meta(tensor: Tensor) -> Tensor:

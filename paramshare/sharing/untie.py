@@ -24,8 +24,8 @@ from paramshare.sharing.calls import ROOT
 from paramshare.sharing.copies import Copier, meta_clone, parameter_like
 from paramshare.sharing.inputs import Sample, Size, example_inputs
 from paramshare.sharing.local import Dense, LocalConv, LocalLinear, Unrolled
-from paramshare.sharing.regions import Region, covered, covered_twice, region_of, size_of
-from paramshare.sharing.rehearsal import COPY_NAME, Pass, left_shared, storage_of
+from paramshare.sharing.regions import Region, covered, covered_twice, region_of, size_of, storage_of
+from paramshare.sharing.rehearsal import COPY_NAME, Pass, left_shared
 from paramshare.sharing.text import readable_bytes
 
 __all__ = ["AXES", "UntieWarning", "untie"]

@@ -10,8 +10,8 @@ from mlflow.entities import Metric, Param, RunTag
 
 from paramshare.markdown import plain, table
 from paramshare.plots import picture_of
-from paramshare.sharing.report import REGIMES, SCHEMA, Counts, SharingReport, Sort, Tie
-from paramshare.sharing.text import readable_bytes
+from paramshare.sharing.report import COUNTS, REGIMES, SCHEMA, Counts, SharingReport, Sort, Tie
+from paramshare.sharing.text import readable_bytes, readable_factor
 from paramshare.tracking.pages import picture_url
 from paramshare.tracking.runs import KIND, NOTE, whole_run
 from paramshare.tracking.store import Store
@@ -25,7 +25,6 @@ TEXT_FILE: Final = "sharing.txt"
 PICTURE_FILE: Final = "sharing.png"
 LAYERS_FILE: Final = "layers.json"
 
-_COUNTS: Final = (*REGIMES, "unused", "used", "macs", "dense_macs")
 _LONGEST_PARAM: Final = 6000  # characters; MLflow cuts what is longer, silently
 _LONGEST_LIST: Final = 2500  # characters of ties, and of warnings; MLflow cuts a note at 8000
 _LONGEST_LINE: Final = 300  # characters
@@ -81,13 +80,13 @@ def write_report(
 
 
 def _own_params(report: SharingReport) -> dict[str, str]:
-    exact = {name: str(getattr(report.totals, name)) for name in _COUNTS}
+    exact = {name: str(getattr(report.totals, name)) for name in COUNTS}
     return {"sample": report.input, "schema": SCHEMA, **exact}
 
 
 def _metrics(totals: Counts) -> list[Metric]:
     """At step 0, where MLflow's pages draw a bar a run."""
-    values: dict[str, float] = {f"sharing/{name}": getattr(totals, name) for name in _COUNTS}
+    values: dict[str, float] = {f"sharing/{name}": getattr(totals, name) for name in COUNTS}
     if totals.factor is not None:
         values["sharing/factor"] = totals.factor
     for regime in REGIMES:
@@ -104,7 +103,7 @@ def _layers(report: SharingReport) -> dict[str, list[object]]:
         "type": [layer.kind for layer in layers],
         "uses": [layer.uses for layer in layers],
     }
-    for name in (*_COUNTS, "factor"):
+    for name in (*COUNTS, "factor"):
         columns[name] = [getattr(layer.counts, name) for layer in layers]
     columns["tied"] = [
         ", ".join(f"{other}: {elements:,}" for other, elements in layer.tied.items()) for layer in layers
@@ -131,13 +130,12 @@ def _note(report: SharingReport, run_id: str) -> str:
 
 def _headline(report: SharingReport) -> str:
     totals = report.totals
-    factor = "–" if totals.factor is None else f"{totals.factor:,.1f}"
     remarks = [f"{totals.shared:,} parameters shared, {totals.unshared:,} unshared, {totals.dense:,} dense"]
     if totals.unused:
         remarks.append(f"{totals.unused:,} unused in this pass")
     if report.warnings:
         remarks.append(f"**warnings: {len(report.warnings)}**, see below")
-    return f"**Sharing factor {factor}** (unshared / shared): {'; '.join(remarks)}."
+    return f"**Sharing factor {readable_factor(totals.factor)}** (unshared / shared): {'; '.join(remarks)}."
 
 
 def _totals_table(totals: Counts) -> str:

@@ -1,0 +1,36 @@
+"""How a command with an outcome ends: it is printed, and the exit code tells whether something in it failed."""
+
+import json
+from collections.abc import Callable
+from typing import Final, NoReturn, Protocol, TypeVar
+
+__all__ = ["FAILED", "answer"]
+
+FAILED: Final = 1
+"""The exit code where a run, a model or a check failed."""
+
+
+class _Outcome(Protocol):
+    @property
+    def failed(self) -> object:
+        """What failed: nothing, or something that is true."""
+
+    def as_dict(self) -> dict[str, object]:
+        """What `--json` prints."""
+
+
+AnOutcome = TypeVar("AnOutcome", bound=_Outcome)
+
+
+def answer(outcome: AnOutcome, as_json: bool, show: Callable[[AnOutcome, str], None], ui_command: str) -> NoReturn:
+    """Print what came out and leave with the exit code.
+
+    Args:
+        as_json: whether to print one JSON object.
+        show: prints it for a person, with the command that opens MLflow's pages.
+    """
+    if as_json:
+        print(json.dumps(outcome.as_dict(), allow_nan=False))  # noqa: T201 - the answer itself
+    else:
+        show(outcome, ui_command)
+    raise SystemExit(FAILED if outcome.failed else 0)
