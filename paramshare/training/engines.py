@@ -1,58 +1,81 @@
 """Run specs on the engine that fits them, at one torch thread."""
 
+import logging
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Final, Literal, get_args
+from dataclasses import replace
+from itertools import groupby
+from typing import Final
 
 import torch
 
-from paramshare.errors import SpecError
+from paramshare.training.choice import Choice, Engine, EngineName, choose_engine
 from paramshare.training.exact import train_exact
+from paramshare.training.gram import train_gram
+from paramshare.training.lanes import train_lanes
 from paramshare.training.reference import train_reference
 from paramshare.training.result import TrainResult
 from paramshare.training.spec import TrainSpec
 
-__all__ = ["ENGINES", "Engine", "choose_engine", "train", "train_many"]
+__all__ = ["train", "train_many"]
 
-Engine = Literal["auto", "reference", "exact"]
-ENGINES: Final[tuple[Engine, ...]] = get_args(Engine)
+_log = logging.getLogger(__name__)
 
-_RUN: Final[dict[Engine, Callable[[TrainSpec], TrainResult]]] = {"reference": train_reference, "exact": train_exact}
+_ONE: Final[dict[EngineName, Callable[[TrainSpec], TrainResult]]] = {
+    "reference": train_reference,
+    "exact": train_exact,
+    "gram": train_gram,
+}
 
 
 def train(spec: TrainSpec, engine: Engine = "auto") -> TrainResult:
     """Train one spec in this process. Global random state and torch's thread count are left as they were found.
 
     Args:
-        engine: `reference` is the definition, the plain loop; `exact` gives the same bits about twice as fast, on the
-            CPU; `auto` takes the fastest that gives the reference's bits on the spec's device.
+        engine: as of `choose_engine`.
 
     Raises:
-        SpecError: the engine does not run on the spec's device, or there is none of that name.
+        SpecError: the engine cannot run the spec, or there is none of that name.
         RuntimeError: torch's own, where the spec's device is not there or runs out of memory.
     """
-    with _one_thread():
-        return _RUN[choose_engine(spec, engine)](spec)
+    (result,) = train_many([spec], engine)
+    return result
 
 
-def train_many(specs: Iterable[TrainSpec], engine: Engine = "auto") -> Iterator[TrainResult]:
-    """Train specs in this process and yield each result as its training ends. Takes and raises what `train` does."""
-    return (train(spec, engine) for spec in specs)
+def train_many(
+    specs: Iterable[TrainSpec], engine: Engine = "auto", on_result: Callable[[TrainResult], object] | None = None
+) -> Iterator[TrainResult]:
+    """Train specs in this process and yield each result as its training ends, in the order of the specs.
 
+    Seeds on CUDA are trained together, as many as have room; elsewhere one after the other. That changes no bit of any.
 
-def choose_engine(spec: TrainSpec, engine: Engine = "auto") -> Engine:
-    """The engine that `engine` means for `spec`.
+    Args:
+        engine: as of `choose_engine`.
+        on_result: called with each result before it is yielded.
 
     Raises:
-        SpecError: it does not run on the spec's device, or there is none of that name.
+        SpecError: the engine cannot run one of the specs, or there is none of that name. Nothing is trained then.
+        RuntimeError: torch's own, as of `train`. The results before it have been yielded; what came after them has not
+            been trained.
     """
-    if engine not in ENGINES:
-        raise SpecError(f"there is no engine called {engine!r}; expected {', '.join(ENGINES)}")
-    if engine == "auto":
-        return "exact" if spec.device == "cpu" else "reference"
-    if engine == "exact" and spec.device != "cpu":
-        raise SpecError(f"the engine exact runs on the CPU alone, not on {spec.device}; expected reference or auto")
-    return engine
+    return _results([choose_engine(spec, engine) for spec in specs], on_result or (lambda _: None))
+
+
+def _results(choices: Iterable[Choice], on_result: Callable[[TrainResult], object]) -> Iterator[TrainResult]:
+    for (name, device, reason), group in groupby(choices, key=lambda one: (one.engine, one.spec.device, one.reason)):
+        specs = [choice.spec for choice in group]
+        _log.info("%d runs on %s by the engine %s: %s", len(specs), device, name, reason)
+        together = name == "gram" and device.startswith("cuda")
+        results = train_lanes(specs) if together else map(_ONE[name], specs)
+        while result := _next(results):
+            result = replace(result, reason=reason)
+            on_result(result)
+            yield result
+
+
+def _next(results: Iterator[TrainResult]) -> TrainResult | None:
+    with _one_thread():
+        return next(results, None)
 
 
 @contextmanager

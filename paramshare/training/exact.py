@@ -39,7 +39,7 @@ def train_exact(spec: TrainSpec) -> TrainResult:
     """Train `spec` on the CPU, bit for bit as `train_reference` at torch's present number of threads."""
     started, clock = time.time(), time.perf_counter()
     draws = draw(spec)
-    with torch.no_grad():
+    with torch.inference_mode():
         steps = _Steps(draws.net, draws.x, draws.y, spec.learning_rate, spec.momentum)
         losses = [steps.take(depth) for depth in draws.depths]
         depth_losses = tuple(map(steps.forward, DEPTHS))
@@ -123,10 +123,10 @@ class _Steps:
         """The summed squared error; what the backward pass needs stays in the buffers."""
         before, after = self._before, self._after
         torch.addmm(self._first.bias, self._x, self._first.transposed, out=before[0])
-        torch.clamp(before[0], min=0, out=after[0])
+        torch.clamp_min(before[0], 0, out=after[0])
         for application, layer in enumerate(self._middle[:depth]):
             torch.addmm(layer.bias, after[application], layer.transposed, out=before[application + 1])
-            torch.clamp(before[application + 1], min=0, out=after[application + 1])
+            torch.clamp_min(before[application + 1], 0, out=after[application + 1])
         torch.addmm(self._last.bias, after[depth], self._last.transposed, out=self._out)
         error = torch.sub(self._out, self._y, out=self._out)
         return float(torch.mul(error, error, out=self._squares).sum())
@@ -144,7 +144,7 @@ class _Steps:
             finite: whether the loss is; then no activation is NaN.
         """
         used = self._middle[:depth]
-        torch.mul(self._out, 2, out=self._error.straight)  # forward left the error there
+        torch.add(self._out, self._out, out=self._error.straight)  # forward left the error there
         _differentiate(self._last, self._error, self._after[depth])
         self._pass_back(self._last, self._error, self._signal)
         for application in reversed(range(depth)):

@@ -8,7 +8,7 @@ from torch import nn
 
 from paramshare.training.spec import DEPTHS, Variant
 
-__all__ = ["DynamicNet"]
+__all__ = ["DynamicNet", "losses_by_depth"]
 
 
 class DynamicNet(nn.Module):
@@ -58,3 +58,15 @@ class DynamicNet(nn.Module):
         for application in range(depth):
             hidden = self.middle(application)(hidden).clamp(min=0)
         return self.output_linear(hidden)  # type: ignore[no-any-return]
+
+
+def losses_by_depth(net: DynamicNet, x: torch.Tensor, y: torch.Tensor) -> tuple[float, ...]:
+    """The summed squared error of `net` on (x, y) at each depth, (4,). The first layer is applied once."""
+    losses = []
+    with torch.no_grad():
+        hidden = net.input_linear(x).clamp(min=0)
+        for depth in DEPTHS:
+            if depth:
+                hidden = net.middle(depth - 1)(hidden).clamp(min=0)
+            losses.append(float((net.output_linear(hidden) - y).square().sum()))
+    return tuple(losses)

@@ -29,6 +29,7 @@ class TrainResult:
         y: float32 (batch_size, output_size), its targets.
         started: seconds since 1970, when the training began.
         seconds: how long it took.
+        reason: why this engine.
     """
 
     spec: TrainSpec
@@ -42,6 +43,7 @@ class TrainResult:
     y: torch.Tensor
     started: float
     seconds: float
+    reason: str = ""
 
     @property
     def final_loss(self) -> float:

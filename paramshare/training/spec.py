@@ -9,10 +9,13 @@ from typing import Final, Literal, cast, get_args
 
 from paramshare.errors import DeviceError, SpecError
 
-__all__ = ["DEPTHS", "VARIANTS", "TrainSpec", "Variant", "canonical_device"]
+__all__ = ["ARITHMETICS", "DEPTHS", "VARIANTS", "Arithmetic", "TrainSpec", "Variant", "canonical_device"]
 
 Variant = Literal["shared", "untied"]
 VARIANTS: Final[tuple[Variant, ...]] = get_args(Variant)
+
+Arithmetic = Literal["direct", "gram"]
+ARITHMETICS: Final[tuple[Arithmetic, ...]] = get_args(Arithmetic)
 
 DEPTHS: Final = range(4)
 """How often the middle layer can be applied in one step: the article's `random.randint(0, 3)`."""
@@ -37,6 +40,8 @@ class TrainSpec:
         hidden_size: the width of both hidden activations.
         steps: SGD steps, each on the whole batch.
         learning_rate, momentum: SGD's; learning_rate > 0, 0 ≤ momentum < 1.
+        arithmetic: `direct` adds up as the reference does; `gram` takes the first layer through x xᵀ, which is the same
+            mathematics with other roundings, and so other numbers.
 
     Raises:
         SpecError: a value is out of range.
@@ -53,12 +58,14 @@ class TrainSpec:
     steps: int = 500
     learning_rate: float = 1e-4
     momentum: float = 0.9
+    arithmetic: Arithmetic = "direct"
 
     def __post_init__(self) -> None:
         if not _is_int(self.seed) or not 0 <= self.seed < _SEED_END:
             raise SpecError(f"seed is {self.seed!r}; expected a whole number from 0 to 2**63 - 1")
-        if self.variant not in VARIANTS:
-            raise SpecError(f"variant is {self.variant!r}; expected {' or '.join(VARIANTS)}")
+        for name, choices in (("variant", VARIANTS), ("arithmetic", ARITHMETICS)):
+            if getattr(self, name) not in choices:
+                raise SpecError(f"{name} is {getattr(self, name)!r}; expected {' or '.join(choices)}")
         for name in _SIZES:
             value = getattr(self, name)
             if not _is_int(value) or value < 1:
@@ -81,7 +88,10 @@ class TrainSpec:
         The same on every machine and in every process. Equal keys mean equal numbers on the same device model,
         library build and thread count (PyTorch promises no more; those are provenance, not identity).
         """
-        canonical = json.dumps({"key": KEY_VERSION, **self.as_dict()}, sort_keys=True, separators=(",", ":"))
+        fields = self.as_dict()
+        if self.arithmetic == "direct":  # as in the keys of the time when there was no other
+            del fields["arithmetic"]
+        canonical = json.dumps({"key": KEY_VERSION, **fields}, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()[:32]
 
 

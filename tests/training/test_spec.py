@@ -12,7 +12,7 @@ from paramshare.training.spec import TrainSpec
 
 OTHER: dict[str, Any] = {
     "seed": 1, "variant": "untied", "device": "mps", "batch_size": 65, "input_size": 999, "hidden_size": 101,
-    "output_size": 11, "steps": 501, "learning_rate": 2e-4, "momentum": 0.8,
+    "output_size": 11, "steps": 501, "learning_rate": 2e-4, "momentum": 0.8, "arithmetic": "gram",
 }  # fmt: skip
 
 
@@ -45,6 +45,7 @@ def test_a_valid_spec_can_be_rebuilt_from_its_dict_with_the_same_key(seed: int, 
         ("seed", -1), ("seed", 2**63), ("seed", True), ("seed", 1.5), ("variant", "tied"), ("batch_size", 0),
         ("input_size", -1), ("hidden_size", 2.0), ("output_size", "3"), ("steps", 0), ("learning_rate", 0),
         ("learning_rate", float("nan")), ("learning_rate", float("inf")), ("momentum", 1), ("momentum", -0.1),
+        ("arithmetic", "exact"),
     ],
 )  # fmt: skip
 def test_a_value_out_of_range_is_refused_by_name_with_what_was_expected(field: str, value: object) -> None:

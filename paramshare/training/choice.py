@@ -1,0 +1,82 @@
+"""Which engine computes a spec, and why. Plain data: torch is not needed to choose."""
+
+from dataclasses import dataclass, replace
+from typing import Final, Literal, get_args
+
+from paramshare.errors import SpecError
+from paramshare.training.spec import Arithmetic, TrainSpec
+
+__all__ = ["ENGINES", "Choice", "Engine", "EngineName", "choose_engine"]
+
+EngineName = Literal["reference", "exact", "gram"]
+Engine = Literal["auto", EngineName]
+ENGINES: Final[tuple[Engine, ...]] = ("auto", *get_args(EngineName))
+
+# What each engine runs on, and what it computes. The reference runs everywhere.
+_DEVICES: Final[dict[EngineName, tuple[str, ...]]] = {
+    "reference": ("cpu", "cuda", "mps"),
+    "exact": ("cpu",),
+    "gram": ("cpu", "cuda"),
+}
+_ARITHMETIC: Final[dict[EngineName, Arithmetic]] = {"reference": "direct", "exact": "direct", "gram": "gram"}
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """An engine for a spec.
+
+    Args:
+        spec: what it computes: as asked for, with the engine's arithmetic.
+        engine: its name.
+        reason: why it, in a few words.
+    """
+
+    spec: TrainSpec
+    engine: EngineName
+    reason: str
+
+
+def choose_engine(spec: TrainSpec, engine: Engine = "auto") -> Choice:
+    """The engine that `engine` means for `spec`.
+
+    Args:
+        engine: `reference` is the definition, the plain loop; `exact` gives the same bits about twice as fast, on the
+            CPU; `gram` computes the same mathematics with other roundings, several times as fast on the CPU and with
+            many seeds at once on CUDA. `auto` takes exact on the CPU, gram on CUDA, reference elsewhere.
+
+    Raises:
+        SpecError: the engine cannot run the spec, or there is none of that name.
+    """
+    if engine not in ENGINES:
+        raise SpecError(f"there is no engine called {engine!r}; expected {', '.join(ENGINES)}")
+    name, reason = _fastest(spec) if engine == "auto" else (engine, "asked for")
+    if _kind(spec) not in _DEVICES[name]:
+        able = " and ".join(_DEVICES[name])
+        raise SpecError(
+            f"the engine {name} runs on {able}, not on {spec.device}; expected the engine reference or auto"
+        )
+    arithmetic = _ARITHMETIC[name]
+    if spec.arithmetic not in ("direct", arithmetic):
+        raise SpecError(
+            f"the spec's arithmetic is {spec.arithmetic}, the engine {name}'s is {arithmetic}; "
+            f"expected the engine {spec.arithmetic} or auto"
+        )
+    return Choice(replace(spec, arithmetic=arithmetic), name, reason)
+
+
+def _fastest(spec: TrainSpec) -> tuple[EngineName, str]:
+    """What `auto` means: bit for bit the reference on the CPU, the fastest elsewhere."""
+    kind = _kind(spec)
+    if spec.arithmetic == "gram":
+        return "gram", "the spec's arithmetic is gram"
+    if kind == "cpu":
+        return "exact", "the reference's bits on a CPU in the least time"
+    if kind == "cuda" and spec.batch_size < 2 * spec.input_size:
+        return "gram", "many seeds at once on CUDA"
+    if kind == "cuda":
+        return "reference", f"gram saves nothing where batch_size {spec.batch_size} is 2 × input_size or more"
+    return "reference", f"no other engine runs on {kind}"
+
+
+def _kind(spec: TrainSpec) -> str:
+    return spec.device.partition(":")[0]

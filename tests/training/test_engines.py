@@ -1,0 +1,102 @@
+"""Proves that an engine is chosen by what the spec and its device allow and says why, and that many specs give each
+result as its training ends.
+"""
+
+import logging
+from dataclasses import replace
+
+import pytest
+import torch
+
+from paramshare.errors import SpecError
+from paramshare.training.choice import Choice, Engine, choose_engine
+from paramshare.training.engines import train, train_many
+from paramshare.training.result import TrainResult
+from paramshare.training.spec import TrainSpec
+
+CPU, CUDA, MPS = (TrainSpec(seed=0, device=device) for device in ("cpu", "cuda:1", "mps"))
+
+
+@pytest.mark.parametrize(
+    ("spec", "engine", "expected"),
+    [
+        (CPU, "auto", "exact"),
+        (CPU, "reference", "reference"),
+        (CPU, "gram", "gram"),
+        (replace(CPU, arithmetic="gram"), "auto", "gram"),
+        (CUDA, "auto", "gram"),
+        (CUDA, "reference", "reference"),
+        (replace(CUDA, batch_size=2000), "auto", "reference"),
+        (replace(CUDA, batch_size=2000), "gram", "gram"),
+        (MPS, "auto", "reference"),
+    ],
+)
+def test_an_engine_is_chosen_by_the_spec_and_its_device(spec: TrainSpec, engine: Engine, expected: str) -> None:
+    choice = choose_engine(spec, engine)
+    assert choice.engine == expected
+    assert choice.reason
+    assert choice.spec == replace(spec, arithmetic="gram" if expected == "gram" else "direct")
+
+
+@pytest.mark.parametrize(
+    ("spec", "engine", "said"),
+    [
+        (CUDA, "exact", "the engine exact runs on cpu, not on cuda:1; expected the engine reference or auto"),
+        (MPS, "gram", "the engine gram runs on cpu and cuda, not on mps; expected the engine reference or auto"),
+        (CPU, "fast", "there is no engine called 'fast'; expected auto, reference, exact, gram"),
+        (
+            replace(CPU, arithmetic="gram"),
+            "exact",
+            "the spec's arithmetic is gram, the engine exact's is direct; expected the engine gram or auto",
+        ),
+    ],
+)
+def test_an_engine_that_cannot_run_a_spec_is_refused_in_one_line(spec: TrainSpec, engine: Engine, said: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        choose_engine(spec, engine)
+    assert str(caught.value) == said
+
+
+def test_exact_and_reference_share_a_key_and_gram_has_its_own() -> None:
+    keys = {engine: choose_engine(CPU, engine).spec.key() for engine in ("reference", "exact", "gram")}
+    assert keys["reference"] == keys["exact"] == CPU.key() != keys["gram"]
+
+
+def test_each_result_is_given_as_its_training_ends(small: TrainSpec) -> None:
+    told: list[TrainResult] = []
+    results = train_many([replace(small, seed=seed) for seed in range(3)], on_result=told.append)
+    assert told == []
+    for seed, result in enumerate(results):
+        assert result.spec.seed == seed
+        assert [one.spec.seed for one in told] == list(range(seed + 1))
+
+
+def test_a_result_says_which_engine_and_why_and_so_does_the_log(
+    small: TrainSpec, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, "paramshare"):
+        result = train(small)
+    assert (result.engine, result.reason) == ("exact", choose_engine(small).reason)
+    assert f"1 runs on cpu by the engine exact: {result.reason}" in caplog.text
+
+
+def test_nothing_is_trained_where_one_spec_cannot_be(small: TrainSpec) -> None:
+    told: list[TrainResult] = []
+    with pytest.raises(SpecError):
+        train_many([small, replace(small, device="cuda:0")], "exact", told.append)
+    assert told == []
+
+
+def test_torch_s_threads_are_as_they_were_between_two_results(small: TrainSpec) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        for result in train_many([small, replace(small, seed=4)]):
+            assert result.threads == 1
+            assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_a_choice_is_plain_data() -> None:
+    assert choose_engine(CPU) == Choice(CPU, "exact", "the reference's bits on a CPU in the least time")
