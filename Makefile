@@ -21,9 +21,8 @@ check: install-dev ## formatting, lint and types
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-bench: install-bench ## the measured claims of the README, as ratios
-	$(BIN)/python benchmarks/counting.py
-	$(BIN)/python benchmarks/training.py
+bench: install-bench ## the measured claims of the README, as ratios (some 20 minutes; WRITE=README.md puts them there)
+	$(BIN)/python benchmarks/report.py $(if $(WRITE),--write $(WRITE))
 
 format: install-dev ## bring the code into the house's form
 	$(BIN)/ruff format .

@@ -18,7 +18,6 @@ import contextlib
 import io
 import json
 import random
-import re
 import subprocess
 import sys
 import time
@@ -27,6 +26,8 @@ from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 from typing import Any
+
+from measuring import machine, peak_mib
 
 Count = Callable[[], object]
 
@@ -132,14 +133,7 @@ def large() -> dict[str, float]:
     report = analyze(model, (4096,), dtypes=torch.long)
     seconds = time.perf_counter() - start
     assert report.totals.shared == 68_976_648_192
-    return {"seconds": seconds, "gib": peak_gib()}
-
-
-def peak_gib() -> float:
-    """The most memory that this process has had. (`getrusage` would hand down the parent's.)"""
-    found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
-    assert found
-    return int(found[1]) / 2**20
+    return {"seconds": seconds, "gib": peak_mib() / 1024}
 
 
 def layers() -> dict[str, list[tuple[int, float]]]:
@@ -165,14 +159,6 @@ def libraries() -> tuple[Any, Any]:
     from sharing.zoo import import_torchvision, import_transformers
 
     return import_torchvision(), import_transformers()
-
-
-def machine() -> str:
-    """The machine and the versions, in a line."""
-    from paramshare.provenance import provenance
-
-    found = provenance()
-    return f"{found['hardware.cpu']}, {found['hardware.cores']} cores, torch {found['version.torch']}"
 
 
 if __name__ == "__main__":

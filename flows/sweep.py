@@ -18,7 +18,7 @@ from prefect.states import Completed, Failed
 from prefect.task_runners import ProcessPoolTaskRunner
 
 from flows.surroundings import Surroundings, here, inline_picture, leave_report, mlflow_tags, pages_hint, run_here
-from paramshare.sweep.chunks import SPAWN, Chunk, Row, run_chunk, slots, start_worker
+from paramshare.sweep.chunks import SPAWN, Chunk, Row, run_chunk, slots, start_worker, templates_of
 from paramshare.sweep.report import sweep_name
 from paramshare.sweep.run import Outcome, Sweep, open_sweep
 from paramshare.sweep.spec import SweepSpec
@@ -95,13 +95,13 @@ def sweep(spec: SweepSpec) -> State[Outcome]:
 def _train(opened: Sweep) -> Iterator[Row]:
     """Train what is pending, on a pool of processes a device, and yield the rows of each chunk as it ends."""
     chunks = opened.chunks(_chunk_size(len(opened.pending), opened.slots()))
-    stop = SPAWN.Event()
+    stop, templates = SPAWN.Event(), templates_of(chunks)
     with ExitStack() as pools:
         futures: list[PrefectFuture[list[Row]]] = []
         for device, of_device in groupby(chunks, key=lambda chunk: chunk.device):
             queue = list(of_device)
             most = min(slots(device, opened.spec.workers), len(queue))
-            runner = ProcessPoolTaskRunner(max_workers=most, initializer=start_worker, initargs=(stop,))
+            runner = ProcessPoolTaskRunner(max_workers=most, initializer=start_worker, initargs=(stop, templates))
             pool = pools.enter_context(runner)
             with tags(f"device:{device}"):
                 futures += [pool.submit(train_chunk, {"chunk": chunk}) for chunk in queue]

@@ -1,17 +1,22 @@
-"""Figures: arrays in, a matplotlib Figure out. Touches no file and no global matplotlib state."""
+"""Figures: arrays in, a matplotlib Figure or a picture's bytes out. Touches no file and no global matplotlib state."""
 
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from functools import lru_cache
+from typing import Any, Final, cast
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter
+from matplotlib.legend import Legend
+from matplotlib.ticker import EngFormatter, MaxNLocator
 from numpy.typing import ArrayLike, NDArray
+from PIL import Image
 
-__all__ = ["VARIANT_COLORS", "Band", "aggregate_curves", "loss_curve", "picture_of", "sharing_bars"]
+__all__ = ["VARIANT_COLORS", "Band", "LossPlot", "aggregate_curves", "picture_of", "sharing_bars"]
 
 # One colour and one marker a depth, one colour and one dash a group: readable in grey too. The colours are
 # Okabe and Ito's, told apart by every kind of colour vision.
@@ -26,6 +31,7 @@ _BAR_EDGE: Final[dict[str, Any]] = {"edgecolor": "#444444", "linewidth": 0.4}
 _MOST_ROWS = 60  # of bars: more than that nobody reads
 _ROWS_WITH_VALUES = 12  # up to so many rows each bar has room for its number
 _NAME_LENGTH = 44  # characters
+_SHEETS = 16  # that a LossPlot keeps, of some 4 MB each
 
 VARIANT_COLORS = {"shared": _GROUP_STYLES[0][0], "untied": _GROUP_STYLES[1][0]}
 """The colour of a variant wherever it stands alone."""
@@ -53,32 +59,83 @@ class Band:
         return cls(len(curves), median, lower, upper)
 
 
-def loss_curve(losses: ArrayLike, depths: ArrayLike, title: str) -> Figure:
-    """One run's loss on a log axis, each step marked by the depth it drew.
+class LossPlot:
+    """One run's loss on a log axis, each step marked by the depth it drew: pictures of many runs, one after another.
+
+    To draw axes, ticks and labels takes ten times as long as all else. They are drawn once for all runs of as many
+    steps within the same limits, and kept; each run adds its curve, title and legend. No picture depends on those drawn
+    before it. A LossPlot is for one thread.
+    """
+
+    def __init__(self) -> None:
+        self._sheet_of = lru_cache(maxsize=_SHEETS)(_Sheet)
+
+    def picture(self, losses: ArrayLike, depths: ArrayLike, title: str) -> bytes:
+        """One run's picture, 800 x 450 pixels, as the bytes of a PNG.
+
+        Args:
+            losses: (steps,), the loss of every step; what is not finite and positive has no mark, and what no float32
+                can be (beyond 1e±100) is outside of the limits.
+            depths: (steps,), how often the middle layer was applied in each, 0 to 3.
+            title: what was trained.
+
+        Raises:
+            ValueError: a step without a loss or without a depth of 0 to 3.
+        """
+        loss, depth = np.asarray(losses, dtype=np.float64), np.asarray(depths)
+        if loss.shape != depth.shape or not np.isin(depth, range(len(_DEPTH_STYLES))).all():
+            raise ValueError(
+                f"every step needs a loss and a depth of 0 to {len(_DEPTH_STYLES) - 1}; "
+                f"there are {loss.size} losses and {depth.size} depths: {np.unique(depth)}"
+            )
+        return self._sheet_of(len(loss), _decades(loss)).picture(loss, depth, title)
+
+
+class _Sheet:
+    """The axes of runs of so many steps within the same limits, with all that such runs have in common.
 
     Args:
-        losses: (steps,), the loss of every step.
-        depths: (steps,), how often the middle layer was applied in each.
-        title: what was trained.
+        steps: how many.
+        decades: the logarithms to base 10 of the limits; None where there is nothing to show.
     """
-    loss, depth = np.asarray(losses, dtype=np.float64), np.asarray(depths)
-    figure, axes = _log_figure(title)
-    axes.plot(loss, color="#cccccc", linewidth=0.8, zorder=1)
-    for value in np.unique(depth):
-        color, marker = _DEPTH_STYLES[int(value)]
-        steps = np.flatnonzero(depth == value)
-        axes.scatter(
-            steps,
-            loss[steps],
-            s=11,
-            color=color,
-            marker=marker,
-            linewidths=0,
-            zorder=2,
-            label=f"{value} (n = {len(steps)})",
-        )
-    _legend(axes, "middle layer applied")
-    return figure
+
+    def __init__(self, steps: int, decades: tuple[float, float] | None) -> None:
+        figure, self._axes = _log_figure("title")
+        margin = max(0.01 * (steps - 1), 0.1)
+        self._axes.set(xlim=(-margin, max(steps - 1, 0) + margin), ylim=10.0 ** np.array(decades or (0, 1)))
+        self._curve = self._axes.plot([], color="#cccccc", linewidth=0.8)[0]
+        self._marks = [
+            self._axes.scatter([], [], s=11, color=color, marker=marker, linewidths=0, label=_counted(value, steps))
+            for value, (color, marker) in enumerate(_DEPTH_STYLES if decades else ())
+        ]
+        legend = _legend(self._axes, "middle layer applied")
+        self._labels = legend.get_texts() if legend else []
+        on_top = [*filter(None, legend.legend_handles), legend.get_title(), *self._labels] if legend else []
+        self._changing: list[Artist] = [self._curve, *self._marks, self._axes.title, *on_top]
+        # Empty, animated or invisible: what changes is not drawn yet but has its place; a label has room for any n.
+        self._axes.title.set_animated(True)
+        for artist in on_top:
+            artist.set_visible(False)
+        self._canvas = cast(Any, FigureCanvasAgg(figure))  # matplotlib's backends have no types
+        self._canvas.draw()
+        self._in_common = self._canvas.copy_from_bbox(figure.bbox)
+        for artist in on_top:
+            artist.set_visible(True)
+
+    def picture(self, loss: NDArray[np.float64], depth: NDArray[Any], title: str) -> bytes:
+        self._curve.set_data(np.arange(len(loss)), loss)
+        for value, (marks, label) in enumerate(zip(self._marks, self._labels, strict=True)):
+            (steps,) = np.nonzero(depth == value)
+            marks.set_offsets(np.column_stack((steps, loss[steps])))
+            label.set_text(_counted(value, len(steps)))
+        self._axes.title.set_text(title)
+        self._canvas.restore_region(self._in_common)
+        for artist in self._changing:
+            self._axes.draw_artist(artist)
+        drawn = io.BytesIO()
+        pixels = Image.frombytes("RGB", self._canvas.get_width_height(), self._canvas.buffer_rgba(), "raw", "RGBX")
+        pixels.save(drawn, "png", compress_level=1)
+        return drawn.getvalue()
 
 
 def aggregate_curves(bands: Mapping[str, Band], title: str) -> Figure:
@@ -161,7 +218,26 @@ def _log_figure(title: str) -> tuple[Figure, Axes]:
     axes.set(xlabel="step", ylabel="loss (summed squared error)", yscale="log")
     axes.grid(which="major", color="#eeeeee")
     axes.margins(x=0.01)
+    axes.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
     return figure, axes
+
+
+def _counted(depth: int, steps: int) -> str:
+    return f"{depth} (n = {steps})"
+
+
+def _decades(loss: NDArray[np.float64]) -> tuple[float, float] | None:
+    """The logarithms to base 10 of limits for `loss`; None where a log axis can show none of it.
+
+    They are rounded outwards to 1/16 to 1/8 of what lies between them, so that many runs share a few and no mark is
+    cut.
+    """
+    shown = np.log10(loss[(loss > 1e-100) & (loss < 1e100)])
+    if not len(shown):
+        return None
+    low, high = shown.min(), shown.max()
+    unit = 2.0 ** np.ceil(np.log2(max(high - low, 1) / 16))
+    return float(np.floor(low / unit - 0.25) * unit), float(np.ceil(high / unit + 0.25) * unit)
 
 
 def _count_axis(axes: Axes, counts: NDArray[np.float64]) -> None:
@@ -184,8 +260,8 @@ def _shortened(name: str) -> str:
     return name if len(name) <= _NAME_LENGTH else f"…{name[1 - _NAME_LENGTH :]}"
 
 
-def _legend(axes: Axes, title: str) -> None:
+def _legend(axes: Axes, title: str) -> Legend | None:
     if not axes.get_legend_handles_labels()[0]:
         axes.text(0.5, 0.5, "nothing to show", transform=axes.transAxes, ha="center")
-        return
-    axes.legend(title=title, frameon=False, loc="upper right", markerscale=1.6)
+        return None
+    return axes.legend(title=title, frameon=False, loc="upper right", markerscale=1.6)

@@ -1,15 +1,72 @@
-"""Proves what the figures show: every step and its depth on a log axis; medians and quartiles over seeds; the counts
-of every row and regime, and what is left out of them.
+"""Proves what the figures show: every step and its depth on a log axis, whatever was drawn before; medians and
+quartiles over seeds; the counts of every row and regime, and what is left out of them.
 """
 
+import io
+
 import numpy as np
+import pytest
 from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import ArrayLike, NDArray
+from PIL import Image
 
-from paramshare.plots import Band, aggregate_curves, loss_curve, picture_of, sharing_bars
+from paramshare.plots import Band, LossPlot, aggregate_curves, picture_of, sharing_bars
 
 BARS = {"shared": [10, 0, 3], "unshared": [100, 20, 30], "dense": [10**30, 200, 300]}
+
+STEPS = 500
+DEPTHS = np.random.default_rng(0).integers(0, 4, STEPS)
+FALLING = np.geomspace(2000, 0.02, STEPS)
+DIVERGED = np.where(np.arange(STEPS) < 300, FALLING[::-1], np.nan)
+WITH_HOLES = np.where(np.isin(np.arange(STEPS), [3, 50, 51, 80]), np.nan, FALLING)
+RUNS = {
+    "falling": (FALLING, DEPTHS),
+    "higher": (10 * FALLING, DEPTHS),
+    "diverged": (DIVERGED, DEPTHS),
+    "with holes": (WITH_HOLES, DEPTHS),
+    "with what has no mark": ([np.inf, -np.inf, 0, -1, *FALLING[4:]], DEPTHS),
+    "depths missing": (FALLING, np.full(STEPS, 3)),
+    "always the same": (np.full(STEPS, 647), DEPTHS),
+    "all of float32": (np.geomspace(3e38, 1e-45, STEPS), DEPTHS),
+    "more than all": (np.geomspace(1e308, 1e-308, STEPS), DEPTHS),
+    "never finite": (np.full(STEPS, np.nan), DEPTHS),
+    "no step": ([], []),
+    "one step": ([5], [0]),
+    "three steps": ([647, 640, 600], [0, 1, 2]),
+    "many steps": (np.geomspace(1e3, 1e-5, 12_345), np.arange(12_345) % 4),
+    **{f"from 1e{top} down": (10.0**top * FALLING, DEPTHS) for top in range(12)},
+}
+"""Losses and depths of more limits than a LossPlot keeps."""
+
+
+def pixels(picture: bytes) -> NDArray[np.uint8]:
+    """(height, width, 3), what a picture shows."""
+    return np.array(Image.open(io.BytesIO(picture)).convert("RGB"))
+
+
+def drawn_in_one_go(losses: NDArray[np.float64], depths: NDArray[np.int64], title: str, limits: tuple) -> bytes:
+    """A run's picture as matplotlib makes it anew."""
+    figure = Figure(figsize=(8, 4.5), dpi=100, layout="constrained")
+    axes = figure.add_subplot(xlabel="step", ylabel="loss (summed squared error)", yscale="log", ylim=limits)
+    axes.set_title(title, parse_math=False)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(which="major", color="#eeeeee")
+    axes.margins(x=0.01)
+    axes.plot(losses, color="#cccccc", linewidth=0.8)
+    for depth, (color, marker) in enumerate([("#999999", "o"), ("#56B4E9", "s"), ("#0072B2", "^"), ("#D55E00", "D")]):
+        (steps,) = np.nonzero(depths == depth)
+        label = f"{depth} (n = {len(steps)})"
+        axes.scatter(steps, losses[steps], s=11, color=color, marker=marker, linewidths=0, label=label, zorder=3)
+    axes.legend(title="middle layer applied", frameon=False, loc="upper right", markerscale=1.6)
+    return picture_of(figure)
+
+
+def rows_of_depth_3(picture: bytes) -> NDArray[np.int64]:
+    """The row of each pixel of the marks of depth 3, those of the legend left out."""
+    orange = (pixels(picture) == (0xD5, 0x5E, 0x00)).all(axis=2)
+    return np.nonzero(orange[:, :600])[0]
 
 
 def counts_drawn(axes: Axes) -> dict[str, dict[str, float]]:
@@ -25,18 +82,49 @@ def drawn_rows(figure: Figure) -> list[str]:
     return [label.get_text() for label in figure.axes[0].get_yticklabels()]
 
 
-def test_a_loss_curve_marks_each_step_by_its_depth_on_a_log_axis() -> None:
-    depths = np.array([0, 1, 2, 3, 1, 1])
-    (axes,) = loss_curve(np.arange(1.0, 7.0), depths, "a title").axes
-    assert axes.get_yscale() == "log"
-    assert axes.get_title() == "a title"
-    marked = {mark.get_label(): mark.get_offsets().data.tolist() for mark in axes.collections}
-    assert marked == {
-        "0 (n = 1)": [[0, 1]],
-        "1 (n = 3)": [[1, 2], [4, 5], [5, 6]],
-        "2 (n = 1)": [[2, 3]],
-        "3 (n = 1)": [[3, 4]],
-    }
+@pytest.mark.parametrize("losses", [FALLING, FALLING[::-1], WITH_HOLES], ids=["falling", "rising", "with holes"])
+def test_a_runs_picture_is_pixel_by_pixel_what_matplotlib_draws_in_one_go(losses: NDArray[np.float64]) -> None:
+    drawn = LossPlot().picture(losses, DEPTHS, "$a title_")
+    anew = drawn_in_one_go(losses, DEPTHS, "$a title_", limits=(1e-2, 10**3.5))
+    np.testing.assert_array_equal(pixels(drawn), pixels(anew))
+
+
+def test_a_picture_does_not_depend_on_those_drawn_before() -> None:
+    first = {title: LossPlot().picture(*run, title) for title, run in RUNS.items()}
+    plot = LossPlot()
+    for title in [*RUNS, *reversed(RUNS)]:
+        assert plot.picture(*RUNS[title], title) == first[title]
+
+
+def test_no_text_is_cut_off() -> None:
+    plot = LossPlot()
+    for run in RUNS.values():
+        drawn = pixels(plot.picture(*run, "untied seed -9223372036854775808 on cuda:15"))
+        drawn[2:-2, 2:-2] = 255
+        assert drawn.min() == 255
+
+
+@pytest.mark.parametrize("lowest", [-45, -2.01, 0, 38])
+@pytest.mark.parametrize("span", [0.5, 2, 3.99, 4.01, 6, 40])
+def test_losses_fill_the_height_and_no_mark_is_cut(lowest: float, span: float) -> None:
+    plot = LossPlot()
+    rows = rows_of_depth_3(plot.picture(10.0 ** np.array([lowest, lowest + span, lowest + span / 2]), [3, 3, 0], ""))
+    upper, lower = rows[rows < rows.mean()], rows[rows > rows.mean()]
+    assert len(upper) == len(lower) == len(rows_of_depth_3(plot.picture([1], [3], "")))
+    assert lower.mean() - upper.mean() > 0.7 * 376
+
+
+def test_where_no_loss_is_finite_and_positive_there_is_nothing_to_show() -> None:
+    plot = LossPlot()
+    pictures = {plot.picture([loss] * STEPS, DEPTHS, "") for loss in (np.nan, np.inf, -np.inf, 0, -1)}
+    assert len(pictures) == 1
+    assert len(rows_of_depth_3(pictures.pop())) == 0
+
+
+@pytest.mark.parametrize(("losses", "depths"), [([1, 2], [0]), ([1], [0, 1]), ([1], [4]), ([1], [-1]), ([1], [0.5])])
+def test_a_step_without_a_loss_or_a_mark_is_refused(losses: ArrayLike, depths: ArrayLike) -> None:
+    with pytest.raises(ValueError, match="every step needs a loss and a depth of 0 to 3"):
+        LossPlot().picture(losses, depths, "")
 
 
 def test_a_band_is_median_and_quartiles_step_by_step() -> None:
@@ -128,7 +216,7 @@ def test_a_picture_is_of_the_form_that_was_asked_for() -> None:
 
 
 def test_no_figure_is_left_in_pyplots_hands() -> None:
-    loss_curve([1.0, 2.0], [0, 3], "x")
+    LossPlot().picture([1.0, 2.0], [0, 3], "x")
     aggregate_curves({}, "nothing finished")
     sharing_bars(["a"], {"shared": [1]}, "x")
     assert pyplot.get_fignums() == []

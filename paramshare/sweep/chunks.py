@@ -8,25 +8,46 @@ import multiprocessing
 import os
 import signal
 import threading
+from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
-from itertools import groupby, takewhile
+from itertools import groupby
 from multiprocessing.synchronize import Event
 from typing import Final, Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from paramshare.tracking.runs import SeedRun, write_failure, write_run
 from paramshare.tracking.store import Store, StoreAddress, open_store
+from paramshare.training.choice import Engine
 from paramshare.training.devices import cpu_cores
-from paramshare.training.engines import train
+from paramshare.training.engines import train_many
+from paramshare.training.export import Template, adopt_templates, make_templates
+from paramshare.training.result import TrainResult
 from paramshare.training.spec import TrainSpec
 
-__all__ = ["SPAWN", "Chunk", "Row", "make_chunks", "run_chunk", "run_chunks", "slots", "start_worker"]
+__all__ = [
+    "SPAWN",
+    "TOGETHER",
+    "Chunk",
+    "Row",
+    "make_chunks",
+    "run_chunk",
+    "run_chunks",
+    "slots",
+    "start_worker",
+    "templates_of",
+]
 
 SPAWN: Final = multiprocessing.get_context("spawn")
 """How processes are started here: torch and its threads do not survive a fork."""
+
+TOGETHER: Final = 256
+"""How many seeds a chunk on CUDA has: they are trained together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +63,7 @@ class Row:
         seconds: how long the training took.
         reused: whether the run was in the store before this sweep.
         error: what went wrong, in a line; empty where nothing did.
+        losses: (steps,), the loss of every step, where the run was trained in this sweep.
     """
 
     spec: TrainSpec
@@ -52,24 +74,30 @@ class Row:
     seconds: float
     reused: bool = False
     error: str = ""
+    losses: NDArray[np.float32] | None = field(default=None, repr=False, compare=False)
 
     @classmethod
-    def finished(cls, spec: TrainSpec, run: SeedRun, *, reused: bool) -> "Row":
-        """The row of a FINISHED run."""
-        return cls(spec, run.run_id, "FINISHED", run.final_loss, run.mean_depth_loss, run.seconds, reused)
+    def finished(cls, spec: TrainSpec, run: SeedRun, losses: NDArray[np.float32] | None = None) -> "Row":
+        """The row of a FINISHED run, re-used unless its losses are given."""
+        reused = losses is None
+        return cls(
+            spec, run.run_id, "FINISHED", run.final_loss, run.mean_depth_loss, run.seconds, reused, losses=losses
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Specs of one device, trained one after the other by one worker.
+    """Specs of one device, trained by one worker.
 
     Args:
         specs: all on the same device.
+        engine: what trains them.
         address: the store that their runs go to.
         tags: what each of their runs carries: its parent, where it came from.
     """
 
     specs: tuple[TrainSpec, ...]
+    engine: Engine
     address: StoreAddress
     tags: dict[str, str]
 
@@ -84,15 +112,23 @@ def slots(device: str, workers: int | None = None) -> int:
     return (workers or cpu_cores()) if device == "cpu" else 1
 
 
-def make_chunks(specs: Sequence[TrainSpec], size: int, address: StoreAddress, tags: dict[str, str]) -> list[Chunk]:
-    """`specs` cut into chunks of at most `size`, none of more than one device, those of a device together."""
+def make_chunks(
+    specs: Sequence[TrainSpec], size: int, engine: Engine, address: StoreAddress, tags: dict[str, str]
+) -> list[Chunk]:
+    """`specs` cut into chunks, none of more than one device, those of a device together.
+
+    Args:
+        size: the most specs of a chunk; on CUDA, which trains many together, it has `TOGETHER` where there are so many.
+    """
     by_device = sorted(specs, key=lambda spec: spec.device)  # stable: the order within a device stays
-    return [
-        Chunk(tuple(group[begin : begin + size]), address, tags)
-        for _, specs_of_device in groupby(by_device, key=lambda spec: spec.device)
-        for group in [list(specs_of_device)]
-        for begin in range(0, len(group), size)
-    ]
+    chunks = []
+    for device, specs_of_device in groupby(by_device, key=lambda spec: spec.device):
+        group = list(specs_of_device)
+        most = max(size, TOGETHER) if device.startswith("cuda") else size
+        chunks += [
+            Chunk(tuple(group[begin : begin + most]), engine, address, tags) for begin in range(0, len(group), most)
+        ]
+    return chunks
 
 
 def run_chunk(chunk: Chunk) -> list[Row]:
@@ -102,8 +138,11 @@ def run_chunk(chunk: Chunk) -> list[Row]:
     pool that has been told to stop, only the specs begun before have rows.
     """
     store = _store(chunk.address)
-    begun = takewhile(lambda _: not _pool_stops(), chunk.specs)
-    return [_run(spec, store, chunk.tags) for spec in begun]
+    outcomes = _train(chunk)
+    rows: list[Row] = []
+    while not _pool_stops() and (outcome := next(outcomes, None)):
+        rows.append(_write(store, *outcome, chunk.tags))
+    return rows
 
 
 def run_chunks(chunks: Sequence[Chunk], workers: int | None = None) -> Iterator[Row]:
@@ -118,11 +157,11 @@ def run_chunks(chunks: Sequence[Chunk], workers: int | None = None) -> Iterator[
         for chunk in chunks:
             yield from run_chunk(chunk)
         return
-    stop = SPAWN.Event()
+    stop, templates = SPAWN.Event(), templates_of(chunks)
     with ExitStack() as stack:
         futures = []
         for device, queue in queues.items():
-            pool = ProcessPoolExecutor(at_once[device], SPAWN, start_worker, (stop,))
+            pool = ProcessPoolExecutor(at_once[device], SPAWN, start_worker, (stop, templates))
             stack.callback(pool.shutdown, wait=True, cancel_futures=True)
             futures += [pool.submit(run_chunk, chunk) for chunk in queue]
         stack.callback(stop.set)
@@ -130,13 +169,30 @@ def run_chunks(chunks: Sequence[Chunk], workers: int | None = None) -> Iterator[
             yield from future.result()
 
 
-def _run(spec: TrainSpec, store: Store, tags: dict[str, str]) -> Row:
-    try:
-        result = train(spec)
-    except Exception as error:  # whatever it was, the other seeds go on
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+def templates_of(chunks: Sequence[Chunk]) -> tuple[Template, ...]:
+    """What the models of the chunks have in common, made here once for all processes that write them."""
+    return make_templates(spec for chunk in chunks for spec in chunk.specs)
+
+
+def _train(chunk: Chunk) -> Iterator[tuple[TrainSpec, TrainResult | Exception]]:
+    """The result of each spec, or what its training raised, as it ends."""
+    waiting = deque(chunk.specs)
+    while waiting:
+        results = train_many(list(waiting), chunk.engine)
+        outcome: TrainResult | Exception | None = None
+        while waiting and not isinstance(outcome, Exception):
+            try:
+                outcome = next(results)
+            except Exception as error:  # whatever it was, the other seeds go on
+                outcome = error
+            yield waiting.popleft(), outcome
+
+
+def _write(store: Store, spec: TrainSpec, outcome: TrainResult | Exception, tags: dict[str, str]) -> Row:
+    if isinstance(outcome, Exception):
+        reason = f"{type(outcome).__name__}: {outcome}".splitlines()[0]
         return Row(spec, write_failure(store, spec, reason, tags), "FAILED", None, None, 0.0, error=reason)
-    return Row.finished(spec, write_run(store, result, tags), reused=False)
+    return Row.finished(spec, write_run(store, outcome, tags), outcome.losses)
 
 
 def _pool_stops() -> bool:
@@ -149,16 +205,18 @@ def _store(address: StoreAddress) -> Store:
     return open_store(address)
 
 
-def start_worker(stop: Event) -> None:
+def start_worker(stop: Event, templates: Sequence[Template]) -> None:
     """What a pool's process does first: leave Ctrl-C to its parent, and end when its parent has died.
 
     A pool's process waits for work for ever, and a parent ended by kill -9 cannot tell it to stop.
 
     Args:
         stop: set by the parent when no further spec shall be begun.
+        templates: as of `templates_of`.
     """
     global _pool_stops
     _pool_stops = stop.is_set
+    adopt_templates(templates)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     parent = multiprocessing.parent_process()

@@ -14,8 +14,8 @@ from paramshare.provenance import provenance_tags
 from paramshare.sweep.chunks import Chunk, Row, make_chunks, run_chunks, slots
 from paramshare.sweep.report import counts_of, group_of, note_of, sweep_name, table_of
 from paramshare.sweep.spec import SweepSpec
-from paramshare.tracking.runs import SeedRun, find_finished, read_losses
-from paramshare.tracking.store import Store, StoreAddress, check_store, open_store, store_failures
+from paramshare.tracking.runs import SeedRun, find_finished, read_all_losses
+from paramshare.tracking.store import Store, StoreAddress, analyse, check_store, open_store, store_failures
 from paramshare.tracking.sweeps import (
     CURVES_FILE,
     artifact_location,
@@ -26,6 +26,7 @@ from paramshare.tracking.sweeps import (
     read_note,
     start_sweep,
 )
+from paramshare.training.choice import Choice
 from paramshare.training.devices import choose_devices, find_devices
 from paramshare.training.spec import TrainSpec
 
@@ -106,7 +107,7 @@ class Sweep:
     def __post_init__(self) -> None:
         for spec in self.specs:
             if run := self.reused.get(spec.key()):
-                self._rows[spec.key()] = Row.finished(spec, run, reused=True)
+                self._rows[spec.key()] = Row.finished(spec, run)
 
     @property
     def pending(self) -> tuple[TrainSpec, ...]:
@@ -115,7 +116,7 @@ class Sweep:
 
     def chunks(self, size: int) -> list[Chunk]:
         """What is still to be trained, in chunks of at most `size` specs."""
-        return make_chunks(self.pending, size, self.store.address, self.tags)
+        return make_chunks(self.pending, size, self.spec.engine, self.store.address, self.tags)
 
     def slots(self) -> int:
         """How many chunks can run at once on all devices together."""
@@ -156,12 +157,16 @@ class Sweep:
             table=table_of(rows),
             note=note_of(self.spec, rows, self.store.experiment_id, self.parent_run_id),
         )
+        analyse(self.store)
 
     def _bands(self, rows: Sequence[Row]) -> dict[str, Band]:
+        """The band of each group's curves; those of runs that were re-used are read."""
+        finished = [row for row in rows if row.status == "FINISHED"]
+        unread = [row.run_id for row in finished if row.losses is None]
+        read = dict(zip(unread, read_all_losses(self.store, unread), strict=True))
         curves = defaultdict(list)
-        for row in rows:
-            if row.status == "FINISHED":
-                curves[group_of(row.spec)].append(read_losses(self.store, row.run_id))
+        for row in finished:
+            curves[group_of(row.spec)].append(read[row.run_id] if row.losses is None else row.losses)
         return {group: Band.of(of_group) for group, of_group in curves.items()}
 
 
@@ -169,9 +174,10 @@ def check_sweep(spec: SweepSpec, address: StoreAddress) -> tuple[str, ...]:
     """The devices that `spec` means on this machine. Trains nothing and writes nothing.
 
     Raises:
-        UsageError: a device is not there, or the store cannot be opened.
+        UsageError: a device is not there, the engine does not run on it, or the store cannot be opened.
     """
     devices = choose_devices(spec.device_list, find_devices())
+    spec.choices(devices)
     check_store(address)
     return devices
 
@@ -233,11 +239,12 @@ def _open(
     tags: Mapping[str, str],
 ) -> Sweep:
     keys = [one.key() for one in specs]
-    reused = {} if spec.force else find_finished(store, keys)
+    reused = {} if spec.force else find_finished(store, specs)
     sweep_key = hashlib.sha256("".join(sorted(keys)).encode()).hexdigest()[:32]
     found = find_sweep(store, sweep_key) if len(reused) == len(keys) else None
     carried = {**provenance_tags(), **tags}
-    parent = found or start_sweep(store, sweep_name(spec, devices), sweep_key, _params(spec, devices), carried)
+    above = {**carried, **_engine_tags(spec.choices(devices))}
+    parent = found or start_sweep(store, sweep_name(spec, devices), sweep_key, _params(spec, devices), above)
     return Sweep(
         spec,
         devices,
@@ -248,6 +255,14 @@ def _open(
         found is not None,
         {**carried, "mlflow.parentRunId": parent},
     )
+
+
+def _engine_tags(choices: Sequence[Choice]) -> dict[str, str]:
+    """What each device's engine is, and why; a seed's run says its own."""
+    return {
+        "paramshare.engine": ", ".join(f"{choice.engine} on {choice.spec.device}" for choice in choices),
+        "paramshare.engine_reason": "; ".join(dict.fromkeys(choice.reason for choice in choices)),
+    }
 
 
 def _params(spec: SweepSpec, devices: tuple[str, ...]) -> dict[str, str]:

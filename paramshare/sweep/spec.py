@@ -1,16 +1,21 @@
 """SweepSpec: what to sweep. One pydantic model for the command line, the settings files, Python and Prefect's form."""
 
 import re
+from dataclasses import replace
 from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from paramshare.errors import SpecError
+from paramshare.training.choice import ENGINES, Choice, Engine, choose_engine
 from paramshare.training.spec import VARIANTS, TrainSpec, Variant, canonical_device
 
 __all__ = ["ExperimentName", "SweepSpec", "parse_seeds"]
 
 _MOST_SEEDS: Final = 1_000_000
+_NUMBERS: Final = {
+    "batch_size", "input_size", "hidden_size", "output_size", "steps", "learning_rate", "momentum",
+}  # fmt: skip
 _SEED_PART: Final = re.compile(r"(\d+)(?::(\d+))?")
 
 
@@ -69,6 +74,12 @@ def _check_devices(text: str) -> str:
     return text
 
 
+def _check_engine(engine: Any) -> Any:
+    if engine not in ENGINES:
+        raise SpecError(f"there is no engine called {engine!r}; expected {', '.join(ENGINES)}")
+    return engine
+
+
 def _check_name(text: str) -> str:
     if not text.strip() or not text.isprintable():
         raise SpecError(f"experiment {text!r} is not a name; expected printable characters, at least one")
@@ -101,6 +112,12 @@ class SweepSpec(BaseModel):
     output_size: int = Field(10, ge=1, description="features of y")
     learning_rate: float = Field(1e-4, gt=0, allow_inf_nan=False, description="SGD's learning rate")
     momentum: float = Field(0.9, ge=0, lt=1, description="SGD's momentum")
+    engine: Annotated[Engine, BeforeValidator(_check_engine)] = Field(
+        "auto",
+        description="what computes the runs: reference (the plain loop), exact (the same bits in half the time, on the "
+        "CPU), gram (the same mathematics, other roundings; a sixth of the time, and many seeds at once on CUDA), or "
+        "auto (exact on the CPU, gram on CUDA)",
+    )
     experiment: ExperimentName = Field("paramshare", description="the MLflow experiment that the runs go to")
     force: bool = Field(False, description="train anew what the store already holds finished")
     workers: int | None = Field(
@@ -123,25 +140,30 @@ class SweepSpec(BaseModel):
         return tuple(variant for variant in _parse_list(self.variant) if variant in VARIANTS)
 
     def train_specs(self, devices: tuple[str, ...]) -> tuple[TrainSpec, ...]:
-        """One TrainSpec for every variant, device and seed, in that order.
+        """One TrainSpec for every variant, device and seed, in that order, of the arithmetic of its engine.
 
         Args:
             devices: the names of the devices that `devices` means on this machine.
+
+        Raises:
+            SpecError: the engine does not run on one of them.
         """
+        seeds = self.seed_list
         return tuple(
-            TrainSpec(
-                seed=seed,
-                variant=variant,
-                device=device,
-                batch_size=self.batch_size,
-                input_size=self.input_size,
-                hidden_size=self.hidden_size,
-                output_size=self.output_size,
-                steps=self.steps,
-                learning_rate=self.learning_rate,
-                momentum=self.momentum,
-            )
+            replace(choice.spec, seed=seed)
             for variant in self.variant_list
+            for choice in self.choices(devices, variant)
+            for seed in seeds
+        )
+
+    def choices(self, devices: tuple[str, ...], variant: Variant = "shared") -> tuple[Choice, ...]:
+        """The engine of each device, and why.
+
+        Raises:
+            SpecError: the engine does not run on one of them.
+        """
+        numbers = self.model_dump(include=_NUMBERS)
+        return tuple(
+            choose_engine(TrainSpec(seed=0, variant=variant, device=device, **numbers), self.engine)
             for device in devices
-            for seed in self.seed_list
         )

@@ -1,22 +1,20 @@
 """A report of what a model's weights are shared for, as one whole MLflow run."""
 
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Final
-
-from mlflow.entities import Metric, Param, RunTag
 
 from paramshare.markdown import plain, table
 from paramshare.plots import picture_of
 from paramshare.sharing.report import COUNTS, REGIMES, SCHEMA, Counts, SharingReport, Sort, Tie
 from paramshare.sharing.text import readable_bytes, readable_factor
 from paramshare.tracking.pages import picture_url
-from paramshare.tracking.runs import KIND, NOTE, whole_run
+from paramshare.tracking.record import NIL_ID, Point, Record
+from paramshare.tracking.runs import KIND, NOTE
 from paramshare.tracking.store import Store
-from paramshare.tracking.tables import save_table
+from paramshare.tracking.tables import table_artifact
 from paramshare.tracking.views import saved_view_tags
+from paramshare.tracking.writing import write
 
 __all__ = ["write_report"]
 
@@ -53,30 +51,29 @@ def write_report(
     Raises:
         SpecError: for a depth or sort that there is not; nothing is written then.
     """
-    files = {
-        REPORT_FILE: report.to_json().encode(),
-        TEXT_FILE: f"{report.table(depth, sort)}\n".encode(),
+    layers, table_tag = table_artifact(LAYERS_FILE, _layers(report))
+    files: dict[str, str | bytes] = {
+        REPORT_FILE: report.to_json(),
+        TEXT_FILE: f"{report.table(depth, sort)}\n",
         PICTURE_FILE: picture_of(report.figure(depth, sort)),
+        LAYERS_FILE: layers,
     }
     for key, value in saved_view_tags("counts").items():  # the experiment can be older than the view
         store.client.set_experiment_tag(store.experiment_id, key, value)
     params = {"model": report.model, "input": report.input, **source, **_own_params(report)}
     built = f"{params['model']} {params['args']}" if params.get("args") else params["model"]
-    with (
-        whole_run(store, f"{built} on {params['input']}", {**tags, KIND: "count"}) as run_id,
-        tempfile.TemporaryDirectory(prefix="paramshare-") as folder,
-    ):
-        for file, content in files.items():
-            Path(folder, file).write_bytes(content)
-        table_tag = save_table(Path(folder, LAYERS_FILE), _layers(report))
-        store.client.log_artifacts(run_id, folder)
-        store.client.log_batch(
-            run_id,
-            metrics=_metrics(report.totals),
-            params=[Param(key, _cut(value, _LONGEST_PARAM)) for key, value in params.items()],
-            tags=[table_tag, RunTag(NOTE, _note(report, run_id))],
-        )
-    return run_id
+    now = int(time.time() * 1000)
+    record = Record(
+        f"{built} on {params['input']}",
+        "FINISHED",
+        now,
+        now,
+        tags={**tags, KIND: "count", **table_tag, NOTE: _note(report)},
+        params={key: _cut(value, _LONGEST_PARAM) for key, value in params.items()},
+        points=_points(report.totals, now),
+        files=files,
+    )
+    return write(store, record)
 
 
 def _own_params(report: SharingReport) -> dict[str, str]:
@@ -84,15 +81,14 @@ def _own_params(report: SharingReport) -> dict[str, str]:
     return {"sample": report.input, "schema": SCHEMA, **exact}
 
 
-def _metrics(totals: Counts) -> list[Metric]:
+def _points(totals: Counts, now: int) -> list[Point]:
     """At step 0, where MLflow's pages draw a bar a run."""
     values: dict[str, float] = {f"sharing/{name}": getattr(totals, name) for name in COUNTS}
     if totals.factor is not None:
         values["sharing/factor"] = totals.factor
     for regime in REGIMES:
         values |= {f"memory/{regime}_{what}": size for what, size in totals.memory[regime].as_dict().items()}
-    now = int(time.time() * 1000)
-    return [Metric(name, float(value), now, 0) for name, value in values.items()]
+    return [Point(name, float(value), now, 0) for name, value in values.items()]
 
 
 def _layers(report: SharingReport) -> dict[str, list[object]]:
@@ -111,7 +107,7 @@ def _layers(report: SharingReport) -> dict[str, list[object]]:
     return columns
 
 
-def _note(report: SharingReport, run_id: str) -> str:
+def _note(report: SharingReport) -> str:
     """The report in Markdown, within what MLflow keeps of a note: the picture, the totals, ties and warnings.
 
     MLflow's pages show the first two lines until a person asks for more.
@@ -119,7 +115,7 @@ def _note(report: SharingReport, run_id: str) -> str:
     return "\n\n".join(
         [
             _headline(report),
-            f"![parameters by regime]({picture_url('', run_id, PICTURE_FILE)})",
+            f"![parameters by regime]({picture_url('', NIL_ID, PICTURE_FILE)})",
             f"{_line(report.model)}, one sample of {_line(report.input)}:",
             _totals_table(report.totals),
             *_listed("Ties", [_tie(tie) for tie in report.ties]),

@@ -4,12 +4,17 @@
     mlflow.pyfunc.load_model(uri).predict(x, params={"depth": 2})
 
 MLflow's own `save_model` exports anew for every model and infers requirements by running each (seconds); here the
-graph is exported once a process and the requirements are given.
+graph is exported once, the requirements are given, and what all models of one shape say is put together once.
 """
 
+import json
 import platform
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
 from importlib.metadata import version
-from pathlib import Path
 from typing import Final
 
 import mlflow.pyfunc
@@ -18,31 +23,60 @@ import torch
 from mlflow.models import Model, ModelSignature
 from mlflow.types import ParamSchema, ParamSpec, Schema, TensorSpec
 
-from paramshare.training.export import save_exported
+from paramshare.tracking.record import NIL_ID
+from paramshare.training.export import exported
 from paramshare.training.nets import DynamicNet
 
-__all__ = ["MODEL_FOLDER", "save_model"]
+__all__ = ["MODEL_FOLDER", "SavedModel", "saved_model"]
 
 MODEL_FOLDER: Final = "model"
 """The folder among a run's artifacts: the model's URI is `runs:/<run id>/model`."""
 
 _DEFAULT_DEPTH: Final = 1
 
+# What stands for a model's own in the texts that all models share. Of digits, so that YAML puts it in quotes.
+_UUID: Final = "1" * 32
+_TIME: Final = "1970-01-01 00:00:00.000000"
 
-def save_model(net: DynamicNet, run_id: str, folder: Path) -> Model:
-    """Write `net` as an MLflow model into the new folder `folder`.
+
+@dataclass(frozen=True, slots=True)
+class SavedModel:
+    """A model as a record holds it; `NIL_ID` stands for the id of its run.
 
     Args:
-        net: on the CPU.
-        run_id: the run that it will belong to.
+        files: the content of each by its path among the run's artifacts.
+        history: the value of the tag by which MLflow's pages know the folder as a model.
     """
-    data = folder / "data"
-    data.mkdir(parents=True)
-    save_exported(net, data / "model.pt2")
-    (folder / "requirements.txt").write_text("".join(f"{line}\n" for line in _requirements()))
-    python = f"python: {platform.python_version()}\ndependencies:\n- -r requirements.txt\n"
-    (folder / "python_env.yaml").write_text(python)
-    model = Model(artifact_path=MODEL_FOLDER, run_id=run_id, signature=_signature(net))
+
+    files: dict[str, bytes | str]
+    history: str
+
+
+def saved_model(net: DynamicNet) -> SavedModel:
+    """`net`, on the CPU, as an MLflow model."""
+    texts, history = _shared_texts(net.input_linear.in_features, net.output_linear.out_features)
+    own = {_UUID: uuid.uuid4().hex, _TIME: datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")}
+    files: dict[str, bytes | str] = {f"{MODEL_FOLDER}/{path}": _with(own, text) for path, text in texts.items()}
+    files[f"{MODEL_FOLDER}/data/model.pt2"] = exported(net)
+    return SavedModel(files, _with(own, history))
+
+
+def _with(own: Mapping[str, str], text: str) -> str:
+    for placeholder, value in own.items():
+        text = text.replace(placeholder, value)
+    return text
+
+
+@lru_cache(maxsize=4)
+def _shared_texts(inputs: int, outputs: int) -> tuple[dict[str, str], str]:
+    """The texts of any model of `inputs` features and `outputs`, and its history."""
+    model = Model(
+        artifact_path=MODEL_FOLDER,
+        run_id=NIL_ID,
+        utc_time_created=_TIME,
+        model_uuid=_UUID,
+        signature=_signature(inputs, outputs),
+    )
     model.add_flavor("pytorch", model_data="data", pytorch_version=str(torch.__version__), code=None)
     mlflow.pyfunc.add_to_model(
         model,
@@ -51,15 +85,19 @@ def save_model(net: DynamicNet, run_id: str, folder: Path) -> Model:
         python_env="python_env.yaml",
         model_config={"device": "cpu"},  # the weights lie on the CPU and an exported graph cannot be moved
     )
-    model.save(folder / "MLmodel")
-    return model
+    files = {
+        "MLmodel": model.to_yaml(),
+        "python_env.yaml": f"python: {platform.python_version()}\ndependencies:\n- -r requirements.txt\n",
+        "requirements.txt": "".join(f"{line}\n" for line in _requirements()),
+    }
+    return files, json.dumps([model.get_tags_dict()])
 
 
-def _signature(net: DynamicNet) -> ModelSignature:
+def _signature(inputs: int, outputs: int) -> ModelSignature:
     float32 = np.dtype(np.float32)
     return ModelSignature(
-        inputs=Schema([TensorSpec(float32, (-1, net.input_linear.in_features))]),
-        outputs=Schema([TensorSpec(float32, (-1, net.output_linear.out_features))]),
+        inputs=Schema([TensorSpec(float32, (-1, inputs))]),
+        outputs=Schema([TensorSpec(float32, (-1, outputs))]),
         params=ParamSchema([ParamSpec("depth", "long", _DEFAULT_DEPTH)]),
     )
 

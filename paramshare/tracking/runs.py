@@ -1,27 +1,22 @@
-"""Training results to MLflow runs, one whole run a seed, and back.
-
-A run is written in one go after its training: made, its metrics, its artifacts, and FINISHED last. What was cut
-short therefore never looks finished.
-"""
+"""Training results to MLflow runs, one whole run a seed, and back."""
 
 import hashlib
 import json
-import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 import numpy as np
-from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
-from mlflow.models import Model
+from mlflow.entities import Dataset, DatasetInput, InputTag, Run
 from numpy.typing import ArrayLike, NDArray
 
-from paramshare.plots import VARIANT_COLORS, loss_curve
-from paramshare.tracking.model import MODEL_FOLDER, save_model
+from paramshare.plots import VARIANT_COLORS, LossPlot
+from paramshare.tracking.model import saved_model
 from paramshare.tracking.pages import picture_url
+from paramshare.tracking.record import NIL_ID, Point, Record
 from paramshare.tracking.store import Store
+from paramshare.tracking.writing import write
 from paramshare.training.result import TrainResult
 from paramshare.training.spec import TrainSpec
 
@@ -30,11 +25,11 @@ __all__ = [
     "NOTE",
     "SeedRun",
     "find_finished",
-    "log_metrics",
+    "read_all_losses",
     "read_losses",
     "run_name",
     "search",
-    "whole_run",
+    "seed_record",
     "write_failure",
     "write_run",
 ]
@@ -48,8 +43,10 @@ NOTE: Final = "mlflow.note.content"
 PLOT_FILE: Final = "loss.png"
 SECONDS: Final = "time/seconds"
 
-_METRICS_A_CALL: Final = 1000  # MLflow's limit
+_FINISHED_SEEDS: Final = f"attributes.status = 'FINISHED' AND tags.`{KIND}` = 'seed'"
 _RUNS_A_PAGE: Final = 1000
+_SEEDS_A_SEARCH: Final = 200
+_PLOT: Final = LossPlot()  # the process's: drawing axes costs more than all else
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,52 +74,41 @@ def write_run(store: Store, result: TrainResult, tags: Mapping[str, str]) -> See
     Args:
         tags: what the run carries beside its own: its parent, where it came from.
     """
-    spec, client = result.spec, store.client
-    name = run_name(spec)
+    run_id = write(store, seed_record(result, tags))
+    return SeedRun(result.spec.key(), run_id, result.final_loss, result.mean_depth_loss, result.seconds)
+
+
+def seed_record(result: TrainResult, tags: Mapping[str, str]) -> Record:
+    """All that the run of `result` says."""
+    spec, name = result.spec, run_name(result.spec)
     start = int(result.started * 1000)
-    end = start + int(result.seconds * 1000)
-    with whole_run(store, name, {**tags, **_own_tags(result)}, start, end) as run_id:
-        with tempfile.TemporaryDirectory(prefix="paramshare-") as folder:
-            model = save_model(result.net, run_id, Path(folder, MODEL_FOLDER))
-            loss_curve(result.losses, result.depths, name).savefig(Path(folder, PLOT_FILE))
-            client.log_artifacts(run_id, folder)
-        client.log_inputs(run_id, [_dataset(result)])
-        note = RunTag(NOTE, f"![loss at every step]({picture_url('', run_id, PLOT_FILE)})")
-        client.log_batch(run_id, params=_params(spec), tags=[_model_tag(model), note])
-        log_metrics(store, run_id, _metrics(result, start))
-    return SeedRun(spec.key(), run_id, result.final_loss, result.mean_depth_loss, result.seconds)
-
-
-@contextmanager
-def whole_run(
-    store: Store, name: str, tags: Mapping[str, str], start: int | None = None, end: int | None = None
-) -> Iterator[str]:
-    """Make a run to be written in one go and give its id: FINISHED where the block comes to its end, else FAILED.
-
-    Args:
-        start, end: of what the run tells of, in milliseconds since 1970; now unless given.
-    """
-    run = store.client.create_run(store.experiment_id, start_time=start, tags=dict(tags), run_name=name)
-    run_id: str = run.info.run_id
-    try:
-        yield run_id
-    except BaseException:
-        store.client.set_terminated(run_id, "FAILED")
-        raise
-    store.client.set_terminated(run_id, "FINISHED", end_time=end)
+    model = saved_model(result.net)
+    own_tags = {
+        **_spec_tags(spec),
+        "paramshare.engine": result.engine,
+        "paramshare.engine_reason": result.reason,
+        "paramshare.threads": str(result.threads),
+        "mlflow.log-model.history": model.history,
+        NOTE: f"![loss at every step]({picture_url('', NIL_ID, PLOT_FILE)})",
+    }
+    return Record(
+        name,
+        "FINISHED",
+        start,
+        start + int(result.seconds * 1000),
+        tags={**tags, **own_tags},
+        params=_params(spec),
+        points=_points(result, start),
+        inputs=(_dataset(result),),
+        files={PLOT_FILE: _PLOT.picture(result.losses, result.depths, name), **model.files},
+    )
 
 
 def write_failure(store: Store, spec: TrainSpec, reason: str, tags: Mapping[str, str]) -> str:
     """Write that the training of `spec` failed, and why; returns the run's id."""
-    run = store.client.create_run(
-        store.experiment_id,
-        tags={**tags, **_spec_tags(spec), "paramshare.error": reason},
-        run_name=run_name(spec),
-    )
-    run_id: str = run.info.run_id
-    store.client.log_batch(run_id, params=_params(spec))
-    store.client.set_terminated(run_id, "FAILED")
-    return run_id
+    now = int(time.time() * 1000)
+    own_tags = {**_spec_tags(spec), "paramshare.error": reason}
+    return write(store, Record(run_name(spec), "FAILED", now, now, {**tags, **own_tags}, _params(spec)))
 
 
 def run_name(spec: TrainSpec) -> str:
@@ -130,27 +116,35 @@ def run_name(spec: TrainSpec) -> str:
     return f"{spec.variant} seed {spec.seed} on {spec.device}"
 
 
-def find_finished(store: Store, keys: Sequence[str]) -> dict[str, SeedRun]:
-    """The newest FINISHED run of each of `keys` that has one."""
-    wanted, found = set(keys), {}
-    for run in search(store, f"attributes.status = 'FINISHED' AND tags.`{KIND}` = 'seed'"):
-        key = run.data.tags.get(KEY, "")
-        if key in wanted and key not in found:
-            found[key] = _seed_run(key, run)
+def find_finished(store: Store, specs: Sequence[TrainSpec]) -> dict[str, SeedRun]:
+    """The newest FINISHED run of each of `specs` that has one, by the spec's key.
+
+    MLflow's search takes no list of a tag's values. A list of datasets it takes, and a seed's dataset has its name:
+    so that of a large store only the runs of these seeds are read.
+    """
+    wanted, found = {spec.key() for spec in specs}, dict[str, SeedRun]()
+    names = [_dataset_name(seed) for seed in dict.fromkeys(spec.seed for spec in specs)]
+    for begin in range(0, len(names), _SEEDS_A_SEARCH):
+        listed = ", ".join(f"'{name}'" for name in names[begin : begin + _SEEDS_A_SEARCH])
+        for run in search(store, f"{_FINISHED_SEEDS} AND datasets.name IN ({listed})"):
+            key = run.data.tags.get(KEY, "")
+            if key in wanted and key not in found:
+                found[key] = _seed_run(key, run)
     return found
 
 
 def read_losses(store: Store, run_id: str) -> NDArray[np.float32]:
     """The loss of every step of a run, (steps,), bit for bit as it was trained."""
-    history = store.client.get_metric_history(run_id, LOSS)
-    values = [metric.value for metric in sorted(history, key=lambda metric: metric.step)]
-    return _as_trained(values).astype(np.float32)
+    return read_all_losses(store, [run_id])[0]
 
 
-def log_metrics(store: Store, run_id: str, metrics: Sequence[Metric]) -> None:
-    """Log any number of metrics in as few calls as MLflow's limit allows."""
-    for begin in range(0, len(metrics), _METRICS_A_CALL):
-        store.client.log_batch(run_id, metrics=metrics[begin : begin + _METRICS_A_CALL])
+def read_all_losses(store: Store, run_ids: Sequence[str]) -> list[NDArray[np.float32]]:
+    """The losses of each of many runs, as of `read_losses`, in the order of `run_ids`."""
+    if store.database is not None:
+        histories = store.database.histories(run_ids, LOSS)
+    else:
+        histories = {run_id: _history(store, run_id) for run_id in run_ids}
+    return [_as_trained(histories[run_id]).astype(np.float32) for run_id in run_ids]
 
 
 def search(store: Store, condition: str) -> Iterator[Run]:
@@ -162,6 +156,11 @@ def search(store: Store, condition: str) -> Iterator[Run]:
         token = page.token
         if not token:
             return
+
+
+def _history(store: Store, run_id: str) -> list[float]:
+    history = store.client.get_metric_history(run_id, LOSS)
+    return [metric.value for metric in sorted(history, key=lambda metric: metric.step)]
 
 
 def _seed_run(key: str, run: Run) -> SeedRun:
@@ -176,13 +175,10 @@ def _as_trained(values: ArrayLike) -> NDArray[np.float64]:
     return np.where(np.abs(read) > np.finfo(np.float32).max, np.copysign(np.inf, read), read)
 
 
-def _metrics(result: TrainResult, start: int) -> list[Metric]:
-    """All metrics of a run. Timestamps are start + step, so that writing the same twice changes nothing."""
-    every_step = [
-        Metric(name, float(value), start + step, step)
-        for name, values in ((LOSS, result.losses), (DEPTH, result.depths))
-        for step, value in enumerate(values)
-    ]
+def _points(result: TrainResult, start: int) -> list[Point]:
+    """All points of a run. Times are start + step, so that writing the same twice changes nothing."""
+    curves = ((LOSS, result.losses.tolist()), (DEPTH, result.depths.tolist()))
+    every_step = [Point(name, value, start + step, step) for name, curve in curves for step, value in enumerate(curve)]
     finals = {
         **{f"final/loss_depth_{depth}": loss for depth, loss in enumerate(result.depth_losses)},
         MEAN_DEPTH_LOSS: result.mean_depth_loss,
@@ -191,16 +187,11 @@ def _metrics(result: TrainResult, start: int) -> list[Metric]:
         "time/steps_per_second": result.spec.steps / result.seconds,
     }
     # At step 0 MLflow's pages draw a bar a run; at any later one they draw a line with a single point.
-    return every_step + [Metric(name, value, start, 0) for name, value in finals.items()]
+    return every_step + [Point(name, value, start, 0) for name, value in finals.items()]
 
 
-def _params(spec: TrainSpec) -> list[Param]:
-    return [Param(name, str(value)) for name, value in spec.as_dict().items()]
-
-
-def _own_tags(result: TrainResult) -> dict[str, str]:
-    how = {"paramshare.engine": result.engine, "paramshare.threads": str(result.threads)}
-    return {**_spec_tags(result.spec), **how}
+def _params(spec: TrainSpec) -> dict[str, str]:
+    return {name: str(value) for name, value in spec.as_dict().items()}
 
 
 def _spec_tags(spec: TrainSpec) -> dict[str, str]:
@@ -213,9 +204,8 @@ def _spec_tags(spec: TrainSpec) -> dict[str, str]:
     }
 
 
-def _model_tag(model: Model) -> RunTag:
-    """Marks the folder as a model on MLflow's pages."""
-    return RunTag("mlflow.log-model.history", json.dumps([model.get_tags_dict()]))
+def _dataset_name(seed: int) -> str:
+    return f"gaussian-seed-{seed}"
 
 
 def _dataset(result: TrainResult) -> DatasetInput:
@@ -234,7 +224,7 @@ def _dataset(result: TrainResult) -> DatasetInput:
         for name, value in columns.items()
     }
     dataset = Dataset(
-        name=f"gaussian-seed-{spec.seed}",
+        name=_dataset_name(spec.seed),
         digest=hashlib.sha256(x.tobytes() + y.tobytes()).hexdigest()[:8],
         source_type="code",
         source=json.dumps(source),

@@ -19,11 +19,13 @@ from mlflow import MlflowClient
 from mlflow.entities import Experiment, ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, ErrorCode
+from sqlalchemy.exc import SQLAlchemyError
 
 from paramshare.errors import ServerError, StoreError
+from paramshare.tracking.embedded import Database, open_database
 from paramshare.tracking.views import VIEWS, saved_view_tags
 
-__all__ = ["Store", "StoreAddress", "check_store", "open_store", "redacted", "store_failures"]
+__all__ = ["Store", "StoreAddress", "analyse", "check_store", "open_store", "redacted", "store_failures"]
 
 _FOLDER = Path("mlruns")
 _SQLITE = "sqlite:///"
@@ -61,11 +63,13 @@ class Store:
         address: what it was opened with.
         experiment_id: MLflow's id of the experiment.
         client: talks to it; never MLflow's global active run.
+        database: writes whole runs to an embedded store; None for a server, or a database that MLflow alone can write.
     """
 
     address: StoreAddress
     experiment_id: str
     client: MlflowClient = field(repr=False, compare=False)
+    database: Database | None = field(repr=False, compare=False)
 
 
 def open_store(address: StoreAddress) -> Store:
@@ -81,8 +85,10 @@ def open_store(address: StoreAddress) -> Store:
             client = MlflowClient(tracking_uri=address.uri)
         else:
             client = _embedded_client(address.uri, address.database)
-        return Store(address, _experiment_id(client, address), client)
-    except (MlflowException, OSError, sqlite3.Error) as error:
+        experiment = _experiment(client, address)
+        database = open_database(address.uri, experiment) if address.database else None
+        return Store(address, str(experiment.experiment_id), client, database)
+    except (MlflowException, OSError, sqlite3.Error, SQLAlchemyError) as error:
         reason = str(error).strip().splitlines()[0]
         raise StoreError(f"the store {redacted(address.uri)} cannot be opened: {reason}") from error
 
@@ -120,6 +126,12 @@ def check_store(address: StoreAddress) -> None:
             f"the tracking URI {shown!r} is of a kind that is not supported; "
             "expected sqlite:///path/to/mlflow.db or the http(s):// address of an MLflow server"
         )
+
+
+def analyse(store: Store) -> None:
+    """Keep an embedded store's pages fast after many runs were written to it; a server sees to that itself."""
+    if store.database is not None:
+        store.database.analyse()
 
 
 def redacted(uri: str) -> str:
@@ -177,29 +189,30 @@ def _embedded_client(uri: str, database: Path) -> MlflowClient:
     return client
 
 
-def _experiment_id(client: MlflowClient, address: StoreAddress) -> str:
-    experiment = client.get_experiment_by_name(address.experiment)
-    if experiment is None:
-        location = None
-        if address.database is not None:
-            location = (address.database.parent / "artifacts").as_uri()
-        try:
-            tags = {"mlflow.note.content": _NOTE, **saved_view_tags(*VIEWS)}
-            return str(client.create_experiment(address.experiment, location, tags=tags))
-        except MlflowException as error:
-            if error.error_code != ErrorCode.Name(RESOURCE_ALREADY_EXISTS):
-                raise
-            experiment = client.get_experiment_by_name(address.experiment)  # another process was first
-    return _active(experiment)
+def _experiment(client: MlflowClient, address: StoreAddress) -> Experiment:
+    """The address's experiment, made where there is none.
 
-
-def _active(experiment: Experiment) -> str:
-    if experiment.lifecycle_stage != "active":
+    Raises:
+        StoreError: it was deleted.
+    """
+    found = client.get_experiment_by_name(address.experiment) or _new_experiment(client, address)
+    if found.lifecycle_stage != "active":
         raise StoreError(
-            f"the experiment {experiment.name!r} was deleted; restore it with "
-            f"`mlflow experiments restore -x {experiment.experiment_id}`, or name another with --experiment"
+            f"the experiment {found.name!r} was deleted; restore it with "
+            f"`mlflow experiments restore -x {found.experiment_id}`, or name another with --experiment"
         )
-    return str(experiment.experiment_id)
+    return found
+
+
+def _new_experiment(client: MlflowClient, address: StoreAddress) -> Experiment:
+    location = (address.database.parent / "artifacts").as_uri() if address.database else None
+    tags = {"mlflow.note.content": _NOTE, **saved_view_tags(*VIEWS)}
+    try:
+        client.create_experiment(address.experiment, location, tags=tags)
+    except MlflowException as error:
+        if error.error_code != ErrorCode.Name(RESOURCE_ALREADY_EXISTS):
+            raise  # else another process was first
+    return client.get_experiment_by_name(address.experiment)
 
 
 def _quiet_mlflow() -> None:

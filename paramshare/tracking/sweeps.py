@@ -8,12 +8,14 @@ from typing import Final, Literal
 from urllib.parse import unquote, urlsplit
 
 from matplotlib.figure import Figure
-from mlflow.entities import Metric, Param
+from mlflow.entities import Param, RunTag
 
 from paramshare.plots import Band
-from paramshare.tracking.runs import KIND, NOTE, log_metrics, search
+from paramshare.tracking.record import Point
+from paramshare.tracking.runs import KIND, NOTE, search
 from paramshare.tracking.store import Store
-from paramshare.tracking.tables import save_table
+from paramshare.tracking.tables import table_artifact
+from paramshare.tracking.writing import log_points
 
 __all__ = [
     "CURVES_FILE",
@@ -75,14 +77,14 @@ def finish_sweep(
         note: Markdown, shown on the run's page.
     """
     client, now = store.client, int(time.time() * 1000)
-    client.set_tag(run_id, NOTE, note)
+    content, table_tag = table_artifact(TABLE_FILE, table)
     with tempfile.TemporaryDirectory(prefix="paramshare-") as folder:
         figure.savefig(Path(folder, CURVES_FILE))
-        tag = save_table(Path(folder, TABLE_FILE), table)
+        Path(folder, TABLE_FILE).write_text(content)
         client.log_artifacts(run_id, folder)
-    client.set_tag(run_id, tag.key, tag.value)
+    client.log_batch(run_id, tags=[RunTag(key, value) for key, value in {NOTE: note, **table_tag}.items()])
     points = [
-        Metric(f"loss/{name}/{group}", float(value), now + step, step)
+        Point(f"loss/{name}/{group}", float(value), now + step, step)
         for group, band in bands.items()
         for name, curve in (
             ("median", band.median),
@@ -91,7 +93,7 @@ def finish_sweep(
         )
         for step, value in enumerate(curve)
     ]
-    log_metrics(store, run_id, points + [Metric(name, value, now, 0) for name, value in metrics.items()])
+    log_points(client, run_id, points + [Point(name, value, now, 0) for name, value in metrics.items()])
     end_sweep(store, run_id, status)
 
 

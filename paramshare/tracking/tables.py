@@ -2,22 +2,17 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
-from mlflow.entities import RunTag
-
-__all__ = ["save_table"]
+__all__ = ["table_artifact"]
 
 
-def save_table(file: Path, table: Mapping[str, Sequence[object]]) -> RunTag:
-    """Write `table` as a file for the top of a run's artifacts.
+def table_artifact(name: str, table: Mapping[str, Sequence[object]]) -> tuple[str, dict[str, str]]:
+    """The content of a file for the top of a run's artifacts, and the tag by which MLflow's pages know it as a table.
 
     Args:
+        name: the file's.
         table: the cells by column.
-
-    Returns:
-        The tag by which MLflow's pages know the artifact as a table.
     """
     rows = [list(row) for row in zip(*table.values(), strict=True)]
-    file.write_text(json.dumps({"columns": list(table), "data": rows}))
-    return RunTag("mlflow.loggedArtifacts", json.dumps([{"path": file.name, "type": "table"}]))
+    tag = {"mlflow.loggedArtifacts": json.dumps([{"path": name, "type": "table"}])}
+    return json.dumps({"columns": list(table), "data": rows}), tag

@@ -23,22 +23,26 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from paramshare.training.draws import draw
+from paramshare.training.draws import Draws, draw
 from paramshare.training.nets import DynamicNet
 from paramshare.training.result import TrainResult
 from paramshare.training.spec import DEPTHS, TrainSpec
 
 __all__ = ["train_exact"]
 
-_aten = torch.ops.aten
+_through_clamp = torch.ops.aten.threshold_backward.grad_input
 _ALIGNMENT: Final = 16  # float32 elements, 64 bytes
 _BELOW_0: Final = -1.4e-45  # the largest float32 below 0
 
 
-def train_exact(spec: TrainSpec) -> TrainResult:
-    """Train `spec` on the CPU, bit for bit as `train_reference` at torch's present number of threads."""
+def train_exact(spec: TrainSpec, draws: Draws | None = None) -> TrainResult:
+    """Train `spec` on the CPU, bit for bit as `train_reference` at torch's present number of threads.
+
+    Args:
+        draws: where the training starts, its net to be trained in place; those of the spec's seed unless given.
+    """
     started, clock = time.time(), time.perf_counter()
-    draws = draw(spec)
+    draws = draws or draw(spec)
     with torch.inference_mode():
         steps = _Steps(draws.net, draws.x, draws.y, spec.learning_rate, spec.momentum)
         losses = [steps.take(depth) for depth in draws.depths]
@@ -109,7 +113,8 @@ class _Steps:
         hidden = x.new_empty(len(x), net.input_linear.out_features)
         self._before = [torch.empty_like(hidden) for _ in DEPTHS]  # clamp, by application
         self._after = [torch.empty_like(hidden) for _ in DEPTHS]
-        self._signal, self._spare = _Signal.like(hidden), _Signal.like(hidden)
+        self._signals = _Signal.like(hidden), _Signal.like(hidden)
+        self._tied, self._single = len(middle) == 1, hidden.numel() == 1
         self._out, self._squares, self._error = torch.empty_like(y), torch.empty_like(y), _Signal.like(y)
 
     def take(self, depth: int) -> float:
@@ -121,15 +126,15 @@ class _Steps:
 
     def forward(self, depth: int) -> float:
         """The summed squared error; what the backward pass needs stays in the buffers."""
-        before, after = self._before, self._after
+        before, after, out = self._before, self._after, self._out
         torch.addmm(self._first.bias, self._x, self._first.transposed, out=before[0])
         torch.clamp_min(before[0], 0, out=after[0])
-        for application, layer in enumerate(self._middle[:depth]):
-            torch.addmm(layer.bias, after[application], layer.transposed, out=before[application + 1])
-            torch.clamp_min(before[application + 1], 0, out=after[application + 1])
-        torch.addmm(self._last.bias, after[depth], self._last.transposed, out=self._out)
-        error = torch.sub(self._out, self._y, out=self._out)
-        return float(torch.mul(error, error, out=self._squares).sum())
+        for application in range(depth):
+            layer, linear = self._middle[application], before[application + 1]
+            torch.addmm(layer.bias, after[application], layer.transposed, out=linear)
+            torch.clamp_min(linear, 0, out=after[application + 1])
+        torch.addmm(self._last.bias, after[depth], self._last.transposed, out=out).sub_(self._y)
+        return torch.mul(out, out, out=self._squares).sum().item()
 
     def write_into(self, net: DynamicNet) -> None:
         """Give the net the parameters as they are now."""
@@ -143,33 +148,32 @@ class _Steps:
         Args:
             finite: whether the loss is; then no activation is NaN.
         """
-        used = self._middle[:depth]
+        signal, spare = self._signals
         torch.add(self._out, self._out, out=self._error.straight)  # forward left the error there
         _differentiate(self._last, self._error, self._after[depth])
-        self._pass_back(self._last, self._error, self._signal)
-        for application in reversed(range(depth)):
-            self._through_clamp(application + 1, finite)
-            layer = used[application]
-            again = any(layer is later for later in used[application + 1 :])
-            _differentiate(layer, self._signal, self._after[application], add=again)
-            self._pass_back(layer, self._signal, self._spare)
-            self._signal, self._spare = self._spare, self._signal
-        self._through_clamp(0, finite)
-        _differentiate(self._first, self._signal, self._x)
+        self._pass_back(self._last, self._error, signal)
+        for application in range(depth - 1, -1, -1):
+            self._through_clamp(application + 1, signal, finite)
+            layer = self._middle[application]
+            _differentiate(layer, signal, self._after[application], add=self._tied and application + 1 < depth)
+            self._pass_back(layer, signal, spare)
+            signal, spare = spare, signal
+        self._through_clamp(0, signal, finite)
+        _differentiate(self._first, signal, self._x)
 
     def _pass_back(self, layer: _Layer, signal: _Signal, to: _Signal) -> None:
         """The gradient of what a layer was given, from that of what it gave."""
-        if to.straight.numel() > 1:
-            torch.mm(signal.straight, layer.weight, out=to.straight)
-        else:  # autograd takes a single number for a column, and multiplies the other way round
+        if self._single:  # autograd takes a single number for a column, and multiplies the other way round
             torch.mm(layer.transposed, signal.transposed, out=to.transposed)
-
-    def _through_clamp(self, application: int, finite: bool) -> None:
-        before, signal = self._before[application], self._signal.straight
-        if finite:  # one pass; it would let NaN through
-            _aten.threshold_backward.grad_input(signal, before, _BELOW_0, grad_input=signal)
         else:
-            signal.masked_fill_(~(before >= 0), 0)
+            torch.mm(signal.straight, layer.weight, out=to.straight)
+
+    def _through_clamp(self, application: int, signal: _Signal, finite: bool) -> None:
+        before, straight = self._before[application], signal.straight
+        if finite:  # one pass; it would let NaN through
+            _through_clamp(straight, before, _BELOW_0, grad_input=straight)
+        else:
+            straight.masked_fill_(~(before >= 0), 0)
 
     def _update(self, depth: int) -> None:
         """SGD on what has gradients."""

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from paramshare.sweep.chunks import make_chunks, slots
+from paramshare.sweep.chunks import TOGETHER, make_chunks, slots
 from paramshare.tracking.store import StoreAddress
 from paramshare.training.devices import cpu_cores
 from paramshare.training.spec import TrainSpec
@@ -26,25 +26,30 @@ from concurrent.futures import ProcessPoolExecutor
 from os import getpid
 from paramshare.sweep.chunks import SPAWN, start_worker
 if __name__ == "__main__":
-    pool = ProcessPoolExecutor(1, SPAWN, start_worker, (SPAWN.Event(),))
+    pool = ProcessPoolExecutor(1, SPAWN, start_worker, (SPAWN.Event(), ()))
     print(pool.submit(getpid).result(), flush=True)
     time.sleep(60)
 """
 
 
-@given(st.lists(st.sampled_from(["cpu", "cuda:0", "mps"]), max_size=30), st.integers(1, 7))
+@given(st.lists(st.sampled_from(["cpu", "cuda:0", "mps"]), max_size=600), st.integers(1, 7))
 def test_chunks_hold_every_spec_once_none_of_two_devices_none_too_large(devices: list[str], size: int) -> None:
     specs = [TrainSpec(seed=seed, device=device) for seed, device in enumerate(devices)]
-    chunks = make_chunks(specs, size, ADDRESS, {})
+    chunks = make_chunks(specs, size, "auto", ADDRESS, {})
     assert sorted(spec.seed for chunk in chunks for spec in chunk.specs) == list(range(len(specs)))
-    assert all(1 <= len(chunk.specs) <= size for chunk in chunks)
+    assert all(1 <= len(chunk.specs) <= (TOGETHER if chunk.device == "cuda:0" else size) for chunk in chunks)
     assert all({spec.device for spec in chunk.specs} == {chunk.device} for chunk in chunks)
 
 
 def test_the_chunks_of_a_device_stand_together_though_its_specs_did_not() -> None:
     specs = [TrainSpec(seed=0, device=device) for device in ("cpu", "mps")]
     specs += [replace(spec, variant="untied") for spec in specs]
-    assert [chunk.device for chunk in make_chunks(specs, 1, ADDRESS, {})] == ["cpu", "cpu", "mps", "mps"]
+    assert [chunk.device for chunk in make_chunks(specs, 1, "auto", ADDRESS, {})] == ["cpu", "cpu", "mps", "mps"]
+
+
+def test_what_cuda_trains_together_is_one_chunk_however_small_the_others_are() -> None:
+    specs = [TrainSpec(seed=seed, device=device) for device in ("cpu", "cuda:0") for seed in range(100)]
+    assert [len(chunk.specs) for chunk in make_chunks(specs, 50, "auto", ADDRESS, {})] == [50, 50, 100]
 
 
 def test_a_cpu_has_a_slot_a_core_or_as_many_as_asked_for_and_any_other_device_one() -> None:

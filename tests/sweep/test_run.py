@@ -3,6 +3,7 @@ failing seed neither stops the others nor goes unsaid.
 """
 
 import json
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from paramshare.sweep.run import Outcome, run_sweep
 from paramshare.sweep.spec import SweepSpec
 from paramshare.tracking.runs import read_losses
 from paramshare.tracking.store import StoreAddress, open_store
+from paramshare.training.choice import Engine
 from paramshare.training.engines import train
 from paramshare.training.result import TrainResult
 from paramshare.training.spec import TrainSpec
@@ -42,12 +44,13 @@ def parent_of(address: StoreAddress, outcome: Outcome) -> Run:
 
 @pytest.fixture
 def seed_1_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    def train_or_fail(spec: TrainSpec) -> TrainResult:
-        if spec.seed == 1:
-            raise RuntimeError("out of memory\nand more lines")
-        return train(spec)
+    def train_or_fail(specs: Iterable[TrainSpec], engine: Engine) -> Iterator[TrainResult]:
+        for spec in specs:
+            if spec.seed == 1:
+                raise RuntimeError("out of memory\nand more lines")
+            yield train(spec, engine)
 
-    monkeypatch.setattr(chunks, "train", train_or_fail)
+    monkeypatch.setattr(chunks, "train_many", train_or_fail)
 
 
 def test_every_seed_is_a_finished_run_below_one_parent(address: StoreAddress) -> None:
@@ -143,11 +146,35 @@ def test_the_results_do_not_depend_on_how_many_processes_trained_them(address: S
         assert not pooled.reused
 
 
+def test_a_sweep_says_what_its_engine_is_and_why_and_so_does_each_of_its_runs(address: StoreAddress) -> None:
+    outcome = run(address, engine="gram")
+    runs = {one.info.run_id: one.data for one in all_runs(address)}
+    assert runs[outcome.parent_run_id].tags["paramshare.engine"] == "gram on cpu"
+    assert runs[outcome.parent_run_id].tags["paramshare.engine_reason"] == "asked for"
+    assert runs[outcome.parent_run_id].params["engine"] == "gram"
+    for row in outcome.rows:
+        assert runs[row.run_id].tags["paramshare.engine"] == "gram"
+        assert runs[row.run_id].tags["paramshare.engine_reason"] == "asked for"
+        assert runs[row.run_id].params["arithmetic"] == "gram"
+
+
+def test_engines_of_the_same_bits_share_their_runs_and_others_do_not(address: StoreAddress) -> None:
+    exact, reference = run(address, engine="exact"), run(address, engine="reference")
+    assert [row.run_id for row in reference.rows] == [row.run_id for row in exact.rows]
+    assert not any(row.reused for row in run(address, engine="gram").rows)
+
+
+def test_the_chunks_of_several_seeds_are_trained_and_written_one_by_one(address: StoreAddress) -> None:
+    specs = spec(seeds="0:3").train_specs(("cpu",))
+    (chunk,) = chunks.make_chunks(specs, 3, "auto", address, {})
+    assert [row.spec.seed for row in chunks.run_chunk(chunk)] == [0, 1, 2]
+
+
 def test_several_devices_train_beside_each_other_and_one_that_fails_stops_no_other(address: StoreAddress) -> None:
     """The second device is one that this machine lacks, put past the check: each of its runs fails, none on the CPU."""
     absent = "cuda:99"
     specs = spec(seeds="0:2").train_specs((absent, "cpu"))
-    rows = list(chunks.run_chunks(chunks.make_chunks(specs, 1, address, {}), workers=1))
+    rows = list(chunks.run_chunks(chunks.make_chunks(specs, 1, "auto", address, {}), workers=1))
     assert sorted((row.spec.device, row.spec.seed, row.status) for row in rows) == [
         ("cpu", 0, "FINISHED"),
         ("cpu", 1, "FINISHED"),

@@ -1,5 +1,7 @@
 """Proves that a sweep against a real MLflow server leaves what an embedded one leaves, files included."""
 
+import json
+import math
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -8,18 +10,42 @@ from pathlib import Path
 import mlflow
 import numpy as np
 import pytest
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric
 from program import SIZES
 
 from paramshare.errors import ServerError
 from paramshare.sweep.run import open_sweep, run_sweep
 from paramshare.sweep.spec import SweepSpec
 from paramshare.tracking.pages import served_pages
+from paramshare.tracking.record import NIL_ID, Point, Record
 from paramshare.tracking.runs import read_losses
-from paramshare.tracking.store import StoreAddress, open_store
+from paramshare.tracking.store import Store, StoreAddress, open_store
 from paramshare.tracking.sweeps import read_curves
+from paramshare.tracking.writing import write
 from paramshare.training.engines import train
 
+NAMES = ("train/loss", "depth", "left the numbers")
+RECORD = Record(
+    name="shared seed 3 – ünïcode 🧪",
+    status="FINISHED",
+    start=1_700_000_000_123,
+    end=1_700_000_004_567,
+    tags={"mlflow.user": "ü", "note": f"![loss](get-artifact?run_uuid={NIL_ID})"},
+    params={"seed": "3", "name": "ü × ’"},
+    points=[
+        *(Point(name, 1 / (step + 1), 5 + step, step) for name in NAMES[:2] for step in range(1234)),
+        *(Point(NAMES[2], value, 5 + step, step) for step, value in enumerate((math.inf, -math.inf, math.nan))),
+    ],
+    inputs=[
+        DatasetInput(Dataset("ü", "0123abcd", "code", "{}", "{}", "{}"), [InputTag("mlflow.data.context", "training")])
+    ],
+    files={"loss.png": b"\x89PNG", "model/MLmodel": f"run_id: '{NIL_ID}'"},
+)
 SPEC = SweepSpec.model_validate({**SIZES, "seeds": "0:2", "devices": "cpu", "workers": 1})
+
+
+def history_of(store: Store, run_id: str, name: str) -> list[Metric]:
+    return list(store.client.get_metric_history(run_id, name))
 
 
 @pytest.fixture
@@ -54,6 +80,22 @@ def test_a_sweep_over_http_is_whole_and_is_reused(server: StoreAddress) -> None:
     again = run_sweep(SPEC, server, {})
     assert again.parent_run_id == outcome.parent_run_id
     assert all(row.reused for row in again.rows)
+
+
+def test_a_record_written_over_http_is_what_an_embedded_store_holds(
+    address: StoreAddress, server: StoreAddress
+) -> None:
+    described = []
+    for store in (open_store(server), open_store(address)):
+        run_id = write(store, RECORD)
+        run = store.client.get_run(run_id).to_dictionary()
+        run["info"] |= {"artifact_uri": "", "experiment_id": ""}
+        histories = {
+            name: [(one.step, one.timestamp, one.value) for one in history_of(store, run_id, name)] for name in NAMES
+        }
+        described.append(json.dumps([run, histories], sort_keys=True).replace(run_id, "run"))
+        assert Path(store.client.download_artifacts(run_id, "model/MLmodel")).read_text() == f"run_id: '{run_id}'"
+    assert described[0] == described[1]
 
 
 def test_a_server_that_goes_away_is_said_in_one_line(

@@ -67,6 +67,17 @@ def test_the_defaults_are_the_articles_run() -> None:
     assert first == TrainSpec(seed=0)
 
 
+def test_the_specs_are_of_their_engine_s_arithmetic() -> None:
+    for engine, arithmetics in (("auto", ["direct", "gram"]), ("reference", ["direct"] * 2), ("gram", ["gram"] * 2)):
+        specs = SweepSpec.model_validate({"seeds": 4, "engine": engine}).train_specs(("cpu", "cuda:0"))
+        assert [one.arithmetic for one in specs] == arithmetics
+
+
+def test_an_engine_that_does_not_run_on_a_device_is_refused() -> None:
+    with pytest.raises(SpecError, match="the engine exact runs on cpu, not on mps"):
+        SweepSpec(engine="exact").train_specs(("cpu", "mps"))
+
+
 def test_a_settings_file_may_give_numbers_and_lists() -> None:
     spec = SweepSpec.model_validate({"seeds": [3, 7], "devices": ["cpu"], "variant": ["shared", "untied"]})
     assert (spec.seed_list, spec.device_list, spec.variant_list) == ((3, 7), ("cpu",), ("shared", "untied"))
@@ -76,7 +87,8 @@ def test_a_settings_file_may_give_numbers_and_lists() -> None:
 @pytest.mark.parametrize(
     "given_",
     [{"seeds": "x"}, {"devices": "tpu"}, {"variant": "tied"}, {"steps": 0}, {"momentum": 1}, {"experiment": " "},
-     {"experiment": "a\nb"}, {"workers": 0}, {"learning_rate": float("inf")}, {"seed": "0:3"}],
+     {"experiment": "a\nb"}, {"workers": 0}, {"learning_rate": float("inf")}, {"seed": "0:3"},
+     {"engine": "fast"}],
 )  # fmt: skip
 def test_a_value_out_of_range_or_an_unknown_name_is_refused(given_: dict[str, object]) -> None:
     with pytest.raises(ValidationError):

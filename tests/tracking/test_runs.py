@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 from mlflow.entities import Run
 
-from paramshare.tracking import runs
-from paramshare.tracking.runs import find_finished, log_metrics, write_failure, write_run
+from paramshare.tracking.runs import find_finished, read_all_losses, write_failure, write_run
 from paramshare.tracking.store import Store, StoreAddress, open_store
 from paramshare.training.engines import train
 from paramshare.training.result import TrainResult
@@ -120,39 +119,33 @@ def test_the_model_loads_in_a_fresh_process_without_unpickling_and_equals_the_tr
             np.testing.assert_array_equal(np.load(tmp_path / f"{flavor}-{depth}.npy"), expected)
 
 
-def test_a_run_whose_writing_is_cut_short_is_not_finished(
-    store: Store, result: TrainResult, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def no_space(*_: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(runs, "log_metrics", no_space)
-    with pytest.raises(OSError, match="No space left"):
-        write_run(store, result, {})
-    (run,) = store.client.search_runs([store.experiment_id])
-    assert run.info.status == "FAILED"
-    assert find_finished(store, [result.spec.key()]) == {}
-
-
 def test_a_failed_training_is_a_failed_run_that_says_why(store: Store, small: TrainSpec) -> None:
     run = store.client.get_run(write_failure(store, small, "RuntimeError: out of memory", {"a": "b"}))
     assert run.info.status == "FAILED"
     assert run.data.tags["paramshare.error"] == "RuntimeError: out of memory"
     assert run.data.params["seed"] == "3"
-    assert find_finished(store, [small.key()]) == {}
+    assert find_finished(store, [small]) == {}
 
 
 def test_the_newest_finished_run_of_each_key_is_found_and_no_other(store: Store, small: TrainSpec) -> None:
     first, other = train(small), train(replace(small, seed=4))
     write_run(store, first, {})
     newest, unasked = write_run(store, train(small), {}), write_run(store, other, {})
-    absent = replace(small, seed=5).key()
-    assert find_finished(store, [small.key(), absent]) == {small.key(): newest}
-    assert find_finished(store, [unasked.key]) == {unasked.key: unasked}
+    absent, twin = replace(small, seed=5), replace(small, variant="untied")
+    assert find_finished(store, [small, absent, twin]) == {small.key(): newest}
+    assert find_finished(store, [other.spec]) == {unasked.key: unasked}
+    assert find_finished(store, []) == {}
 
 
-def test_any_number_of_metrics_can_be_logged(store: Store, small: TrainSpec) -> None:
-    result = train(replace(small, steps=1234))
-    run_id = write_run(store, result, {}).run_id
-    np.testing.assert_array_equal(runs.read_losses(store, run_id), result.losses)
-    log_metrics(store, run_id, [])
+def test_runs_are_found_among_any_number_of_seeds_asked_for(store: Store, small: TrainSpec) -> None:
+    last = write_run(store, train(replace(small, seed=449)), {})
+    assert find_finished(store, [replace(small, seed=seed) for seed in range(450)]) == {last.key: last}
+
+
+def test_the_losses_of_many_runs_are_read_bit_for_bit_in_the_order_asked_for(store: Store, small: TrainSpec) -> None:
+    results = [train(replace(small, seed=seed, steps=steps)) for seed, steps in ((1, 20), (2, 1234), (3, 7))]
+    odd = np.array([np.inf, -np.inf, np.nan, np.float32(1e-45), 0.0, 3.0, 1.0], np.float32)
+    results[2] = replace(results[2], losses=odd)
+    run_ids = [write_run(store, result, {}).run_id for result in results]
+    for one, result in zip(read_all_losses(store, run_ids[::-1]), results[::-1], strict=True):
+        assert one.tobytes() == result.losses.tobytes()

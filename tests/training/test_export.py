@@ -1,43 +1,97 @@
-"""Proves that a saved net takes its depth as an input, equals the trained net at every depth, and is its own."""
+"""Proves that a saved net takes its depth as an input, equals the trained net at every depth, and is its own; and that
+a process that was given the templates exports nothing.
+"""
 
+import io
+import pickle
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from paramshare.training.engines import train
-from paramshare.training.export import save_exported
+from paramshare.training.export import exported, make_templates
+from paramshare.training.nets import DynamicNet
 from paramshare.training.spec import DEPTHS, TrainSpec
+
+# Fills a template that another process has made; torch exports with the help of torch._dynamo alone.
+ADOPT = """
+import pickle, sys
+from pathlib import Path
+from paramshare.training.export import adopt_templates, exported
+adopt_templates(pickle.loads(Path("templates").read_bytes()))
+Path("archive").write_bytes(exported(pickle.loads(Path("net").read_bytes())))
+assert "torch._dynamo" not in sys.modules
+"""
+
+
+def loaded(archive: bytes) -> nn.Module:
+    return torch.export.load(io.BytesIO(archive)).module()
 
 
 @pytest.mark.parametrize("variant", ["shared", "untied"])
-def test_a_saved_net_equals_the_trained_one_at_each_depth_and_any_batch(
-    variant: str, small: TrainSpec, tmp_path: Path
-) -> None:
-    result = train(replace(small, variant=variant))
-    save_exported(result.net, tmp_path / "net.pt2")
-    loaded = torch.export.load(tmp_path / "net.pt2").module()
+def test_a_saved_net_equals_the_trained_one_at_each_depth_and_any_batch(variant: str, small: TrainSpec) -> None:
+    net = train(replace(small, variant=variant)).net
+    saved = loaded(exported(net))
     for batch in (1, 2, 7):
         x = torch.randn(batch, small.input_size)
         for depth in DEPTHS:
-            assert loaded(x, depth=depth).equal(result.net(x, depth)), (batch, depth)
+            assert saved(x, depth=depth).equal(net(x, depth)), (batch, depth)
 
 
-def test_nets_saved_one_after_the_other_keep_their_own_weights(small: TrainSpec, tmp_path: Path) -> None:
+@pytest.mark.parametrize("variant", ["shared", "untied"])
+def test_a_saved_net_of_the_articles_size_equals_it_bit_for_bit(variant: str) -> None:
+    net = DynamicNet(variant=variant)
+    x = torch.randn(64, 1000)
+    saved = loaded(exported(net))
+    for depth in DEPTHS:
+        assert saved(x, depth=depth).equal(net(x, depth))
+
+
+def test_a_saved_net_has_every_bit_of_the_weights(small: TrainSpec) -> None:
+    net = train(small).net
+    with torch.no_grad():
+        net.input_linear.bias[:4] = torch.tensor([-0.0, float("inf"), float("nan"), 1e-45])
+    saved = loaded(exported(net)).state_dict()
+    state = {f"net.{name}": value for name, value in net.state_dict().items()}
+    assert saved.keys() == state.keys()
+    assert all(saved[name].numpy().tobytes() == state[name].numpy().tobytes() for name in state)
+
+
+def test_nets_saved_one_after_the_other_keep_their_own_weights(small: TrainSpec) -> None:
     nets = [train(replace(small, seed=seed)).net for seed in (1, 2)]
     kept = [{name: value.clone() for name, value in net.state_dict().items()} for net in nets]
-    for index, net in enumerate(nets):
-        save_exported(net, tmp_path / f"{index}.pt2")
+    archives = [exported(net) for net in nets]
     x = torch.randn(3, small.input_size)
-    for index, net in enumerate(nets):
-        assert torch.export.load(tmp_path / f"{index}.pt2").module()(x, depth=2).equal(net(x, 2))
-        assert all(value.equal(kept[index][name]) for name, value in net.state_dict().items())
+    for net, archive, state in zip(nets, archives, kept, strict=True):
+        assert loaded(archive)(x, depth=2).equal(net(x, 2))
+        assert all(value.equal(state[name]) for name, value in net.state_dict().items())
 
 
 @pytest.mark.parametrize("depth", [-1, 4])
-def test_a_saved_net_refuses_a_depth_out_of_range(depth: int, small: TrainSpec, tmp_path: Path) -> None:
-    save_exported(train(small).net, tmp_path / "net.pt2")
-    loaded = torch.export.load(tmp_path / "net.pt2").module()
+def test_a_saved_net_refuses_a_depth_out_of_range(depth: int, small: TrainSpec) -> None:
+    saved = loaded(exported(train(small).net))
     with pytest.raises(AssertionError, match="depth"):
-        loaded(torch.randn(2, small.input_size), depth=depth)
+        saved(torch.randn(2, small.input_size), depth=depth)
+
+
+def test_each_shape_has_one_template_without_any_weights(small: TrainSpec) -> None:
+    specs = [replace(small, variant=variant, seed=seed) for variant in ("shared", "untied") for seed in (1, 2)]
+    templates = make_templates(specs)
+    assert [template.shape for template in templates] == [(8, 6, 3, "shared"), (8, 6, 3, "untied")]
+    assert make_templates([TrainSpec(seed=1)])[0].shape == (1000, 100, 10, "shared")
+    assert len(pickle.dumps(make_templates([TrainSpec(seed=1)]))) < 60_000
+
+
+def test_a_process_that_was_given_the_templates_exports_nothing_and_saves_the_same(
+    small: TrainSpec, tmp_path: Path
+) -> None:
+    net = train(small).net
+    (tmp_path / "templates").write_bytes(pickle.dumps(make_templates([small])))
+    (tmp_path / "net").write_bytes(pickle.dumps(net))
+    subprocess.run([sys.executable, "-c", ADOPT], cwd=tmp_path, check=True)
+    assert (tmp_path / "archive").read_bytes() == exported(net)

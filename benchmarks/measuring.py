@@ -1,0 +1,121 @@
+"""What the benchmarks share: how they run rounds, take a rate, read memory, and print what they found. Linux."""
+
+import argparse
+import json
+import os
+import random
+import re
+import signal
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+T = TypeVar("T")
+
+PROGRAM = str(Path(sys.executable).with_name("paramshare"))
+ENGINE = "gram"  # of the sweeps that are measured
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of the table: what was measured, what came out, what is claimed, whether that holds."""
+
+    what: str
+    measured: str
+    claim: str = ""
+    holds: bool = True
+
+
+def parser(description: str | None) -> argparse.ArgumentParser:
+    """The start of every program's command line."""
+    begun = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    begun.add_argument("--json", action="store_true", help="print the lines as JSON instead of a table")
+    return begun
+
+
+def show(lines: Sequence[Line], as_json: bool) -> int:
+    """Print the lines and give the exit code: 1 where a claim does not hold."""
+    if as_json:
+        print(json.dumps([asdict(line) for line in lines]))
+    else:
+        print(f"{machine()}\n\n{table(lines)}\n\n{verdict(lines)}")
+    return 0 if all(line.holds for line in lines) else 1
+
+
+def table(lines: Sequence[Line]) -> str:
+    """The lines in Markdown."""
+    rows = [f"| {line.what} | {line.measured} | {line.claim}{'' if line.holds else ' **no**'} |" for line in lines]
+    return "\n".join(["| what | measured | claim |", "| :-- | :-- | :-- |", *rows])
+
+
+def verdict(lines: Sequence[Line]) -> str:
+    """Whether all claims hold, and which do not."""
+    broken = [line.what for line in lines if not line.holds]
+    return f"NOT all claims hold: {'; '.join(broken)}" if broken else "All claims hold."
+
+
+def tell(progress: str) -> None:
+    """Say what is going on to whoever waits."""
+    print(progress, file=sys.stderr, flush=True)
+
+
+def interleaved(jobs: Mapping[str, Callable[[], T]], rounds: int, warm_up: bool = True) -> dict[str, list[T]]:
+    """Each job's figures, one a round; in every round each job runs once, in a new order.
+
+    Args:
+        warm_up: whether there is a round before the first, which does not count.
+    """
+    found: dict[str, list[T]] = {name: [] for name in jobs}
+    for _ in range(rounds + warm_up):
+        for name in random.sample(list(jobs), len(jobs)):
+            found[name].append(jobs[name]())
+    return {name: figures[int(warm_up) :] for name, figures in found.items()}
+
+
+def rate(times: Sequence[float]) -> float:
+    """Seeds a second after start-up: the slope of the line through the number of seeds done against time.
+
+    Neither what comes before the first seed's end nor what comes after the last one's has a part in it. Where several
+    processes hand in their seeds in batches, the first batch and the last one count no more than those between.
+    """
+    return float(np.polyfit(np.asarray(times) - times[0], np.arange(1, len(times) + 1), 1)[0])
+
+
+def peak_mib(pid: int | str = "self") -> float:
+    """The most memory that a process has had. (`getrusage` would hand down the parent's.)"""
+    found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    assert found
+    return int(found[1]) / 2**10
+
+
+def surroundings(folder: Path) -> dict[str, str]:
+    """The environment for a command that runs in `folder`: no setting from outside, no history, no telemetry."""
+    kept = {
+        name: value for name, value in os.environ.items() if not name.startswith(("PARAMSHARE_", "MLFLOW_", "PREFECT_"))
+    }
+    return {
+        **kept,
+        "PREFECT_HOME": str(folder / "prefect"),
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "DO_NOT_TRACK": "1",
+    }
+
+
+def unwind_on_sigterm() -> None:
+    """Let SIGTERM unwind the stack as Ctrl-C does, so that what was started is ended."""
+    signal.signal(signal.SIGTERM, lambda signum, _: sys.exit(128 + signum))
+
+
+def machine() -> str:
+    """The machine and the versions, in a line."""
+    from paramshare.provenance import provenance
+
+    found = provenance()
+    parts = [found["hardware.cpu"], f"{found['hardware.cores']} cores", found.get("hardware.accelerators", "")]
+    versions = [f"{name} {found[f'version.{name}']}" for name in ("torch", "mlflow", "prefect")]
+    return ", ".join(part for part in (*parts, *versions) if part)

@@ -1,0 +1,69 @@
+"""All benchmarks, one after the other, and one table of what they found.
+
+    make bench
+    python benchmarks/report.py --write README.md
+
+Each program runs in a process of its own with its defaults and says itself what it covers; on a machine with a GPU,
+training is measured there too. What cannot be had here (a GPU, PostgreSQL) is said and left out. The table with the
+machine and the date is printed, and put between the marks `<!-- benchmarks -->` and `<!-- /benchmarks -->` of a file
+only where `--write` names one. `counting.py` prints tables of its own, which stay as it prints them.
+
+It ends with exit code 1 where a claim does not hold or a program failed. Nothing is written where one failed.
+"""
+
+import argparse
+import json
+import re
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+from measuring import Line, machine, table, tell, verdict
+
+from paramshare.training.devices import find_devices
+
+PROGRAMS = (
+    ("training.py",),
+    ("tracking.py",),
+    ("tracking.py", "--server", "postgresql"),
+    ("beside_by_hand.py",),
+    ("startup.py",),
+)
+NOT_HERE = 2  # the exit code of a program that could not measure
+MARKED = re.compile(r"(?<=<!-- benchmarks -->\n).*?(?=<!-- /benchmarks -->)", re.DOTALL)
+
+
+def main() -> int:
+    """Run all, print Markdown, write it where asked to, and tell whether the claims hold."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--write", type=Path, metavar="FILE", help="put the table between the marks of this file")
+    target: Path | None = parser.parse_args().write
+    if target and not MARKED.search(target.read_text()):
+        parser.error(f"{target} has no lines <!-- benchmarks --> and <!-- /benchmarks -->")
+    counting = subprocess.run([sys.executable, str(Path(__file__).with_name("counting.py"))]).returncode
+    gpus = [("training.py", "--device", device.name) for device in find_devices() if device.name.startswith("cuda")]
+    lines = [line for program in (*PROGRAMS, *gpus[:1]) for line in lines_of(program)]
+    found = f"{machine()}, {datetime.now(UTC):%Y-%m-%d}\n\n{table(lines)}\n"
+    print(f"\n{found}\n{verdict(lines)}")
+    if target:
+        target.write_text(MARKED.sub(lambda _: found, target.read_text(), count=1))
+    return 1 if counting or not all(line.holds for line in lines) else 0
+
+
+def lines_of(program: tuple[str, ...]) -> list[Line]:
+    """What a program found; nothing where it could not measure here, which it has said."""
+    name, *options = program
+    command = [sys.executable, str(Path(__file__).with_name(name)), *options, "--json"]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+    if done.returncode == NOT_HERE:
+        return []
+    try:
+        return [Line(**line) for line in json.loads(done.stdout)]
+    except ValueError:
+        tell(f"{' '.join(program)} failed")
+        raise SystemExit(1) from None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,296 @@
+"""What it costs to keep runs in MLflow, and how fast a tracked sweep is from end to end.
+
+    python benchmarks/tracking.py                        # in the embedded store
+    python benchmarks/tracking.py --server postgresql    # against `mlflow server` on PostgreSQL, both started here
+
+Covered, embedded:
+- One run with all that it holds (500 steps) into a store that is open, by what of it can be told apart: core-ms, the
+  processor time of all threads, each the median over runs of different seeds. Files are the artifacts' writing to disk;
+  what is left beside model, picture and files is the database with the record's making.
+- Sweeps of several sizes through `run_sweep`, each in a process and a store of its own, in every round each once, in a
+  new order: seeds a second after start-up (the slope of the line through the moments at which runs are handed in: no
+  imports, no first export, and not the parent run's writing at the end) and of the whole call; the peak memory of the
+  process that asks and of the largest process of its pool. The median over the rounds of the largest sweep's rate after
+  start-up over the smallest one's.
+Covered, on a server: the same for one size, on a fresh database with PostgreSQL's own defaults, all on this machine.
+Not covered: flows (`beside_by_hand.py`), reading, other machines, several sweeps at once.
+
+It ends with exit code 1 where a claim of the README does not hold, with 2 where the server cannot be had.
+"""
+
+import importlib.util
+import json
+import multiprocessing
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from measuring import ENGINE, Line, interleaved, parser, peak_mib, rate, show, surroundings, tell, unwind_on_sigterm
+
+CLAIMED = {"embedded": 15.0, "postgresql": 6.0}  # seeds a second
+CLAIMED_SIZE = 200  # seeds, of the sweep that the claim is about
+CLAIMED_STEADY = 0.9  # the largest sweep's rate over the smallest one's
+START_SECONDS = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """What a sweep came to: seeds a second after start-up and in all, MiB of its processes."""
+
+    rate: float
+    whole: float
+    parent: float
+    pool: float
+
+
+def main() -> int:
+    """Measure what was asked for, print the lines, and tell whether the claims hold."""
+    arguments = parser(__doc__)
+    arguments.add_argument("--rounds", type=int, default=3, help="how often each sweep runs (default: 3)")
+    arguments.add_argument(
+        "--runs", type=int, default=100, help="how many runs are written item by item (default: 100)"
+    )
+    arguments.add_argument("--seeds", type=int, nargs="+", help="sizes of the sweeps (default: 100 200 1000)")
+    arguments.add_argument("--server", choices=("postgresql",), help="a server, in place of the embedded store")
+    arguments.add_argument("--sweep", nargs=2, metavar=("URI", "SEEDS"), help="only run a sweep and print what it took")
+    asked = arguments.parse_args()
+    unwind_on_sigterm()
+    if asked.sweep:
+        print(json.dumps(one_sweep(asked.sweep[0], int(asked.sweep[1]))))
+        return 0
+    if asked.server:
+        if missing := what_is_missing():
+            tell(f"nothing measured on PostgreSQL: {missing}")
+            return 2
+        return show(on_postgresql(asked.seeds or [100], asked.rounds), asked.json)
+    return show([*items(asked.runs), *embedded(asked.seeds or [100, 200, 1000], asked.rounds)], asked.json)
+
+
+# One run, item by item
+
+
+def items(runs: int) -> list[Line]:
+    """A line for a whole run, and one for each of its parts."""
+    from paramshare.plots import LossPlot
+    from paramshare.provenance import provenance_tags
+    from paramshare.tracking.model import saved_model
+    from paramshare.tracking.runs import run_name, seed_record, write_run
+    from paramshare.tracking.store import StoreAddress, open_store
+    from paramshare.training.engines import train
+    from paramshare.training.spec import TrainSpec
+
+    tell(f"tracking.py: {runs} runs, item by item")
+    results = [train(TrainSpec(seed=seed), ENGINE) for seed in range(runs + 1)]
+    turn: dict[str, int] = dict.fromkeys(("run", "model", "picture", "files"), 0)
+    tags, plot = provenance_tags(), LossPlot()
+
+    with tempfile.TemporaryDirectory(prefix="tracking-") as name:
+        folder = Path(name)
+        store = open_store(StoreAddress(f"sqlite:///{folder / 'mlflow.db'}", "bench"))
+        records = [seed_record(result, tags) for result in results]
+        todo: dict[str, Callable[[int], object]] = {
+            "run": lambda n: write_run(store, results[n], tags),
+            "model": lambda n: saved_model(results[n].net),
+            "picture": lambda n: plot.picture(results[n].losses, results[n].depths, run_name(results[n].spec)),
+            "files": lambda n: records[n].save_files(folder / "files" / str(n)),
+        }
+
+        def spent(item: str) -> float:
+            number, turn[item] = turn[item], turn[item] + 1
+            start = time.process_time()
+            todo[item](number)
+            return (time.process_time() - start) * 1000
+
+        found = interleaved({item: lambda item=item: spent(item) for item in todo}, runs)
+    middle = {item: median(figures) for item, figures in found.items()}
+    middle["database"] = 2 * middle["run"] - sum(middle.values())
+    return [
+        Line(
+            "tracking, a whole run" if item == "run" else f"tracking, its {item}",
+            f"{cost:.1f} core-ms" + (f" (n = {runs})" if item == "run" else f", {cost / middle['run']:.0%}"),
+        )
+        for item, cost in middle.items()
+    ]
+
+
+# Whole sweeps
+
+
+def embedded(sizes: list[int], rounds: int) -> list[Line]:
+    """A line a size, and one for the rate's steadiness."""
+
+    def sweep(seeds: int) -> Swept:
+        with tempfile.TemporaryDirectory(prefix="tracking-") as folder:
+            return in_a_process(f"sqlite:///{Path(folder).resolve() / 'mlflow.db'}", seeds, Path(folder))
+
+    found = interleaved({str(seeds): lambda seeds=seeds: sweep(seeds) for seeds in sizes}, rounds, warm_up=False)
+    lines = [sweep_line("embedded", seeds, found[str(seeds)], claimed=seeds == CLAIMED_SIZE) for seeds in sizes]
+    if len(sizes) > 1:
+        least, most = min(sizes), max(sizes)
+        pairs = zip(found[str(least)], found[str(most)], strict=True)
+        steady = median(many.rate / few.rate for few, many in pairs)
+        what = f"tracked sweep, embedded, the rate at {most} seeds over that at {least}"
+        lines.append(Line(what, f"{steady:.2f} (n = {rounds})", f"≥ {CLAIMED_STEADY}", steady >= CLAIMED_STEADY))
+    return lines
+
+
+def sweep_line(where: str, seeds: int, found: list[Swept], *, claimed: bool) -> Line:
+    """What sweeps of one size came to."""
+    middle = median(sweep.rate for sweep in found)
+    whole, parent, pool = (
+        median(figures) for figures in zip(*((sweep.whole, sweep.parent, sweep.pool) for sweep in found), strict=True)
+    )
+    return Line(
+        f"tracked sweep, {where}, {seeds} seeds, {ENGINE}",
+        f"{middle:.1f} seeds/s after start-up, {whole:.1f} in all; {parent:.0f} MiB and {pool:.0f} MiB a process "
+        f"(n = {len(found)})",
+        f"≥ {CLAIMED[where]:.0f} seeds/s" if claimed else "",
+        middle >= CLAIMED[where] or not claimed,
+    )
+
+
+def in_a_process(uri: str, seeds: int, folder: Path) -> Swept:
+    """A sweep into the store at `uri`, in a process of its own that works in `folder`."""
+    command = [sys.executable, __file__, "--sweep", uri, str(seeds)]
+    done = subprocess.run(command, cwd=folder, env=surroundings(folder), stdout=subprocess.PIPE, text=True, check=True)
+    swept = Swept(**json.loads(done.stdout.splitlines()[-1]))
+    tell(f"tracking.py: {seeds} seeds, {swept.rate:.1f} seeds/s")
+    return swept
+
+
+def one_sweep(uri: str, seeds: int) -> dict[str, float]:
+    """Run a sweep in this process and its pool."""
+    from paramshare.sweep.run import run_sweep
+    from paramshare.sweep.spec import SweepSpec
+    from paramshare.tracking.store import StoreAddress
+
+    times: list[float] = []
+    pool = 0.0
+
+    def on_row(_: object) -> None:
+        nonlocal pool
+        times.append(time.perf_counter())
+        pool = max([pool, *(peak_mib(child.pid) for child in multiprocessing.active_children() if child.pid)])
+
+    spec = SweepSpec(seeds=f"0:{seeds}", devices="cpu", engine=ENGINE)
+    address = StoreAddress(uri, f"bench {time.time_ns()}")  # one of its own: a run that is there is not trained anew
+    start = time.perf_counter()
+    outcome = run_sweep(spec, address, {}, on_row=on_row)
+    whole = seeds / (time.perf_counter() - start)
+    assert not outcome.failed
+    return {"rate": rate(times), "whole": whole, "parent": peak_mib(), "pool": pool}
+
+
+# A server
+
+
+def what_is_missing() -> str:
+    """What this machine lacks for a server on PostgreSQL; nothing where it lacks nothing."""
+    if importlib.util.find_spec("psycopg") is None:
+        return "its driver is not installed: .venv/bin/pip install 'psycopg[binary]'"
+    if not (shutil.which("initdb") and shutil.which("postgres")):
+        return "initdb and postgres are not on the PATH: install PostgreSQL's server"
+    return ""
+
+
+def on_postgresql(sizes: list[int], rounds: int) -> list[Line]:
+    """A line a size, all on one server."""
+    with tempfile.TemporaryDirectory(prefix="tracking-") as name, ExitStack() as running:
+        folder = Path(name)
+        database = running.enter_context(postgresql(folder))
+        uri = running.enter_context(mlflow_server(database, folder))
+        sweeps = {str(seeds): lambda seeds=seeds: in_a_process(uri, seeds, folder) for seeds in sizes}
+        found = interleaved(sweeps, rounds, warm_up=False)
+    return [sweep_line("postgresql", seeds, found[str(seeds)], claimed=True) for seeds in sizes]
+
+
+@contextmanager
+def postgresql(folder: Path) -> Iterator[str]:
+    """A fresh PostgreSQL below `folder` while the block runs; gives its address. It refuses to be root's."""
+    import psycopg
+
+    data, port = folder / "postgresql", free_port()
+    data.mkdir()
+    whose: dict[str, Any] = {}
+    if os.geteuid() == 0:
+        nobody = pwd.getpwnam("nobody")
+        whose = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+        os.chown(data, nobody.pw_uid, nobody.pw_gid)
+        folder.chmod(0o755)
+    make = ["initdb", "--pgdata", str(data), "--username", "bench", "--auth", "trust", "--encoding", "UTF8"]
+    subprocess.run(make, cwd=data, capture_output=True, check=True, **whose)
+    serve = ["postgres", "-D", str(data), "-k", str(data), "-h", "127.0.0.1", "-p", str(port)]
+    address = f"bench@127.0.0.1:{port}/postgres"
+    with process(serve, data, whose):
+        wait_for(lambda: psycopg.connect(f"postgresql://{address}").close(), psycopg.OperationalError)
+        yield f"postgresql+psycopg://{address}"
+
+
+@contextmanager
+def mlflow_server(database: str, folder: Path) -> Iterator[str]:
+    """MLflow's own server on `database` while the block runs; gives its address."""
+    uri = f"http://127.0.0.1:{free_port()}"
+    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", database, "--workers", "2"]
+    command += ["--artifacts-destination", str(folder / "artifacts"), "--host", "127.0.0.1", "--port", uri[17:]]
+    without_jobs = {"env": {**surroundings(folder), "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}}
+    with process(command, folder, without_jobs):
+        wait_for(lambda: urllib.request.urlopen(f"{uri}/health", timeout=5).close(), OSError)
+        yield uri
+
+
+@contextmanager
+def process(command: list[str], folder: Path, options: dict[str, Any]) -> Iterator[None]:
+    """A process that runs while the block does, and ends with all that it has started."""
+    started = subprocess.Popen(
+        command,
+        cwd=folder,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        **options,
+    )
+    try:
+        yield
+    finally:
+        os.killpg(started.pid, signal.SIGTERM)
+        try:
+            started.wait(20)
+        except subprocess.TimeoutExpired:
+            os.killpg(started.pid, signal.SIGKILL)
+            started.wait()
+
+
+def wait_for(attempt: Callable[[], None], failure: type[Exception]) -> None:
+    """Try until it no longer fails."""
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            return attempt()
+        except failure:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+
+
+def free_port() -> int:
+    """A port of this machine that nothing listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+    return port
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,71 @@
+"""A run as plain data: all that one run of the store says, before any of it is written.
+
+What is written in one piece can be there whole or not at all, and can be compared.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Final, Literal, NamedTuple
+
+from mlflow.entities import DatasetInput
+
+__all__ = ["NIL_ID", "Point", "Record", "Status"]
+
+Status = Literal["FINISHED", "FAILED"]
+
+NIL_ID: Final = "0" * 32
+"""The nil UUID, which no run has: it stands in a record's tags and texts where the run's own id belongs."""
+
+
+class Point(NamedTuple):
+    """One value of a metric; `time` is in milliseconds since 1970."""
+
+    name: str
+    value: float
+    time: int
+    step: int
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A run that has ended.
+
+    Args:
+        name: what a person calls it.
+        status: how it ended.
+        start, end: when, in milliseconds since 1970.
+        tags, params: by name. `NIL_ID` in a tag's value stands for the run's own id.
+        points: of the metrics, no two alike.
+        inputs: the datasets that it read, no two alike.
+        files: the content of each artifact by its path, such as `model/MLmodel`. In a text, not in bytes, `NIL_ID`
+            stands for the run's own id.
+    """
+
+    name: str
+    status: Status
+    start: int
+    end: int
+    tags: Mapping[str, str]
+    params: Mapping[str, str]
+    points: Sequence[Point] = ()
+    inputs: Sequence[DatasetInput] = ()
+    files: Mapping[str, bytes | str] = field(default_factory=dict)
+
+    def named(self, run_id: str) -> "Record":
+        """The record with the run's own id wherever it belongs."""
+        return replace(
+            self,
+            tags={key: value.replace(NIL_ID, run_id) for key, value in self.tags.items()},
+            files={
+                path: content.replace(NIL_ID, run_id) if isinstance(content, str) else content
+                for path, content in self.files.items()
+            },
+        )
+
+    def save_files(self, folder: Path) -> None:
+        """Write the artifacts below `folder`, which is made where it is not there yet."""
+        for path, content in self.files.items():
+            file = folder / path
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(content.encode() if isinstance(content, str) else content)

@@ -1,0 +1,264 @@
+"""Proves that a run written in one transaction is, row by row and file by file, what MLflow's own client leaves; that
+it is there whole or not at all, whatever happens; and that a database that is not as expected is left to MLflow.
+"""
+
+import json
+import math
+import resource
+import shutil
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+from mlflow.entities import Dataset, DatasetInput, InputTag
+from mlflow.exceptions import MlflowException
+
+from paramshare.tracking.embedded import StoreWarning
+from paramshare.tracking.record import NIL_ID, Point, Record
+from paramshare.tracking.store import Store, StoreAddress, analyse, open_store
+from paramshare.tracking.writing import write, write_by_client
+
+STEPS = 1234
+DATA = Dataset("gaussian-ü-seed-3", "0123abcd", "code", '{"seed": 3}', '{"x": "…"}', '{"rows": 4}')
+OTHER = Dataset("other", "0123abcd", "code", "{}")
+
+FULL = Record(
+    name="shared seed 3 on cpu – ünïcode 🧪",
+    status="FINISHED",
+    start=1_700_000_000_123,
+    end=1_700_000_004_567,
+    tags={
+        "paramshare.key": "k",
+        "mlflow.user": "jo ünïcode",
+        "mlflow.note.content": f"![loss](get-artifact?path=loss.png&run_uuid={NIL_ID})\n\n| a | b |",
+        "empty": "",
+        "twice": f"{NIL_ID} {NIL_ID}",
+    },
+    params={"seed": "3", "learning_rate": "0.0001", "name": "ü × ’", "long": "x" * 7000},
+    points=[
+        *(Point("train/loss", 1 / (step + 1), 1_700_000_000_123 + step, step) for step in range(STEPS)),
+        *(Point("depth", float(step % 4), 1_700_000_000_123 + step, step) for step in range(STEPS)),
+        # The latest is the largest by step, then time, then value; not the last.
+        *(Point("shuffled", float(step), 5, step) for step in (3, 1, 2)),
+        *(Point("later", float(time), time, 1) for time in (7, 9, 8)),
+        *(Point("larger", value, 5, 0) for value in (1.0, 3.0, 2.0)),
+        Point("left the numbers", math.inf, 5, 0),
+        Point("left the numbers", -math.inf, 6, 1),
+        Point("left the numbers", math.nan, 7, 2),
+        Point("negative nan", -1.0, 5, 0),
+        Point("negative nan", math.nan, 5, 0),
+        Point("tiny", 5e-324, 5, 0),
+        Point("minus zero", -0.0, 5, 0),
+    ],
+    inputs=[
+        DatasetInput(DATA, [InputTag("mlflow.data.context", "training"), InputTag("b", "ü")]),
+        DatasetInput(OTHER, []),
+    ],
+    files={
+        "loss.png": b"\x89PNG\x00" + NIL_ID.encode(),
+        "model/MLmodel": f"run_id: '{NIL_ID}'\nü\n",
+        "model/data/model.pt2": bytes(range(256)),
+    },
+)
+BARE = Record("failed", "FAILED", 1_700_000_000_123, 1_700_000_000_123, {"paramshare.error": "why"}, {"seed": "3"})
+
+
+def database_of(store: Store) -> Path:
+    assert store.address.database is not None
+    return store.address.database
+
+
+@pytest.fixture
+def store(address: StoreAddress) -> Store:
+    return open_store(address)
+
+
+@pytest.fixture
+def twin(store: Store, tmp_path: Path) -> Store:
+    """The same database once more: the same experiment, with the same place for its files."""
+    file = tmp_path / "twin" / "mlflow.db"
+    file.parent.mkdir()
+    with closing(sqlite3.connect(database_of(store))) as source, closing(sqlite3.connect(file)) as target:
+        source.backup(target)
+    return open_store(StoreAddress(f"sqlite:///{file}", store.address.experiment))
+
+
+def rows_of(store: Store) -> dict[str, list[str]]:
+    """Every row of every table, types told apart; ids that are made up while writing have the names of their places."""
+    with closing(sqlite3.connect(database_of(store))) as connection:
+        tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        rows = {name: [repr(row) for row in connection.execute(f"SELECT * FROM {name}")] for name in tables}
+        names = {}
+        for what, query in (
+            ("run", "SELECT run_uuid FROM runs ORDER BY start_time"),
+            ("dataset", "SELECT dataset_uuid FROM datasets ORDER BY name"),
+            ("input", "SELECT input_uuid FROM inputs JOIN datasets ON source_id = dataset_uuid ORDER BY name"),
+        ):
+            names |= {one: f"{what} {index}" for index, (one,) in enumerate(connection.execute(query))}
+    for one, name in names.items():
+        rows = {table: [row.replace(one, name) for row in of_table] for table, of_table in rows.items()}
+    return {table: sorted(of_table) for table, of_table in rows.items()}
+
+
+def files_of(store: Store, run_id: str) -> dict[str, str]:
+    folder = database_of(store).parent / "artifacts" / run_id / "artifacts"
+    files = {file.relative_to(folder).as_posix(): file for file in folder.rglob("*") if file.is_file()}
+    return {
+        path: f"{file.stat().st_mode:o} {file.read_bytes()!r}".replace(run_id, "run") for path, file in files.items()
+    }
+
+
+@pytest.mark.parametrize("record", [FULL, BARE], ids=["full", "bare"])
+def test_a_run_is_row_by_row_and_file_by_file_what_mlflows_client_leaves(
+    record: Record, store: Store, twin: Store
+) -> None:
+    ours, theirs = write(store, record), write_by_client(twin.client, twin.experiment_id, record)
+    assert rows_of(store) == rows_of(twin)
+    assert files_of(store, ours) == files_of(store, theirs)  # one place for both
+    assert len(files_of(store, ours)) == len(record.files)
+    described = [
+        json.dumps(one.client.get_run(run_id).to_dictionary()).replace(run_id, "run")
+        for one, run_id in ((store, ours), (twin, theirs))
+    ]
+    assert json.loads(described[0]) == json.loads(described[1])
+
+
+def test_a_dataset_that_the_experiment_has_is_not_written_again(store: Store, twin: Store) -> None:
+    for _ in range(2):
+        write(store, FULL)
+        write_by_client(twin.client, twin.experiment_id, FULL)
+    count = {name: len(rows) for name, rows in rows_of(store).items()}
+    assert count == {name: len(rows) for name, rows in rows_of(twin).items()}
+    assert (count["runs"], count["datasets"], count["inputs"]) == (2, 2, 4)
+
+
+def test_the_runs_own_id_stands_wherever_the_nil_id_did_but_not_in_bytes(store: Store) -> None:
+    run_id = write(store, FULL)
+    run = store.client.get_run(run_id)
+    assert run.data.tags["twice"] == f"{run_id} {run_id}"
+    assert Path(store.client.download_artifacts(run_id, "model/MLmodel")).read_text().startswith(f"run_id: '{run_id}'")
+    assert Path(store.client.download_artifacts(run_id, "loss.png")).read_bytes() == FULL.files["loss.png"]
+
+
+def test_a_metrics_values_are_read_back_in_the_order_of_their_steps(store: Store) -> None:
+    run_ids = [write(store, FULL), write(store, BARE), write(store, FULL)]
+    assert store.database is not None
+    histories = store.database.histories(run_ids, "shuffled")
+    assert histories == {run_ids[0]: [1.0, 2.0, 3.0], run_ids[2]: [1.0, 2.0, 3.0]}
+    (first, _, last) = store.database.histories(run_ids[:1], "left the numbers")[run_ids[0]]
+    assert first == sys.float_info.max
+    assert math.isnan(last)
+
+
+def test_once_analysed_the_curve_of_one_run_is_not_looked_for_among_those_of_all(store: Store) -> None:
+    for _ in range(20):
+        write(store, FULL)
+    analyse(store)
+    with closing(sqlite3.connect(database_of(store))) as connection:
+        plan = "EXPLAIN QUERY PLAN SELECT * FROM metrics WHERE run_uuid = 'a' AND key = 'b'"
+        assert "index_metrics_run_uuid_key_step" in connection.execute(plan).fetchone()[-1]
+
+
+@contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """As on a full disk: no file of this process can grow beyond `size` bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_file_that_cannot_be_written_leaves_nothing(store: Store) -> None:
+    large = Record("x", "FINISHED", 1, 2, {}, {}, files={"a": b"a", "model/large": bytes(100_000)})
+    with files_of_at_most(50_000), pytest.raises(OSError, match="too large"):
+        write(store, large)
+    assert list(store.client.search_runs([store.experiment_id])) == []
+    assert list((database_of(store).parent / "artifacts").iterdir()) == []
+
+
+def test_what_the_database_refuses_leaves_nothing(store: Store) -> None:
+    twice = [Point("a", 1.0, 1, 1)] * 2
+    with pytest.raises(MlflowException, match="UNIQUE constraint failed"):
+        write(store, Record("x", "FINISHED", 1, 2, {}, {}, points=twice, files={"a": b"a"}))
+    with pytest.raises(MlflowException, match="Invalid value"):
+        write(store, Record("x", "FINISHED", 1, 2, {}, {"what?": "no such name"}, files={"a": b"a"}))
+    assert list(store.client.search_runs([store.experiment_id])) == []
+    assert list((database_of(store).parent / "artifacts").iterdir()) == []
+
+
+def test_nothing_is_written_to_a_deleted_experiment(store: Store) -> None:
+    store.client.delete_experiment(store.experiment_id)
+    with pytest.raises(MlflowException, match="was deleted"):
+        write(store, BARE)
+
+
+def test_a_writer_waits_for_the_one_before_it(store: Store) -> None:
+    with closing(sqlite3.connect(database_of(store), check_same_thread=False)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        threading.Timer(0.5, other.rollback).start()
+        write(store, BARE)
+    assert len(store.client.search_runs([store.experiment_id])) == 1
+
+
+# Writes runs for ever; each has a file for every one of its points.
+WRITE = """
+from paramshare.tracking.record import Point, Record
+from paramshare.tracking.store import StoreAddress, open_store
+from paramshare.tracking.writing import write
+store = open_store(StoreAddress.of(None, "paramshare"))
+points = [Point(f"m{index}", 1.0, 1, 1) for index in range(50)]
+record = Record("x", "FINISHED", 1, 2, {}, {}, points, files={f"f/{point.name}": b"x" * 9000 for point in points})
+print("ready", flush=True)
+while True:
+    write(store, record)
+"""
+
+
+def test_a_killed_writer_leaves_whole_runs_only(store: Store, tmp_path: Path) -> None:
+    for pause in (0.07, 0.12):
+        process = subprocess.Popen([sys.executable, "-c", WRITE], cwd=tmp_path, stdout=subprocess.PIPE)
+        assert process.stdout is not None
+        process.stdout.readline()
+        time.sleep(pause)
+        process.kill()
+        process.communicate()
+    written = list(store.client.search_runs([store.experiment_id]))
+    assert written
+    for run in written:
+        assert (run.info.status, len(run.data.metrics), len(files_of(store, run.info.run_id))) == ("FINISHED", 50, 50)
+
+
+def test_a_database_of_another_schema_is_written_by_mlflow_and_the_store_says_so(store: Store) -> None:
+    with closing(sqlite3.connect(database_of(store))) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = 'another'")
+        connection.commit()
+    with pytest.warns(StoreWarning, match="slower client: its tables have the schema another"):
+        other = open_store(store.address)
+    assert other.database is None
+    run = other.client.get_run(write(other, FULL))
+    assert run.data.params["seed"] == "3"
+    assert run.info.status == "FINISHED"
+    analyse(other)
+
+
+def test_an_experiment_whose_files_lie_elsewhere_is_written_by_mlflow(store: Store) -> None:
+    store.client.create_experiment("elsewhere", "s3://bucket/folder")
+    with pytest.warns(StoreWarning, match="'elsewhere' keeps its files at s3://bucket/folder"):
+        assert open_store(StoreAddress(store.address.uri, "elsewhere")).database is None
+
+
+def test_the_folder_of_a_store_can_have_a_strange_name(migrated: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "ü 100% #1 & '+"
+    folder.mkdir()
+    shutil.copy(migrated, folder)
+    store = open_store(StoreAddress(f"sqlite:///{folder / migrated.name}", "paramshare"))
+    run_id = write(store, FULL)
+    assert Path(store.client.download_artifacts(run_id, "loss.png")).read_bytes() == FULL.files["loss.png"]
