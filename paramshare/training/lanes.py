@@ -115,7 +115,7 @@ class _Block:
         middles = 1 if family.variant == "shared" else max(DEPTHS)
 
         def zeros(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
-            return torch.zeros(*shape, dtype=dtype, device=self.device)
+            return torch.zeros(shape, dtype=dtype, device=self.device)
 
         with torch.inference_mode(), _full_precision():
             self._x, self._y = zeros(LANES, batch, family.input_size), zeros(LANES, batch, outputs)
@@ -127,6 +127,8 @@ class _Block:
             self._depths = zeros(family.steps, LANES, dtype=torch.int64)
             self._losses = zeros(family.steps, LANES)
             self._at = zeros(1, dtype=torch.int64)  # the step
+            self._zero = zeros()  # a number would be copied to the device at every step, which no graph can hold
+            self._always = torch.ones((), dtype=torch.bool, device=self.device)
             self._lanes = torch.arange(LANES, device=self.device)
             self._applications = torch.arange(max(DEPTHS), device=self.device).unsqueeze(1)
             self.step = _captured(self._take, self._at.zero_, self.device)
@@ -182,21 +184,20 @@ class _Block:
             middle = application % len(self._middle)
             through = _through_clamp(signal, hidden[application + 1], 0)
             gradient = torch.bmm(through.mT, given[application])
-            middle_gradient[middle] += torch.where(used[application], gradient, 0)
+            middle_gradient[middle] += torch.where(used[application], gradient, self._zero)
             passed = torch.bmm(through, self._middle[middle][..., :-1])
             signal = torch.where(used[application], passed, signal)
         c_gradient = _through_clamp(signal, hidden[0], 0)
 
-        always = used.new_ones(())
         for moving, velocity, gradient, moves in zip(
             (self._c, self._last, self._middle),
             self._velocities,
             (c_gradient, last_gradient, middle_gradient),
-            (always, always, used[: len(self._middle)]),
+            (self._always, self._always, used[: len(self._middle)]),
             strict=True,
         ):
             velocity.copy_(torch.where(moves, torch.add(gradient, velocity, alpha=self._momentum), velocity))
-            moving.sub_(torch.where(moves, velocity, 0))
+            moving.sub_(torch.where(moves, velocity, self._zero))
         self._at.add_(1)
 
     def _activations(self, first: Tensor) -> list[Tensor]:
