@@ -15,6 +15,7 @@ from pydantic_settings import SettingsError as CommandLineError
 
 from paramshare.commands.answer import FAILED
 from paramshare.commands.counting import Analyze, Article, FlowCount, Layer
+from paramshare.commands.proving import FlowVerify, Reproduce, Verify
 from paramshare.commands.service import Doctor, Ui
 from paramshare.commands.training import FlowSweep, Train
 from paramshare.errors import ParamshareError, UsageError
@@ -37,6 +38,7 @@ class Flow(BaseModel):
 
     sweep: CliSubCommand[FlowSweep] = Field(description="the sweep of `train`, as a Prefect flow")
     count: CliSubCommand[FlowCount] = Field(description="`analyze --track` for several models, as a Prefect flow")
+    verify: CliSubCommand[FlowVerify] = Field(description="the check of `verify`, as a Prefect flow")
 
     def cli_cmd(self) -> None:
         """Run the flow's own command."""
@@ -59,6 +61,8 @@ class Paramshare(BaseSettings):
     layer: CliSubCommand[Layer] = Field(description="count one layer from its sizes")
     article: CliSubCommand[Article] = Field(description="the source article's example, put right")
     train: CliSubCommand[Train] = Field(description="train a sweep here and now")
+    reproduce: CliSubCommand[Reproduce] = Field(description="train a run again from its id alone and compare")
+    verify: CliSubCommand[Verify] = Field(description="train a sample of a sweep's runs again and compare")
     flow: CliSubCommand[Flow] = Field(description="run a Prefect flow")
     ui: CliSubCommand[Ui] = Field(description="open MLflow's pages on the runs")
     doctor: CliSubCommand[Doctor] = Field(description="say what is here and whether it works")
@@ -87,7 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(given: list[str]) -> int:
     """Run one command, say in a line what was wrong, and return the exit code."""
     try:
-        check_names((Train, FlowSweep, FlowCount, Ui, Doctor))
+        check_names((Train, FlowSweep, FlowCount, Reproduce, Verify, FlowVerify, Ui, Doctor))
         CliApp.run(Paramshare, given or ["--help"])
     except SystemExit as end:
         if end.code == _TERMINATED:

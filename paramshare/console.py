@@ -15,14 +15,24 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
 from paramshare.counting.report import CountOutcome
+from paramshare.proof.report import Reproduction, Verification
 from paramshare.sharing.report import MAIN_REGIMES
 from paramshare.sharing.text import readable_factor
 from paramshare.sweep.chunks import Row
 from paramshare.sweep.run import Outcome, Sweep
 
-__all__ = ["print_checks", "print_counts", "print_outcome", "sweep_progress", "working"]
+__all__ = [
+    "print_checks",
+    "print_counts",
+    "print_outcome",
+    "print_reproduction",
+    "print_verification",
+    "sweep_progress",
+    "working",
+]
 
 _ROWS_SHOWN = 40
 _COLUMNS: Final[dict[str, Literal["left", "right"]]] = {
@@ -56,7 +66,8 @@ def sweep_progress() -> Iterator[tuple[Callable[[Sweep], None], Callable[[Row], 
 
         def opened(sweep: Sweep) -> None:
             done = len(sweep.specs) - len(sweep.pending)
-            progress.update(task, description="training", total=len(sweep.specs), completed=done)
+            engines = ", ".join(dict.fromkeys(choice.engine for choice in sweep.spec.choices(sweep.devices)))
+            progress.update(task, description=f"training ({engines})", total=len(sweep.specs), completed=done)
 
         def ended(row: Row) -> None:
             progress.advance(task)
@@ -111,6 +122,27 @@ def print_outcome(outcome: Outcome, ui_command: str) -> None:
         f"curves of all seeds: {outcome.curves}",
         f"MLflow's pages:      {ui_command}",
     ):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def print_reproduction(outcome: Reproduction, ui_command: str) -> None:
+    """Whether the run came out again, how far it is from it if not, and what of its environment is otherwise here."""
+    console = _stdout()
+    for line in (*outcome.lines(), f"MLflow's pages: {ui_command}"):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def print_verification(outcome: Verification, ui_command: str) -> None:
+    """A row a run, what there is to say of those that did not come out to the bit, and the command of the pages."""
+    console = _stdout()
+    table = _new_table()
+    for name in ("seed", "variant", "device", "run", "verdict"):
+        table.add_column(name, justify="right" if name == "seed" else "left", overflow="fold")
+    for row in outcome.rows:
+        member = row.member
+        table.add_row(str(member.seed), member.variant, member.device, member.run_id[:8], Text(row.verdict))
+    console.print(table)
+    for line in ("", *outcome.lines(), outcome.summary, f"MLflow's pages: {ui_command}"):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 

@@ -41,6 +41,7 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
         ("--devices", "tpu", "expected cpu, cuda, cuda:N or mps"),
         ("--devices", "cuda:99", "is not on this machine; there is cpu"),
         ("--variant", "tied", "expected shared, untied"),
+        ("--engine", "fast", "expected auto, reference, exact, gram"),
         ("--tracking-uri", "mysql://host", "expected sqlite:///"),
         ("--tracking-uri", "http://127.0.0.1:9", "no MLflow server answers"),
         ("--experiment", "", "expected printable characters"),

@@ -5,17 +5,19 @@ from pathlib import Path
 import pytest
 
 from paramshare.commands.counting import FlowCount
+from paramshare.commands.proving import FlowVerify, Reproduce, Verify
 from paramshare.commands.service import Doctor, Ui
 from paramshare.commands.training import FlowSweep, Train
 from paramshare.errors import SettingsError
 from paramshare.settings import check_names
 
-COMMANDS = (Train, FlowSweep, FlowCount, Ui, Doctor)
+COMMANDS = (Train, FlowSweep, FlowCount, Reproduce, Verify, FlowVerify, Ui, Doctor)
 
 # What an option can be set to, where that is not 1.
 VALUES = {
     "devices": "cpu", "variant": "untied", "learning_rate": "0.5", "momentum": "0.5", "view": "counts",
-    "sort": "factor", "models": '["nets.py:Net@3x8x8"]',
+    "engine": "gram", "sort": "factor", "models": '["nets.py:Net@3x8x8"]',
+    "run_id": "209d02a9", "parent_run_id": "50a6a2e6",
 }  # fmt: skip
 
 

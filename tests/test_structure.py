@@ -33,20 +33,26 @@ ALLOWED = {
         "paramshare.errors", "paramshare.markdown", "paramshare.plots", "paramshare.provenance", "paramshare.sharing",
         "paramshare.sweep.spec", "paramshare.tracking",
     },
+    "paramshare.proof": {
+        "paramshare.errors", "paramshare.markdown", "paramshare.provenance", "paramshare.sweep.spec",
+        "paramshare.tracking", "paramshare.training",
+    },
     "paramshare.settings": {"paramshare.errors", "paramshare.sweep.spec"},
     "paramshare.doctor": {
         "paramshare.errors", "paramshare.provenance", "paramshare.tracking", "paramshare.training",
     },
     "paramshare.console": {
-        "paramshare.counting.report", "paramshare.sharing.report", "paramshare.sharing.text", "paramshare.sweep",
+        "paramshare.counting.report", "paramshare.proof.report", "paramshare.sharing.report",
+        "paramshare.sharing.text", "paramshare.sweep",
     },
     "flows": {
-        "paramshare.counting", "paramshare.errors", "paramshare.plots", "paramshare.settings",
-        "paramshare.sharing.report", "paramshare.sweep", "paramshare.tracking",
+        "paramshare.counting", "paramshare.errors", "paramshare.plots", "paramshare.proof", "paramshare.settings",
+        "paramshare.sharing.report", "paramshare.sweep", "paramshare.tracking", "paramshare.training.choice",
     },
     "paramshare.commands": {
         "flows", "paramshare.console", "paramshare.counting", "paramshare.doctor", "paramshare.errors",
-        "paramshare.plots", "paramshare.settings", "paramshare.sharing", "paramshare.sweep", "paramshare.tracking",
+        "paramshare.plots", "paramshare.proof", "paramshare.settings", "paramshare.sharing", "paramshare.sweep",
+        "paramshare.tracking",
     },
     "paramshare.cli": {"paramshare.commands", "paramshare.errors", "paramshare.settings"},
 }  # fmt: skip
@@ -59,6 +65,7 @@ HOMES = {
         "paramshare.plots", "paramshare.counting.report", "paramshare.sharing.report", "paramshare.tracking",
     ),
     "pydantic_settings": ("paramshare.settings", "paramshare.commands", "paramshare.cli"),
+    "sqlalchemy": ("paramshare.tracking",),
     "rich": ("paramshare.console",),
     "torch": ("paramshare.sharing", "paramshare.training", "paramshare.tracking.model"),
 }  # fmt: skip

@@ -2,12 +2,9 @@
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from itertools import groupby
 from typing import Final
-
-import torch
 
 from paramshare.training.choice import Choice, Engine, EngineName, choose_engine
 from paramshare.training.exact import train_exact
@@ -16,6 +13,7 @@ from paramshare.training.lanes import train_lanes
 from paramshare.training.reference import train_reference
 from paramshare.training.result import TrainResult
 from paramshare.training.spec import TrainSpec
+from paramshare.training.threads import one_thread
 
 __all__ = ["train", "train_many"]
 
@@ -74,16 +72,5 @@ def _results(choices: Iterable[Choice], on_result: Callable[[TrainResult], objec
 
 
 def _next(results: Iterator[TrainResult]) -> TrainResult | None:
-    with _one_thread():
+    with one_thread():
         return next(results, None)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """One torch thread inside: faster for matrices of this size, and the bits do not depend on the core count."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -8,17 +8,21 @@ import time
 import numpy as np
 import torch
 
-from paramshare.training.draws import draw
+from paramshare.training.draws import Draws, draw
 from paramshare.training.result import TrainResult
 from paramshare.training.spec import DEPTHS, TrainSpec
 
 __all__ = ["train_reference"]
 
 
-def train_reference(spec: TrainSpec) -> TrainResult:
-    """Train `spec` with PyTorch's own autograd and optimizer, at torch's present number of threads."""
+def train_reference(spec: TrainSpec, draws: Draws | None = None) -> TrainResult:
+    """Train `spec` with PyTorch's own autograd and optimizer, at torch's present number of threads.
+
+    Args:
+        draws: where the training starts, its net to be trained in place; those of the spec's seed unless given.
+    """
     started, clock = time.time(), time.perf_counter()
-    draws = draw(spec)
+    draws = draws or draw(spec)
     x, y, net = draws.x.to(spec.device), draws.y.to(spec.device), draws.net.to(spec.device)
     criterion = torch.nn.MSELoss(reduction="sum")
     optimizer = torch.optim.SGD(net.parameters(), lr=spec.learning_rate, momentum=spec.momentum)

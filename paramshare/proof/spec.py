@@ -1,0 +1,56 @@
+"""What to reproduce, and how. Pydantic models for the command line, the settings files, Python and Prefect's form."""
+
+import re
+from typing import Annotated, Any, Final
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from paramshare.errors import SpecError
+from paramshare.sweep.spec import ExperimentName
+from paramshare.training.choice import ENGINES, Engine
+
+__all__ = ["EngineSpec", "RunId", "SampleSpec", "VerifySpec"]
+
+_RUN_ID: Final = re.compile(r"[0-9a-f]{8,32}")
+
+
+def _check_run_id(text: str) -> str:
+    if not _RUN_ID.fullmatch(text.strip().lower()):
+        raise SpecError(f"{text!r} is no run's id; expected 32 hexadecimal digits, or the first 8 or more of them")
+    return text.strip().lower()
+
+
+def _check_engine(engine: Any) -> Any:
+    if engine not in ENGINES:
+        raise SpecError(f"there is no engine called {engine!r}; expected {', '.join(ENGINES)}")
+    return engine
+
+
+RunId = Annotated[str, AfterValidator(_check_run_id)]
+
+
+class EngineSpec(BaseModel):
+    """What trains again."""
+
+    engine: Annotated[Engine, BeforeValidator(_check_engine)] = Field(
+        "auto",
+        description="what trains the runs again: reference, exact or gram; auto is the engine that the run names",
+    )
+
+
+class SampleSpec(EngineSpec):
+    """Which runs of which sweep."""
+
+    sample: int = Field(3, ge=1, description="how many of the sweep's runs are trained again")
+    sample_seed: int = Field(0, ge=0, description="which of them: the same seed chooses the same runs")
+
+
+class VerifySpec(SampleSpec):
+    """A sweep, a sample of whose runs is trained again and compared."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    parent_run_id: RunId | None = Field(
+        None, description="the sweep's run id, or its first 8 digits or more; the newest finished sweep unless given"
+    )
+    experiment: ExperimentName = Field("paramshare", description="the MLflow experiment that holds the sweep")

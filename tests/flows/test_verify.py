@@ -1,0 +1,110 @@
+"""Proves that the flow compares as the library does, one task a run, that what is not reproduced fails its task and the
+flow run and stops no other, and that the report leads to MLflow. A real flow run in a process of its own.
+"""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from program import SIZES, clean_environment, history
+from tampering import tamper
+
+from paramshare.sweep.run import Outcome, run_sweep
+from paramshare.sweep.spec import SweepSpec
+from paramshare.tracking.store import StoreAddress
+
+# Runs the flow over the whole sweep, and over one run of it. Prints what came out.
+FLOW = """
+import json
+from flows.server import prefect_api
+from flows.verify import run_verify_flow
+from paramshare.proof.spec import VerifySpec
+from paramshare.tracking.store import StoreAddress
+
+address = StoreAddress.of(None, "proofs")
+with prefect_api():
+    watched = []
+    spec = VerifySpec(sample=9, experiment="proofs", engine="reference")
+    outcome = run_verify_flow(spec, address, watched.append)
+    well = run_verify_flow(VerifySpec(sample=1, sample_seed=SEED, experiment="proofs"), address)
+print(json.dumps([outcome.as_dict(), [row.as_dict() for row in watched], well.as_dict()]))
+"""
+SEED = 5
+"""Draws the last of three runs."""
+
+
+class Verified:
+    """A sweep of three seeds, the second of which was changed, and what the flow has said and left."""
+
+    def __init__(self, folder: Path) -> None:
+        self.home = folder / "prefect-home"
+        address = StoreAddress(f"sqlite:///{folder / 'mlruns' / 'mlflow.db'}", "proofs")
+        spec = SweepSpec.model_validate({**SIZES, "devices": "cpu", "workers": 1, "seeds": "0:3"})
+        self.sweep: Outcome = run_sweep(spec, address, {})
+        changed = f"key = 'train/loss' AND step = 7 AND run_uuid = '{self.sweep.rows[1].run_id}'"
+        tamper(address, f"UPDATE metrics SET value = value * 2 WHERE {changed}")
+        done = subprocess.run(
+            [sys.executable, "-c", FLOW.replace("SEED", str(SEED))],
+            cwd=folder,
+            env=clean_environment(self.home),
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        self.said, self.watched, self.well = json.loads(done.stdout)
+
+    def history(self, query: str) -> list[tuple[Any, ...]]:
+        return history(self.home, query)
+
+
+@pytest.fixture(scope="module")
+def verified(migrated: Path, tmp_path_factory: pytest.TempPathFactory) -> Verified:
+    folder = tmp_path_factory.mktemp("verified")
+    shutil.copytree(migrated.parent, folder / "mlruns")
+    return Verified(folder)
+
+
+def test_each_run_is_compared_and_what_was_changed_is_found(verified: Verified) -> None:
+    assert [run["run_id"] for run in verified.said["runs"]] == [row.run_id for row in verified.sweep.rows]
+    assert [run["verdict"] for run in verified.said["runs"]] == [
+        "bitwise equal",
+        "differs from step 7 on, beyond the one-bit control",
+        "bitwise equal",
+    ]
+    assert {run["reproduction"]["engine"] for run in verified.said["runs"]} == {"reference"}
+    assert verified.watched == verified.said["runs"]
+
+
+def test_what_is_not_reproduced_fails_its_task_and_the_flow_run(verified: Verified) -> None:
+    assert verified.history("SELECT name, state_type FROM task_run ORDER BY start_time") == [
+        ("shared seed 0 on cpu", "COMPLETED"),
+        ("shared seed 1 on cpu", "FAILED"),
+        ("shared seed 2 on cpu", "COMPLETED"),
+        ("shared seed 2 on cpu", "COMPLETED"),
+    ]
+    flow_runs = "SELECT f.name, s.type, s.message FROM flow_run f JOIN flow_run_state s ON s.id = f.state_id"
+    of = "a sample of the 3 of shared seeds 0:3 on cpu"
+    assert sorted(verified.history(flow_runs)) == [
+        ("1 of the newest sweep of proofs", "COMPLETED", f"1 of 1 runs reproduced, {of}"),
+        ("9 of the newest sweep of proofs", "FAILED", f"2 of 3 runs reproduced, {of}"),
+    ]
+    assert verified.history("SELECT DISTINCT tags FROM flow_run") == [('["verify"]',)]
+
+
+def test_the_report_is_an_artifact_with_the_verdicts_and_links(verified: Verified) -> None:
+    kind, key, report = verified.history("SELECT type, key, data FROM artifact ORDER BY created")[0]
+    assert (kind, key) == ("markdown", "verify")
+    pages = f"http://127.0.0.1:5000/#/experiments/{verified.said['experiment_id']}/runs/"
+    for run_id in (verified.sweep.parent_run_id, *(row.run_id for row in verified.sweep.rows)):
+        assert f"({pages}{run_id}?" in report
+    assert "**2 of 3 runs reproduced" in report
+    assert "**differs from step 7 on, beyond the one-bit control**" in report
+
+
+def test_a_flow_whose_runs_come_out_again_completes(verified: Verified) -> None:
+    (run,) = verified.well["runs"]
+    assert (run["seed"], run["reproduced"]) == (2, True)
