@@ -1,6 +1,6 @@
 # The same few commands on a laptop and in CI. `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev install-bench run test check bench format lock clean
+.PHONY: help install install-dev install-bench run test test-faults check bench format lock clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -15,6 +15,9 @@ run: install ## train 10 seeds on every device that is there, as a Prefect flow,
 
 test: install-dev ## the whole test suite
 	$(BIN)/python -m pytest
+
+test-faults: install-dev ## the faults, caused for real: kills, servers that die, full disks (minutes)
+	$(BIN)/python -m pytest tests/faults
 
 check: install-dev ## formatting, lint and types
 	$(BIN)/ruff format --check .

@@ -16,7 +16,7 @@ from matplotlib.ticker import EngFormatter, MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
-__all__ = ["VARIANT_COLORS", "Band", "LossPlot", "aggregate_curves", "picture_of", "sharing_bars"]
+__all__ = ["VARIANT_COLORS", "Band", "LossPlot", "aggregate_curves", "picture_of", "quartiles", "sharing_bars"]
 
 # One colour and one marker a depth, one colour and one dash a group: readable in grey too. The colours are
 # Okabe and Ito's, told apart by every kind of colour vision.
@@ -53,18 +53,33 @@ class Band:
 
     @classmethod
     def of(cls, curves: Sequence[ArrayLike]) -> "Band":
-        """The band of curves of equal length. Where a curve is not finite at a step, so is what depends on it."""
-        with np.errstate(invalid="ignore"):
-            lower, median, upper = np.quantile(np.asarray(curves, dtype=np.float64), (0.25, 0.5, 0.75), axis=0)
+        """The band of curves of equal length; a loss that is not finite counts as larger than any that is."""
+        lower, median, upper = quartiles(curves)
         return cls(len(curves), median, lower, upper)
+
+
+def quartiles(losses: Sequence[ArrayLike]) -> NDArray[np.float64]:
+    """The quartiles over the first axis, (3, ...): lower, median, upper.
+
+    Args:
+        losses: those that are not finite diverged, and count as larger than any that is: so the quartiles stay numbers
+            while few have diverged, and are infinite where they fall among those that have.
+    """
+    values, which = np.asarray(losses, dtype=np.float64), (0.25, 0.5, 0.75)
+    values = np.where(np.isfinite(values), values, np.inf)
+    with np.errstate(invalid="ignore"):
+        between = np.quantile(values, which, axis=0)
+    # Between a number and infinity, and between two infinities, NumPy finds NaN.
+    found = np.where(np.isnan(between), np.quantile(values, which, axis=0, method="higher"), between)
+    return np.asarray(found, dtype=np.float64)
 
 
 class LossPlot:
     """One run's loss on a log axis, each step marked by the depth it drew: pictures of many runs, one after another.
 
-    To draw axes, ticks and labels takes ten times as long as all else. They are drawn once for all runs of as many
-    steps within the same limits, and kept; each run adds its curve, title and legend. No picture depends on those drawn
-    before it. A LossPlot is for one thread.
+    Axes, ticks and labels take most of the time to draw. They are drawn once for all runs of as many steps within the
+    same limits, and kept; each run adds its curve, title and legend. No picture depends on those drawn before it. A
+    LossPlot is for one thread.
     """
 
     def __init__(self) -> None:
