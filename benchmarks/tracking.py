@@ -12,7 +12,8 @@ Covered, embedded:
   imports, no first export, and not the parent run's writing at the end) and of the whole call; the peak memory of the
   process that asks and of the largest process of its pool. The median over the rounds of the largest sweep's rate after
   start-up over the smallest one's.
-Covered, on a server: the same for one size, on a fresh database with PostgreSQL's own defaults, all on this machine.
+Covered, on a server: the same for one size, on a fresh database with PostgreSQL's own defaults and two processes of
+MLflow's server as `gunicorn_conf.py` has them, all on this machine.
 Not covered: flows (`beside_by_hand.py`), reading, other machines, several sweeps at once.
 
 It ends with exit code 1 where a claim of the README does not hold, with 2 where the server cannot be had.
@@ -23,6 +24,7 @@ import json
 import multiprocessing
 import os
 import pwd
+import shlex
 import shutil
 import signal
 import socket
@@ -44,6 +46,7 @@ CLAIMED = {"embedded": 15.0, "postgresql": 6.0}  # seeds a second
 CLAIMED_SIZE = 200  # seeds, of the sweep that the claim is about
 CLAIMED_STEADY = 0.9  # the largest sweep's rate over the smallest one's
 START_SECONDS = 120.0
+SERVER_CONFIG = Path(__file__).with_name("gunicorn_conf.py").resolve()
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,6 +248,7 @@ def mlflow_server(database: str, folder: Path) -> Iterator[str]:
     uri = f"http://127.0.0.1:{free_port()}"
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", database, "--workers", "2"]
     command += ["--artifacts-destination", str(folder / "artifacts"), "--host", "127.0.0.1", "--port", uri[17:]]
+    command += ["--gunicorn-opts", f"-c {shlex.quote(str(SERVER_CONFIG))}"]
     without_jobs = {"env": {**surroundings(folder), "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}}
     with process(command, folder, without_jobs):
         wait_for(lambda: urllib.request.urlopen(f"{uri}/health", timeout=5).close(), OSError)
