@@ -1,6 +1,6 @@
 # The same few commands on a laptop and in CI. `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev install-bench run test test-faults check bench format lock clean
+.PHONY: help install install-dev install-bench run test test-faults check audit bench format lock clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -23,6 +23,14 @@ check: install-dev ## formatting, lint and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+audit: | $(BIN)/python ## known vulnerabilities among the locked dependencies, where the advisories can be reached
+	@$(PYTHON) -m venv $(VENV)/audit && $(VENV)/audit/bin/pip --quiet --disable-pip-version-check install pip-audit==2.10.1 \
+	  && rm -f $(VENV)/audit.json || { echo "not audited: pip-audit cannot be installed here"; exit 0; }; \
+	$(VENV)/audit/bin/pip-audit -S --disable-pip --no-deps -r requirements.lock -r requirements-dev.lock \
+	  -f json -o $(VENV)/audit.json > $(VENV)/audit.log 2>&1 && echo "audited: nothing known" && exit 0; \
+	test -s $(VENV)/audit.json || { echo "not audited: $$(tail -1 $(VENV)/audit.log)"; exit 0; }; \
+	cat $(VENV)/audit.json; exit 1
 
 bench: install-bench ## the measured claims of the README, as ratios (some 20 minutes; WRITE=README.md puts them there)
 	$(BIN)/python benchmarks/report.py $(if $(WRITE),--write $(WRITE))

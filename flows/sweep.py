@@ -5,8 +5,8 @@ what deployments run, and `paramshare flow sweep`.
 """
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Generator
+from contextlib import ExitStack, closing
 from itertools import groupby
 from typing import Final
 
@@ -18,7 +18,7 @@ from prefect.states import Completed, Failed
 from prefect.task_runners import ProcessPoolTaskRunner
 
 from flows.surroundings import Surroundings, here, inline_picture, leave_report, mlflow_tags, pages_hint, run_here
-from paramshare.sweep.chunks import SPAWN, Chunk, Row, run_chunk, slots, start_worker, templates_of
+from paramshare.sweep.chunks import Chunk, Row, Stop, run_chunk, slots, start_worker, templates_of
 from paramshare.sweep.report import sweep_name
 from paramshare.sweep.run import Outcome, Sweep, open_sweep
 from paramshare.sweep.spec import SweepSpec
@@ -83,24 +83,28 @@ def sweep(spec: SweepSpec) -> State[Outcome]:
     with open_sweep(spec, around.address, mlflow_tags("flows/sweep.py")) as opened:
         around.on_open(opened)
         get_run_logger().info("%d runs to train, %d re-used", len(opened.pending), len(opened.reused))
-        for row in _train(opened):
-            opened.add(row)
-            around.on_row(row)
+        with closing(_train(opened)) as rows:  # no process writes on when this ends
+            for row in rows:
+                opened.add(row)
+                around.on_row(row)
         outcome = opened.finish()
-    leave_report("sweep", outcome.name, lambda: _report(opened.store, outcome))
-    verdict = Failed if outcome.failed else Completed
-    return verdict(data=outcome, message=f"{len(outcome.rows) - outcome.failed} of {len(outcome.rows)} runs finished")
+    if not outcome.kept:  # else there are no curves yet, and no pages
+        leave_report("sweep", outcome.name, lambda: _report(opened.store, outcome))
+    verdict = Failed if outcome.failed or outcome.kept else Completed
+    kept = f", {outcome.kept} kept until the server takes them" if outcome.kept else ""
+    finished = len(outcome.rows) - outcome.failed - outcome.kept
+    return verdict(data=outcome, message=f"{finished} of {len(outcome.rows)} runs finished{kept}")
 
 
-def _train(opened: Sweep) -> Iterator[Row]:
+def _train(opened: Sweep) -> Generator[Row, None, None]:
     """Train what is pending, on a pool of processes a device, and yield the rows of each chunk as it ends."""
     chunks = opened.chunks(_chunk_size(len(opened.pending), opened.slots()))
-    stop, templates = SPAWN.Event(), templates_of(chunks)
+    stop, templates = Stop(), templates_of(chunks)
     with ExitStack() as pools:
         futures: list[PrefectFuture[list[Row]]] = []
         for device, of_device in groupby(chunks, key=lambda chunk: chunk.device):
             queue = list(of_device)
-            most = min(slots(device, opened.spec.workers), len(queue))
+            most = min(slots(device, opened.spec.workers, opened.store.address), len(queue))
             runner = ProcessPoolTaskRunner(max_workers=most, initializer=start_worker, initargs=(stop, templates))
             pool = pools.enter_context(runner)
             with tags(f"device:{device}"):

@@ -15,10 +15,11 @@ from pydantic_settings import SettingsError as CommandLineError
 
 from paramshare.commands.answer import FAILED
 from paramshare.commands.counting import Analyze, Article, FlowCount, Layer
+from paramshare.commands.flushing import Flush
 from paramshare.commands.proving import FlowVerify, Reproduce, Verify
-from paramshare.commands.service import Doctor, Ui
+from paramshare.commands.service import Doctor, Relocate, Ui
 from paramshare.commands.training import FlowSweep, Train
-from paramshare.errors import ParamshareError, UsageError
+from paramshare.errors import ParamshareError, UsageError, without_secrets
 from paramshare.settings import check_names
 
 if TYPE_CHECKING:
@@ -63,8 +64,10 @@ class Paramshare(BaseSettings):
     train: CliSubCommand[Train] = Field(description="train a sweep here and now")
     reproduce: CliSubCommand[Reproduce] = Field(description="train a run again from its id alone and compare")
     verify: CliSubCommand[Verify] = Field(description="train a sample of a sweep's runs again and compare")
+    flush: CliSubCommand[Flush] = Field(description="deliver results that a server could not take")
     flow: CliSubCommand[Flow] = Field(description="run a Prefect flow")
     ui: CliSubCommand[Ui] = Field(description="open MLflow's pages on the runs")
+    relocate: CliSubCommand[Relocate] = Field(description="put a store right whose folder was moved or copied")
     doctor: CliSubCommand[Doctor] = Field(description="say what is here and whether it works")
 
     def cli_cmd(self) -> None:
@@ -79,6 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: the command line after the program's name; this process's unless given.
     """
     signal.signal(signal.SIGTERM, _leave)
+    os.environ["PYTHONSAFEPATH"] = "1"  # no Python that is started from here looks for modules in the working directory
     try:
         code = _run(list(sys.argv[1:] if arguments is None else arguments))
         sys.stdout.flush()
@@ -91,7 +95,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(given: list[str]) -> int:
     """Run one command, say in a line what was wrong, and return the exit code."""
     try:
-        check_names((Train, FlowSweep, FlowCount, Reproduce, Verify, FlowVerify, Ui, Doctor))
+        check_names((Train, Flush, FlowSweep, FlowCount, Reproduce, Verify, FlowVerify, Ui, Doctor))
         CliApp.run(Paramshare, given or ["--help"])
     except SystemExit as end:
         if end.code == _TERMINATED:
@@ -124,7 +128,7 @@ def _sentence(detail: "ErrorDetails") -> str:
 
 
 def _say(message: str, code: int) -> int:
-    print(f"paramshare: {message}", file=sys.stderr)  # noqa: T201
+    print(f"paramshare: {without_secrets(message)}", file=sys.stderr)  # noqa: T201
     return code
 
 

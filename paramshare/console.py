@@ -23,6 +23,7 @@ from paramshare.sharing.report import MAIN_REGIMES
 from paramshare.sharing.text import readable_factor
 from paramshare.sweep.chunks import Row
 from paramshare.sweep.run import Outcome, Sweep
+from paramshare.tracking.spool import SPOOL, Delivery
 
 __all__ = [
     "print_checks",
@@ -62,16 +63,27 @@ def sweep_progress() -> Iterator[tuple[Callable[[Sweep], None], Callable[[Row], 
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console, disable=not sys.stdout.isatty()) as progress:
-        task = progress.add_task("opening the store", total=None)
+        task, told = progress.add_task("opening the store", total=None), False
 
         def opened(sweep: Sweep) -> None:
+            if sweep.delivery != Delivery():
+                came = sweep.delivery.written + sweep.delivery.known
+                left = f"; {sweep.delivery.left} stay: {sweep.delivery.reason}" if sweep.delivery.left else ""
+                console.print(f"{came} results delivered that were kept in {SPOOL}{left}", markup=False, soft_wrap=True)
             done = len(sweep.specs) - len(sweep.pending)
             engines = ", ".join(dict.fromkeys(choice.engine for choice in sweep.spec.choices(sweep.devices)))
             progress.update(task, description=f"training ({engines})", total=len(sweep.specs), completed=done)
 
         def ended(row: Row) -> None:
+            nonlocal told
             progress.advance(task)
-            if row.error:
+            if row.status == "KEPT":
+                if not told:
+                    where = f"seed {row.spec.seed} on {row.spec.device}"
+                    said = f"{where}: {row.error}, as are those that follow while that lasts; paramshare flush delivers"
+                    console.print(said, style="yellow", markup=False, soft_wrap=True)
+                told = True
+            elif row.error:
                 console.print(
                     f"seed {row.spec.seed} on {row.spec.device} failed: {row.error}",
                     style="red",
@@ -110,17 +122,24 @@ def print_counts(outcome: CountOutcome, ui_command: str) -> None:
     console.print(f"MLflow's pages: {ui_command}", markup=False, highlight=False, soft_wrap=True)
 
 
-def print_outcome(outcome: Outcome, ui_command: str) -> None:
-    """The table of a sweep's runs, where the aggregate curve lies, and the command that opens MLflow's pages."""
+def print_outcome(outcome: Outcome, ui_command: str, flush_command: str) -> None:
+    """The table of a sweep's runs, where the aggregate curve lies, and the command that opens MLflow's pages.
+
+    Args:
+        flush_command: delivers what the store could not take.
+    """
     console = _stdout()
     console.print(_table(outcome))
     reused = sum(row.reused for row in outcome.rows)
     trained = len(outcome.rows) - reused - outcome.failed
+    diverged = f", {outcome.diverged} diverged" if outcome.diverged else ""
+    kept = f", {outcome.kept} kept in {SPOOL}" if outcome.kept else ""
     for line in (
         "",
-        f"{outcome.name}: {trained} trained, {reused} re-used, {outcome.failed} failed",
-        f"curves of all seeds: {outcome.curves}",
+        f"{outcome.name}: {trained} trained, {reused} re-used, {outcome.failed} failed{diverged}{kept}",
+        f"curves of all seeds: {outcome.curves or 'drawn when the same command finds all of them in the store'}",
         f"MLflow's pages:      {ui_command}",
+        *([f"to deliver the rest: {flush_command}, or the same command again"] if kept else []),
     ):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
@@ -173,7 +192,7 @@ def _table(outcome: Outcome) -> Table:
 def _cells(row: Row) -> tuple[str, ...]:
     spec = row.spec
     loss = "–" if row.final_loss is None else f"{row.final_loss:.6g}"
-    remark = "re-used" if row.reused else row.status.lower() if row.error else ""
+    remark = row.status.lower() if row.error else "diverged" if row.diverged else "re-used" if row.reused else ""
     return str(spec.seed), spec.variant, spec.device, loss, f"{row.seconds:.2f}", row.run_id, remark
 
 

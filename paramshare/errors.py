@@ -6,8 +6,11 @@ ParamshareError
 │   ├── DeviceError      a device that does not exist, or that is not there
 │   ├── SettingsError    a setting with an unknown name, or a settings file that cannot be read
 │   └── StoreError       the store of runs cannot be opened
-└── ServerError          a server that paramshare needs did not start or did not answer: exit 1
+├── ServerError          a server that paramshare needs did not start or did not answer: exit 1
+└── WorkerError          the processes that train were ended from outside, again and again: exit 1
 """
+
+import re
 
 __all__ = [
     "DeviceError",
@@ -17,6 +20,8 @@ __all__ = [
     "SpecError",
     "StoreError",
     "UsageError",
+    "WorkerError",
+    "without_secrets",
 ]
 
 
@@ -46,3 +51,12 @@ class StoreError(UsageError):
 
 class ServerError(ParamshareError):
     """A server that is needed did not start, or stopped answering."""
+
+
+class WorkerError(ParamshareError):
+    """The processes that train were ended from outside again and again, as by a system that is out of memory."""
+
+
+def without_secrets(text: str) -> str:
+    """`text` with `***` for the user and password of every address in it."""
+    return re.sub(r"(?<=://)(?!/)[^\s'\"]*@", "***@", text)

@@ -98,6 +98,15 @@ def test_the_table_ends_with_the_curves_file_and_the_command_that_opens_the_page
     assert pages.endswith(" ui --experiment mine")
 
 
+def test_the_table_and_the_summary_say_which_runs_diverged(
+    address: StoreAddress, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", "--seeds", "0:2", "--learning-rate", "1e6", *SMALL, "--workers", "1"]) == 0
+    out = capsys.readouterr().out
+    assert "2 trained, 0 re-used, 0 failed, 2 diverged\n" in out
+    assert [line.split()[-1] for line in out.splitlines() if line.startswith("   ")] == ["diverged"] * 2
+
+
 def test_every_option_has_a_help_text_and_help_is_an_answer(capsys: pytest.CaptureFixture[str]) -> None:
     for command in ([], ["train"], ["flow"], ["flow", "sweep"], ["ui"], ["doctor"]):
         assert main([*command, "--help"]) == 0

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
-from paramshare.plots import Band, LossPlot, aggregate_curves, picture_of, sharing_bars
+from paramshare.plots import Band, LossPlot, aggregate_curves, picture_of, quartiles, sharing_bars
 
 BARS = {"shared": [10, 0, 3], "unshared": [100, 20, 30], "dense": [10**30, 200, 300]}
 
@@ -135,6 +135,26 @@ def test_a_band_is_median_and_quartiles_step_by_step() -> None:
     np.testing.assert_allclose(band.median, ordered[5])
     np.testing.assert_allclose(band.lower, (ordered[2] + ordered[3]) / 2)
     np.testing.assert_allclose(band.upper, (ordered[7] + ordered[8]) / 2)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("n", range(1, 12))
+def test_what_diverged_counts_as_larger_than_any_number(n: int, bad: float) -> None:
+    """The oracle: the same quartiles with a number in its place that is larger than all and known when it shows."""
+    numbers = np.random.default_rng(n).exponential(size=n)
+    for diverged in range(n + 1):
+        curves, large = numbers.copy(), numbers.copy()
+        curves[:diverged], large[:diverged] = bad, 1e300
+        found = quartiles(curves)
+        expected = np.quantile(large, (0.25, 0.5, 0.75))
+        np.testing.assert_array_equal(np.isinf(found), expected > 1e200)
+        np.testing.assert_array_equal(found[expected < 1e200], expected[expected < 1e200])
+
+
+def test_curves_that_left_the_numbers_are_drawn_as_far_as_they_go() -> None:
+    band = Band.of([[1.0, 2.0, np.inf], [1.0, np.nan, np.nan], [1.0, 3.0, np.inf]])
+    assert band.median.tolist() == [1.0, 3.0, np.inf]
+    picture_of(aggregate_curves({"a": band, "b": Band.of([[np.nan] * 3])}, "some diverged"))
 
 
 def test_aggregate_curves_name_each_group_with_its_n() -> None:

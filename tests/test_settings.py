@@ -5,13 +5,14 @@ from pathlib import Path
 import pytest
 
 from paramshare.commands.counting import FlowCount
+from paramshare.commands.flushing import Flush
 from paramshare.commands.proving import FlowVerify, Reproduce, Verify
 from paramshare.commands.service import Doctor, Ui
 from paramshare.commands.training import FlowSweep, Train
 from paramshare.errors import SettingsError
 from paramshare.settings import check_names
 
-COMMANDS = (Train, FlowSweep, FlowCount, Reproduce, Verify, FlowVerify, Ui, Doctor)
+COMMANDS = (Train, Flush, FlowSweep, FlowCount, Reproduce, Verify, FlowVerify, Ui, Doctor)
 
 # What an option can be set to, where that is not 1.
 VALUES = {

@@ -43,7 +43,7 @@ ALLOWED = {
     },
     "paramshare.console": {
         "paramshare.counting.report", "paramshare.proof.report", "paramshare.sharing.report",
-        "paramshare.sharing.text", "paramshare.sweep",
+        "paramshare.sharing.text", "paramshare.sweep", "paramshare.tracking.spool",
     },
     "flows": {
         "paramshare.counting", "paramshare.errors", "paramshare.plots", "paramshare.proof", "paramshare.settings",
@@ -116,8 +116,8 @@ def test_the_environment_is_read_by_settings_alone() -> None:
     """Where others name os.environ, they hand it on to a child or set what a library reads from it."""
     readers = {module_of(path) for path in SOURCES if "os.environ" in path.read_text()}
     assert readers == {
-        "flows", "flows.server", "paramshare.commands.training", "paramshare.settings", "paramshare.tracking",
-        "paramshare.tracking.pages",
+        "flows", "flows.server", "paramshare.cli", "paramshare.commands.training", "paramshare.settings",
+        "paramshare.tracking", "paramshare.tracking.pages", "paramshare.tracking.store",
     }  # fmt: skip
 
 

@@ -22,15 +22,23 @@ class _Outcome(Protocol):
 AnOutcome = TypeVar("AnOutcome", bound=_Outcome)
 
 
-def answer(outcome: AnOutcome, as_json: bool, show: Callable[[AnOutcome, str], None], ui_command: str) -> NoReturn:
+def answer(
+    outcome: AnOutcome,
+    as_json: bool,
+    show: Callable[[AnOutcome, str], None],
+    ui_command: str,
+    *,
+    waits: object = None,
+) -> NoReturn:
     """Print what came out and leave with the exit code.
 
     Args:
         as_json: whether to print one JSON object.
         show: prints it for a person, with the command that opens MLflow's pages.
+        waits: what is still to be done, if it is true: nothing in it failed, but not all is well.
     """
     if as_json:
         print(json.dumps(outcome.as_dict(), allow_nan=False))  # noqa: T201 - the answer itself
     else:
         show(outcome, ui_command)
-    raise SystemExit(FAILED if outcome.failed else 0)
+    raise SystemExit(FAILED if outcome.failed or waits else 0)

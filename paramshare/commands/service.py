@@ -1,4 +1,4 @@
-"""`paramshare ui` and `paramshare doctor`: MLflow's pages on the store, and what is here."""
+"""`paramshare ui`, `relocate` and `doctor`: MLflow's pages on the store, the store after a move, and what is here."""
 
 import sys
 from contextlib import suppress
@@ -10,7 +10,7 @@ from paramshare.commands.store import address_of
 from paramshare.settings import StoreSettings
 from paramshare.tracking.views import View
 
-__all__ = ["Doctor", "Ui"]
+__all__ = ["Doctor", "Relocate", "Ui"]
 
 
 class Ui(StoreSettings):
@@ -35,6 +35,27 @@ class Ui(StoreSettings):
             print("Ctrl-C ends it.", file=sys.stderr)  # noqa: T201
             with suppress(KeyboardInterrupt):
                 server.wait()
+
+
+class Relocate(StoreSettings):
+    """After an embedded store's folder was moved or copied: let its database name the files where they lie now.
+
+    The database is copied first. Nothing else is written, and nothing at all where the store lies where it was made.
+    """
+
+    def cli_cmd(self) -> None:
+        """Say what was changed, and where the copy is."""
+        from paramshare.tracking.store import relocate_store
+
+        address = address_of(self)
+        done = relocate_store(address)
+        if done is None:
+            print(f"{address.database} was not moved: nothing is changed")  # noqa: T201 - the answer itself
+            return
+        print(  # noqa: T201 - the answer itself
+            f"{address.database} now finds its runs' files beside it and no longer in {done.former} "
+            f"({done.changed} addresses); the database as it was: {done.copy}"
+        )
 
 
 class Doctor(StoreSettings):

@@ -7,12 +7,13 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from paramshare.errors import without_secrets
 from paramshare.settings import StoreSettings
 
 if TYPE_CHECKING:
     from paramshare.tracking.store import StoreAddress
 
-__all__ = ["address_of", "ui_command"]
+__all__ = ["address_of", "flush_command", "ui_command"]
 
 
 def address_of(settings: StoreSettings) -> "StoreAddress":
@@ -25,15 +26,26 @@ def address_of(settings: StoreSettings) -> "StoreAddress":
 def ui_command(settings: StoreSettings, *options: str) -> str:
     """The command that opens MLflow's pages on the store of `settings`, as it can be pasted into this terminal.
 
+    A user and password in the store's address are left for the person to put in.
+
     Args:
         options: of the command, beside those that name the store.
     """
+    return _command(settings, "ui", *options)
+
+
+def flush_command(settings: StoreSettings) -> str:
+    """The command that delivers what is kept for the store of `settings`, likewise."""
+    return _command(settings, "flush")
+
+
+def _command(settings: StoreSettings, name: str, *options: str) -> str:
     program = Path(sys.argv[0])
     on_path = shutil.which(program.name)
     started_by_path = not program.is_file() or (on_path and Path(on_path).samefile(program))
-    words = ["paramshare" if started_by_path else os.path.relpath(program), "ui"]
+    words = ["paramshare" if started_by_path else os.path.relpath(program), name]
     found_again = StoreSettings()  # what the environment and the files say, they will say to that command too
-    for name in StoreSettings.model_fields:
-        if (value := getattr(settings, name)) != getattr(found_again, name):
-            words += [f"--{name.replace('_', '-')}", str(value)]
+    for option in StoreSettings.model_fields:
+        if (value := getattr(settings, option)) != getattr(found_again, option):
+            words += [f"--{option.replace('_', '-')}", without_secrets(str(value))]
     return shlex.join([*words, *options])

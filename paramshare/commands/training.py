@@ -2,13 +2,14 @@
 
 import os
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, NoReturn
 
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
 from paramshare.commands.answer import answer
-from paramshare.commands.store import address_of, ui_command
+from paramshare.commands.store import address_of, flush_command, ui_command
 from paramshare.settings import StoreSettings
 from paramshare.sweep.spec import SweepSpec
 
@@ -31,7 +32,8 @@ class _SweepCommand(StoreSettings, SweepSpec):
         """Print what came out and leave with the exit code."""
         from paramshare.console import print_outcome
 
-        answer(outcome, self.as_json, print_outcome, ui_command(self))
+        show = partial(print_outcome, flush_command=flush_command(self))
+        answer(outcome, self.as_json, show, ui_command(self), waits=outcome.kept)
 
 
 class Train(_SweepCommand):

@@ -3,8 +3,7 @@
 from collections import defaultdict
 from collections.abc import Sequence
 
-import numpy as np
-
+from paramshare.plots import quartiles
 from paramshare.sweep.chunks import Row
 from paramshare.sweep.spec import SweepSpec
 from paramshare.tracking.pages import picture_url, run_url
@@ -35,6 +34,7 @@ def counts_of(rows: Sequence[Row]) -> dict[str, float]:
         "runs/finished": sum(row.status == "FINISHED" for row in rows),
         "runs/failed": sum(row.status == "FAILED" for row in rows),
         "runs/reused": sum(row.reused for row in rows),
+        "runs/diverged": sum(row.diverged for row in rows),
     }
 
 
@@ -49,6 +49,7 @@ def table_of(rows: Sequence[Row]) -> dict[str, list[object]]:
         "seconds": [round(row.seconds, 3) for row in rows],
         "status": [row.status for row in rows],
         "reused": [row.reused for row in rows],
+        "diverged": [row.diverged for row in rows],
         "run_id": [row.run_id for row in rows],
     }
 
@@ -59,7 +60,7 @@ def note_of(spec: SweepSpec, rows: Sequence[Row], experiment_id: str, parent_run
     Args:
         experiment_id, parent_run_id: for the links, which are relative to MLflow's pages.
     """
-    counts = counts_of(rows)
+    counts = {name.removeprefix("runs/"): int(count) for name, count in counts_of(rows).items()}
     runs = [
         f"| {row.spec.variant} | {row.spec.device} | {row.spec.seed} | {_loss(row.mean_depth_loss)} "
         f"| {_loss(row.final_loss)} | {row.seconds:.2f} | {_link(row, experiment_id)} | {_remark(row)} |"
@@ -74,8 +75,8 @@ def note_of(spec: SweepSpec, rows: Sequence[Row], experiment_id: str, parent_run
             "",
             f"![loss at every step, all seeds]({picture_url('', parent_run_id, CURVES_FILE)})",
             "",
-            f"**{counts['runs/finished']:.0f} of {counts['runs/planned']:.0f} runs finished** "
-            f"({counts['runs/reused']:.0f} re-used, {counts['runs/failed']:.0f} failed): DynamicNet "
+            f"**{counts['finished']} of {counts['planned']} runs finished** ({counts['reused']} re-used, "
+            f"{counts['failed']} failed{_diverged(counts['diverged'])}): DynamicNet "
             f"({spec.batch_size} × {spec.input_size} → {spec.hidden_size} → {spec.output_size}), {spec.steps} steps, "
             f"learning rate {spec.learning_rate:g}, momentum {spec.momentum:g}.",
             "",
@@ -94,10 +95,14 @@ def _groups(rows: Sequence[Row]) -> list[str]:
             losses[group_of(row.spec)].append(row.mean_depth_loss)
     lines = []
     for group, of_group in losses.items():
-        with np.errstate(invalid="ignore"):  # where losses are not finite, neither is what depends on them
-            lower, median, upper = np.quantile(of_group, (0.25, 0.5, 0.75))
+        lower, median, upper = quartiles(of_group)
         lines.append(f"| {group} (n = {len(of_group)}) | {median:.4g} | {lower:.4g} – {upper:.4g} |")
     return lines
+
+
+def _diverged(count: int) -> str:
+    """Said only where there is something to say."""
+    return f", {count} diverged" if count else ""
 
 
 def _link(row: Row, experiment_id: str) -> str:
@@ -109,4 +114,4 @@ def _loss(loss: float | None) -> str:
 
 
 def _remark(row: Row) -> str:
-    return row.error or ("re-used" if row.reused else "")
+    return row.error or ", ".join(["re-used"] * row.reused + ["diverged"] * row.diverged)

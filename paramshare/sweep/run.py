@@ -5,8 +5,8 @@ import math
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import closing, contextmanager, nullcontext, suppress
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from paramshare.plots import Band, aggregate_curves
@@ -14,12 +14,15 @@ from paramshare.provenance import provenance_tags
 from paramshare.sweep.chunks import Chunk, Row, make_chunks, run_chunks, slots
 from paramshare.sweep.report import counts_of, group_of, note_of, sweep_name, table_of
 from paramshare.sweep.spec import SweepSpec
-from paramshare.tracking.runs import SeedRun, find_finished, read_all_losses
+from paramshare.tracking.leftover import FORCED, close_left_over, end_own
+from paramshare.tracking.owners import Owner, renewed
+from paramshare.tracking.runs import PARENT, SeedRun, find_finished, read_all_losses
+from paramshare.tracking.settling import SETTLED, settle
+from paramshare.tracking.spool import Delivery, OutageError, answers, attempt, deliver
 from paramshare.tracking.store import Store, StoreAddress, analyse, check_store, open_store, store_failures
 from paramshare.tracking.sweeps import (
     CURVES_FILE,
     artifact_location,
-    end_sweep,
     find_sweep,
     finish_sweep,
     log_progress,
@@ -43,7 +46,7 @@ class Outcome:
     Args:
         experiment_id, parent_run_id: MLflow's ids.
         rows: one for every spec, in the spec's order.
-        curves: where the figure of the aggregate curves lies.
+        curves: where the figure of the aggregate curves lies; empty where results are kept in the spool.
         name: what a person calls the sweep.
         note: the parent run's, in Markdown; its links are relative to MLflow's pages.
     """
@@ -59,6 +62,16 @@ class Outcome:
     def failed(self) -> int:
         """How many runs failed."""
         return sum(row.status == "FAILED" for row in self.rows)
+
+    @property
+    def kept(self) -> int:
+        """How many results lie in the spool, since the server cannot take them."""
+        return sum(row.status == "KEPT" for row in self.rows)
+
+    @property
+    def diverged(self) -> int:
+        """How many runs finished with a loss that is not finite."""
+        return sum(row.diverged for row in self.rows)
 
     def as_dict(self) -> dict[str, Any]:
         """What `--json` prints. A loss that is not finite is null: JSON has no other word for it."""
@@ -87,6 +100,7 @@ class Sweep:
         devices: what its devices mean on this machine.
         specs: every run of it, in order.
         store: where the runs go.
+        delivery: what became of the results that an earlier sweep had to keep in the spool.
         reused: the FINISHED runs that the store held before, by key.
         parent_run_id: the run above them.
         complete: whether the store held all of it, parent run too: then nothing is written.
@@ -97,6 +111,7 @@ class Sweep:
     devices: tuple[str, ...]
     specs: tuple[TrainSpec, ...]
     store: Store
+    delivery: Delivery
     reused: Mapping[str, SeedRun]
     parent_run_id: str
     complete: bool
@@ -116,21 +131,31 @@ class Sweep:
 
     def chunks(self, size: int) -> list[Chunk]:
         """What is still to be trained, in chunks of at most `size` specs."""
-        return make_chunks(self.pending, size, self.spec.engine, self.store.address, self.tags)
+        return make_chunks(self.pending, size, self.spec.engine, self.store.address, self.tags, force=self.spec.force)
 
     def slots(self) -> int:
         """How many chunks can run at once on all devices together."""
-        return sum(slots(device, self.spec.workers) for device in self.devices)
+        return sum(slots(device, self.spec.workers, self.store.address) for device in self.devices)
 
     def add(self, row: Row) -> None:
         """Take the row of a run that has ended."""
         self._rows[row.spec.key()] = row
         if time.monotonic() - self._told > _PROGRESS_EVERY:
             self._told = time.monotonic()
-            log_progress(self.store, self.parent_run_id, len(self._rows))
+            with suppress(OutageError):  # what `finish` writes says it, too
+                attempt(self.store.address, lambda: log_progress(self.store, self.parent_run_id, len(self._rows)))
 
     def finish(self) -> Outcome:
-        """Write the parent run: the curves of each group, the table, the note. Needs a row for every spec."""
+        """Write the parent run: the curves of each group, the table, the note. Needs a row for every spec.
+
+        What was kept while a server was gone is delivered first. While some of it cannot be, the parent run stays as it
+        is: the next sweep over the same specs delivers it, and has a parent run that tells of all.
+        """
+        self._deliver()
+        if any(row.status == "KEPT" for row in self._rows.values()):
+            return self._unfinished()
+        if not self.complete and not self.spec.force and self.store.database is None:
+            self._settle()
         rows = tuple(self._rows[spec.key()] for spec in self.specs)
         name = sweep_name(self.spec, self.devices)
         if not self.complete:
@@ -143,6 +168,35 @@ class Sweep:
             name=name,
             note=read_note(self.store, self.parent_run_id),
         )
+
+    def _deliver(self) -> None:
+        """Write what was kept while the server was gone, if it is back."""
+        kept = [row for row in self._rows.values() if row.status == "KEPT"]
+        if not kept or not answers(self.store.address):
+            return
+        deliver(self.store)
+        with suppress(OutageError):
+            found = attempt(self.store.address, lambda: find_finished(self.store, [row.spec for row in kept]))
+            for row in kept:
+                if run := found.get(row.spec.key()):
+                    self._rows[run.key] = replace(row, run_id=run.run_id, status="FINISHED", error="")
+
+    def _unfinished(self) -> Outcome:
+        """What a sweep has come to whose results are partly in the spool."""
+        rows = tuple(self._rows[spec.key()] for spec in self.specs)
+        note = note_of(self.spec, rows, self.store.experiment_id, self.parent_run_id)
+        name = sweep_name(self.spec, self.devices)
+        return Outcome(self.store.experiment_id, self.parent_run_id, rows, curves="", name=name, note=note)
+
+    def _settle(self) -> None:
+        """Give way to the runs of other sweeps that ran at the same time, where a server has taken theirs too."""
+        written = {
+            key: row for key, row in self._rows.items() if row.status == "FINISHED" and not row.reused and row.run_id
+        }
+        ours = {key: row.run_id for key, row in written.items()}
+        seeds = [row.spec.seed for row in written.values()]
+        for key, run in settle(self.store, self.parent_run_id, ours, seeds).items():
+            self._rows[key] = Row.finished(written[key].spec, run)
 
     def _write_parent(self, rows: Sequence[Row], name: str) -> None:
         bands = self._bands(rows)
@@ -186,6 +240,8 @@ def check_sweep(spec: SweepSpec, address: StoreAddress) -> tuple[str, ...]:
 def open_sweep(spec: SweepSpec, address: StoreAddress, tags: Mapping[str, str]) -> Iterator[Sweep]:
     """Open a sweep, and end its parent run truthfully where the block does not come to `finish`.
 
+    What dead processes have left RUNNING in the experiment is closed before; see `leftover`.
+
     Args:
         spec: what to sweep.
         address: the store.
@@ -198,12 +254,16 @@ def open_sweep(spec: SweepSpec, address: StoreAddress, tags: Mapping[str, str]) 
     devices = check_sweep(spec, address)
     specs = spec.train_specs(devices)
     with store_failures(address):
-        sweep = _open(spec, devices, specs, open_store(address), tags)
+        store, owner = open_store(address), Owner.here()
+        delivery = deliver(store)  # so that what was trained before is found
+        close_left_over(store)
         try:
-            yield sweep
+            sweep = _open(spec, devices, specs, store, tags, owner, delivery)
+            with nullcontext() if sweep.complete else renewed(store, sweep.parent_run_id):
+                yield sweep
         except BaseException as error:
-            if not sweep.complete:
-                end_sweep(sweep.store, sweep.parent_run_id, "FAILED" if isinstance(error, Exception) else "KILLED")
+            if answers(address):  # else the next sweep ends it
+                end_own(store, owner, "FAILED" if isinstance(error, Exception) else "KILLED")
             raise
 
 
@@ -225,9 +285,10 @@ def run_sweep(
     """
     with open_sweep(spec, address, tags) as sweep:
         on_open(sweep)
-        for row in run_chunks(sweep.chunks(size=1), spec.workers):
-            sweep.add(row)
-            on_row(row)
+        with closing(run_chunks(sweep.chunks(size=1), spec.workers)) as rows:  # no process writes on when this ends
+            for row in rows:
+                sweep.add(row)
+                on_row(row)
         return sweep.finish()
 
 
@@ -237,23 +298,32 @@ def _open(
     specs: tuple[TrainSpec, ...],
     store: Store,
     tags: Mapping[str, str],
+    owner: Owner,
+    delivery: Delivery,
 ) -> Sweep:
     keys = [one.key() for one in specs]
     reused = {} if spec.force else find_finished(store, specs)
     sweep_key = hashlib.sha256("".join(sorted(keys)).encode()).hexdigest()[:32]
     found = find_sweep(store, sweep_key) if len(reused) == len(keys) else None
     carried = {**provenance_tags(), **tags}
-    above = {**carried, **_engine_tags(spec.choices(devices))}
+    above = {
+        **carried,
+        **_engine_tags(spec.choices(devices)),
+        **owner.tags(),
+        **({FORCED: "true"} if spec.force else {}),
+        **({SETTLED: "true"} if store.database is not None else {}),
+    }
     parent = found or start_sweep(store, sweep_name(spec, devices), sweep_key, _params(spec, devices), above)
     return Sweep(
         spec,
         devices,
         specs,
         store,
+        delivery,
         reused,
         parent,
         found is not None,
-        {**carried, "mlflow.parentRunId": parent},
+        {**carried, PARENT: parent},
     )
 
 

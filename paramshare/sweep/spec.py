@@ -121,7 +121,9 @@ class SweepSpec(BaseModel):
     experiment: ExperimentName = Field("paramshare", description="the MLflow experiment that the runs go to")
     force: bool = Field(False, description="train anew what the store already holds finished")
     workers: int | None = Field(
-        None, ge=1, description="processes that train on the CPU; one a core unless said otherwise"
+        None,
+        ge=1,
+        description="processes that train on the CPU; unless said otherwise one a core, three for two with a server",
     )
 
     @property

@@ -15,6 +15,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, Final
 
+from mlflow import MlflowClient
 from mlflow.entities import DatasetInput, Experiment
 from mlflow.exceptions import MlflowException
 from mlflow.store.tracking.dbmodels.models import (
@@ -30,17 +31,17 @@ from mlflow.store.tracking.dbmodels.models import (
 from mlflow.utils.file_utils import local_file_uri_to_path
 from mlflow.utils.uri import append_to_uri_path, is_local_uri
 from mlflow.utils.validation import _validate_dataset_inputs, _validate_metric_name, _validate_param, _validate_tag
-from sqlalchemy import Connection, Engine, create_engine, event, insert, select, text
+from sqlalchemy import ColumnElement, Connection, Engine, create_engine, event, insert, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from paramshare.tracking.record import Point, Record
+from paramshare.tracking.record import Point, Record, RunExistsError
 
-__all__ = ["Database", "StoreWarning", "open_database"]
+__all__ = ["Database", "StoreWarning", "let_wait", "open_database"]
 
 _SCHEMA: Final = "dc11669786a5"
 """MLflow's name for the schema of its tables, since 3.17."""
 
-_BUSY: Final = 20.0  # seconds to wait for another writer, as MLflow does
+_BUSY: Final = 60.0  # seconds to wait for another writer
 _Row = tuple[str, float, int, int, bool, str]
 _LARGEST: Final = 1.7976931348623157e308  # what MLflow keeps for infinity
 _RUNS_A_QUERY: Final = 500
@@ -74,6 +75,7 @@ class Database:
         Killed at any moment it leaves the whole run, or at most a folder that nothing refers to.
 
         Raises:
+            RunExistsError: there is a FINISHED run of the record's identity; nothing is written.
             MlflowException: the database refused it, or was locked for too long.
             OSError: a file could not be written.
         """
@@ -110,6 +112,25 @@ class Database:
             connection.execute(text(f"PRAGMA analysis_limit={_ROWS_COUNTED}"))
             connection.execute(text("ANALYZE"))
 
+    def _check_identity(self, connection: Connection, record: Record) -> None:
+        """Let no second run of one identity in.
+
+        Once something is inserted, and not before, the transaction excludes every other writer.
+
+        The way leads over the datasets' and tags' keys: the value of a tag alone has no index.
+        """
+        for given in record.inputs if record.identity else ():
+            same_run = (
+                select(SqlRun.run_uuid)
+                .join(SqlInput, (SqlInput.destination_id == SqlRun.run_uuid) & (SqlInput.destination_type == "RUN"))
+                .join(SqlDataset, (SqlDataset.dataset_uuid == SqlInput.source_id) & (SqlInput.source_type == "DATASET"))
+                .join(SqlTag, (SqlTag.run_uuid == SqlRun.run_uuid) & (SqlTag.key == record.identity))
+                .where(*_same_dataset(self.experiment_id, given), SqlTag.value == record.tags[record.identity])
+                .where(SqlRun.status == "FINISHED", SqlRun.lifecycle_stage == "active")
+            )
+            if (found := connection.scalar(same_run.limit(1))) is not None:
+                raise RunExistsError(str(found))
+
     def _insert(self, connection: Connection, run_id: str, record: Record) -> None:
         """Everything that the record says, and what MLflow adds to it."""
         tags = [_validate_tag(key, value) for key, value in {**record.tags, "mlflow.runName": record.name}.items()]
@@ -117,6 +138,7 @@ class Database:
         run = self._run(run_id, record)
         connection.execute(insert(SqlRun), run)
         self._check_active(connection)
+        self._check_identity(connection, record)
         _insert_all(connection, SqlTag, [{"key": tag.key, "value": tag.value, "run_uuid": run_id} for tag in tags])
         _insert_all(connection, SqlParam, [{"key": one.key, "value": one.value, "run_uuid": run_id} for one in params])
         _insert_metrics(connection, run_id, record.points)
@@ -181,6 +203,21 @@ def _engine(uri: str) -> Engine:
     return engine
 
 
+def let_wait(client: MlflowClient) -> None:
+    """Let MLflow's own client wait for another writer as long as is waited here; it sets 20 seconds in each session."""
+    engine = client._tracking_client.store.engine
+    if not event.contains(engine, "before_cursor_execute", _longer):
+        event.listen(engine, "before_cursor_execute", _longer, retval=True)
+
+
+def _longer(*given: Any) -> tuple[str, Any]:
+    """SQLAlchemy's hook: the statement and the parameters to go on with."""
+    _, _, statement, parameters, *_ = given
+    if statement.startswith("PRAGMA busy_timeout"):
+        return f"PRAGMA busy_timeout = {_BUSY * 1000:.0f}", parameters
+    return statement, parameters
+
+
 def _insert_all(connection: Connection, table: type, rows: Sequence[Mapping[str, object]]) -> None:
     if rows:
         connection.execute(insert(table), rows)
@@ -204,15 +241,18 @@ def _insert_metrics(connection: Connection, run_id: str, points: Sequence[Point]
         connection.exec_driver_sql(_INSERT_LATEST, [row for _, row in latest.values()])
 
 
+def _same_dataset(experiment_id: int, given: DatasetInput) -> tuple[ColumnElement[bool], ...]:
+    return (
+        SqlDataset.experiment_id == experiment_id,
+        SqlDataset.name == given.dataset.name,
+        SqlDataset.digest == given.dataset.digest,
+    )
+
+
 def _insert_input(connection: Connection, run_id: str, experiment_id: int, given: DatasetInput) -> None:
     """The dataset where the experiment has it not yet, and that the run has read it."""
     dataset, input_id = given.dataset, uuid.uuid4().hex
-    same = (
-        SqlDataset.experiment_id == experiment_id,
-        SqlDataset.name == dataset.name,
-        SqlDataset.digest == dataset.digest,
-    )
-    dataset_id = connection.scalar(select(SqlDataset.dataset_uuid).where(*same))
+    dataset_id = connection.scalar(select(SqlDataset.dataset_uuid).where(*_same_dataset(experiment_id, given)))
     if dataset_id is None:
         dataset_id = uuid.uuid4().hex
         row = {

@@ -59,12 +59,21 @@ def served_pages(store: Store, port: int) -> Iterator[subprocess.Popen[bytes]]:
         ServerError: it did not come up; the message carries the end of what it said.
     """
     _check_port(port)
+    assert store.address.database is not None
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", store.address.uri]
+    command += ["--artifacts-destination", str(store.address.database.parent / "mlartifacts")]
     command += ["--host", "127.0.0.1", "--port", str(port), "--workers", "1", "--uvicorn-opts", "--log-level warning"]
-    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    with tempfile.TemporaryFile() as said:
+    # Python and uvicorn look for modules in the working directory: in this one there are none.
+    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "PYTHONSAFEPATH": "1"}
+    with tempfile.TemporaryFile() as said, tempfile.TemporaryDirectory(prefix="paramshare-") as nowhere:
         process = subprocess.Popen(
-            command, env=environment, stdin=subprocess.DEVNULL, stdout=said, stderr=said, start_new_session=True
+            command,
+            cwd=nowhere,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=said,
+            stderr=said,
+            start_new_session=True,
         )
         try:
             _wait_for(process, f"http://127.0.0.1:{port}/health", said)

@@ -10,7 +10,7 @@ from typing import Final, Literal, NamedTuple
 
 from mlflow.entities import DatasetInput
 
-__all__ = ["NIL_ID", "Point", "Record", "Status"]
+__all__ = ["NIL_ID", "Point", "Record", "RunExistsError", "Status"]
 
 Status = Literal["FINISHED", "FAILED"]
 
@@ -27,6 +27,14 @@ class Point(NamedTuple):
     step: int
 
 
+class RunExistsError(Exception):
+    """A run of the same identity is FINISHED in the store, so that the record was not written; never a user's error."""
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__(f"the run {run_id} has this identity already")
+        self.run_id = run_id
+
+
 @dataclass(frozen=True, slots=True)
 class Record:
     """A run that has ended.
@@ -40,6 +48,9 @@ class Record:
         inputs: the datasets that it read, no two alike.
         files: the content of each artifact by its path, such as `model/MLmodel`. In a text, not in bytes, `NIL_ID`
             stands for the run's own id.
+        identity: the name of a tag; empty where any number of runs may be alike. Else an embedded store takes the
+            record only while it has no FINISHED run with the same value of this tag that read one of the same `inputs`.
+            A server has no transaction to look and write in: see `settling`.
     """
 
     name: str
@@ -51,6 +62,7 @@ class Record:
     points: Sequence[Point] = ()
     inputs: Sequence[DatasetInput] = ()
     files: Mapping[str, bytes | str] = field(default_factory=dict)
+    identity: str = ""
 
     def named(self, run_id: str) -> "Record":
         """The record with the run's own id wherever it belongs."""

@@ -2,8 +2,9 @@
 
 import hashlib
 import json
+import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -24,26 +25,31 @@ __all__ = [
     "KIND",
     "NOTE",
     "SeedRun",
+    "failure_record",
     "find_finished",
+    "finished_runs",
     "read_all_losses",
     "read_losses",
     "run_name",
     "search",
     "seed_record",
+    "seed_run",
     "write_failure",
     "write_run",
 ]
 
 KIND: Final = "paramshare.kind"
 KEY: Final = "paramshare.key"
+PARENT: Final = "mlflow.parentRunId"
 LOSS: Final = "train/loss"
 DEPTH: Final = "depth"
+DIVERGED: Final = "paramshare.diverged"
 MEAN_DEPTH_LOSS: Final = "final/loss_mean_depth"
 NOTE: Final = "mlflow.note.content"
 PLOT_FILE: Final = "loss.png"
 SECONDS: Final = "time/seconds"
 
-_FINISHED_SEEDS: Final = f"attributes.status = 'FINISHED' AND tags.`{KIND}` = 'seed'"
+FINISHED_SEEDS: Final = f"attributes.status = 'FINISHED' AND tags.`{KIND}` = 'seed'"
 _RUNS_A_PAGE: Final = 1000
 _SEEDS_A_SEARCH: Final = 200
 _PLOT: Final = LossPlot()  # the process's: drawing axes costs more than all else
@@ -59,6 +65,7 @@ class SeedRun:
         final_loss: the last step's loss; it depends on the depth that step drew.
         mean_depth_loss: the trained net's, averaged over the depths.
         seconds: how long the training took.
+        diverged: whether one of its losses is not finite.
     """
 
     key: str
@@ -66,25 +73,33 @@ class SeedRun:
     final_loss: float
     mean_depth_loss: float
     seconds: float
+    diverged: bool = False
 
 
-def write_run(store: Store, result: TrainResult, tags: Mapping[str, str]) -> SeedRun:
+def write_run(store: Store, result: TrainResult, tags: Mapping[str, str], *, again: bool = True) -> SeedRun:
     """Write `result` as one whole run and return it.
 
     Args:
         tags: what the run carries beside its own: its parent, where it came from.
+        again: whether it is written though the store may hold a FINISHED run of its spec. If not, an embedded store
+            takes one alone; a server's sweeps see to that when they end.
+
+    Raises:
+        RunExistsError: not `again`, and there is one.
     """
-    run_id = write(store, seed_record(result, tags))
-    return SeedRun(result.spec.key(), run_id, result.final_loss, result.mean_depth_loss, result.seconds)
+    run_id = write(store, seed_record(result, tags, again=again))
+    diverged = result.diverged_at is not None
+    return SeedRun(result.spec.key(), run_id, result.final_loss, result.mean_depth_loss, result.seconds, diverged)
 
 
-def seed_record(result: TrainResult, tags: Mapping[str, str]) -> Record:
-    """All that the run of `result` says."""
+def seed_record(result: TrainResult, tags: Mapping[str, str], *, again: bool = True) -> Record:
+    """All that the run of `result` says. Arguments as of `write_run`."""
     spec, name = result.spec, run_name(result.spec)
     start = int(result.started * 1000)
     model = saved_model(result.net)
     own_tags = {
         **_spec_tags(spec),
+        **_diverged_tags(result.diverged_at),
         "paramshare.engine": result.engine,
         "paramshare.engine_reason": result.reason,
         "paramshare.threads": str(result.threads),
@@ -101,14 +116,20 @@ def seed_record(result: TrainResult, tags: Mapping[str, str]) -> Record:
         points=_points(result, start),
         inputs=(_dataset(result),),
         files={PLOT_FILE: _PLOT.picture(result.losses, result.depths, name), **model.files},
+        identity="" if again else KEY,
     )
 
 
 def write_failure(store: Store, spec: TrainSpec, reason: str, tags: Mapping[str, str]) -> str:
     """Write that the training of `spec` failed, and why; returns the run's id."""
+    return write(store, failure_record(spec, reason, tags))
+
+
+def failure_record(spec: TrainSpec, reason: str, tags: Mapping[str, str]) -> Record:
+    """All that the run of a training that failed says."""
     now = int(time.time() * 1000)
     own_tags = {**_spec_tags(spec), "paramshare.error": reason}
-    return write(store, Record(run_name(spec), "FAILED", now, now, {**tags, **own_tags}, _params(spec)))
+    return Record(run_name(spec), "FAILED", now, now, {**tags, **own_tags}, _params(spec))
 
 
 def run_name(spec: TrainSpec) -> str:
@@ -116,21 +137,35 @@ def run_name(spec: TrainSpec) -> str:
     return f"{spec.variant} seed {spec.seed} on {spec.device}"
 
 
-def find_finished(store: Store, specs: Sequence[TrainSpec]) -> dict[str, SeedRun]:
-    """The newest FINISHED run of each of `specs` that has one, by the spec's key.
+def find_finished(store: Store, specs: Sequence[TrainSpec], parent_run_id: str | None = None) -> dict[str, SeedRun]:
+    """The newest FINISHED run of each of `specs` that has one, by the spec's key; of one sweep alone if it is given."""
+    wanted, found = {spec.key() for spec in specs}, dict[str, SeedRun]()
+    for run in finished_runs(store, (spec.seed for spec in specs)):
+        key = run.data.tags.get(KEY, "")
+        of_sweep = parent_run_id is None or run.data.tags.get(PARENT) == parent_run_id
+        if of_sweep and key in wanted and key not in found:
+            found[key] = seed_run(run)
+    return found
+
+
+def seed_run(run: Run) -> SeedRun:
+    """A seed's FINISHED run as a sweep remembers it."""
+    key, metrics = run.data.tags[KEY], run.data.metrics
+    last, mean = (float(_as_trained(metrics[name])) for name in (LOSS, MEAN_DEPTH_LOSS))
+    diverged = DIVERGED in run.data.tags or not (math.isfinite(last) and math.isfinite(mean))
+    return SeedRun(key, run.info.run_id, last, mean, metrics[SECONDS], diverged)
+
+
+def finished_runs(store: Store, seeds: Iterable[int]) -> Iterator[Run]:
+    """Every FINISHED run of these seeds, of whatever spec; the newest first within some seeds.
 
     MLflow's search takes no list of a tag's values. A list of datasets it takes, and a seed's dataset has its name:
     so that of a large store only the runs of these seeds are read.
     """
-    wanted, found = {spec.key() for spec in specs}, dict[str, SeedRun]()
-    names = [_dataset_name(seed) for seed in dict.fromkeys(spec.seed for spec in specs)]
+    names = [_dataset_name(seed) for seed in dict.fromkeys(seeds)]
     for begin in range(0, len(names), _SEEDS_A_SEARCH):
         listed = ", ".join(f"'{name}'" for name in names[begin : begin + _SEEDS_A_SEARCH])
-        for run in search(store, f"{_FINISHED_SEEDS} AND datasets.name IN ({listed})"):
-            key = run.data.tags.get(KEY, "")
-            if key in wanted and key not in found:
-                found[key] = _seed_run(key, run)
-    return found
+        yield from search(store, f"{FINISHED_SEEDS} AND datasets.name IN ({listed})")
 
 
 def read_losses(store: Store, run_id: str) -> NDArray[np.float32]:
@@ -161,12 +196,6 @@ def search(store: Store, condition: str) -> Iterator[Run]:
 def _history(store: Store, run_id: str) -> list[float]:
     history = store.client.get_metric_history(run_id, LOSS)
     return [metric.value for metric in sorted(history, key=lambda metric: metric.step)]
-
-
-def _seed_run(key: str, run: Run) -> SeedRun:
-    metrics = run.data.metrics
-    last, mean = (float(_as_trained(metrics[name])) for name in (LOSS, MEAN_DEPTH_LOSS))
-    return SeedRun(key, run.info.run_id, last, mean, metrics[SECONDS])
 
 
 def _as_trained(values: ArrayLike) -> NDArray[np.float64]:
@@ -202,6 +231,10 @@ def _spec_tags(spec: TrainSpec) -> dict[str, str]:
         "paramshare.device": spec.device,
         "mlflow.runColor": VARIANT_COLORS[spec.variant],
     }
+
+
+def _diverged_tags(step: int | None) -> dict[str, str]:
+    return {} if step is None else {DIVERGED: "true", f"{DIVERGED}_at": str(step)}
 
 
 def _dataset_name(seed: int) -> str:

@@ -1,34 +1,60 @@
 """Open a store of runs, once and safely: an embedded SQLite file, or an MLflow server.
 
 Embedded, the runs lie in `<folder>/mlflow.db` and what they wrote in `<folder>/artifacts/`. A new database is made
-under a file lock, since several processes that migrate a fresh one together break it.
+under a file lock, since several processes that migrate a fresh one together break it, and beside its place, so that it
+is there whole or not at all.
+
+The user and password of a server's address are taken out of it at once and given to MLflow where it looks for them: so
+they are in nothing that is shown, logged or written.
 """
 
+import base64
+import errno
+import glob
 import logging
+import os
+import re
 import sqlite3
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
+from http.client import HTTPException
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
+from typing import Final
+from urllib.parse import unquote
 
 from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.entities import Experiment, ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, ErrorCode
+from mlflow.store.db.utils import _initialize_tables
+from sqlalchemy import create_engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from paramshare.errors import ServerError, StoreError
-from paramshare.tracking.embedded import Database, open_database
+from paramshare.tracking.condition import check_file
+from paramshare.tracking.embedded import Database, let_wait, open_database
+from paramshare.tracking.moved import ARTIFACTS, Relocation, relocate
 from paramshare.tracking.views import VIEWS, saved_view_tags
 
-__all__ = ["Store", "StoreAddress", "analyse", "check_store", "open_store", "redacted", "store_failures"]
+__all__ = [
+    "Store",
+    "StoreAddress",
+    "analyse",
+    "check_store",
+    "open_store",
+    "reason_of",
+    "redacted",
+    "relocate_store",
+    "store_failures",
+]
 
 _FOLDER = Path("mlruns")
 _SQLITE = "sqlite:///"
+_SERVER: Final = re.compile(r"(https?://)(?:(.*)@)?([^@]*)", re.DOTALL)
 _HEALTH_TIMEOUT = 5.0  # seconds
 
 
@@ -37,12 +63,35 @@ class StoreAddress:
     """Where runs are kept: enough for another process to open the same store.
 
     Args:
-        uri: `sqlite:///<absolute path>` or an MLflow server's `http(s)://` address.
+        uri: `sqlite:///<path>` or an MLflow server's `http(s)://` address. Kept with an absolute path, and without the
+            user and password that were in it.
         experiment: the MLflow experiment's name.
+        credential: `user:password` for the server, as they stood in its address; empty where none did.
     """
 
     uri: str
     experiment: str
+    credential: str = field(default="", repr=False)
+
+    def __post_init__(self) -> None:
+        """Take out what is secret, and let the address hold wherever it is read.
+
+        Raises:
+            StoreError: the address has an `@` that does not end a user and a password.
+        """
+        uri, server = self.uri, _SERVER.fullmatch(self.uri)
+        if server and server[2] is not None:
+            _, password_follows, password = server[2].partition(":")
+            if re.search(r"[/?#\s]", server[2]) or not password_follows or not password:
+                raise StoreError(
+                    f"the tracking URI {redacted(uri)!r} has an @ that does not end a user and password; expected "
+                    "user:password@ before the host, with a / ? # or @ of theirs written as %2F %3F %23 %40"
+                )
+            object.__setattr__(self, "credential", server[2])
+            uri = server[1] + server[3]
+        elif uri.startswith(_SQLITE) and uri != _SQLITE:
+            uri = f"{_SQLITE}{Path(uri.removeprefix(_SQLITE)).absolute()}"
+        object.__setattr__(self, "uri", uri)
 
     @classmethod
     def of(cls, uri: str | None, experiment: str) -> "StoreAddress":
@@ -79,6 +128,7 @@ def open_store(address: StoreAddress) -> Store:
         StoreError: the address is of no known kind, or what it names cannot be opened or does not answer.
     """
     check_store(address)
+    _sign_in(address)
     _quiet_mlflow()
     try:
         if address.database is None:
@@ -98,15 +148,17 @@ def store_failures(address: StoreAddress) -> Iterator[None]:
     """Say in one line what a store that fails in this block has to say.
 
     Raises:
-        ServerError: MLflow gave up on the store.
+        ServerError: MLflow gave up on the store, or a file could not be written.
     """
     try:
         yield
-    except MlflowException as error:
-        reason = str(error).strip().splitlines()[0]
+    except BrokenPipeError:  # whoever read what is printed has read enough: no fault of the store
+        raise
+    except (MlflowException, SQLAlchemyError, OSError) as error:
+        room = "make room, then " if _is_full(error) else ""
         raise ServerError(
-            f"the store {redacted(address.uri)} failed: {reason}; what was finished stays, "
-            "run the same command again for the rest"
+            f"the store {redacted(address.uri)} failed: {reason_of(error, address)}; what was finished stays, "
+            f"{room}run the same command again for the rest"
         ) from error
 
 
@@ -117,10 +169,13 @@ def check_store(address: StoreAddress) -> None:
         StoreError: it cannot, and why.
     """
     shown = redacted(address.uri)
+    if not address.uri.isprintable():
+        raise StoreError(f"the tracking URI {shown!r} is not one; expected printable characters")
     if address.uri.startswith(("http://", "https://")):
-        _check_server(address.uri, shown)
+        _check_server(address)
     elif address.database is not None:
-        _check_file(address.database)
+        _check_path(address.database)
+        check_file(address.database, address.experiment)
     else:
         raise StoreError(
             f"the tracking URI {shown!r} is of a kind that is not supported; "
@@ -128,27 +183,68 @@ def check_store(address: StoreAddress) -> None:
         )
 
 
+def relocate_store(address: StoreAddress) -> Relocation | None:
+    """Put right an embedded store that was moved or copied; None where it lies where it was made, or is not there.
+
+    Raises:
+        StoreError: it is a server's, or it cannot be opened for another reason than that it was moved.
+    """
+    database = address.database
+    if database is None:
+        raise StoreError(f"the store {redacted(address.uri)} is no file; only an embedded store can be moved")
+    _check_path(database)
+    check_file(database, None)
+    try:
+        return relocate(database, address.experiment) if database.exists() else None
+    except (OSError, sqlite3.Error) as error:
+        raise StoreError(f"the store {database} cannot be changed: {error}; it is as it was") from error
+
+
 def analyse(store: Store) -> None:
     """Keep an embedded store's pages fast after many runs were written to it; a server sees to that itself."""
     if store.database is not None:
-        store.database.analyse()
+        with suppress(SQLAlchemyError):  # a locked or full database does well without
+            store.database.analyse()
 
 
 def redacted(uri: str) -> str:
-    """`uri` without the user and password that may stand in it."""
-    parts = urlsplit(uri)
-    if "@" not in parts.netloc:
+    """`uri` without the user, the password and the query that may stand in it."""
+    if uri.startswith(_SQLITE):
         return uri
-    return urlunsplit(parts._replace(netloc="***@" + parts.netloc.rpartition("@")[2]))
+    scheme, found, rest = uri.rpartition("://") if "://" in uri else ("", "", uri)
+    rest = "***@" + rest.rpartition("@")[2] if "@" in rest else rest
+    return scheme + found + re.sub(r"([?#]).*", r"\1***", rest, flags=re.DOTALL)
 
 
-def _check_server(uri: str, shown: str) -> None:
-    parts = urlsplit(uri)
-    health = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], path=parts.path.rstrip("/") + "/health"))
+def reason_of(error: Exception, address: StoreAddress) -> str:
+    """What `error` says in a line, without the user and password that may stand in the store's address."""
+    lines = str(error).replace(address.uri.rstrip("/"), redacted(address.uri.rstrip("/"))).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
+def _is_full(error: Exception) -> bool:
+    """Whether there was no room: as the system says it, or as SQLite does."""
+    return getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or "disk is full" in str(error)
+
+
+def _sign_in(address: StoreAddress) -> None:
+    """Give MLflow the user and password where it looks for them, here and in the processes that this one starts."""
+    if address.credential:
+        names = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
+        user, _, password = address.credential.partition(":")
+        os.environ.update(zip(names, (unquote(user), unquote(password)), strict=True))
+
+
+def _check_server(address: StoreAddress) -> None:
+    shown = redacted(address.uri)
     try:
-        with urllib.request.urlopen(health, timeout=_HEALTH_TIMEOUT) as response:  # noqa: S310 - http(s) only, see caller
+        request = urllib.request.Request(f"{address.uri.rstrip('/')}/health")  # noqa: S310 - http(s) only, see caller
+        if address.credential:
+            encoded = base64.b64encode(unquote(address.credential).encode()).decode()
+            request.add_unredirected_header("Authorization", f"Basic {encoded}")
+        with urllib.request.urlopen(request, timeout=_HEALTH_TIMEOUT) as response:  # noqa: S310 - as above
             answer = response.read(64).decode(errors="replace").strip()
-    except (OSError, ValueError, urllib.error.URLError) as error:
+    except (OSError, ValueError, HTTPException) as error:
         reason = getattr(error, "reason", error)
         raise StoreError(
             f"no MLflow server answers at {shown} ({reason}); start it, or leave PARAMSHARE_TRACKING_URI out "
@@ -158,35 +254,42 @@ def _check_server(uri: str, shown: str) -> None:
         raise StoreError(f"what answers at {shown} is not an MLflow server; expected OK from its /health page")
 
 
-def _check_file(database: Path) -> None:
-    if database.is_dir():
-        raise StoreError(f"the store {database} is a folder; expected an SQLite file, such as mlruns/mlflow.db")
-    folder = next(parent for parent in database.parents if parent.exists())
-    if not folder.is_dir():
-        raise StoreError(f"the store {database} cannot be made: {folder} is a file; expected a folder")
-    if database.exists():
-        _check_database(database)
-
-
-def _check_database(database: Path) -> None:
-    """Let SQLite itself look: closing the file by any other hand drops the locks of this process's connections."""
-    try:
-        with closing(sqlite3.connect(f"{database.as_uri()}?mode=rw", uri=True)) as connection:
-            connection.execute("PRAGMA schema_version")
-    except sqlite3.DatabaseError as error:
+def _check_path(database: Path) -> None:
+    """SQLAlchemy reads an address up to its `?`: the rest of the path would be lost, and another file be written."""
+    if "?" in str(database):
         raise StoreError(
-            f"the store {database} cannot be opened as an SQLite database: {error}; move it away or name another file"
-        ) from error
+            f"the store {database} cannot be opened: a ? ends the path in an address; expected one without"
+        )
+    if database.name == ":memory:":
+        raise StoreError("a store in memory would be lost at once; expected sqlite:///path/to/mlflow.db")
 
 
 def _embedded_client(uri: str, database: Path) -> MlflowClient:
     database.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(database.with_suffix(".lock")):
+        if not database.exists() or not database.stat().st_size:
+            _make_database(database)
         client = MlflowClient(tracking_uri=uri)
-        client.search_experiments(view_type=ViewType.ALL, max_results=1)  # makes the tables
+        client.search_experiments(view_type=ViewType.ALL, max_results=1)  # makes MLflow's default experiment
         with closing(sqlite3.connect(database)) as connection:
             connection.execute("PRAGMA journal_mode=WAL")  # kept in the file: readers and a writer at once
+    let_wait(client)
     return client
+
+
+def _make_database(database: Path) -> None:
+    """Make MLflow's tables beside their place and put them there whole: this takes seconds, and a kill can come."""
+    new = database.with_name(f"{database.name}.new")
+    for left_over in database.parent.glob(f"{glob.escape(new.name)}*"):
+        left_over.unlink()
+    try:
+        engine = create_engine(f"{_SQLITE}{new}")
+        _initialize_tables(engine)
+        engine.dispose()
+        new.replace(database)
+    except Exception:
+        new.unlink(missing_ok=True)
+        raise
 
 
 def _experiment(client: MlflowClient, address: StoreAddress) -> Experiment:
@@ -205,7 +308,7 @@ def _experiment(client: MlflowClient, address: StoreAddress) -> Experiment:
 
 
 def _new_experiment(client: MlflowClient, address: StoreAddress) -> Experiment:
-    location = (address.database.parent / "artifacts").as_uri() if address.database else None
+    location = (address.database.parent / ARTIFACTS).as_uri() if address.database else None
     tags = {"mlflow.note.content": _NOTE, **saved_view_tags(*VIEWS)}
     try:
         client.create_experiment(address.experiment, location, tags=tags)
@@ -219,6 +322,7 @@ def _quiet_mlflow() -> None:
     """MLflow and its migrations report each step of opening a database; a person waits for none of that."""
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # its errors are raised, too, and said here
 
 
 _NOTE = """\

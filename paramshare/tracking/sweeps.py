@@ -1,5 +1,6 @@
 """The parent run of a sweep: made when it starts, told of progress while it goes, filled when it ends."""
 
+import math
 import tempfile
 import time
 from collections.abc import Mapping
@@ -70,7 +71,8 @@ def finish_sweep(
     Args:
         status: FAILED where one of its runs is.
         bands: the curves of each group, logged at every step as `loss/median/<group>`, `loss/lower_quartile/<group>`
-            and `loss/upper_quartile/<group>`: the medians of all groups stand side by side then.
+            and `loss/upper_quartile/<group>`: the medians of all groups stand side by side then. Steps at which one is
+            not finite are left out.
         metrics: single numbers by name.
         figure: the curves drawn.
         table: a row a run, by column.
@@ -92,6 +94,7 @@ def finish_sweep(
             ("upper_quartile", band.upper),
         )
         for step, value in enumerate(curve)
+        if math.isfinite(value)  # MLflow would keep 1.8e308, and its pages draw no axis that shows anything beside it
     ]
     log_points(client, run_id, points + [Point(name, value, now, 0) for name, value in metrics.items()])
     end_sweep(store, run_id, status)

@@ -7,11 +7,13 @@ and nothing that the client could ask for is asked for.
 import math
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, RunTag
+from mlflow.entities import DatasetInput, Metric, Param, RunTag
+from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.utils.credentials import get_default_host_creds
 from mlflow.utils.rest_utils import http_request, verify_rest_response
@@ -50,15 +52,29 @@ def write_by_client(client: MlflowClient, experiment_id: str, record: Record) ->
                 # The client's own log_artifacts asks the server for the whole run first, to learn this address.
                 get_artifact_repository(run.info.artifact_uri, client.tracking_uri).log_artifacts(folder)
         if named.inputs:
-            client.log_inputs(run_id, list(named.inputs))
+            _log_inputs(client, run_id, named.inputs)
         params = [Param(key, value) for key, value in named.params.items()]
         tags = [RunTag(key, value) for key, value in named.tags.items() if key not in early]
         log_points(client, run_id, _latest_first(named.points), params, tags)
     except BaseException:
-        client.set_terminated(run_id, "FAILED")
+        with suppress(MlflowException):  # a server that is gone, or a connection that is: what was raised says more
+            client.set_terminated(run_id, "FAILED")
         raise
     client.set_terminated(run_id, record.status, end_time=record.end)
     return run_id
+
+
+def _log_inputs(client: MlflowClient, run_id: str, inputs: Sequence[DatasetInput]) -> None:
+    """MLflow's `log_inputs`, again where another process was first with a dataset.
+
+    MLflow looks for the dataset and inserts it where there is none; of two that do so at once one is refused.
+    """
+    try:
+        client.log_inputs(run_id, list(inputs))
+    except MlflowException as error:
+        if "unique" not in str(error).lower():
+            raise
+        client.log_inputs(run_id, list(inputs))
 
 
 def log_points(

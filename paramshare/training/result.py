@@ -56,6 +56,17 @@ class TrainResult:
         return math.fsum(self.depth_losses) / len(self.depth_losses)
 
     @property
+    def diverged_at(self) -> int | None:
+        """The first step whose loss is not finite, counted from 0; None where all are.
+
+        Where only the trained net's losses are not finite it is the number of steps: it went wrong after the last.
+        """
+        steps = np.flatnonzero(~np.isfinite(self.losses))
+        if len(steps):
+            return int(steps[0])
+        return None if all(map(math.isfinite, self.depth_losses)) else len(self.losses)
+
+    @property
     def parameters(self) -> int:
         """Free parameters of the net."""
         return sum(parameter.numel() for parameter in self.net.parameters())

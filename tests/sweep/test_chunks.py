@@ -24,9 +24,9 @@ PARENT = """
 import time
 from concurrent.futures import ProcessPoolExecutor
 from os import getpid
-from paramshare.sweep.chunks import SPAWN, start_worker
+from paramshare.sweep.chunks import SPAWN, Stop, start_worker
 if __name__ == "__main__":
-    pool = ProcessPoolExecutor(1, SPAWN, start_worker, (SPAWN.Event(), ()))
+    pool = ProcessPoolExecutor(1, SPAWN, start_worker, (Stop(), ()))
     print(pool.submit(getpid).result(), flush=True)
     time.sleep(60)
 """
@@ -53,9 +53,15 @@ def test_what_cuda_trains_together_is_one_chunk_however_small_the_others_are() -
 
 
 def test_a_cpu_has_a_slot_a_core_or_as_many_as_asked_for_and_any_other_device_one() -> None:
-    assert slots("cpu") == cpu_cores()
-    assert slots("cpu", 7) == 7
-    assert slots("cuda:0", 7) == slots("mps") == 1
+    assert slots("cpu", None, ADDRESS) == cpu_cores()
+    assert slots("cpu", 7, ADDRESS) == 7
+    assert slots("cuda:0", 7, ADDRESS) == slots("mps", None, ADDRESS) == 1
+
+
+def test_where_a_server_keeps_the_runs_there_are_half_as_many_processes_again() -> None:
+    server = StoreAddress("http://127.0.0.1:5000", "x")
+    assert slots("cpu", None, server) == cpu_cores() + (cpu_cores() + 1) // 2
+    assert slots("cpu", 7, server) == 7
 
 
 def test_a_pools_process_ends_when_its_parent_is_killed(tmp_path: Path) -> None:

@@ -3,7 +3,9 @@ failing seed neither stops the others nor goes unsaid.
 """
 
 import json
+import time
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +16,9 @@ from program import SIZES
 from paramshare.errors import DeviceError, StoreError
 from paramshare.plots import Band
 from paramshare.sweep import chunks
-from paramshare.sweep.run import Outcome, run_sweep
+from paramshare.sweep.run import Outcome, open_sweep, run_sweep
 from paramshare.sweep.spec import SweepSpec
+from paramshare.tracking.owners import Owner
 from paramshare.tracking.runs import read_losses
 from paramshare.tracking.store import StoreAddress, open_store
 from paramshare.training.choice import Engine
@@ -208,6 +211,88 @@ def test_a_curve_that_left_the_numbers_is_kept_as_it_was(address: StoreAddress) 
     assert outcome.as_dict()["runs"][0]["final_loss"] is None
     json.dumps(outcome.as_dict(), allow_nan=False)
     assert [row.reused for row in run(address, learning_rate=1e6, seeds="0:2").rows] == [True, True]
+
+
+def test_runs_that_diverged_are_counted_and_said_and_stop_nothing(
+    address: StoreAddress, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def train_or_diverge(specs: Iterable[TrainSpec], engine: Engine) -> Iterator[TrainResult]:
+        for spec in specs:
+            result = train(spec, engine)
+            if spec.seed == 1:
+                result.losses[3:] = np.nan
+            yield result
+
+    monkeypatch.setattr(chunks, "train_many", train_or_diverge)
+    outcome = run(address, seeds="0:5")
+    assert [row.diverged for row in outcome.rows] == [False, True, False, False, False]
+    assert (outcome.failed, outcome.diverged) == (0, 1)
+    parent = parent_of(address, outcome)
+    assert parent.info.status == "FINISHED"
+    assert parent.data.metrics["runs/diverged"] == 1
+    assert "(0 re-used, 0 failed, 1 diverged)" in outcome.note
+    assert "diverged |" in outcome.note
+    again = run(address, seeds="0:4")
+    assert [row.diverged for row in again.rows] == [False, True, False, False]
+
+
+def test_the_median_stays_a_number_while_few_diverge_and_no_metric_is_infinite(address: StoreAddress) -> None:
+    fine, wild = run(address), run(address, learning_rate=1e6)
+    store = open_store(address)
+    steps = {
+        outcome.parent_run_id: len(store.client.get_metric_history(outcome.parent_run_id, "loss/median/shared-cpu"))
+        for outcome in (fine, wild)
+    }
+    assert steps[fine.parent_run_id] == 20
+    assert 0 < steps[wild.parent_run_id] < 20
+    for outcome in (fine, wild):
+        assert all(abs(value) < 1e300 for value in parent_of(address, outcome).data.metrics.values())
+    assert "| shared-cpu (n = 3) | inf | inf – inf |" in wild.note
+
+
+def test_a_run_that_another_sweep_has_written_meanwhile_is_taken_and_none_is_written_beside_it(
+    address: StoreAddress,
+) -> None:
+    other: list[Outcome] = []
+
+    def overtake(row: chunks.Row) -> None:
+        if not other:
+            other.append(run(address, seeds="0:2"))
+
+    outcome = run_sweep(spec(), address, {}, on_row=overtake)
+    assert [row.reused for row in other[0].rows] == [True, False]
+    assert [row.reused for row in outcome.rows] == [False, True, False]
+    assert outcome.rows[1].run_id == other[0].rows[1].run_id
+    assert parent_of(address, outcome).data.metrics["runs/reused"] == 1
+    again = run_sweep(spec(force=True), address, {})
+    assert not {row.run_id for row in outcome.rows} & {row.run_id for row in again.rows}
+
+
+def test_a_sweep_left_running_by_a_dead_process_is_closed_by_the_next_and_one_that_is_alive_is_not(
+    address: StoreAddress,
+) -> None:
+    store, me = open_store(address), Owner.here()
+    gone, alive = (
+        store.client.create_run(store.experiment_id, tags={"paramshare.kind": "sweep", **owner.tags()}).info.run_id
+        for owner in (replace(me, started="never"), me)
+    )
+    run(address)
+    assert [store.client.get_run(run_id).info.status for run_id in (gone, alive)] == ["KILLED", "RUNNING"]
+    assert not [one for one in all_runs(address) if one.info.status == "RUNNING" and one.info.run_id != alive]
+
+
+def test_a_sweep_says_who_runs_it_and_until_when_that_can_be_believed(address: StoreAddress) -> None:
+    with open_sweep(spec(), address, {}) as sweep:
+        tags = sweep.store.client.get_run(sweep.parent_run_id).data.tags
+        assert Owner.of(tags) == Owner.here()
+        assert int(tags["paramshare.alive_until"]) > 1000 * time.time()
+        with pytest.raises(SystemExit), open_sweep(spec(seeds="7"), address, {}) as other:
+            raise SystemExit(143)
+        statuses = [sweep.store.client.get_run(one.parent_run_id).info.status for one in (sweep, other)]
+        assert statuses == ["RUNNING", "KILLED"]
+        for row in chunks.run_chunks(sweep.chunks(1), 1):
+            sweep.add(row)
+        sweep.finish()
 
 
 def test_a_sweep_cut_short_leaves_its_parent_killed_and_its_finished_runs_whole(address: StoreAddress) -> None:

@@ -14,6 +14,7 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, Metric
 from program import SIZES
 
 from paramshare.errors import ServerError
+from paramshare.sweep.chunks import Row
 from paramshare.sweep.run import open_sweep, run_sweep
 from paramshare.sweep.spec import SweepSpec
 from paramshare.tracking.pages import served_pages
@@ -109,6 +110,8 @@ def test_a_server_that_goes_away_is_said_in_one_line(
             pytest.raises(ServerError, match=r"^the store http://127.* run the same command again") as caught,
             open_sweep(SPEC, remote, {}) as sweep,
         ):
+            for spec in sweep.specs:
+                sweep.add(Row(spec, "", "FAILED", None, None, 0.0))
             server.close()
             sweep.finish()
     assert "\n" not in str(caught.value)

@@ -12,15 +12,18 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from mlflow.entities import Dataset, DatasetInput, InputTag
 from mlflow.exceptions import MlflowException
+from sqlalchemy import event
 
 from paramshare.tracking.embedded import StoreWarning
-from paramshare.tracking.record import NIL_ID, Point, Record
+from paramshare.tracking.record import NIL_ID, Point, Record, RunExistsError
 from paramshare.tracking.store import Store, StoreAddress, analyse, open_store
 from paramshare.tracking.writing import write, write_by_client
 
@@ -198,6 +201,65 @@ def test_nothing_is_written_to_a_deleted_experiment(store: Store) -> None:
     store.client.delete_experiment(store.experiment_id)
     with pytest.raises(MlflowException, match="was deleted"):
         write(store, BARE)
+
+
+ALONE = replace(BARE, status="FINISHED", tags={"who": "me"}, inputs=FULL.inputs, files={"a": b"a"}, identity="who")
+
+
+def test_of_an_identity_the_first_finished_run_stands_and_a_second_leaves_nothing(store: Store) -> None:
+    first = write(store, ALONE)
+    before = rows_of(store)
+    with pytest.raises(RunExistsError, match=first) as caught:
+        write(store, ALONE)
+    assert caught.value.run_id == first
+    assert rows_of(store) == before
+    assert [folder.name for folder in (database_of(store).parent / "artifacts").iterdir()] == [first]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        replace(ALONE, identity=""),
+        replace(ALONE, tags={"who": "else"}),
+        replace(ALONE, tags={"name": "me"}, identity="name"),
+        replace(ALONE, inputs=[DatasetInput(Dataset("third", "0", "code", "{}"), [])]),
+        replace(ALONE, status="FAILED", inputs=(), files={}),
+    ],
+    ids=["none asked for", "another value", "another tag", "another dataset", "a failure"],
+)
+def test_what_is_of_no_or_another_identity_is_written_beside_it(other: Record, store: Store) -> None:
+    assert len({write(store, ALONE), write(store, other)}) == 2
+
+
+@pytest.mark.parametrize("gone", ["deleted", "killed", "of another experiment"])
+def test_a_run_that_does_not_count_stands_in_nobodys_way(gone: str, store: Store) -> None:
+    first = write(store, ALONE)
+    if gone == "deleted":
+        store.client.delete_run(first)
+    elif gone == "killed":
+        store.client.set_terminated(first, "KILLED")
+    else:
+        store = open_store(StoreAddress(store.address.uri, "other"))
+    assert write(store, ALONE) != first
+
+
+def test_of_an_identity_that_many_write_at_once_one_run_is_written(store: Store) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        for future in [pool.submit(write, store, ALONE) for _ in range(24)]:
+            with suppress(RunExistsError):
+                future.result()
+    assert len(store.client.search_runs([store.experiment_id])) == 1
+
+
+def test_a_run_of_an_identity_is_looked_for_by_indexes_alone(store: Store) -> None:
+    assert store.database is not None
+    asked: list[tuple[str, object]] = []
+    event.listen(store.database._engine, "before_cursor_execute", lambda *given: asked.append(given[2:4]))
+    write(store, ALONE)
+    (statement, values) = next(one for one in asked if "tags" in one[0] and one[0].startswith("SELECT"))
+    with closing(sqlite3.connect(database_of(store))) as connection:
+        plan = [row[-1] for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}", values)]
+    assert not [step for step in plan if step.startswith("SCAN")], plan
 
 
 def test_a_writer_waits_for_the_one_before_it(store: Store) -> None:

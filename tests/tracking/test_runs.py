@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from mlflow.entities import Run
 
+from paramshare.tracking.record import RunExistsError
 from paramshare.tracking.runs import find_finished, read_all_losses, write_failure, write_run
 from paramshare.tracking.store import Store, StoreAddress, open_store
 from paramshare.training.engines import train
@@ -125,6 +126,38 @@ def test_a_failed_training_is_a_failed_run_that_says_why(store: Store, small: Tr
     assert run.data.tags["paramshare.error"] == "RuntimeError: out of memory"
     assert run.data.params["seed"] == "3"
     assert find_finished(store, [small]) == {}
+
+
+def test_a_run_that_diverged_says_so_and_at_which_step(store: Store, result: TrainResult) -> None:
+    assert "paramshare.diverged" not in written(store, result).data.tags
+    losses = result.losses.copy()
+    losses[[5, 7]] = np.nan, np.inf
+    run = written(store, replace(result, losses=losses))
+    assert run.info.status == "FINISHED"
+    assert (run.data.tags["paramshare.diverged"], run.data.tags["paramshare.diverged_at"]) == ("true", "5")
+    assert find_finished(store, [result.spec])[result.spec.key()].diverged
+
+
+def test_a_run_of_before_there_was_such_a_tag_is_known_to_have_diverged_by_its_numbers(
+    store: Store, result: TrainResult
+) -> None:
+    run = written(store, replace(result, depth_losses=(1.0, np.inf, np.nan, 1.0)))
+    store.client.delete_tag(run.info.run_id, "paramshare.diverged")
+    assert find_finished(store, [result.spec])[result.spec.key()].diverged
+
+
+def test_a_run_is_written_again_only_where_that_is_asked_for(store: Store, result: TrainResult) -> None:
+    first = write_run(store, result, {}, again=False)
+    with pytest.raises(RunExistsError, match=first.run_id):
+        write_run(store, result, {}, again=False)
+    assert write_run(store, result, {}).run_id != first.run_id
+
+
+def test_only_the_runs_of_one_sweep_are_found_where_one_is_named(store: Store, result: TrainResult) -> None:
+    mine = write_run(store, result, {"mlflow.parentRunId": "a"})
+    write_run(store, result, {"mlflow.parentRunId": "b"})
+    assert find_finished(store, [result.spec], "a") == {mine.key: mine}
+    assert find_finished(store, [result.spec], "c") == {}
 
 
 def test_the_newest_finished_run_of_each_key_is_found_and_no_other(store: Store, small: TrainSpec) -> None:

@@ -1,0 +1,56 @@
+"""`paramshare flush`: deliver the results that a server could not take when they were trained."""
+
+from typing import TYPE_CHECKING
+
+from paramshare.commands.answer import FAILED
+from paramshare.commands.store import address_of
+from paramshare.settings import StoreSettings
+
+if TYPE_CHECKING:
+    from paramshare.tracking.spool import Delivery
+    from paramshare.tracking.store import StoreAddress
+
+__all__ = ["Flush"]
+
+
+class Flush(StoreSettings):
+    """Deliver results that a sweep kept in mlruns/spool of this folder while its MLflow server was gone.
+
+    Exit 0: none is left. Exit 1: some are, and why. The next sweep on the same server delivers them, too.
+
+    paramshare flush --tracking-uri http://mlflow.example:5000
+    """
+
+    def cli_cmd(self) -> None:
+        """Write what is kept for the store, and say how many of how many."""
+        from paramshare.tracking.spool import SPOOL, Delivery, deliver, elsewhere, spooled
+        from paramshare.tracking.store import open_store, store_failures
+
+        address = address_of(self)
+        before, delivery = len(spooled(address)), Delivery()
+        if before:
+            with store_failures(address):
+                delivery = deliver(open_store(address))
+        for line in _lines(address, before, delivery):
+            print(line)  # noqa: T201 - the answer itself
+        for other, count in elsewhere(address).items():
+            print(  # noqa: T201
+                f"{count} kept in {SPOOL} for another store: "
+                f"paramshare flush --tracking-uri {other.uri} --experiment {other.experiment}"
+            )
+        raise SystemExit(FAILED if delivery.left else 0)
+
+
+def _lines(address: "StoreAddress", before: int, delivery: "Delivery") -> list[str]:
+    """What became of what was kept."""
+    from paramshare.tracking.spool import SPOOL
+    from paramshare.tracking.store import redacted
+
+    shown = f"{redacted(address.uri)}, experiment {address.experiment}"
+    if not before:
+        return [f"nothing is kept for {shown}"]
+    known = f", {delivery.known} dropped that it had already" if delivery.known else ""
+    lines = [f"{delivery.written} of {before} results delivered to {shown}{known}"]
+    if delivery.left:
+        lines.append(f"{delivery.left} stay in {SPOOL}: {delivery.reason}")
+    return lines

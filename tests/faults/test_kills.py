@@ -1,0 +1,267 @@
+"""Proves that a sweep may be killed at any moment, as a whole or in part: the same command goes on where it stopped,
+and what is there in the end is what a sweep leaves that nobody touched, to the bit.
+
+Real processes are killed at moments drawn from a seed, in each phase of a sweep. A phase is seen in the database: the
+sweep's run is there; some seeds are FINISHED; all are.
+"""
+
+import json
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+
+import pytest
+from program import PROGRAM, SIZES, clean_environment, free_port
+from wholeness import check_database, check_parent, check_runs, runs_of, trained
+
+from paramshare.sweep.spec import SweepSpec
+from paramshare.tracking.pages import served_pages
+from paramshare.tracking.store import StoreAddress, open_store
+from paramshare.training.result import TrainResult
+
+SEEDS = 30
+SPEC = {**SIZES, "seeds": f"0:{SEEDS}", "variant": "shared,untied", "devices": "cpu", "workers": 2}
+PLANNED = 2 * SEEDS
+PHASES = ("start", "plan", "train", "train", "aggregate")
+PATIENCE = 120.0  # seconds for anything that must happen
+AT_ONCE = 10.0  # seconds in which a sweep that is told to end must have
+
+FINISHED = "SELECT count(*) FROM runs JOIN tags USING (run_uuid) WHERE status = 'FINISHED' AND value = 'seed'"
+SWEEPING = "SELECT count(*) FROM runs JOIN tags USING (run_uuid) WHERE status = 'RUNNING' AND value = 'sweep'"
+
+
+def command(**given: object) -> list[str]:
+    spec = SweepSpec.model_validate({**SPEC, **given}).model_dump(exclude_none=True, exclude={"force"})
+    return [*PROGRAM, "train", "--json", *(f"--{name.replace('_', '-')}={value}" for name, value in spec.items())]
+
+
+@pytest.fixture(scope="module")
+def expected() -> dict[str, TrainResult]:
+    return trained(SweepSpec.model_validate(SPEC).train_specs(("cpu",)))
+
+
+class Started:
+    """A sweep in processes of its own, and the database that it writes to, from outside."""
+
+    def __init__(self, arguments: list[str], database: Path) -> None:
+        environment = clean_environment(Path("prefect-home").resolve())
+        self.process = subprocess.Popen(
+            arguments,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        self.database = sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True)
+
+    def count(self, query: str) -> int:
+        return int(self.database.execute(query).fetchone()[0])
+
+    def wait_until(self, met: Callable[[], bool]) -> bool:
+        """Whether it was met before the sweep ended."""
+        begin = time.monotonic()
+        while not met():
+            assert time.monotonic() - begin < PATIENCE, self.kill()
+            if self.process.poll() is not None:
+                return False
+            time.sleep(0.002)
+        return True
+
+    def wait_for(self, phase: str, rng: random.Random) -> bool:
+        """Wait for a moment of a phase, drawn by `rng`; whether the sweep was still there."""
+        if phase == "start":
+            time.sleep(rng.uniform(0.1, 4))
+            return self.process.poll() is None
+        if phase == "plan":
+            met, spread = self.wait_until(lambda: self.count(SWEEPING) == 1), 4.0
+        elif phase == "train":
+            at_least = rng.randrange(self.count(FINISHED), PLANNED)
+            met, spread = self.wait_until(lambda: self.count(FINISHED) > at_least), 0.1
+        else:
+            met, spread = self.wait_until(lambda: self.count(FINISHED) == PLANNED), 0.6
+        time.sleep(rng.uniform(0, spread))
+        return met and self.process.poll() is None
+
+    def workers(self) -> list[int]:
+        """The pool's processes."""
+        found = []
+        with suppress(OSError):
+            children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+            for child in children:
+                with suppress(OSError):
+                    if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes():
+                        found.append(int(child))
+        return found
+
+    def kill(self) -> str:
+        """End whatever is left of it; what it said."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        return self.ended()[1]
+
+    def ended(self) -> tuple[str, str]:
+        """Wait until no process of it is there; what it printed."""
+        out, err = self.process.communicate(timeout=PATIENCE)
+        begin = time.monotonic()
+        with suppress(ProcessLookupError):
+            while True:
+                os.killpg(self.process.pid, 0)
+                assert time.monotonic() - begin < AT_ONCE, "a process of a killed sweep is still there"
+                time.sleep(0.02)
+        return out, err
+
+
+@contextmanager
+def started(arguments: list[str], address: StoreAddress) -> Iterator[Started]:
+    assert address.database is not None
+    sweep = Started(arguments, address.database)
+    try:
+        yield sweep
+    finally:
+        if sweep.process.poll() is None:
+            sweep.kill()
+        sweep.database.close()
+
+
+def finish(arguments: list[str], address: StoreAddress) -> None:
+    """The same command once more, and nobody touches it."""
+    with started(arguments, address) as sweep:
+        out, err = sweep.ended()
+        assert (sweep.process.returncode, err) == (0, "")
+        assert {run["status"] for run in json.loads(out)["runs"]} == {"FINISHED"}
+
+
+def check(address: StoreAddress, expected: dict[str, TrainResult], database: Path | None = None) -> None:
+    store = open_store(address)
+    run_ids = check_runs(store, expected)
+    check_parent(store, list(run_ids.values()))
+    assert {run.info.status for run in runs_of(store, "sweep")[1:]} <= {"KILLED", "FAILED"}
+    found = database or address.database
+    assert found is not None
+    check_database(found)
+
+
+@pytest.mark.parametrize("draw", range(4))
+def test_a_sweep_killed_in_every_phase_goes_on_and_ends_as_if_never_killed(
+    draw: int, address: StoreAddress, expected: dict[str, TrainResult]
+) -> None:
+    rng = random.Random(draw)
+    kills = 0
+    for phase in PHASES:
+        with started(command(), address) as sweep:
+            if sweep.wait_for(phase, rng):
+                if rng.random() < 0.5:
+                    os.killpg(sweep.process.pid, signal.SIGKILL)  # all of it at once
+                else:
+                    sweep.process.kill()  # its workers have to see to themselves
+                kills += 1
+            sweep.ended()
+    assert kills >= len(PHASES) - 1  # the last may come too late
+    finish(command(), address)
+    check(address, expected)
+
+
+@pytest.mark.parametrize("draw", range(3))
+def test_a_sweep_whose_workers_are_killed_goes_on_with_others(
+    draw: int, address: StoreAddress, expected: dict[str, TrainResult]
+) -> None:
+    rng = random.Random(draw)
+    with started(command(), address) as sweep:
+        for at_least in sorted(rng.sample(range(PLANNED - 5), 2)):
+            assert sweep.wait_until(lambda at_least=at_least: sweep.count(FINISHED) > at_least)  # type: ignore[misc]
+            time.sleep(rng.uniform(0, 0.1))
+            with suppress(ProcessLookupError):
+                os.kill(rng.choice(sweep.workers()), signal.SIGKILL)
+        out, err = sweep.ended()
+        assert (sweep.process.returncode, err) == (0, "")
+    assert [run["status"] for run in json.loads(out)["runs"]] == ["FINISHED"] * PLANNED
+    check(address, expected)
+
+
+def test_a_sweep_whose_workers_are_killed_for_ever_gives_up_in_one_line_and_goes_on_the_next_time(
+    address: StoreAddress, expected: dict[str, TrainResult]
+) -> None:
+    with started(command(), address) as sweep:
+        while sweep.process.poll() is None:
+            for worker in sweep.workers():
+                with suppress(ProcessLookupError):
+                    os.kill(worker, signal.SIGKILL)
+            time.sleep(0.05)
+        _, err = sweep.ended()
+    assert sweep.process.returncode == 1
+    assert err.startswith("paramshare: a process that trains was ended from outside 4 times in a row")
+    assert err.count("\n") == 1
+    assert [run.info.status for run in runs_of(open_store(address), "sweep")] == ["FAILED"]
+    finish(command(), address)
+    check(address, expected)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_sweep_told_to_end_does_within_seconds_leaves_the_truth_and_goes_on(
+    number: signal.Signals, address: StoreAddress, expected: dict[str, TrainResult]
+) -> None:
+    rng = random.Random(number)
+    ended = 0
+    for phase in ("plan", "plan", "train", "train", "aggregate"):
+        with started(command(), address) as sweep:
+            if sweep.wait_for(phase, rng):
+                ended += 1
+                if number == signal.SIGTERM:
+                    sweep.process.terminate()
+                else:
+                    os.killpg(sweep.process.pid, number)  # as a terminal does
+                begin = time.monotonic()
+                _, err = sweep.ended()
+                assert time.monotonic() - begin < AT_ONCE
+                if sweep.process.returncode != 0:  # it was not at its end
+                    assert sweep.process.returncode == 128 + number
+                    assert err.count("\n") == 1
+                    assert "what was finished stays, run the same command again for the rest" in err
+            else:
+                sweep.ended()
+        store = open_store(address)
+        assert runs_of(store, "sweep", "RUNNING") == runs_of(store, "seed", "RUNNING") == []
+    assert ended >= 4
+    finish(command(), address)
+    check(address, expected)
+
+
+def test_a_sweep_of_long_seeds_does_not_wait_for_them_when_it_is_told_to_end(address: StoreAddress) -> None:
+    with started(command(seeds="0:4", steps=5_000_000), address) as sweep:
+        assert sweep.wait_until(lambda: sweep.count(SWEEPING) == 1 and len(sweep.workers()) == 2)
+        time.sleep(8)
+        sweep.process.terminate()
+        begin = time.monotonic()
+        _, err = sweep.ended()
+    assert time.monotonic() - begin < AT_ONCE
+    assert sweep.process.returncode == 128 + signal.SIGTERM
+    assert err.count("\n") == 1
+    assert [run.info.status for run in runs_of(open_store(address), "sweep")] == ["KILLED"]
+
+
+def test_a_sweep_killed_while_it_writes_to_a_server_goes_on_and_leaves_nothing_half_written(
+    address: StoreAddress, expected: dict[str, TrainResult]
+) -> None:
+    rng = random.Random(0)
+    port = free_port()
+    assert address.database is not None
+    with served_pages(open_store(address), port):
+        remote = StoreAddress(f"http://127.0.0.1:{port}", "remote")
+        open_store(remote)
+        arguments = [*command(experiment="remote"), f"--tracking-uri={remote.uri}"]
+        for phase in ("plan", "train", "train", "train", "aggregate"):
+            with started(arguments, address) as sweep:
+                if sweep.wait_for(phase, rng):
+                    sweep.process.kill()
+                sweep.ended()
+        finish(arguments, address)
+        check(remote, expected, address.database)
+    with closing(sqlite3.connect(address.database)) as connection:
+        assert connection.execute("SELECT count(*) FROM runs WHERE status = 'RUNNING'").fetchone() == (0,)

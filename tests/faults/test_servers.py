@@ -1,0 +1,253 @@
+"""Proves that an MLflow server that fails loses nothing: down at the start, killed in the middle, back again.
+
+Each with a real `mlflow server`, and sweeps by the real command line in processes of their own.
+"""
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from program import PROGRAM, SIZES, SMALL, clean_environment, free_port
+from wholeness import check_parent, check_runs, trained
+
+from paramshare.sweep.spec import SweepSpec
+from paramshare.tracking.pages import served_pages
+from paramshare.tracking.runs import FINISHED_SEEDS, KEY, read_losses, search
+from paramshare.tracking.spool import spooled
+from paramshare.tracking.store import Store, StoreAddress, open_store
+from paramshare.training.engines import train
+
+SEEDS = 40
+TOLD = "paramshare: "
+
+
+@dataclass
+class Server:
+    """A real server over an embedded store, that can be killed and started again on the same port."""
+
+    backend: StoreAddress
+    port: int = field(default_factory=free_port)
+    _running: ExitStack = field(default_factory=ExitStack)
+    _process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def address(self) -> StoreAddress:
+        return StoreAddress(f"http://127.0.0.1:{self.port}", "paramshare")
+
+    def start(self) -> None:
+        self._process = self._running.enter_context(served_pages(open_store(self.backend), self.port))
+
+    def signal(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        os.killpg(self._process.pid, number)
+
+    def kill(self) -> None:
+        self.signal(signal.SIGKILL)
+        self._running.close()
+
+    def finished(self) -> int:
+        """How many runs are FINISHED, asked behind the server's back."""
+        assert self.backend.database is not None
+        with closing(sqlite3.connect(self.backend.database, timeout=60)) as database:
+            return int(database.execute("SELECT count(*) FROM runs WHERE status = 'FINISHED'").fetchone()[0])
+
+
+@pytest.fixture
+def server(address: StoreAddress) -> Iterator[Server]:
+    made = Server(address)
+    made.start()
+    yield made
+    made._running.close()
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the sweeps run: not where the server keeps its store."""
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def started(server: Server, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+    options = ["--tracking-uri", server.address.uri, *arguments]
+    return subprocess.Popen(
+        [*PROGRAM, *options[2:], *options[:2]],
+        env={**clean_environment(Path("prefect-home")), **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def sweep(server: Server, seeds: int = SEEDS, **environment: str) -> subprocess.Popen[str]:
+    return started(server, "train", "--json", "--seeds", f"0:{seeds}", "--workers", "2", *SMALL, **environment)
+
+
+def wait_for(server: Server, finished: int, process: subprocess.Popen[str]) -> None:
+    while server.finished() < finished:
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.02)
+
+
+def ended(process: subprocess.Popen[str], code: int, within: float = 170) -> tuple[dict[str, Any], str]:
+    """What a sweep printed: its JSON, and what it said beside it."""
+    out, said = process.communicate(timeout=within)
+    assert process.returncode == code, (out, said)
+    assert "Traceback" not in said
+    return json.loads(out or "{}"), said
+
+
+def statuses(outcome: dict[str, Any]) -> Counter[str]:
+    return Counter(run["status"] for run in outcome["runs"])
+
+
+def check_whole(server: Server, seeds: int = SEEDS) -> Store:
+    """One FINISHED run for every seed, each with every loss to the bit, its picture and its model."""
+    store = open_store(server.address)
+    spec = SweepSpec.model_validate({**SIZES, "seeds": f"0:{seeds}", "devices": "cpu"})
+    expected = {one.key(): one for one in spec.train_specs(("cpu",))}
+    runs = list(search(store, FINISHED_SEEDS))
+    assert sorted(run.data.tags[KEY] for run in runs) == sorted(expected)
+    for run in runs:
+        np.testing.assert_array_equal(read_losses(store, run.info.run_id), train(expected[run.data.tags[KEY]]).losses)
+        assert {file.path for file in store.client.list_artifacts(run.info.run_id)} == {"loss.png", "model"}
+        assert len(run.inputs.dataset_inputs) == 1
+    return store
+
+
+def check_completes(server: Server) -> None:
+    """The same command completes the sweep and trains nothing again."""
+    outcome, _ = ended(sweep(server), 0)
+    assert statuses(outcome) == {"FINISHED": SEEDS}
+    assert all(run["reused"] for run in outcome["runs"])
+    store = open_store(server.address)
+    specs = SweepSpec.model_validate({**SIZES, "seeds": f"0:{SEEDS}", "devices": "cpu"}).train_specs(("cpu",))
+    check_parent(store, list(check_runs(store, trained(specs)).values()))
+
+
+def test_a_server_that_is_down_at_the_start_is_said_in_seconds_and_nothing_is_trained(
+    server: Server, here: Path
+) -> None:
+    server.kill()
+    before = time.monotonic()
+    _, said = ended(sweep(server), 2)
+    assert time.monotonic() - before < 60  # of which the start of Python and torch is most, on a busy machine
+    assert said.startswith(f"paramshare: no MLflow server answers at {server.address.uri}")
+    assert said.count("\n") == 1
+    assert list(here.iterdir()) == []
+
+
+@pytest.mark.parametrize("moment", [0, 1, 7, 23])
+def test_a_server_killed_in_the_middle_loses_nothing_and_flush_delivers_what_was_kept(
+    moment: int, server: Server, here: Path
+) -> None:
+    process = sweep(server)
+    wait_for(server, moment, process)
+    if not moment:
+        time.sleep(4)  # somewhere in its start, or a little later
+    server.kill()
+    written = server.finished()
+    out, said = process.communicate(timeout=170)
+    assert "Traceback" not in said, said
+    if process.returncode == 2:  # it had not opened the store yet
+        assert moment == 0
+        return
+    assert process.returncode == 1, said
+    if not out:  # it was at its start: nothing was trained yet
+        assert moment == 0
+        assert said.startswith(TOLD)
+        return
+    outcome = json.loads(out)
+    kept = statuses(outcome)["KEPT"]
+    assert kept == len(spooled(server.address)) >= SEEDS - written
+    assert statuses(outcome) == {"FINISHED": SEEDS - kept, "KEPT": kept} if kept < SEEDS else {"KEPT": SEEDS}
+    assert all(run["run_id"] == "" and run["seconds"] > 0 for run in outcome["runs"] if run["status"] == "KEPT")
+    assert said.count("kept in mlruns/spool") == 1
+    assert "paramshare flush" in said
+    assert server.finished() == written
+
+    _, refused = ended(started(server, "flush"), 2)
+    assert refused.startswith("paramshare: no MLflow server answers")
+    server.start()
+    flush = started(server, "flush")
+    delivered, _ = flush.communicate(timeout=170)
+    assert flush.returncode == 0
+    assert delivered.startswith(f"{SEEDS - written} of {kept} results delivered to {server.address.uri}")
+    assert spooled(server.address) == []
+    check_whole(server)
+    check_completes(server)
+
+
+def test_the_same_command_delivers_what_was_kept_and_trains_none_of_it_again(server: Server, here: Path) -> None:
+    process = sweep(server)
+    wait_for(server, 5, process)
+    server.kill()
+    outcome, _ = ended(process, 1)
+    assert statuses(outcome)["KEPT"] == len(spooled(server.address)) > 0
+    server.start()
+    check_completes(server)
+    assert spooled(server.address) == []
+
+
+def test_a_server_that_comes_back_gets_all_before_the_sweep_ends(server: Server, here: Path) -> None:
+    process = sweep(server, 400)
+    wait_for(server, 5, process)
+    server.kill()
+    while not spooled(server.address):
+        assert process.poll() is None
+        time.sleep(0.02)
+    server.start()
+    outcome, said = ended(process, 0)
+    assert statuses(outcome) == {"FINISHED": 400}
+    assert "kept in mlruns/spool" in said
+    assert spooled(server.address) == []
+    store = check_whole(server, 400)
+    assert store.client.get_run(outcome["parent_run_id"]).info.status == "FINISHED"
+
+
+def test_a_server_that_stops_answering_holds_no_sweep_up_for_long(server: Server, here: Path) -> None:
+    process = sweep(server, MLFLOW_HTTP_REQUEST_TIMEOUT="2")
+    wait_for(server, 5, process)
+    server.signal(signal.SIGSTOP)
+    try:
+        outcome, _ = ended(process, 1)
+    finally:
+        server.signal(signal.SIGCONT)
+    assert statuses(outcome)["KEPT"] == len(spooled(server.address)) > 0
+    check_completes(server)
+
+
+def test_a_sweep_that_is_terminated_while_the_server_is_gone_ends_in_seconds_and_keeps_what_it_had(
+    server: Server, here: Path
+) -> None:
+    process = sweep(server, 4000)
+    wait_for(server, 3, process)
+    server.kill()
+    while len(spooled(server.address)) < 3:
+        assert process.poll() is None
+        time.sleep(0.02)
+    before = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=60)
+    assert time.monotonic() - before < 30
+    assert process.returncode == 128 + signal.SIGTERM
+    assert said.endswith("paramshare: terminated; what was finished stays, run the same command again for the rest\n")
+    kept = len(spooled(server.address))
+    server.start()
+    flushed, _ = started(server, "flush").communicate(timeout=170)
+    assert f"of {kept} results delivered" in flushed
+    store = open_store(server.address)
+    keys = [run.data.tags[KEY] for run in search(store, FINISHED_SEEDS)]
+    assert len(keys) == len(set(keys)) >= kept

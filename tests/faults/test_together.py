@@ -1,0 +1,96 @@
+"""Proves that sweeps which run at once over the same seeds do not get in each other's way, in an embedded store and on
+a server: no error, every run once, and a sound database; and that several processes may open a store that is new.
+"""
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from program import PROGRAM, SIZES, clean_environment, free_port
+from wholeness import check_database, check_runs, runs_of, trained
+
+from paramshare.sweep.spec import SweepSpec
+from paramshare.tracking.pages import served_pages
+from paramshare.tracking.store import StoreAddress, open_store
+
+SPEC = {**SIZES, "devices": "cpu", "workers": 2}
+PATIENCE = 170.0  # seconds
+OPEN = """
+from paramshare.tracking.store import StoreAddress, open_store
+store = open_store(StoreAddress.of(None, "paramshare"))
+print(store.experiment_id)
+"""
+
+
+def together(commands: Sequence[Sequence[str]]) -> list[str]:
+    """What each of the commands printed, all of them started at once; none of them complained."""
+    environment = clean_environment(Path("prefect-home").resolve())
+    started = [
+        subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for command in commands
+    ]
+    try:
+        ended = [process.communicate(timeout=PATIENCE) for process in started]
+    finally:
+        for process in started:
+            process.kill()
+    assert [(process.returncode, err) for process, (_, err) in zip(started, ended, strict=True)] == [(0, "")] * len(
+        commands
+    )
+    return [out for out, _ in ended]
+
+
+def sweeps(seeds: Sequence[str], *options: str) -> list[dict[str, Any]]:
+    """What sweeps over these seeds say that ran at the same time."""
+    sizes = [f"--{name.replace('_', '-')}={value}" for name, value in SPEC.items()]
+    return [
+        json.loads(out)
+        for out in together([[*PROGRAM, "train", "--json", *sizes, f"--seeds={one}", *options] for one in seeds])
+    ]
+
+
+def check(address: StoreAddress, said: Sequence[dict[str, Any]], seeds: str) -> None:
+    """Every seed once and whole, and each sweep names the run that is there."""
+    store = open_store(address)
+    expected = trained(SweepSpec.model_validate({**SPEC, "seeds": seeds}).train_specs(("cpu",)))
+    run_ids = check_runs(store, expected)
+    by_seed = {expected[key].spec.seed: run_id for key, run_id in run_ids.items()}
+    for sweep in said:
+        assert [run["run_id"] for run in sweep["runs"]] == [by_seed[run["seed"]] for run in sweep["runs"]]
+    assert {run.info.status for run in runs_of(store, "sweep")} == {"FINISHED"}
+
+
+@pytest.mark.parametrize(("seeds", "other"), [("0:40", "20:60"), ("0:40", "0:40")])
+def test_two_sweeps_at_once_in_an_embedded_store_write_every_run_once(
+    seeds: str, other: str, address: StoreAddress
+) -> None:
+    check(address, sweeps([seeds, other]), f"{seeds},{other}")
+    assert address.database is not None
+    check_database(address.database)
+
+
+@pytest.mark.parametrize("others", [1, 2])
+def test_sweeps_at_once_on_a_server_agree_on_one_run_a_seed(others: int, address: StoreAddress) -> None:
+    port = free_port()
+    with served_pages(open_store(address), port):
+        remote = StoreAddress(f"http://127.0.0.1:{port}", "remote")
+        open_store(remote)
+        said = sweeps(["0:20"] + ["10:30"] * others, f"--tracking-uri={remote.uri}", "--experiment=remote")
+        check(remote, said, "0:30")
+    assert address.database is not None
+    check_database(address.database)
+
+
+def test_four_processes_open_a_store_that_is_not_there_yet() -> None:
+    printed = together([[sys.executable, "-c", OPEN]] * 4)
+    assert len(set(printed)) == 1
+    check_database(Path("mlruns", "mlflow.db"))
+
+
+def test_two_sweeps_at_once_make_the_store_that_they_write_to() -> None:
+    said = sweeps(["0:4", "2:6"])
+    check(StoreAddress.of(None, "paramshare"), said, "0:6")

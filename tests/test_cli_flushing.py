@@ -1,0 +1,71 @@
+"""Proves what `paramshare flush` says and with which exit code, and what a sweep with kept results prints."""
+
+import json
+from pathlib import Path
+
+import pytest
+from program import SIZES
+
+from paramshare.cli import main
+from paramshare.console import print_outcome
+from paramshare.sweep.chunks import Row
+from paramshare.sweep.run import Outcome
+from paramshare.tracking.runs import seed_record
+from paramshare.tracking.spool import keep, spooled
+from paramshare.tracking.store import StoreAddress
+from paramshare.training.engines import train
+from paramshare.training.spec import TrainSpec
+
+RESULT = train(TrainSpec(seed=3, **SIZES))  # type: ignore[arg-type]
+FAR = StoreAddress("http://somebody:secret@mlflow.example:5000", "mine")
+
+
+def test_with_nothing_to_deliver_it_says_so_and_makes_no_store(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert main(["flush"]) == 0
+    assert capsys.readouterr().out.startswith("nothing is kept for sqlite:///")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_it_delivers_and_says_how_many_of_how_many(address: StoreAddress, capsys: pytest.CaptureFixture[str]) -> None:
+    keep(seed_record(RESULT, {}, again=False), address)
+    keep(seed_record(RESULT, {}, again=False), address)
+    assert main(["flush"]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("1 of 2 results delivered to sqlite:///")
+    assert said.endswith(", experiment paramshare, 1 dropped that it had already\n")
+    assert main(["flush"]) == 0
+    assert "nothing is kept" in capsys.readouterr().out
+
+
+def test_what_stays_is_named_and_the_exit_code_tells(address: StoreAddress, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = keep(seed_record(RESULT, {}), address)
+    (folder / "record.json").write_text("{")
+    assert main(["flush"]) == 1
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.startswith("0 of 1 results delivered")
+    assert second.startswith(f"1 stay in mlruns/spool: {folder} cannot be delivered: ")
+    assert spooled(address) == [folder]
+
+
+def test_what_is_kept_for_another_store_is_named_with_the_command_that_delivers_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    keep(seed_record(RESULT, {}), FAR)
+    assert main(["flush"]) == 0
+    said = capsys.readouterr().out.splitlines()[1]
+    assert said.endswith("paramshare flush --tracking-uri http://mlflow.example:5000 --experiment mine")
+    assert "secret" not in said
+
+
+def test_an_outcome_with_kept_results_says_so_and_names_the_command(capsys: pytest.CaptureFixture[str]) -> None:
+    row = Row.kept(RESULT.spec, RESULT, "the server does not answer")
+    outcome = Outcome("1", "abc", (row,), curves="", name="shared seeds 3 on cpu", note="")
+    print_outcome(outcome, "paramshare ui", "paramshare flush")
+    said = capsys.readouterr().out
+    assert " kept" in said.splitlines()[1]
+    assert "shared seeds 3 on cpu: 1 trained, 0 re-used, 0 failed, 1 kept in mlruns/spool" in said
+    assert "to deliver the rest: paramshare flush, or the same command again" in said
+    found = json.loads(json.dumps(outcome.as_dict()))["runs"][0]
+    assert (found["status"], found["run_id"]) == ("KEPT", "")

@@ -1,0 +1,354 @@
+"""Proves what is safe without being asked for: nothing that comes from outside writes outside the store, no user and
+password of a server gets anywhere, and no code is run but what an import path names.
+
+That models load without unpickling is proved in tests/tracking/test_runs.py.
+"""
+
+import base64
+import http.server
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from urllib.request import Request, urlopen
+
+import pytest
+from program import PROGRAM, SMALL, clean_environment, free_port
+
+from paramshare.cli import main
+from paramshare.errors import StoreError, without_secrets
+from paramshare.sweep.run import run_sweep
+from paramshare.sweep.spec import SweepSpec
+from paramshare.tracking.pages import served_pages, server_url
+from paramshare.tracking.store import StoreAddress, open_store
+
+CONSOLE = Path(sys.executable).with_name("paramshare")
+USER, SECRET = "me", "s3cr%2Ft-p4ss"
+PASSWORD = "s3cr/t-p4ss"
+HIDDEN = (SECRET, PASSWORD, base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode())
+
+STRANGE_NAMES = [
+    "../../x",
+    "..",
+    "a/b",
+    "/etc/x",
+    "C:\\x",
+    "%2e%2e%2fx",
+    "~root",
+    "$(touch x)",
+    "x" * 250,
+    "ü ",
+    "'; --",
+]
+
+
+def files_outside(folder: Path, store: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file() and not path.is_relative_to(store)]
+
+
+# --- names from outside
+
+
+@pytest.mark.parametrize("name", STRANGE_NAMES)
+def test_an_experiments_name_leads_nowhere(name: str, address: StoreAddress, tmp_path: Path) -> None:
+    assert main(["train", *SMALL, "--seeds", "0:1", "--workers", "1", "--experiment", name]) == 0
+    assert files_outside(tmp_path, tmp_path / "mlruns") == []
+    store = open_store(StoreAddress(address.uri, name))
+    runs = store.client.search_runs([store.experiment_id])
+    assert len(runs) == 2
+    assert all(run.info.artifact_uri.startswith((tmp_path / "mlruns" / "artifacts").as_uri() + "/") for run in runs)
+
+
+@pytest.mark.parametrize("name", ["a\nb", "a\0b", "\x1b[31m", "x" * 251, " ", "a\u2028b", "\udc80"])
+def test_an_experiments_name_that_cannot_be_shown_is_refused(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "paramshare.toml").write_text("")
+    assert main(["train", *SMALL, "--experiment", name]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["paramshare.toml"]
+
+
+def test_a_models_path_and_its_arguments_lead_nowhere(address: StoreAddress, tmp_path: Path) -> None:
+    file = tmp_path / "models" / "ne t.py"
+    file.parent.mkdir()
+    file.write_text("from torch import nn\ndef make(path):\n    return nn.Linear(3, 2)\n")
+    (tmp_path / "work").mkdir()
+    os.chdir(tmp_path / "work")
+    arguments = ["../models/ne t.py:make", "--args", '{"path": "../../../x\\n/y"}', "--input", "3"]
+    assert main(["analyze", *arguments, "--track", "--tracking-uri", address.uri]) == 0
+    made = files_outside(tmp_path, tmp_path / "mlruns")
+    assert [path for path in made if path.suffix != ".pyc"] == [file]
+
+
+@pytest.mark.parametrize(
+    ("uri", "said"),
+    [
+        ("sqlite:///what?/mlflow.db", r"a \? ends the path"),
+        ("sqlite:///:memory:", "in memory"),
+        ("sqlite:///a\0b", "printable"),
+        ("sqlite:///a\nb", "printable"),
+        ("http://127.0.0.1:9/\r\nX: y", "printable"),
+    ],
+)
+def test_a_path_that_would_become_another_is_refused(uri: str, said: str, tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match=said):
+        open_store(StoreAddress(uri, "paramshare"))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["a b", "#h", "%41", "quo'te", "ü", "semi;colon", "new\\n"])
+def test_a_folder_of_any_other_name_holds_its_store(name: str, migrated: Path, tmp_path: Path) -> None:
+    folder = tmp_path / name / "mlruns"
+    folder.mkdir(parents=True)
+    os.chdir(folder.parent)
+    store = open_store(StoreAddress.of(None, "paramshare"))
+    spec = SweepSpec.model_validate({"seeds": "0:1", "devices": "cpu", "steps": 2, "input_size": 3, "workers": 1})
+    assert Path(run_sweep(spec, store.address, {}).curves).is_relative_to(folder)
+    assert files_outside(tmp_path, folder) == []
+
+
+def test_a_relative_address_holds_wherever_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    address = StoreAddress("sqlite:///here/mlflow.db", "paramshare")
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir(tmp_path / "other")
+    open_store(address)
+    assert (tmp_path / "here" / "mlflow.db").is_file()
+    assert list((tmp_path / "other").iterdir()) == []
+
+
+# --- secrets
+
+
+@pytest.fixture
+def guarded(address: StoreAddress) -> Iterator[str]:
+    """MLflow's own server behind a gate that asks for a user and password, as `host:port`."""
+    port = free_port()
+    expected = f"Basic {HIDDEN[-1]}"
+
+    class Gate(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def pass_on(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            if self.headers.get("Authorization") != expected:
+                return self.answer(401, b"who are you?")
+            headers = {"Content-Type": self.headers.get("Content-Type", "application/json")}
+            request = Request(f"http://127.0.0.1:{port}{self.path}", body or None, headers, method=self.command)
+            try:
+                with urlopen(request) as answer:
+                    return self.answer(answer.status, answer.read())
+            except OSError as error:
+                return self.answer(getattr(error, "code", 502), getattr(error, "read", bytes)())
+
+        def answer(self, status: int, body: bytes) -> None:
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = pass_on
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with (
+        served_pages(open_store(address), port),
+        http.server.ThreadingHTTPServer(("127.0.0.1", 0), Gate) as gate,
+    ):
+        threading.Thread(target=gate.serve_forever, daemon=True).start()
+        yield f"127.0.0.1:{gate.server_address[1]}"
+        gate.shutdown()
+
+
+def command_lines() -> str:
+    """The command line of every process on this machine."""
+    found = b""
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            found += file.read_bytes() + b"\n"
+    return found.decode(errors="replace")
+
+
+def hidden_in(text: str) -> list[str]:
+    return [secret for secret in HIDDEN if secret in text]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the processes' command lines are read from /proc")
+def test_a_servers_password_opens_it_and_gets_nowhere(guarded: str, tmp_path: Path) -> None:
+    """Given in the environment: on the command line it would be the person who shows it. Pages, flow and sweep."""
+    environment = clean_environment(tmp_path / "home") | {
+        "PARAMSHARE_TRACKING_URI": f"http://{USER}:{SECRET}@{guarded}",
+        "PARAMSHARE_EXPERIMENT": "remote",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "PREFECT_LOGGING_LEVEL": "DEBUG",
+    }
+    work = tmp_path / "work"
+    work.mkdir()
+    said, seen = "", ""
+    for arguments in (
+        ["train", *SMALL, "--seeds", "0:6", "--workers", "2"],
+        ["flow", "sweep", *SMALL, "--seeds", "6:10", "--workers", "2"],
+        ["ui", "--no-browser"],
+        ["doctor"],
+    ):
+        with subprocess.Popen(
+            [*PROGRAM, *arguments],
+            cwd=work,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        ) as program:
+            while program.poll() is None:
+                seen += command_lines()
+                time.sleep(0.2)
+            assert program.stdout is not None
+            said += program.stdout.read()
+        assert program.returncode == 0, said
+    assert "6 trained" in said
+    assert "4 trained" in said
+    assert f"http://{guarded}/" in said
+    assert "spawn_main" in seen  # the pool's processes were among those looked at
+    assert hidden_in(said) == []
+    assert hidden_in(seen) == []
+    kept = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert any(path.name == "prefect.db" for path in kept)
+    assert any(path.name == "loss_curves.png" for path in kept)
+    assert {path: found for path in kept if (found := hidden_in(path.read_bytes().decode("latin-1")))} == {}
+
+
+def test_who_has_no_password_or_a_wrong_one_is_told_so_in_a_line(guarded: str) -> None:
+    for who in ("", "me:wrong@"):
+        with pytest.raises(StoreError, match=r"no MLflow server answers at http://127\S+ \(Unauthorized\)") as caught:
+            open_store(StoreAddress(f"http://{who}{guarded}", "remote"))
+        assert "wrong" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        f"http://{USER}:{SECRET}@127.0.0.1:9",
+        f"http://{USER}:{SECRET}@[host",
+        f"http://{USER}:{SECRET}@127.0.0.1:port",
+        f"http://{USER}:{PASSWORD}@127.0.0.1:9",
+        f"http://{USER}:#{SECRET}@127.0.0.1:9",
+        f"http://{SECRET}@127.0.0.1:9",
+        f"postgresql://{USER}:{SECRET}@127.0.0.1/db",
+        f"postgresql://127.0.0.1/db?password={SECRET}",
+        f"{USER}:{SECRET}@host",
+    ],
+)
+@pytest.mark.parametrize("command", [["train"], ["ui"], ["doctor"], ["flow", "sweep"]])
+def test_an_address_that_does_not_answer_is_said_without_its_password(
+    command: list[str], uri: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*command, "--tracking-uri", uri]) in (1, 2)
+    out, err = capsys.readouterr()
+    assert hidden_in(out + err) == []
+    assert err.count("\n") <= 1
+
+
+def test_a_misspelt_option_is_repeated_without_the_password_in_it(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "--tracking-url", f"http://{USER}:{SECRET}@host"]) == 2
+    assert "--tracking-url http://***@host" in capsys.readouterr().err
+
+
+def test_an_address_holds_its_password_apart_and_shows_it_nowhere() -> None:
+    address = StoreAddress(f"https://{USER}:{SECRET}@host:5000/x", "paramshare")
+    assert address.uri == "https://host:5000/x"
+    assert hidden_in(repr(address)) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("see http://a:b@c and https://d@e:5/f", "see http://***@c and https://***@e:5/f"),
+        ("'http://a:b@c'", "'http://***@c'"),
+        ("sqlite:////home/a@b/mlflow.db", "sqlite:////home/a@b/mlflow.db"),
+        ("nothing to hide", "nothing to hide"),
+    ],
+)
+def test_a_text_without_secrets_is_otherwise_the_same(text: str, shown: str) -> None:
+    assert without_secrets(text) == shown
+
+
+# --- code from outside
+
+PLANTED = (
+    "torch", "mlflow", "numpy", "paramshare", "pydantic", "rich", "matplotlib", "prefect", "sitecustomize",
+    "usercustomize", "uvicorn", "fastapi", "sqlalchemy", "multiprocessing", "runpy", "json", "logging", "settings",
+    "flows",
+)  # fmt: skip
+
+
+@pytest.fixture
+def trap(tmp_path: Path) -> Path:
+    """A working directory full of modules that say so when they are imported."""
+    folder = tmp_path / "trap"
+    folder.mkdir()
+    for name in PLANTED:
+        text = f"open({str(tmp_path / 'sprung')!r}, 'a').write({name!r} + '\\n')\nraise SystemExit(99)\n"
+        (folder / f"{name}.py").write_text(text)
+    return folder
+
+
+def console(trap: Path, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+    assert CONSOLE.exists()
+    environment = clean_environment(trap.parent / "home") | more
+    return subprocess.run([CONSOLE, *arguments], cwd=trap, env=environment, capture_output=True, text=True, timeout=120)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["train", "--help"], ["doctor"], ["train", *SMALL, "--seeds", "0:4", "--workers", "2"], ["article"]],
+    ids=["help", "doctor", "train", "article"],
+)
+def test_a_command_imports_nothing_from_the_working_directory(arguments: list[str], trap: Path) -> None:
+    done = console(trap, *arguments)
+    assert not (trap.parent / "sprung").exists(), (trap.parent / "sprung").read_text()
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_pages_server_imports_nothing_from_the_working_directory_and_writes_nothing_there(trap: Path) -> None:
+    port = free_port()
+    environment = clean_environment(trap.parent / "home")
+    before = sorted(trap.rglob("*.py"))
+    with subprocess.Popen(
+        [CONSOLE, "ui", "--no-browser", "--port", str(port)], cwd=trap, env=environment, stdout=subprocess.PIPE
+    ) as pages:
+        assert pages.stdout is not None
+        assert pages.stdout.readline().startswith(b"http://127.0.0.1:")
+        pages.terminate()
+    assert not (trap.parent / "sprung").exists(), (trap.parent / "sprung").read_text()
+    assert {path.name for path in trap.iterdir()} - {path.name for path in before} == {"mlruns"}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("TRACKING_URI", "module://evil"),
+        ("EXPERIMENT", "__import__('os').system('touch sprung')"),
+        ("SEEDS", "__import__('os').system('touch sprung')"),
+        ("STEPS", "$(touch sprung)"),
+        ("MODELS", "!!python/object/apply:os.system ['touch sprung']"),
+    ],
+)
+@pytest.mark.parametrize("file", [".env", "paramshare.toml"])
+def test_what_stands_in_a_settings_file_is_never_run(file: str, name: str, value: str, trap: Path) -> None:
+    line = f'PARAMSHARE_{name}="{value}"' if file == ".env" else f'{name.lower()} = "{value}"'
+    (trap / file).write_text(line + "\n")
+    (trap / "evil.py").write_text(f"open({str(trap.parent / 'sprung')!r}, 'w')\n")
+    seeds = "0:1" if name == "TRACKING_URI" else "none"  # one that is refused trains nothing
+    assert console(trap, "train", *SMALL, *([] if name == "SEEDS" else ["--seeds", seeds])).returncode == 2
+    assert not (trap / "sprung").exists()
+    assert not (trap.parent / "sprung").exists()
+
+
+def test_links_into_a_server_carry_no_password(guarded: str) -> None:
+    store = open_store(StoreAddress(f"http://{USER}:{SECRET}@{guarded}", "remote"))
+    assert server_url(store) == f"http://{guarded}/"

@@ -1,0 +1,233 @@
+"""Proves of stores that cannot be used as they are: every command says so in one line that tells what to do, exits with
+2 (the doctor, who looks at everything, with 1), and leaves every byte as it was.
+"""
+
+import random
+import shlex
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from alembic import command
+from mlflow.store.db.utils import _get_alembic_config
+from mlflow.store.tracking.dbmodels.initial_models import Base as FirstSchema
+from program import PROGRAM, SMALL
+from sqlalchemy import create_engine
+
+from paramshare.cli import main
+from paramshare.errors import StoreError
+from paramshare.tracking.store import StoreAddress, check_store, open_store
+
+COMMANDS = (["train", *SMALL, "--seeds", "0:2"], ["ui", "--no-browser"], ["doctor"])
+
+
+@pytest.fixture
+def store(placed: Callable[[Path], Path], tmp_path: Path) -> Path:
+    """The folder of a store with a run in it, in the place where commands look for one."""
+    return placed(tmp_path / "mlruns")
+
+
+def everything(folder: Path) -> dict[str, bytes | None]:
+    """Every file and folder below `folder`, with the bytes of each file; without SQLite's locks, which are in -shm."""
+    found = sorted(path for path in folder.rglob("*") if not path.name.endswith("-shm"))
+    return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None for path in found}
+
+
+def refused(capsys: pytest.CaptureFixture[str], folder: Path) -> str:
+    """What every command says of the store in `mlruns/` of `folder`, the working directory: the same line."""
+    store = folder / "mlruns"
+    before = everything(store), store.is_file() and store.read_bytes()
+    capsys.readouterr()
+    lines = set()
+    for arguments in COMMANDS:
+        is_doctor = arguments == ["doctor"]
+        assert main(arguments) == (1 if is_doctor else 2)
+        out, err = capsys.readouterr()
+        if is_doctor:
+            (line,) = [line for line in out.splitlines() if line.startswith("!!")]
+            lines.add(line.removeprefix("!!  store").strip())
+        else:
+            assert out == ""
+            assert err.count("\n") == 1
+            lines.add(err.removeprefix("paramshare: ").strip())
+    assert (everything(store), store.is_file() and store.read_bytes()) == before
+    (said,) = lines
+    return said
+
+
+def older(database: Path, revision: str) -> None:
+    """Make a database as the MLflow of that time did."""
+    engine = create_engine(f"sqlite:///{database}")
+    FirstSchema.metadata.create_all(engine)
+    config = _get_alembic_config(str(engine.url))
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
+    engine.dispose()
+
+
+def schema_of(database: Path) -> str:
+    with closing(sqlite3.connect(database)) as connection:
+        return str(connection.execute("SELECT version_num FROM alembic_version").fetchone()[0])
+
+
+def set_schema(database: Path, schema: str) -> None:
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute("UPDATE alembic_version SET version_num = ?", (schema,))
+
+
+def test_a_store_of_a_newer_mlflow_is_left_alone(
+    store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    set_schema(store / "mlflow.db", "ffffffffffff")
+    said = refused(capsys, tmp_path)
+    assert "is of a newer MLflow" in said
+    assert "does not know its schema ffffffffffff); use the paramshare that wrote it, or name another" in said
+
+
+@pytest.mark.parametrize("revision", ["acf3f17fdcc7", "-1"], ids=["without some tables", "the one before"])
+def test_a_store_of_an_older_mlflow_is_not_migrated_until_asked_and_opens_after_the_command_that_is_named(
+    revision: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """MLflow itself would migrate the first of them on opening it: it lacks a table."""
+    database = tmp_path / "mlruns" / "mlflow.db"
+    database.parent.mkdir()
+    older(database, f"heads{revision}" if revision.startswith("-") else revision)
+    said = refused(capsys, tmp_path)
+    assert f"the store {database} is of an older MLflow (its schema is {schema_of(database)}, MLflow 3." in said
+    assert "; copy the file, then run `mlflow db upgrade sqlite:///" in said
+    named = shlex.split(said.split("`")[1])
+    subprocess.run([sys.executable, "-m", *named], cwd=tmp_path, check=True, capture_output=True)
+    assert open_store(StoreAddress.of(None, "paramshare")).database is not None
+
+
+@pytest.mark.parametrize("kept", [0.5, 0.99, 0.02])
+def test_a_truncated_database_is_left_alone(
+    kept: float, store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    database = store / "mlflow.db"
+    whole = database.read_bytes()
+    database.write_bytes(whole[: int(len(whole) * kept)])
+    said = refused(capsys, tmp_path)
+    assert "cannot be opened as an SQLite database: database disk image is malformed; put a copy of it back" in said
+
+
+def test_what_a_killed_process_left_beside_a_truncated_database_stays(
+    store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    killed = tmp_path / "killed"
+    with closing(sqlite3.connect(store / "mlflow.db")) as connection:
+        connection.execute("UPDATE runs SET name = 'late'")
+        connection.commit()
+        shutil.copytree(store, killed)  # as a kill leaves it: what was written last is in mlflow.db-wal
+    shutil.rmtree(store)
+    killed.rename(store)
+    whole = (store / "mlflow.db").read_bytes()
+    (store / "mlflow.db").write_bytes(whole[:4096])
+    assert (store / "mlflow.db-wal").stat().st_size > 0
+    assert "malformed" in refused(capsys, tmp_path)
+    (store / "mlflow.db").write_bytes(whole)
+    opened = open_store(StoreAddress.of(None, "paramshare"))
+    assert opened.client.search_runs([opened.experiment_id])[0].info.run_name == "late"
+
+
+def test_an_empty_database_beside_the_files_of_runs_is_not_taken_for_a_new_one(
+    store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (store / "mlflow.db").write_bytes(b"")
+    assert "is empty, but the files of its runs lie in" in refused(capsys, tmp_path)
+
+
+def test_an_empty_file_with_nothing_beside_it_becomes_a_store(tmp_path: Path) -> None:
+    (tmp_path / "mlruns").mkdir()
+    (tmp_path / "mlruns" / "mlflow.db").touch()
+    assert open_store(StoreAddress.of(None, "paramshare")).database is not None
+
+
+@pytest.mark.parametrize("garbage", [b"not a database at all", random.Random(0).randbytes(100_000)])
+def test_garbage_is_left_alone(garbage: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "mlruns").mkdir()
+    (tmp_path / "mlruns" / "mlflow.db").write_bytes(garbage)
+    said = refused(capsys, tmp_path)
+    assert "cannot be opened as an SQLite database: file is not a database; put a copy of it back, or move it" in said
+
+
+def test_another_programs_database_gets_no_tables_of_mlflow(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "mlruns").mkdir()
+    with closing(sqlite3.connect(tmp_path / "mlruns" / "mlflow.db")) as connection, connection:
+        connection.execute("CREATE TABLE alembic_version (version_num VARCHAR(32))")
+        connection.execute("CREATE TABLE flow_run (id INTEGER)")
+    assert "is a database, but none that MLflow has made; name another file" in refused(capsys, tmp_path)
+
+
+def test_a_file_in_the_place_of_the_folder_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "mlruns").write_text("a file")
+    folder = tmp_path / "mlruns"
+    assert f"cannot be made: {folder} is a file; expected a folder" in refused(capsys, tmp_path)
+
+
+def test_a_folder_in_the_place_of_the_database_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "mlruns" / "mlflow.db").mkdir(parents=True)
+    assert "mlflow.db is a folder; expected an SQLite file" in refused(capsys, tmp_path)
+
+
+READ_ONLY = 'mount --bind "$1" "$1" && mount -o remount,ro,bind "$1" || exit 77; cd "$1/.."; shift; exec "$@"'
+
+
+@pytest.mark.parametrize("made", [True, False], ids=["a store", "no store yet"])
+def test_a_read_only_folder_is_said_and_stays_as_it_is(made: bool, address: StoreAddress, tmp_path: Path) -> None:
+    """Read-only by a mount, which binds whoever runs the tests, root too."""
+    folder = tmp_path / "mlruns"
+    if made:
+        open_store(address)
+    else:
+        shutil.rmtree(folder)
+        folder.mkdir()
+    before = everything(folder)
+    for arguments in COMMANDS if made else COMMANDS[:1]:
+        inside = ["unshare", "-Urm", "sh", "-c", READ_ONLY, "sh", str(folder), *PROGRAM, *arguments]
+        try:
+            done = subprocess.run(inside, capture_output=True, text=True, timeout=120)
+        except FileNotFoundError:
+            pytest.skip("there is no unshare here")
+        if done.returncode == 77 or done.stderr.startswith("unshare"):
+            pytest.skip(f"nothing can be mounted here: {done.stderr.strip()}")
+        said = done.stdout if arguments == ["doctor"] else done.stderr
+        assert done.returncode == (1 if arguments == ["doctor"] else 2), said
+        assert f"cannot be written: {folder} is read-only for this user or lies on a read-only file system" in said
+        assert arguments == ["doctor"] or said.count("\n") == 1
+    assert everything(folder) == before
+
+
+def test_a_first_opening_that_was_killed_leaves_nothing_that_is_in_the_way(tmp_path: Path) -> None:
+    """Killed at any moment the database is there whole, or not at all."""
+    address = StoreAddress.of(None, "paramshare")
+    assert address.database is not None
+    program = (
+        "from paramshare.tracking.store import *; import sys\n"
+        "address = StoreAddress.of(None, 'paramshare'); print('now', flush=True); open_store(address)"
+    )
+    drawn = random.Random(5)
+    for _ in range(4):
+        with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as opening:
+            assert opening.stdout is not None
+            opening.stdout.readline()
+            try:
+                opening.wait(drawn.uniform(0.05, 1.2))
+            except subprocess.TimeoutExpired:
+                opening.kill()
+        check_store(address)
+        if address.database.exists():
+            break
+    assert open_store(address).database is not None
+    assert not list(address.database.parent.glob("*.new*"))
+
+
+def test_a_path_that_is_too_long_is_said_in_a_line(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="cannot be opened: File name too long"):
+        check_store(StoreAddress(f"sqlite:///{tmp_path / ('a' * 300)}.db", "paramshare"))

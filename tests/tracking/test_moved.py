@@ -1,0 +1,145 @@
+"""Proves that a store whose folder was moved or copied is noticed before anything goes to the wrong place, and that
+`paramshare relocate` loses nothing of it.
+"""
+
+import shlex
+import shutil
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import mlflow
+import pytest
+from program import SMALL
+
+from paramshare.cli import main
+from paramshare.errors import StoreError
+from paramshare.tracking.store import StoreAddress, check_store, open_store, relocate_store
+
+COMMANDS = (["train", *SMALL, "--seeds", "0:2"], ["ui", "--no-browser"], ["doctor"])
+
+
+@pytest.fixture
+def former(placed: Callable[[Path], Path], tmp_path: Path) -> Path:
+    """A store with a sweep of one run, in a folder of its own."""
+    return placed(tmp_path / "before" / "mlruns")
+
+
+@pytest.fixture
+def moved(former: Path, tmp_path: Path) -> StoreAddress:
+    """The same in the place where commands look for one."""
+    former.rename(tmp_path / "mlruns")
+    return StoreAddress.of(None, "paramshare")
+
+
+def dump(address: StoreAddress) -> list[str]:
+    with closing(sqlite3.connect(str(address.database))) as connection:
+        return list(connection.iterdump())
+
+
+def test_every_command_says_that_the_store_was_moved_and_writes_nothing(
+    moved: StoreAddress, former: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert moved.database is not None
+    before, files = moved.database.read_bytes(), sorted(Path.cwd().rglob("*"))
+    capsys.readouterr()
+    for arguments in COMMANDS:
+        assert main(arguments) == (1 if arguments == ["doctor"] else 2)
+        out, err = capsys.readouterr()
+        said = out if arguments == ["doctor"] else err
+        assert (
+            f"the store {moved.database} was moved from {former}, which is not there now, and its runs' files" in said
+        )
+        assert "are still looked for there; run `paramshare relocate --tracking-uri sqlite:///" in said
+        assert arguments == ["doctor"] or said.count("\n") == 1
+    assert moved.database.read_bytes() == before
+    assert sorted(Path.cwd().rglob("*")) == files
+    assert not former.exists()
+
+
+def test_the_command_that_is_named_brings_everything_back_and_keeps_the_database_as_it_was(
+    moved: StoreAddress, former: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert moved.database is not None
+    with pytest.raises(StoreError) as caught:
+        open_store(moved)
+    before = dump(moved)
+    named = shlex.split(str(caught.value).split("`")[1])
+    assert main(named[1:]) == 0
+    copy = Path(capsys.readouterr().out.rstrip().rpartition(": ")[2])
+    assert copy == moved.database.with_name("mlflow.db.before-relocate")
+    assert dump(StoreAddress(f"sqlite:///{copy}", "paramshare")) == before
+    old, new = former.as_uri(), moved.database.parent.as_uri()
+    assert dump(moved) == [line.replace(f"'{old}/artifacts", f"'{new}/artifacts") for line in before]
+
+    capsys.readouterr()
+    assert main(["train", *SMALL, "--seeds", "0:2", "--workers", "1"]) == 0
+    assert "1 trained, 1 re-used, 0 failed" in capsys.readouterr().out
+    store = open_store(moved)
+    runs = store.client.search_runs([store.experiment_id])
+    assert len(runs) == 4  # two sweeps and two seeds
+    mlflow.set_tracking_uri(moved.uri)
+    for run in runs:
+        names = {file.path for file in store.client.list_artifacts(run.info.run_id)}
+        assert names >= ({"loss.png", "model"} if "seed" in run.data.params else {"loss_curves.png"})
+        if "seed" in run.data.params:
+            mlflow.pytorch.load_model(f"runs:/{run.info.run_id}/model")
+    assert not former.exists()
+
+
+def test_a_copied_store_does_not_write_into_the_one_it_was_copied_from(former: Path, tmp_path: Path) -> None:
+    shutil.copytree(former, tmp_path / "mlruns")
+    copied, original = StoreAddress.of(None, "paramshare"), StoreAddress(f"sqlite:///{former}/mlflow.db", "paramshare")
+    with pytest.raises(StoreError, match=f"was copied from {former}, and its runs' files are still looked for there"):
+        check_store(copied)
+    check_store(original)
+    assert relocate_store(copied) is not None
+    before = sorted(former.rglob("*"))
+    assert main(["train", *SMALL, "--seeds", "1:2", "--workers", "1"]) == 0
+    assert sorted(former.rglob("*")) == before
+    open_store(original)
+
+
+def test_relocating_twice_changes_nothing_and_overwrites_no_copy(
+    moved: StoreAddress, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert moved.database is not None
+    first = relocate_store(moved)
+    assert first is not None
+    assert main(["relocate"]) == 0
+    assert "was not moved: nothing is changed" in capsys.readouterr().out
+    kept = first.copy.read_bytes()
+    moved.database.parent.rename(tmp_path / "elsewhere")
+    again = relocate_store(StoreAddress(f"sqlite:///{tmp_path}/elsewhere/mlflow.db", "paramshare"))
+    assert again is not None
+    assert again.copy.name == "mlflow.db.before-relocate-2"
+    assert (tmp_path / "elsewhere" / first.copy.name).read_bytes() == kept
+
+
+def test_a_database_alone_that_was_moved_keeps_finding_its_files_where_they_are(former: Path, tmp_path: Path) -> None:
+    (former / "mlflow.db").rename(tmp_path / "runs.db")
+    address = StoreAddress(f"sqlite:///{tmp_path / 'runs.db'}", "paramshare")
+    store = open_store(address)
+    run = store.client.search_runs([store.experiment_id])[0]
+    assert store.client.list_artifacts(run.info.run_id)
+    assert relocate_store(address) is None
+
+
+def test_a_folder_that_is_reached_by_another_name_was_not_moved(former: Path, tmp_path: Path) -> None:
+    (tmp_path / "mlruns").symlink_to(former)
+    check_store(StoreAddress(f"sqlite:///{tmp_path / 'mlruns' / 'mlflow.db'}", "paramshare"))
+    check_store(StoreAddress.of(None, "paramshare"))
+
+
+def test_an_experiment_that_somebody_made_with_a_place_of_its_own_is_none_that_was_moved(
+    address: StoreAddress, tmp_path: Path
+) -> None:
+    open_store(address).client.create_experiment("theirs", (tmp_path / "theirs" / "artifacts").as_uri())
+    (tmp_path / "mlruns" / "artifacts").mkdir()
+    assert open_store(StoreAddress(address.uri, "theirs")).database is not None
+
+
+def test_a_server_cannot_be_relocated() -> None:
+    with pytest.raises(StoreError, match="only an embedded store can be moved"):
+        relocate_store(StoreAddress("http://127.0.0.1:9", "paramshare"))

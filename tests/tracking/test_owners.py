@@ -1,0 +1,96 @@
+"""Proves that a sweep whose process lives is told from one whose process is gone, here and elsewhere."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+
+import pytest
+
+from paramshare.tracking import owners
+from paramshare.tracking.owners import ALIVE_UNTIL, OWNER, Owner, is_alive, renewed
+from paramshare.tracking.store import StoreAddress, open_store
+
+PRINT_TAGS = """
+import json, sys
+from paramshare.tracking.owners import Owner
+print(json.dumps(Owner.here().tags()), flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def other() -> Iterator[subprocess.Popen[str]]:
+    """Another process, which prints the tags that it would give a sweep and waits."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", PRINT_TAGS], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    yield process
+    process.kill()
+    process.communicate()
+
+
+def in_minutes(minutes: float) -> str:
+    return str(int((time.time() + 60 * minutes) * 1000))
+
+
+def elsewhere(alive_until: str) -> dict[str, str]:
+    return {OWNER: json.dumps(asdict(replace(Owner.here(), host="another"))), ALIVE_UNTIL: alive_until}
+
+
+def test_a_process_of_this_machine_is_alive_until_it_is_gone_whatever_its_lease_says(
+    other: subprocess.Popen[str],
+) -> None:
+    assert other.stdout is not None
+    tags = json.loads(other.stdout.readline())
+    assert is_alive({**tags, ALIVE_UNTIL: in_minutes(-60)}, Owner.here()) is True
+    other.kill()
+    os.waitid(os.P_PID, other.pid, os.WEXITED | os.WNOWAIT)  # it is gone, and its id still taken
+    assert is_alive({**tags, ALIVE_UNTIL: in_minutes(60)}, Owner.here()) is False
+    other.wait()
+    assert is_alive({**tags, ALIVE_UNTIL: in_minutes(60)}, Owner.here()) is False
+
+
+def test_an_id_that_was_used_again_is_another_process() -> None:
+    tags = replace(Owner.here(), started="1").tags()
+    assert is_alive(tags, Owner.here()) is False
+    assert is_alive(Owner.here().tags(), Owner.here()) is True
+
+
+@pytest.mark.parametrize("part", ["host", "boot", "pid_namespace"])
+def test_elsewhere_the_lease_alone_says_it(part: str) -> None:
+    here = Owner.here()
+    owner = replace(here, **{part: "another"})
+    assert is_alive(owner.tags(), here) is True
+    assert is_alive({**owner.tags(), ALIVE_UNTIL: in_minutes(-1)}, here) is False
+
+
+@pytest.mark.parametrize("alive_until", ["", "soon"])
+def test_elsewhere_without_a_lease_nobody_is_alive(alive_until: str) -> None:
+    assert is_alive(elsewhere(alive_until), Owner.here()) is False
+
+
+@pytest.mark.parametrize("owner", [None, "", "me", "{}", '{"pid": 1}', "[1]"])
+def test_where_no_owner_is_named_nothing_is_known(owner: str | None) -> None:
+    assert is_alive({} if owner is None else {OWNER: owner}, Owner.here()) is None
+
+
+def test_a_lease_is_renewed_while_the_block_runs_and_no_failing_store_disturbs_it(
+    address: StoreAddress, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(owners, "_RENEWED_EVERY", 0.02)
+    store = open_store(address)
+    run_id = store.client.create_run(store.experiment_id, tags={ALIVE_UNTIL: "1"}).info.run_id
+
+    def lease() -> int:
+        return int(store.client.get_run(run_id).data.tags[ALIVE_UNTIL])
+
+    with renewed(store, "0" * 32), renewed(store, run_id):  # of the first there is no run
+        for _ in range(500):
+            if lease() > 1:
+                break
+            time.sleep(0.02)
+    assert 60_000 < lease() - time.time() * 1000 < 600_000

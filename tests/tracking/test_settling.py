@@ -1,0 +1,124 @@
+"""Proves that of two sweeps which wrote the same key one gives way, whatever the order in which they settle."""
+
+import itertools
+import threading
+import time
+from dataclasses import replace
+
+import pytest
+
+from paramshare.tracking import settling
+from paramshare.tracking.owners import Owner
+from paramshare.tracking.runs import KIND, PARENT, SeedRun, find_finished, write_run
+from paramshare.tracking.settling import settle
+from paramshare.tracking.store import Store, StoreAddress, open_store
+from paramshare.training.engines import train_many
+from paramshare.training.result import TrainResult
+from paramshare.training.spec import TrainSpec
+
+
+@pytest.fixture
+def store(address: StoreAddress) -> Store:
+    return open_store(address)
+
+
+@pytest.fixture
+def results(small: TrainSpec) -> list[TrainResult]:
+    return list(train_many([replace(small, seed=seed) for seed in range(3)]))
+
+
+class Sweep:
+    """A sweep that has written its runs as to a server: whatever others have written."""
+
+    def __init__(self, store: Store, results: list[TrainResult], owner: Owner | None = None) -> None:
+        self.store = store
+        tags = {KIND: "sweep", **(owner or Owner.here()).tags()}
+        self.run_id: str = store.client.create_run(store.experiment_id, tags=tags).info.run_id
+        self.ours = {one.spec.key(): write_run(store, one, {PARENT: self.run_id}).run_id for one in results}
+        self.seeds = [one.spec.seed for one in results]
+
+    def settle(self) -> dict[str, SeedRun]:
+        return settle(self.store, self.run_id, self.ours, self.seeds)
+
+    def end(self, status: str = "FINISHED") -> None:
+        self.store.client.set_terminated(self.run_id, status)
+
+
+def alive(store: Store, results: list[TrainResult]) -> set[str]:
+    """The runs that are there; there must be one a key."""
+    runs = list(settling.finished_runs(store, [one.spec.seed for one in results]))
+    assert len(runs) == len({run.data.tags["paramshare.key"] for run in runs}) == len(results)
+    return {run.info.run_id for run in runs}
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
+@pytest.mark.parametrize("ends", [False, True])
+def test_of_three_sweeps_the_first_to_settle_keeps_its_runs_and_the_others_take_them(
+    order: tuple[int, ...], ends: bool, store: Store, results: list[TrainResult]
+) -> None:
+    sweeps = [Sweep(store, results) for _ in range(3)]
+    first, *others = (sweeps[index] for index in order)
+    assert first.settle() == {}
+    for sweep in others:
+        if ends:
+            first.end()
+        assert {key: run.run_id for key, run in sweep.settle().items()} == first.ours
+    assert alive(store, results) == set(first.ours.values())
+
+
+def test_a_run_that_is_written_after_another_sweep_has_settled_gives_way(
+    store: Store, results: list[TrainResult]
+) -> None:
+    first = Sweep(store, results[:2])
+    first.settle()
+    second = Sweep(store, results[1:])
+    assert list(second.settle()) == [results[1].spec.key()]
+    alive(store, results)
+
+
+@pytest.mark.parametrize("status", ["FINISHED", "FAILED", "KILLED"])
+def test_what_a_sweep_that_ended_without_settling_has_written_stays(
+    status: str, store: Store, results: list[TrainResult]
+) -> None:
+    ended, sweep = Sweep(store, results), Sweep(store, results)
+    ended.end(status)
+    sweep.settle()
+    assert alive(store, results) == set(ended.ours.values())
+
+
+def test_runs_of_no_sweep_stay_and_other_specs_are_no_matter(store: Store, results: list[TrainResult]) -> None:
+    write_run(store, next(train_many([replace(results[1].spec, steps=7)])), {})
+    alone = write_run(store, results[0], {})
+    sweep = Sweep(store, results)
+    assert {run.run_id for run in sweep.settle().values()} == {alone.run_id}
+    assert find_finished(store, [results[1].spec])[results[1].spec.key()].run_id == sweep.ours[results[1].spec.key()]
+
+
+def test_a_sweep_that_settles_waits_for_one_that_is_at_it_and_not_for_the_dead(
+    store: Store, results: list[TrainResult]
+) -> None:
+    sweeps = sorted((Sweep(store, results) for _ in range(2)), key=lambda one: one.run_id)
+    dead = Sweep(store, [], replace(Owner.here(), started="never"))
+    store.client.set_tag(dead.run_id, "paramshare.settling", "true")
+    for waiting, busy in (sweeps, sweeps[::-1]):
+        store.client.set_tag(busy.run_id, "paramshare.settling", "true")
+        thread = threading.Thread(target=waiting.settle)
+        thread.start()
+        time.sleep(0.5)
+        assert "paramshare.settled" not in store.client.get_run(waiting.run_id).data.tags
+        store.client.set_tag(busy.run_id, "paramshare.settling", "false")
+        thread.join(20)
+        assert store.client.get_run(waiting.run_id).data.tags.pop("paramshare.settled") == "true"
+        store.client.delete_tag(waiting.run_id, "paramshare.settled")
+
+
+def test_sweeps_that_settle_at_the_same_moment_keep_one_run_a_key(store: Store, results: list[TrainResult]) -> None:
+    for _ in range(3):
+        sweeps = [Sweep(store, results) for _ in range(3)]
+        threads = [threading.Thread(target=sweep.settle) for sweep in sweeps]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+        for run_id in alive(store, results):
+            store.client.delete_run(run_id)

@@ -1,0 +1,228 @@
+"""Proves that what is kept for a server is whole, comes out as it went in, once, and holds no password."""
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from mlflow.entities import Dataset, DatasetInput, InputTag
+from mlflow.exceptions import MlflowException
+from program import free_port
+
+from paramshare.tracking import spool
+from paramshare.tracking.record import NIL_ID, Point, Record
+from paramshare.tracking.runs import KEY, search
+from paramshare.tracking.spool import (
+    SPOOL,
+    Delivery,
+    OutageError,
+    answers,
+    attempt,
+    deliver,
+    elsewhere,
+    keep,
+    spooled,
+)
+from paramshare.tracking.store import Store, StoreAddress, open_store
+from paramshare.tracking.writing import write
+
+RECORD = Record(
+    name="shared seed 3 – ünïcode 🧪",
+    status="FINISHED",
+    start=1_700_000_000_123,
+    end=1_700_000_004_567,
+    tags={KEY: "k3", "mlflow.user": "ü", "note": f"![loss](get-artifact?run_uuid={NIL_ID})"},
+    params={"seed": "3", "name": "ü × ’"},
+    points=[
+        *(Point("train/loss", 1 / (step + 3), 5 + step, step) for step in range(1234)),
+        *(Point("ends", value, 5 + step, step) for step, value in enumerate((math.inf, -math.inf, math.nan))),
+    ],
+    inputs=[
+        DatasetInput(Dataset("ü", "0123abcd", "code", "{}", "{}", "{}"), [InputTag("mlflow.data.context", "training")])
+    ],
+    files={"loss.png": b"\x89PNG\r\n", "model/MLmodel": f"run_id: '{NIL_ID}'\r\n", "model/data/ü": b""},
+    identity=KEY,
+)
+FAR = StoreAddress("https://somebody:secret@mlflow.example:5000/", "paramshare")
+
+
+def described(store: Store, run_id: str) -> str:
+    """All that the store holds of a run, but for its id."""
+    run = store.client.get_run(run_id).to_dictionary()
+    histories = {
+        name: [(one.step, one.timestamp, one.value) for one in store.client.get_metric_history(run_id, name)]
+        for name in ("train/loss", "ends")
+    }
+    root = Path(store.client.download_artifacts(run_id, ""))
+    files = {str(file.relative_to(root)): str(file.read_bytes()) for file in root.rglob("*") if file.is_file()}
+    return json.dumps([run, histories, files], sort_keys=True).replace(run_id, "run")
+
+
+def finished(store: Store) -> list[str]:
+    return [run.info.run_id for run in search(store, "attributes.status = 'FINISHED'")]
+
+
+def test_a_record_comes_out_of_the_spool_as_it_went_in(address: StoreAddress) -> None:
+    store = open_store(address)
+    direct = described(store, write(store, RECORD))
+    store.client.delete_run(finished(store)[0])
+    keep(RECORD, address)
+    assert deliver(store) == Delivery(written=1)
+    assert described(store, finished(store)[0]) == direct
+    assert spooled(address) == []
+    assert deliver(store) == Delivery()
+
+
+def test_what_the_store_holds_already_is_dropped_and_not_written_twice(address: StoreAddress) -> None:
+    store = open_store(address)
+    write(store, RECORD)
+    keep(RECORD, address)
+    keep(RECORD, address)
+    assert deliver(store) == Delivery(known=2)
+    assert len(finished(store)) == 1
+    assert spooled(address) == []
+
+
+def test_of_a_forced_training_only_the_same_one_is_dropped(address: StoreAddress) -> None:
+    store, forced = open_store(address), replace(RECORD, identity="")
+    write(store, forced)
+    keep(forced, address)
+    keep(replace(forced, start=forced.start + 1), address)
+    assert deliver(store) == Delivery(written=1, known=1)
+    assert len(finished(store)) == 2
+
+
+def test_a_failed_training_is_delivered_too(address: StoreAddress) -> None:
+    store = open_store(address)
+    write(store, RECORD)
+    keep(Record("shared seed 3 on cpu", "FAILED", 5, 6, {KEY: "k3", "paramshare.error": "out of memory"}, {}), address)
+    assert deliver(store) == Delivery(written=1)
+    failed = next(search(store, "attributes.status = 'FAILED'"))
+    assert failed.data.tags["paramshare.error"] == "out of memory"
+
+
+def test_the_spool_holds_no_password_and_whoever_may_delivers() -> None:
+    keep(RECORD, FAR)
+    for file in SPOOL.rglob("*"):
+        assert "secret" not in str(file)
+        assert not file.is_file() or b"secret" not in file.read_bytes()
+    assert len(spooled(StoreAddress("https://other:word@mlflow.example:5000", "paramshare"))) == 1
+    assert len(spooled(StoreAddress("https://mlflow.example:5000", "paramshare"))) == 1
+    assert spooled(StoreAddress("https://mlflow.example:5000", "another")) == []
+
+
+def test_what_is_kept_for_other_stores_is_named_and_not_delivered_here(address: StoreAddress) -> None:
+    keep(RECORD, FAR)
+    assert deliver(open_store(address)) == Delivery()
+    assert elsewhere(address) == {StoreAddress("https://mlflow.example:5000", "paramshare"): 1}
+    assert elsewhere(FAR) == {}
+
+
+def test_a_record_that_the_store_refuses_stays_and_the_others_go_on(address: StoreAddress) -> None:
+    store = open_store(address)
+    refused = keep(replace(RECORD, params={"a" * 251: "too long a name"}, tags={KEY: "k0"}, start=1), address)
+    damaged = keep(replace(RECORD, start=2), address)
+    (damaged / "record.json").write_text("{")
+    keep(RECORD, address)
+    found = deliver(store)
+    assert (found.written, found.known, found.left) == (1, 0, 2)
+    assert f"{damaged} cannot be delivered" in found.reason
+    assert spooled(address) == [refused, damaged]
+
+
+def test_where_it_cannot_write_it_says_so_and_leaves_nothing() -> None:
+    SPOOL.parent.mkdir()
+    SPOOL.write_text("a file where the folder should be")
+    with pytest.raises(OSError, match="spool"):
+        keep(RECORD, FAR)
+    assert SPOOL.read_text() == "a file where the folder should be"
+
+
+KEEP_ON = """
+from paramshare.tracking.spool import keep
+from test_spool import FAR, RECORD
+print("go", flush=True)
+while True:
+    keep(RECORD, FAR)
+"""
+DELIVER = """
+from paramshare.tracking.spool import deliver
+from paramshare.tracking.store import StoreAddress, open_store
+store = open_store(StoreAddress.of(None, "paramshare"))
+print("go", flush=True)
+deliver(store)
+"""
+
+
+def killed_after(program: str, seconds: float) -> None:
+    """Run a program in a process of its own and end it by kill -9, `seconds` after it said that it goes."""
+    here = Path(__file__).parent
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(here), str(here.parent)))}
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, env=environment) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"go\n"
+        time.sleep(seconds)
+        process.send_signal(signal.SIGKILL)
+
+
+def test_killed_while_it_keeps_every_record_that_is_there_is_whole(address: StoreAddress) -> None:
+    for moment in (0.01, 0.05, 0.083, 0.14, 0.2):
+        killed_after(KEEP_ON, moment)
+    kept = spooled(FAR)
+    assert kept
+    assert {spool._read(folder).named("run").files["model/MLmodel"] for folder in kept} == {"run_id: 'run'\r\n"}
+    assert all(spool._read(folder).points[:1234] == RECORD.points[:1234] for folder in kept)
+
+
+def test_killed_while_it_delivers_nothing_is_lost_and_nothing_is_there_twice(address: StoreAddress) -> None:
+    store = open_store(address)
+    keys = [f"k{number}" for number in range(120)]
+    for number, key in enumerate(keys):
+        keep(replace(RECORD, tags={KEY: key}, start=number + 1, points=RECORD.points[:50]), address)
+    for moment in (0.05, 0.2, 0.41):
+        killed_after(DELIVER, moment)
+        assert {run.data.tags[KEY] for run in search(store, "")} | {
+            spool._read(folder).tags[KEY] for folder in spooled(address)
+        } == set(keys)
+    assert 0 < len(finished(store)) < len(keys)
+    deliver(store)
+    assert sorted(run.data.tags[KEY] for run in search(store, "")) == sorted(keys)
+    assert spooled(address) == []
+
+
+def test_a_server_that_is_gone_is_not_called_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spool, "_asked", {})
+    gone, calls = StoreAddress(f"http://127.0.0.1:{free_port()}", "paramshare"), []
+
+    def use() -> None:
+        calls.append(time.monotonic())
+        raise MlflowException("API request failed")
+
+    for _ in range(5):
+        with pytest.raises(OutageError, match=r"^the server does not answer$"):
+            attempt(gone, use)
+    assert len(calls) == 1
+    assert not answers(gone)
+
+
+def test_what_an_embedded_store_raises_stands(address: StoreAddress) -> None:
+    def use() -> None:
+        raise MlflowException("database is locked")
+
+    with pytest.raises(MlflowException, match="database is locked"):
+        attempt(address, use)
+    assert attempt(address, lambda: 3) == 3
+
+
+def test_a_refusal_is_no_outage() -> None:
+    def use() -> None:
+        raise MlflowException.invalid_parameter_value("no")
+
+    with pytest.raises(MlflowException, match="no"):
+        attempt(FAR, use)
