@@ -18,11 +18,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag
 from mlflow.exceptions import MlflowException
 from sqlalchemy import event
 
-from paramshare.tracking.embedded import StoreWarning
+from paramshare.tracking.embedded import StoreWarning, open_database
 from paramshare.tracking.record import NIL_ID, Point, Record, RunExistsError
 from paramshare.tracking.store import Store, StoreAddress, analyse, open_store
 from paramshare.tracking.writing import write, write_by_client
@@ -89,7 +90,10 @@ def twin(store: Store, tmp_path: Path) -> Store:
     file.parent.mkdir()
     with closing(sqlite3.connect(database_of(store))) as source, closing(sqlite3.connect(file)) as target:
         source.backup(target)
-    return open_store(StoreAddress(f"sqlite:///{file}", store.address.experiment))
+    address = StoreAddress(f"sqlite:///{file}", store.address.experiment)
+    experiment = store.client.get_experiment(store.experiment_id)
+    client = MlflowClient(tracking_uri=address.uri)
+    return Store(address, store.experiment_id, client, open_database(address.uri, experiment))
 
 
 def rows_of(store: Store) -> dict[str, list[str]]:
@@ -299,12 +303,15 @@ def test_a_killed_writer_leaves_whole_runs_only(store: Store, tmp_path: Path) ->
 
 
 def test_a_database_of_another_schema_is_written_by_mlflow_and_the_store_says_so(store: Store) -> None:
+    experiment = store.client.get_experiment(store.experiment_id)
     with closing(sqlite3.connect(database_of(store))) as connection:
         connection.execute("UPDATE alembic_version SET version_num = 'another'")
         connection.commit()
     with pytest.warns(StoreWarning, match="slower client: its tables have the schema another"):
-        other = open_store(store.address)
-    assert other.database is None
+        assert open_database(store.address.uri, experiment) is None
+    other = replace(
+        store, database=None
+    )  # as `open_store` gives it where MLflow's schema is another than is known here
     run = other.client.get_run(write(other, FULL))
     assert run.data.params["seed"] == "3"
     assert run.info.status == "FINISHED"

@@ -132,7 +132,7 @@ def test_a_run_that_diverged_says_so_and_at_which_step(store: Store, result: Tra
     assert "paramshare.diverged" not in written(store, result).data.tags
     losses = result.losses.copy()
     losses[[5, 7]] = np.nan, np.inf
-    run = written(store, replace(result, losses=losses))
+    run = written(store, replace(result, losses=losses, started=result.started + 1))
     assert run.info.status == "FINISHED"
     assert (run.data.tags["paramshare.diverged"], run.data.tags["paramshare.diverged_at"]) == ("true", "5")
     assert find_finished(store, [result.spec])[result.spec.key()].diverged
