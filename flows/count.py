@@ -14,6 +14,7 @@ from flows.surroundings import Surroundings, here, inline_picture, leave_report,
 from paramshare.counting.report import CountOutcome, CountRow
 from paramshare.counting.run import count_model
 from paramshare.counting.spec import CountSpec, ModelSpec
+from paramshare.errors import in_a_line
 from paramshare.plots import picture_of
 from paramshare.sharing.report import Sort
 from paramshare.tracking.pages import run_url, search_url, server_url
@@ -84,7 +85,7 @@ def _row(model: ModelSpec, state: State[CountRow]) -> CountRow:
     result: object = state.result(raise_on_failure=False)
     if isinstance(result, CountRow):
         return result
-    return CountRow(model, error=f"{type(result).__name__}: {result}".splitlines()[0])
+    return CountRow(model, error=in_a_line(result))
 
 
 def _report(store: Store, outcome: CountOutcome) -> str:

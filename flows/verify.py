@@ -9,6 +9,7 @@ from prefect.logging import get_run_logger
 from prefect.states import Completed, Failed
 
 from flows.surroundings import Surroundings, here, leave_report, pages_hint, run_here
+from paramshare.errors import in_a_line
 from paramshare.proof.report import Verification, VerifyRow
 from paramshare.proof.spec import VerifySpec
 from paramshare.proof.verify import draw_sample, verify_member
@@ -78,7 +79,7 @@ def _row(member: Member, state: State[Any]) -> VerifyRow:
     result: object = state.result(raise_on_failure=False)
     if isinstance(result, VerifyRow):
         return result
-    return VerifyRow(member, error=f"{type(result).__name__}: {result}".splitlines()[0])
+    return VerifyRow(member, error=in_a_line(result))
 
 
 def _report(store: Store, outcome: Verification) -> str:

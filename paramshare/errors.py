@@ -21,6 +21,7 @@ __all__ = [
     "StoreError",
     "UsageError",
     "WorkerError",
+    "in_a_line",
     "without_secrets",
 ]
 
@@ -55,6 +56,11 @@ class ServerError(ParamshareError):
 
 class WorkerError(ParamshareError):
     """The processes that train were ended from outside again and again, as by a system that is out of memory."""
+
+
+def in_a_line(error: object) -> str:
+    """What was raised: its kind, and the first line of what it says."""
+    return f"{type(error).__name__}: {error}".splitlines()[0]
 
 
 def without_secrets(text: str) -> str:

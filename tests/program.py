@@ -8,6 +8,10 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from paramshare.cli import main
+
 PROGRAM = [sys.executable, "-c", "import sys; from paramshare.cli import main; sys.exit(main())"]
 SIZES = {"batch_size": 4, "input_size": 8, "hidden_size": 6, "output_size": 3, "steps": 20}
 SMALL = ["--devices", "cpu", *(f"--{name.replace('_', '-')}={size}" for name, size in SIZES.items())]
@@ -17,6 +21,18 @@ def clean_environment(home: Path) -> dict[str, str]:
     """This environment without anybody's settings, for a process whose `$PREFECT_HOME` is `home`."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "PARAMSHARE_", "MLFLOW_"))}
     return {**kept, "PREFECT_HOME": str(home)}
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """What is said of a command that must be refused: one line, exit 2, nothing on stdout, nothing written."""
+    before = sorted(Path.cwd().rglob("*"))
+    assert main(arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("paramshare: ")
+    assert err.count("\n") == 1
+    assert sorted(Path.cwd().rglob("*")) == before
+    return err
 
 
 def free_port() -> int:

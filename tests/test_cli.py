@@ -11,22 +11,10 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from program import PROGRAM, SMALL
+from program import PROGRAM, SMALL, refused
 
 from paramshare.cli import main
 from paramshare.tracking.store import StoreAddress
-
-
-def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    """What is said of a command that must be refused: one line, exit 2, nothing on stdout, nothing written."""
-    before = sorted(Path.cwd().rglob("*"))
-    assert main(arguments) == 2
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert err.startswith("paramshare: ")
-    assert err.count("\n") == 1
-    assert sorted(Path.cwd().rglob("*")) == before
-    return err
 
 
 @pytest.mark.parametrize(

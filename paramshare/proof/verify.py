@@ -4,6 +4,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from paramshare.errors import in_a_line
 from paramshare.proof.report import Verification, VerifyRow
 from paramshare.proof.reproduce import reproduce
 from paramshare.proof.spec import VerifySpec
@@ -59,7 +60,7 @@ def verify_member(member: Member, address: StoreAddress, engine: Engine = "auto"
     try:
         return VerifyRow(member, reproduce(member.run_id, address, engine))
     except Exception as error:  # whatever it was, the other runs go on
-        return VerifyRow(member, error=f"{type(error).__name__}: {error}".splitlines()[0])
+        return VerifyRow(member, error=in_a_line(error))
 
 
 def verify(

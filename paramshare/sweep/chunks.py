@@ -22,7 +22,7 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from paramshare.errors import WorkerError
+from paramshare.errors import WorkerError, in_a_line
 from paramshare.tracking.leftover import close_seeds
 from paramshare.tracking.record import RunExistsError
 from paramshare.tracking.runs import (
@@ -337,7 +337,7 @@ def _write(chunk: Chunk, spec: TrainSpec, outcome: TrainResult | Exception) -> R
     """Write what came out as a run; where a server cannot take it now, keep it in the spool."""
     address, tags = chunk.address, chunk.tags
     if isinstance(outcome, Exception):
-        reason = f"{type(outcome).__name__}: {outcome}".splitlines()[0]
+        reason = in_a_line(outcome)
         try:
             run_id = attempt(address, lambda: write_failure(_store(address), spec, reason, tags))
         except OutageError:

@@ -21,10 +21,10 @@ from paramshare.tracking.writing import log_points
 __all__ = [
     "CURVES_FILE",
     "artifact_location",
-    "end_sweep",
     "find_sweep",
     "finish_sweep",
     "log_progress",
+    "read_curves",
     "read_note",
     "start_sweep",
 ]
@@ -97,12 +97,7 @@ def finish_sweep(
         if math.isfinite(value)  # MLflow would keep 1.8e308, and its pages draw no axis that shows anything beside it
     ]
     log_points(client, run_id, points + [Point(name, value, now, 0) for name, value in metrics.items()])
-    end_sweep(store, run_id, status)
-
-
-def end_sweep(store: Store, run_id: str, status: Literal["FINISHED", "FAILED", "KILLED"]) -> None:
-    """End the parent run truthfully."""
-    store.client.set_terminated(run_id, status)
+    client.set_terminated(run_id, status)
 
 
 def read_note(store: Store, run_id: str) -> str:

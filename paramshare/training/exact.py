@@ -19,7 +19,6 @@ import time
 from itertools import accumulate
 from typing import Final, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -48,19 +47,8 @@ def train_exact(spec: TrainSpec, draws: Draws | None = None) -> TrainResult:
         losses = [steps.take(depth) for depth in draws.depths]
         depth_losses = tuple(map(steps.forward, DEPTHS))
         steps.write_into(draws.net)
-    return TrainResult(
-        spec=spec,
-        engine="exact",
-        threads=torch.get_num_threads(),
-        losses=np.array(losses, dtype=np.float32),
-        depths=np.array(draws.depths, dtype=np.int64),
-        depth_losses=depth_losses,
-        net=draws.net,
-        x=draws.x,
-        y=draws.y,
-        started=started,
-        seconds=time.perf_counter() - clock,
-    )
+    seconds = time.perf_counter() - clock
+    return TrainResult.of(spec, "exact", draws, losses, depth_losses, started, seconds)
 
 
 class _Layer(NamedTuple):

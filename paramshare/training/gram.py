@@ -25,7 +25,6 @@ from collections.abc import Sequence
 from itertools import accumulate, pairwise
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -44,19 +43,9 @@ def train_gram(spec: TrainSpec) -> TrainResult:
     started, clock = time.time(), time.perf_counter()
     draws = draw(spec)
     losses = descend(draws.net, draws.x, draws.y, draws.depths, spec.learning_rate, spec.momentum)
-    return TrainResult(
-        spec=spec,
-        engine="gram",
-        threads=torch.get_num_threads(),
-        losses=losses.numpy(),
-        depths=np.array(draws.depths, dtype=np.int64),
-        depth_losses=losses_by_depth(draws.net, draws.x, draws.y),
-        net=draws.net,
-        x=draws.x,
-        y=draws.y,
-        started=started,
-        seconds=time.perf_counter() - clock,
-    )
+    depth_losses = losses_by_depth(draws.net, draws.x, draws.y)
+    seconds = time.perf_counter() - clock
+    return TrainResult.of(spec, "gram", draws, losses.numpy(), depth_losses, started, seconds)
 
 
 def descend(

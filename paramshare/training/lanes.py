@@ -83,18 +83,8 @@ def _train_together(blocks: "Sequence[_Block]", groups: Sequence[Sequence[TrainS
         outcomes = [block.unload(draws) for block, draws in zip(blocks, drawn, strict=True)]
     seconds = (time.perf_counter() - clock) / sum(map(len, groups))
     return [
-        TrainResult(
-            spec=spec,
-            engine="gram",
-            threads=torch.get_num_threads(),
-            losses=losses[:, lane].copy(),
-            depths=np.array(draws[lane].depths, dtype=np.int64),
-            depth_losses=tuple(map(float, depth_losses[:, lane])),
-            net=draws[lane].net,
-            x=draws[lane].x,
-            y=draws[lane].y,
-            started=started,
-            seconds=seconds,
+        TrainResult.of(
+            spec, "gram", draws[lane], losses[:, lane], tuple(map(float, depth_losses[:, lane])), started, seconds
         )
         for group, draws, (losses, depth_losses) in zip(groups, drawn, outcomes, strict=True)
         for lane, spec in enumerate(group)

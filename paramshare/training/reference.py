@@ -5,7 +5,6 @@ It is meant to be read, not to be fast. Whatever computes the same curve faster 
 
 import time
 
-import numpy as np
 import torch
 
 from paramshare.training.draws import Draws, draw
@@ -38,16 +37,5 @@ def train_reference(spec: TrainSpec, draws: Draws | None = None) -> TrainResult:
     with torch.no_grad():
         depth_losses = tuple(criterion(net(x, depth), y).item() for depth in DEPTHS)
 
-    return TrainResult(
-        spec=spec,
-        engine="reference",
-        threads=torch.get_num_threads(),
-        losses=np.array(losses, dtype=np.float32),
-        depths=np.array(draws.depths, dtype=np.int64),
-        depth_losses=depth_losses,
-        net=net.cpu(),
-        x=draws.x,
-        y=draws.y,
-        started=started,
-        seconds=time.perf_counter() - clock,
-    )
+    seconds = time.perf_counter() - clock
+    return TrainResult.of(spec, "reference", draws, losses, depth_losses, started, seconds)

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from paramshare.training.draws import Draws
 from paramshare.training.nets import DynamicNet
 from paramshare.training.spec import TrainSpec
 
@@ -44,6 +45,32 @@ class TrainResult:
     started: float
     seconds: float
     reason: str = ""
+
+    @classmethod
+    def of(
+        cls,
+        spec: TrainSpec,
+        engine: str,
+        draws: Draws,
+        losses: ArrayLike,
+        depth_losses: tuple[float, ...],
+        started: float,
+        seconds: float,
+    ) -> "TrainResult":
+        """What an engine gives that trained the net of `draws` in place, at torch's present number of threads."""
+        return cls(
+            spec=spec,
+            engine=engine,
+            threads=torch.get_num_threads(),
+            losses=np.array(losses, dtype=np.float32),
+            depths=np.array(draws.depths, dtype=np.int64),
+            depth_losses=depth_losses,
+            net=draws.net.cpu(),
+            x=draws.x,
+            y=draws.y,
+            started=started,
+            seconds=seconds,
+        )
 
     @property
     def final_loss(self) -> float:

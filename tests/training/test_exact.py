@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from any_size import SPECS
 from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from paramshare.training.engines import train
 from paramshare.training.spec import VARIANTS, TrainSpec, Variant
@@ -35,20 +35,7 @@ def test_the_article_s_training_is_the_same_in_all_its_bits(seed: int, variant: 
 
 
 @settings(max_examples=60, deadline=None)
-@given(
-    st.builds(
-        TrainSpec,
-        seed=st.integers(0, 2**63 - 1),
-        variant=st.sampled_from(VARIANTS),
-        batch_size=st.integers(1, 40),
-        input_size=st.integers(1, 70),
-        hidden_size=st.integers(1, 40),
-        output_size=st.integers(1, 20),
-        steps=st.integers(1, 25),
-        learning_rate=st.sampled_from([1e-5, 1e-4, 1e-3]),
-        momentum=st.sampled_from([0.0, 0.5, 0.9]),
-    )
-)
+@given(SPECS)
 def test_so_is_any_training_of_any_size(spec: TrainSpec) -> None:
     assert_bitwise_equal(spec)
 
