@@ -1,10 +1,11 @@
 """Which engine computes a spec, and why. Plain data: torch is not needed to choose."""
 
 from dataclasses import dataclass, replace
-from typing import Final, Literal, get_args
+from typing import Final, Literal, NamedTuple, get_args
 
 from paramshare.errors import SpecError
 from paramshare.training.spec import Arithmetic, TrainSpec
+from paramshare.training.targets import Spec, TargetName, target_of
 
 __all__ = ["ENGINES", "Choice", "Engine", "EngineName", "choose_engine"]
 
@@ -12,13 +13,24 @@ EngineName = Literal["reference", "exact", "gram"]
 Engine = Literal["auto", EngineName]
 ENGINES: Final[tuple[Engine, ...]] = ("auto", *get_args(EngineName))
 
-# What each engine runs on, and what it computes. The reference runs everywhere.
-_DEVICES: Final[dict[EngineName, tuple[str, ...]]] = {
-    "reference": ("cpu", "cuda", "mps"),
-    "exact": ("cpu",),
-    "gram": ("cpu", "cuda"),
+_ANYWHERE: Final = ("cpu", "cuda", "mps")
+
+
+class _Able(NamedTuple):
+    """What an engine runs on, and what it computes."""
+
+    devices: tuple[str, ...]
+    arithmetic: Arithmetic
+
+
+_ENGINES: Final[dict[TargetName, dict[EngineName, _Able]]] = {
+    "dynamicnet": {
+        "reference": _Able(_ANYWHERE, "direct"),
+        "exact": _Able(("cpu",), "direct"),
+        "gram": _Able(("cpu", "cuda"), "gram"),
+    },
+    "digits": {"reference": _Able(_ANYWHERE, "direct")},
 }
-_ARITHMETIC: Final[dict[EngineName, Arithmetic]] = {"reference": "direct", "exact": "direct", "gram": "gram"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +43,12 @@ class Choice:
         reason: why it, in a few words.
     """
 
-    spec: TrainSpec
+    spec: Spec
     engine: EngineName
     reason: str
 
 
-def choose_engine(spec: TrainSpec, engine: Engine = "auto") -> Choice:
+def choose_engine(spec: Spec, engine: Engine = "auto") -> Choice:
     """The engine that `engine` means for `spec`.
 
     Args:
@@ -49,13 +61,18 @@ def choose_engine(spec: TrainSpec, engine: Engine = "auto") -> Choice:
     """
     if engine not in ENGINES:
         raise SpecError(f"there is no engine called {engine!r}; expected {', '.join(ENGINES)}")
+    target = target_of(spec).name
     name, reason = _fastest(spec) if engine == "auto" else (engine, "asked for")
-    if _kind(spec) not in _DEVICES[name]:
-        able = " and ".join(_DEVICES[name])
+    if name not in _ENGINES[target]:
+        raise SpecError(
+            f"the engine {name} does not train {target}; expected {' or '.join(('auto', *_ENGINES[target]))}"
+        )
+    devices, arithmetic = _ENGINES[target][name]
+    if _kind(spec) not in devices:
+        able = " and ".join(devices)
         raise SpecError(
             f"the engine {name} runs on {able}, not on {spec.device}; expected the engine reference or auto"
         )
-    arithmetic = _ARITHMETIC[name]
     if spec.arithmetic not in ("direct", arithmetic):
         raise SpecError(
             f"the spec's arithmetic is {spec.arithmetic}, the engine {name}'s is {arithmetic}; "
@@ -64,9 +81,11 @@ def choose_engine(spec: TrainSpec, engine: Engine = "auto") -> Choice:
     return Choice(replace(spec, arithmetic=arithmetic), name, reason)
 
 
-def _fastest(spec: TrainSpec) -> tuple[EngineName, str]:
+def _fastest(spec: Spec) -> tuple[EngineName, str]:
     """What `auto` means: bit for bit the reference on the CPU, the fastest elsewhere."""
     kind = _kind(spec)
+    if not isinstance(spec, TrainSpec):
+        return "reference", "the one engine that trains it"
     if spec.arithmetic == "gram":
         return "gram", "the spec's arithmetic is gram"
     if kind == "cpu":
@@ -78,5 +97,5 @@ def _fastest(spec: TrainSpec) -> tuple[EngineName, str]:
     return "reference", f"no other engine runs on {kind}"
 
 
-def _kind(spec: TrainSpec) -> str:
+def _kind(spec: Spec) -> str:
     return spec.device.partition(":")[0]

@@ -4,22 +4,26 @@ Rounding is amplified step by step, since a clamp opens or closes. So a toleranc
 other roundings cannot be pulled from the air: it is what the smallest change that there is does to the curve.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
+import torch
 
-from paramshare.training.draws import Draws, draw
+from paramshare.training.digits.data import draw as draw_digits
+from paramshare.training.digits.train import train_digits
+from paramshare.training.draws import draw
 from paramshare.training.exact import train_exact
 from paramshare.training.reference import train_reference
-from paramshare.training.result import TrainResult
-from paramshare.training.spec import TrainSpec
+from paramshare.training.result import Result
+from paramshare.training.targets import Spec, target_of
 from paramshare.training.threads import one_thread
 
 __all__ = ["one_bit_control"]
 
 
-def one_bit_control(spec: TrainSpec, flips: int, seed: int = 0) -> Iterator[TrainResult]:
+def one_bit_control(spec: Spec, flips: int, seed: int = 0) -> Iterator[Result]:
     """Train `spec` in the reference's arithmetic, at one torch thread: as it is, and then once for each flip.
 
     Each flip is of the last bit of one weight of the first layer, before the first step. Each is trained when it is
@@ -30,17 +34,25 @@ def one_bit_control(spec: TrainSpec, flips: int, seed: int = 0) -> Iterator[Trai
         seed: which weights.
     """
     spec = replace(spec, arithmetic="direct")
-    train = train_exact if spec.device == "cpu" else train_reference  # the same bits
+    start, train = _ways(spec)
     rng = np.random.default_rng(seed)
     for number in range(flips + 1):
-        draws = draw(spec)
+        draws = start(spec)
         if number:
-            _flip(draws, rng)
+            _flip(draws.net, rng)
         with one_thread():
             result = train(spec, draws)
         yield result
 
 
-def _flip(draws: Draws, rng: np.random.Generator) -> None:
-    bits = draws.net.input_linear.weight.detach().numpy().view(np.uint32)  # of the same storage
-    bits[rng.integers(bits.shape[0]), rng.integers(bits.shape[1])] ^= 1
+def _ways(spec: Spec) -> tuple[Callable[[Any], Any], Callable[[Any, Any], Result]]:
+    """How a training of `spec` starts, and what trains it from there."""
+    if target_of(spec).name == "digits":
+        return draw_digits, train_digits
+    return draw, train_exact if spec.device == "cpu" else train_reference  # the same bits
+
+
+def _flip(net: torch.nn.Module, rng: np.random.Generator) -> None:
+    weight = next(net.parameters()).detach()
+    bits = weight.numpy().view(np.uint32)  # of the same storage
+    bits[tuple(rng.integers(size) for size in bits.shape)] ^= 1

@@ -40,12 +40,13 @@ def find_devices() -> tuple[Device, ...]:
     return tuple(found)
 
 
-def choose_devices(requests: Sequence[str], found: Sequence[Device]) -> tuple[str, ...]:
+def choose_devices(requests: Sequence[str], found: Sequence[Device], where: str = "on this machine") -> tuple[str, ...]:
     """The names of the devices that `requests` mean, without repeats, in the order of asking.
 
     Args:
         requests: `auto` (every device that is there; never fails), `cpu`, `cuda` (the first one), `cuda:N`, `mps`.
         found: what `find_devices` gave.
+        where: that was asked, in words.
 
     Raises:
         DeviceError: a request is no device's name, or the device is not there.
@@ -59,7 +60,7 @@ def choose_devices(requests: Sequence[str], found: Sequence[Device]) -> tuple[st
         name = canonical_device(request)
         if name not in there:
             raise DeviceError(
-                f"device {request!r} is not on this machine; there is {', '.join(there)}; "
+                f"device {request!r} is not {where}; there is {', '.join(there)}; "
                 "choose among these, or auto for all of them"
             )
         chosen[name] = None

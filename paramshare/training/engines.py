@@ -4,29 +4,38 @@ import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from itertools import groupby
-from typing import Final
+from typing import Any, Final, overload
 
 from paramshare.training.choice import Choice, Engine, EngineName, choose_engine
+from paramshare.training.digits.train import train_digits
 from paramshare.training.exact import train_exact
 from paramshare.training.gram import train_gram
 from paramshare.training.lanes import train_lanes
 from paramshare.training.reference import train_reference
-from paramshare.training.result import TrainResult
+from paramshare.training.result import Result, TrainResult
 from paramshare.training.spec import TrainSpec
+from paramshare.training.targets import Spec, TargetName, target_of
 from paramshare.training.threads import one_thread
 
 __all__ = ["train", "train_many"]
 
 _log = logging.getLogger(__name__)
 
-_ONE: Final[dict[EngineName, Callable[[TrainSpec], TrainResult]]] = {
-    "reference": train_reference,
-    "exact": train_exact,
-    "gram": train_gram,
+_ONE: Final[dict[tuple[TargetName, EngineName], Callable[[Any], Result]]] = {
+    ("dynamicnet", "reference"): train_reference,
+    ("dynamicnet", "exact"): train_exact,
+    ("dynamicnet", "gram"): train_gram,
+    ("digits", "reference"): train_digits,
 }
 
 
-def train(spec: TrainSpec, engine: Engine = "auto") -> TrainResult:
+@overload
+def train(spec: TrainSpec, engine: Engine = "auto") -> TrainResult: ...
+@overload
+def train(spec: Spec, engine: Engine = "auto") -> Result: ...
+
+
+def train(spec: Spec, engine: Engine = "auto") -> Result:
     """Train one spec in this process. Global random state and torch's thread count are left as they were found.
 
     Args:
@@ -40,9 +49,19 @@ def train(spec: TrainSpec, engine: Engine = "auto") -> TrainResult:
     return result
 
 
+@overload
 def train_many(
     specs: Iterable[TrainSpec], engine: Engine = "auto", on_result: Callable[[TrainResult], object] | None = None
-) -> Iterator[TrainResult]:
+) -> Iterator[TrainResult]: ...
+@overload
+def train_many(
+    specs: Iterable[Spec], engine: Engine = "auto", on_result: Callable[[Result], object] | None = None
+) -> Iterator[Result]: ...
+
+
+def train_many(
+    specs: Iterable[Any], engine: Engine = "auto", on_result: Callable[[Any], object] | None = None
+) -> Iterator[Any]:
     """Train specs in this process and yield each result as its training ends, in the order of the specs.
 
     Seeds on CUDA are trained together, as many as have room; elsewhere one after the other. That changes no bit of any.
@@ -59,18 +78,22 @@ def train_many(
     return _results([choose_engine(spec, engine) for spec in specs], on_result or (lambda _: None))
 
 
-def _results(choices: Iterable[Choice], on_result: Callable[[TrainResult], object]) -> Iterator[TrainResult]:
-    for (name, device, reason), group in groupby(choices, key=lambda one: (one.engine, one.spec.device, one.reason)):
-        specs = [choice.spec for choice in group]
+def _results(choices: Iterable[Choice], on_result: Callable[[Any], object]) -> Iterator[Any]:
+    for (target, name, device, reason), group in groupby(choices, key=_trained_alike):
+        specs: list[Any] = [choice.spec for choice in group]
         _log.info("%d runs on %s by the engine %s: %s", len(specs), device, name, reason)
         together = name == "gram" and device.startswith("cuda")
-        results = train_lanes(specs) if together else map(_ONE[name], specs)
+        results = train_lanes(specs) if together else map(_ONE[target, name], specs)
         while result := _next(results):
             result = replace(result, reason=reason)
             on_result(result)
             yield result
 
 
-def _next(results: Iterator[TrainResult]) -> TrainResult | None:
+def _trained_alike(choice: Choice) -> tuple[TargetName, EngineName, str, str]:
+    return target_of(choice.spec).name, choice.engine, choice.spec.device, choice.reason
+
+
+def _next(results: Iterator[Any]) -> Any:
     with one_thread():
         return next(results, None)

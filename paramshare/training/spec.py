@@ -4,12 +4,15 @@ import hashlib
 import json
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Final, Literal, cast, get_args
 
 from paramshare.errors import DeviceError, SpecError
 
-__all__ = ["ARITHMETICS", "DEPTHS", "VARIANTS", "Arithmetic", "TrainSpec", "Variant", "canonical_device"]
+__all__ = [
+    "ARITHMETICS", "DEPTHS", "VARIANTS", "Arithmetic", "TrainSpec", "Variant", "canonical_device", "hashed", "is_int",
+]  # fmt: skip
 
 Variant = Literal["shared", "untied"]
 VARIANTS: Final[tuple[Variant, ...]] = get_args(Variant)
@@ -61,14 +64,14 @@ class TrainSpec:
     arithmetic: Arithmetic = "direct"
 
     def __post_init__(self) -> None:
-        if not _is_int(self.seed) or not 0 <= self.seed < _SEED_END:
+        if not is_int(self.seed) or not 0 <= self.seed < _SEED_END:
             raise SpecError(f"seed is {self.seed!r}; expected a whole number from 0 to 2**63 - 1")
         for name, choices in (("variant", VARIANTS), ("arithmetic", ARITHMETICS)):
             if getattr(self, name) not in choices:
                 raise SpecError(f"{name} is {getattr(self, name)!r}; expected {' or '.join(choices)}")
         for name in _SIZES:
             value = getattr(self, name)
-            if not _is_int(value) or value < 1:
+            if not is_int(value) or value < 1:
                 raise SpecError(f"{name} is {value!r}; expected a whole number of at least 1")
         if not _is_number(self.learning_rate) or not 0 < self.learning_rate < math.inf:
             raise SpecError(f"learning_rate is {self.learning_rate!r}; expected a number above 0, such as 1e-4")
@@ -77,6 +80,11 @@ class TrainSpec:
         object.__setattr__(self, "device", canonical_device(self.device))
         for name in ("learning_rate", "momentum"):
             object.__setattr__(self, name, float(getattr(self, name)))  # 0 and 0.0 are one key
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Of one sample of what the net takes."""
+        return (self.input_size,)
 
     def as_dict(self) -> dict[str, str | int | float]:
         """Every field by its name, in the order of the fields."""
@@ -91,8 +99,13 @@ class TrainSpec:
         fields = self.as_dict()
         if self.arithmetic == "direct":  # as in the keys of the time when there was no other
             del fields["arithmetic"]
-        canonical = json.dumps({"key": KEY_VERSION, **fields}, sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(canonical.encode()).hexdigest()[:32]
+        return hashed(KEY_VERSION, fields)
+
+
+def hashed(version: str, fields: Mapping[str, str | int | float]) -> str:
+    """The key (32 hex digits) of a spec with these fields, of a kind and version of spec."""
+    canonical = json.dumps({"key": version, **fields}, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()[:32]
 
 
 def canonical_device(name: str) -> str:
@@ -107,9 +120,10 @@ def canonical_device(name: str) -> str:
     return f"cuda:{int(index or 0)}" if kind == "cuda" else name
 
 
-def _is_int(value: object) -> bool:
+def is_int(value: object) -> bool:
+    """Whether it is a whole number; True and False are none."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _is_number(value: object) -> bool:
-    return _is_int(value) or isinstance(value, float)
+    return is_int(value) or isinstance(value, float)

@@ -13,10 +13,11 @@ import pytest
 import torch
 from torch import nn
 
+from paramshare.training.digits.spec import DigitsSpec
 from paramshare.training.engines import train
 from paramshare.training.export import exported, make_templates
 from paramshare.training.nets import DynamicNet
-from paramshare.training.spec import DEPTHS, TrainSpec
+from paramshare.training.spec import DEPTHS, TrainSpec, Variant
 
 # Fills a template that another process has made; torch exports with the help of torch._dynamo alone.
 ADOPT = """
@@ -24,7 +25,7 @@ import pickle, sys
 from pathlib import Path
 from paramshare.training.export import adopt_templates, exported
 adopt_templates(pickle.loads(Path("templates").read_bytes()))
-Path("archive").write_bytes(exported(pickle.loads(Path("net").read_bytes())))
+Path("archive").write_bytes(exported(*pickle.loads(Path("net").read_bytes())))
 assert "torch._dynamo" not in sys.modules
 """
 
@@ -34,9 +35,10 @@ def loaded(archive: bytes) -> nn.Module:
 
 
 @pytest.mark.parametrize("variant", ["shared", "untied"])
-def test_a_saved_net_equals_the_trained_one_at_each_depth_and_any_batch(variant: str, small: TrainSpec) -> None:
-    net = train(replace(small, variant=variant)).net
-    saved = loaded(exported(net))
+def test_a_saved_net_equals_the_trained_one_at_each_depth_and_any_batch(variant: Variant, small: TrainSpec) -> None:
+    spec = replace(small, variant=variant)
+    net = train(spec).net
+    saved = loaded(exported(spec, net))
     for batch in (1, 2, 7):
         x = torch.randn(batch, small.input_size)
         for depth in DEPTHS:
@@ -44,10 +46,10 @@ def test_a_saved_net_equals_the_trained_one_at_each_depth_and_any_batch(variant:
 
 
 @pytest.mark.parametrize("variant", ["shared", "untied"])
-def test_a_saved_net_of_the_articles_size_equals_it_bit_for_bit(variant: str) -> None:
+def test_a_saved_net_of_the_articles_size_equals_it_bit_for_bit(variant: Variant) -> None:
     net = DynamicNet(variant=variant)
     x = torch.randn(64, 1000)
-    saved = loaded(exported(net))
+    saved = loaded(exported(TrainSpec(seed=0, variant=variant), net))
     for depth in DEPTHS:
         assert saved(x, depth=depth).equal(net(x, depth))
 
@@ -56,7 +58,7 @@ def test_a_saved_net_has_every_bit_of_the_weights(small: TrainSpec) -> None:
     net = train(small).net
     with torch.no_grad():
         net.input_linear.bias[:4] = torch.tensor([-0.0, float("inf"), float("nan"), 1e-45])
-    saved = loaded(exported(net)).state_dict()
+    saved = loaded(exported(small, net)).state_dict()
     state = {f"net.{name}": value for name, value in net.state_dict().items()}
     assert saved.keys() == state.keys()
     assert all(saved[name].numpy().tobytes() == state[name].numpy().tobytes() for name in state)
@@ -65,7 +67,7 @@ def test_a_saved_net_has_every_bit_of_the_weights(small: TrainSpec) -> None:
 def test_nets_saved_one_after_the_other_keep_their_own_weights(small: TrainSpec) -> None:
     nets = [train(replace(small, seed=seed)).net for seed in (1, 2)]
     kept = [{name: value.clone() for name, value in net.state_dict().items()} for net in nets]
-    archives = [exported(net) for net in nets]
+    archives = [exported(small, net) for net in nets]
     x = torch.randn(3, small.input_size)
     for net, archive, state in zip(nets, archives, kept, strict=True):
         assert loaded(archive)(x, depth=2).equal(net(x, 2))
@@ -74,7 +76,7 @@ def test_nets_saved_one_after_the_other_keep_their_own_weights(small: TrainSpec)
 
 @pytest.mark.parametrize("depth", [-1, 4])
 def test_a_saved_net_refuses_a_depth_out_of_range(depth: int, small: TrainSpec) -> None:
-    saved = loaded(exported(train(small).net))
+    saved = loaded(exported(small, train(small).net))
     with pytest.raises(AssertionError, match="depth"):
         saved(torch.randn(2, small.input_size), depth=depth)
 
@@ -82,8 +84,9 @@ def test_a_saved_net_refuses_a_depth_out_of_range(depth: int, small: TrainSpec) 
 def test_each_shape_has_one_template_without_any_weights(small: TrainSpec) -> None:
     specs = [replace(small, variant=variant, seed=seed) for variant in ("shared", "untied") for seed in (1, 2)]
     templates = make_templates(specs)
-    assert [template.shape for template in templates] == [(8, 6, 3, "shared"), (8, 6, 3, "untied")]
-    assert make_templates([TrainSpec(seed=1)])[0].shape == (1000, 100, 10, "shared")
+    assert [template.shape.variant for template in templates] == ["shared", "untied"]
+    assert make_templates([TrainSpec(seed=1)])[0].shape == TrainSpec(seed=0)
+    assert make_templates([DigitsSpec(seed=1)])[0].shape == DigitsSpec(seed=0)
     assert len(pickle.dumps(make_templates([TrainSpec(seed=1)]))) < 60_000
 
 
@@ -92,6 +95,6 @@ def test_a_process_that_was_given_the_templates_exports_nothing_and_saves_the_sa
 ) -> None:
     net = train(small).net
     (tmp_path / "templates").write_bytes(pickle.dumps(make_templates([small])))
-    (tmp_path / "net").write_bytes(pickle.dumps(net))
+    (tmp_path / "net").write_bytes(pickle.dumps((small, net)))
     subprocess.run([sys.executable, "-c", ADOPT], cwd=tmp_path, check=True)
-    assert (tmp_path / "archive").read_bytes() == exported(net)
+    assert (tmp_path / "archive").read_bytes() == exported(small, net)

@@ -1,0 +1,108 @@
+"""Proves that a seed determines a run's data, start and batches, the same for every variant, and that no digit of the
+test is trained on.
+"""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from paramshare.training.digits.data import Draws, draw, load_digits, placed
+from paramshare.training.digits.spec import DIGITS, PLACEMENTS, VARIANTS, DigitsSpec
+
+
+def tensors(draws: Draws) -> list[Tensor]:
+    return [draws.images, draws.labels, draws.test_digits, draws.test_labels, draws.batches]
+
+
+def test_the_digits_are_all_there_and_different() -> None:
+    digits, labels = load_digits()
+    assert (digits.shape, digits.dtype) == ((DIGITS, 1, 8, 8), torch.float32)
+    assert (float(digits.min()), float(digits.max())) == (0, 1)
+    assert labels.bincount().tolist() == [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]  # UCI's table
+    assert len(digits.unique(dim=0)) == DIGITS
+
+
+@pytest.mark.parametrize("placement", PLACEMENTS)
+def test_every_digit_is_either_trained_on_at_a_seen_offset_or_tested(placement: Any) -> None:
+    spec = DigitsSpec(seed=4, placement=placement)
+    draws = draw(spec)
+    digits, labels = load_digits()
+    number = {digit.numpy().tobytes(): at for at, digit in enumerate(digits)}
+
+    trained = []
+    for image in draws.images:
+        views = {
+            offset: image[:, offset[0] : offset[0] + 8, offset[1] : offset[1] + 8].contiguous()
+            for offset in spec.seen_offsets
+        }
+        found = [number[view.numpy().tobytes()] for view in views.values() if view.numpy().tobytes() in number]
+        trained.append([at for at in found if digits[at].sum() == image.sum()])  # no pixel lies elsewhere
+    tested = [number[digit.numpy().tobytes()] for digit in draws.test_digits]
+    assert all(len(found) == 1 for found in trained)
+    assert sorted([*(at for (at,) in trained), *tested]) == list(range(DIGITS))
+    assert labels[[at for (at,) in trained]].equal(draws.labels)
+    assert labels[tested].equal(draws.test_labels)
+
+
+def test_training_sees_each_of_its_offsets_about_equally_often() -> None:
+    spec = DigitsSpec(seed=4)
+    first_row = [int((image.sum(dim=(0, 2)) > 0).nonzero()[0]) for image in draw(spec).images]
+    assert torch.tensor(first_row).bincount().tolist()[:3] == pytest.approx([333, 333, 333], abs=70)
+
+
+def test_placed_digits_are_where_they_should_be_and_nothing_else_is() -> None:
+    digits, _ = load_digits()
+    images = placed(digits[:3], (1, 4), 12)
+    assert images.shape == (3, 1, 12, 12)
+    assert images[:, :, 1:9, 4:12].equal(digits[:3])
+    assert images.sum() == digits[:3].sum()
+
+
+def test_a_seed_draws_the_same_twice_and_another_seed_draws_others() -> None:
+    first, again, other = (tensors(draw(DigitsSpec(seed=seed, steps=20))) for seed in (5, 5, 6))
+    assert all(one.equal(two) for one, two in zip(first, again, strict=True))
+    assert not any(one.equal(two) for one, two in zip(first, other, strict=True))
+
+
+def test_the_variants_of_a_seed_see_the_same() -> None:
+    conv, local, dense = (tensors(draw(DigitsSpec(seed=5, variant=variant, steps=20))) for variant in VARIANTS)
+    assert all(one.equal(two) and one.equal(three) for one, two, three in zip(conv, local, dense, strict=True))
+
+
+def test_an_epoch_has_each_example_once_in_an_order_of_its_own() -> None:
+    first, second = draw(DigitsSpec(seed=5, steps=40)).batches.split(20)
+    assert first.flatten().sort().values.equal(torch.arange(1000))
+    assert second.flatten().sort().values.equal(torch.arange(1000))
+    assert not first.equal(second)
+
+
+def test_an_epoch_leaves_out_what_does_not_fill_a_batch() -> None:
+    batches = draw(DigitsSpec(seed=5, examples=10, batch_size=4, steps=3)).batches
+    assert batches.shape == (3, 4)
+    assert len(batches[:2].unique()) == 8
+
+
+def test_a_longer_training_begins_like_a_shorter_one() -> None:
+    spec = DigitsSpec(seed=5, steps=33)
+    short, long = draw(spec), draw(replace(spec, steps=100))
+    assert short.batches.equal(long.batches[:33])
+    assert all(one.equal(two) for one, two in zip(short.net.parameters(), long.net.parameters(), strict=True))
+
+
+def test_the_initial_weights_are_distributed_as_torchs_own() -> None:
+    """As of `reset_parameters`: uniform, up to 1 / √inputs."""
+    net = draw(DigitsSpec(seed=5, channels=64, steps=1)).net
+    for layer in net.children():
+        bound = layer.weight[0].numel() ** -0.5  # type: ignore[union-attr, index, operator]
+        for name, values in layer.named_parameters():
+            assert values.abs().max() <= bound, name
+            assert float(values.detach().abs().mean()) == pytest.approx(bound / 2, rel=0.35)
+
+
+def test_the_global_generators_are_left_as_they_were_found() -> None:
+    before = torch.get_rng_state()
+    draw(DigitsSpec(seed=5, variant="dense", steps=20))
+    assert torch.get_rng_state().equal(before)

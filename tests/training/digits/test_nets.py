@@ -1,0 +1,67 @@
+"""Proves the nets' sizes to the last parameter, that the twins of a net start as the same function, and that the graph
+of a net is the net.
+"""
+
+import io
+from typing import Any
+
+import pytest
+import torch
+
+from paramshare import analyze
+from paramshare.training.digits.data import draw
+from paramshare.training.digits.nets import DigitsNet, digits_program, macs
+from paramshare.training.digits.spec import PLACEMENTS, VARIANTS, DigitsSpec
+
+# 12×12 pixels, 144 positions of the first layer, 36 of the second. The parameters are those of ../shared/FACTS.md.
+PARAMETERS = {"conv": 5_130, "local": 190_410, "dense": 999_114}
+MACS = {"conv": 186_944, "local": 186_944, "dense": 995_648}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_nets_have_these_parameters_and_macs(variant: Any) -> None:
+    spec = DigitsSpec(seed=0, variant=variant, steps=1)
+    net = draw(spec).net
+    report = analyze(net, spec.input_shape)
+    assert sum(parameter.numel() for parameter in net.parameters()) == report.totals.shared == PARAMETERS[variant]
+    assert macs(spec) == report.totals.macs == MACS[variant]
+    assert not report.warnings
+
+
+def test_the_counts_of_the_shared_net_foretell_its_twins() -> None:
+    totals = analyze(DigitsNet(), (1, 12, 12)).totals
+    assert (totals.shared, totals.unshared, totals.dense) == tuple(PARAMETERS.values())
+    assert (totals.macs, totals.dense_macs) == (MACS["conv"], MACS["dense"])
+
+
+@pytest.mark.parametrize("placement", PLACEMENTS)
+def test_the_twins_of_a_seed_start_as_the_same_function(placement: Any) -> None:
+    drawn = [draw(DigitsSpec(seed=2, variant=variant, placement=placement, steps=1)) for variant in VARIANTS]
+    scores = [one.net.double()(one.images[:50].double()) for one in drawn]
+    for other in scores[1:]:
+        torch.testing.assert_close(other, scores[0], rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("placement", PLACEMENTS)
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_nets_graph_takes_its_weights_and_any_batch_and_loads_without_unpickling(
+    variant: Any, placement: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = DigitsSpec(seed=2, variant=variant, placement=placement, channels=3, steps=1)
+    net, program = draw(spec).net, digits_program(spec)
+    assert list(program.state_dict) == list(net.state_dict())
+
+    file = io.BytesIO()
+    torch.export.save(program, file)
+    monkeypatch.setattr("pickle.Unpickler", None)
+    graph = torch.export.load(io.BytesIO(file.getvalue())).module()
+    graph.load_state_dict(net.state_dict())
+    for batch in (1, 2, 7):
+        images = torch.rand(batch, *spec.input_shape)
+        assert graph(images).equal(net(images))
+
+
+def test_making_a_graph_leaves_the_global_generator_as_it_was_found() -> None:
+    before = torch.get_rng_state()
+    digits_program(DigitsSpec(seed=0, variant="local", channels=2))
+    assert torch.get_rng_state().equal(before)

@@ -1,0 +1,150 @@
+"""Proves that a run on digits is its spec's, bit for bit, that it ends when its net fits, and what its numbers say."""
+
+import random
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.functional import cross_entropy
+
+from paramshare.training.digits.data import draw, placed
+from paramshare.training.digits.result import DigitsResult
+from paramshare.training.digits.spec import VARIANTS, DigitsSpec
+from paramshare.training.digits.train import has_ended, train_digits
+from paramshare.training.threads import one_thread
+
+SMALL = DigitsSpec(seed=3, channels=4, examples=100, batch_size=20, steps=400, stop_loss=0.3)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Any:
+    with one_thread():
+        yield
+
+
+def bits(result: DigitsResult) -> list[bytes]:
+    weights = [tensor.numpy().tobytes() for tensor in result.net.state_dict().values()]
+    return [result.losses.tobytes(), *weights, repr((result.seen, result.unseen)).encode()]
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_spec_trains_to_the_same_bits_twice_whatever_was_trained_between(variant: Any) -> None:
+    spec = replace(SMALL, variant=variant, steps=20)
+    first = train_digits(spec)
+    train_digits(replace(spec, seed=4))
+    assert bits(train_digits(spec)) == bits(first)
+
+
+def test_the_global_generators_are_left_as_they_were_found() -> None:
+    before = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()  # type: ignore[index, union-attr]
+    train_digits(replace(SMALL, steps=10))
+    assert torch.get_rng_state().equal(before[0])
+    assert (random.getstate(), np.random.get_state()[1].tolist()) == before[1:]  # type: ignore[index, union-attr]
+
+
+def test_the_variants_of_a_seed_have_the_same_first_loss() -> None:
+    losses = [train_digits(replace(SMALL, variant=variant, steps=1)).losses[0] for variant in VARIANTS]
+    np.testing.assert_allclose(losses[1:], losses[0], rtol=1e-6)
+
+
+def test_a_training_ends_with_the_first_epoch_that_fits() -> None:
+    result = train_digits(SMALL)
+    means = result.losses.astype(float).reshape(-1, SMALL.epoch_steps).mean(axis=1)
+    assert result.converged
+    assert result.steps < SMALL.steps
+    assert result.steps % SMALL.epoch_steps == 0
+    assert means[-1] <= SMALL.stop_loss < means[:-1].min()
+
+
+def test_a_training_ends_at_its_limit_though_it_does_not_fit() -> None:
+    result = train_digits(replace(SMALL, steps=13))
+    assert (result.steps, result.converged) == (13, False)
+
+
+def test_a_limit_takes_nothing_from_the_steps_before_it() -> None:
+    whole, cut = train_digits(SMALL), train_digits(replace(SMALL, steps=13))
+    np.testing.assert_array_equal(cut.losses, whole.losses[:13])
+
+
+def test_no_training_ends_for_its_loss_where_stop_loss_is_0() -> None:
+    result = train_digits(replace(SMALL, stop_loss=0, steps=150))
+    assert (result.steps, result.converged) == (150, False)
+
+
+@pytest.mark.parametrize(
+    ("losses", "ended"),
+    [
+        ([], False), ([0.0], False), ([0.1, 0.2], True), ([0.3, 0.3], True), ([0.3, 0.4], False),
+        ([1.0, 0.1, 0.1], False), ([1.0, 0.1, 0.1, 0.1], True), ([1.0, float("nan")], True),
+        ([1.0, float("inf")], True),
+    ],
+)  # fmt: skip
+def test_a_training_is_asked_after_each_epoch_whether_it_has_ended(losses: list[float], ended: bool) -> None:
+    spec = replace(SMALL, examples=2, batch_size=1, stop_loss=0.3)
+    assert (bool(losses) and has_ended(losses, spec)) is ended
+
+
+def test_a_training_that_diverges_ends_and_says_when() -> None:
+    result = train_digits(replace(SMALL, learning_rate=1e30))
+    assert result.steps == SMALL.epoch_steps
+    assert result.diverged_at is not None
+    assert result.diverged_at == int(np.flatnonzero(~np.isfinite(result.losses))[0])
+    assert not result.converged
+    assert train_digits(replace(SMALL, steps=10)).diverged_at is None
+
+
+def test_each_test_digit_is_scored_at_each_offset() -> None:
+    result, draws = train_digits(SMALL), draw(SMALL)
+    assert result.unseen is not None
+    for score, offsets in ((result.seen, SMALL.seen_offsets), (result.unseen, SMALL.unseen_offsets)):
+        images = torch.cat([placed(draws.test_digits, offset, SMALL.canvas) for offset in offsets])
+        labels = draws.test_labels.repeat(len(offsets))
+        scores = result.net(images).detach()
+        assert score.accuracy == pytest.approx(float((scores.argmax(1) == labels).double().mean()), abs=1e-4)
+        assert score.loss == pytest.approx(float(cross_entropy(scores, labels)), rel=1e-4)
+
+
+def test_a_result_names_its_numbers() -> None:
+    result = train_digits(SMALL)
+    assert result.unseen is not None
+    assert result.finals == {
+        "final/accuracy": result.seen.accuracy,
+        "final/accuracy_unseen": result.unseen.accuracy,
+        "final/loss": result.seen.loss,
+        "final/steps": result.steps,
+    }
+    assert list(result.curves) == ["train/loss"]
+    assert result.curves["train/loss"].dtype == np.float32
+    assert result.final_loss == result.losses[-1]
+    assert (result.data["features"].shape, result.data["targets"].shape) == ((100, 1, 12, 12), (100,))
+    parameters = sum(parameter.numel() for parameter in result.net.parameters())
+    assert result.sizes == {"model/parameters": parameters, "model/macs": 144 * 9 * 4 + 36 * 9 * 4 * 8 + 8 * 10}
+    assert (result.engine, result.threads) == ("reference", 1)
+
+
+def test_the_variant_changes_nothing_of_the_data_and_the_seed_and_the_placement_do() -> None:
+    data = [
+        b"".join(tensor.numpy().tobytes() for tensor in train_digits(replace(SMALL, steps=1, **changes)).data.values())  # type: ignore[arg-type]
+        for changes in ({}, {"variant": "local"}, {"seed": 4}, {"placement": "plain"})
+    ]
+    assert data[0] == data[1]
+    assert len(set(data)) == 3
+
+
+def test_plain_digits_have_no_accuracy_at_unseen_offsets() -> None:
+    result = train_digits(replace(SMALL, placement="plain", steps=5))
+    assert result.unseen is None
+    assert list(result.finals) == ["final/accuracy", "final/loss", "final/steps"]
+
+
+def test_sharing_knows_a_digit_where_it_has_never_been_and_its_twins_do_not() -> None:
+    """The experiment itself, on one seed and to a coarser fit: the effect is far larger than what seeds do."""
+    spec = DigitsSpec(seed=0, stop_loss=0.1)
+    conv, dense = (train_digits(replace(spec, variant=variant)) for variant in ("conv", "dense"))
+    assert conv.unseen is not None
+    assert dense.unseen is not None
+    assert conv.unseen.accuracy > 0.6
+    assert dense.unseen.accuracy < 0.3
+    assert dense.seen.accuracy > 0.8
