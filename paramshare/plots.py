@@ -1,5 +1,6 @@
 """Figures: arrays in, a matplotlib Figure or a picture's bytes out. Touches no file and no global matplotlib state."""
 
+import base64
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,24 +17,34 @@ from matplotlib.ticker import EngFormatter, MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
-__all__ = ["VARIANT_COLORS", "Band", "LossPlot", "aggregate_curves", "picture_of", "quartiles", "sharing_bars"]
+__all__ = [
+    "GROUP_STYLES", "VARIANT_COLORS", "Band", "LossPlot", "aggregate_curves", "inline_picture", "picture_of",
+    "quartiles", "sharing_bars",
+]  # fmt: skip
 
 # One colour and one marker a depth, one colour and one dash a group: readable in grey too. The colours are
 # Okabe and Ito's, told apart by every kind of colour vision.
 _DEPTH_STYLES = (("#999999", "o"), ("#56B4E9", "s"), ("#0072B2", "^"), ("#D55E00", "D"))
-_GROUP_STYLES = (
-    ("#0072B2", "-"), ("#D55E00", "--"), ("#009E73", "-."), ("#CC79A7", ":"), ("#E69F00", "-"), ("#56B4E9", "--"),
+GROUP_STYLES = (
+    ("#0072B2", "-", "o"), ("#D55E00", "--", "s"), ("#009E73", "-.", "^"), ("#CC79A7", ":", "D"),
+    ("#E69F00", "-", "v"), ("#56B4E9", "--", "P"),
 )  # fmt: skip
+"""The colour, dash and mark of each group, in their order; of more groups from the start again."""
+
 # A regime of sharing has a colour, from dark to light, and a hatch.
 _REGIME_STYLES = (("#0072B2", ""), ("#E69F00", "////"), ("#dddddd", "...."), ("#009E73", "xxxx"), ("#CC79A7", "----"))
 _BAR_EDGE: Final[dict[str, Any]] = {"edgecolor": "#444444", "linewidth": 0.4}
 
+_SQUARED = "summed squared error"  # DynamicNet's
 _MOST_ROWS = 60  # of bars: more than that nobody reads
 _ROWS_WITH_VALUES = 12  # up to so many rows each bar has room for its number
 _NAME_LENGTH = 44  # characters
 _SHEETS = 16  # that a LossPlot keeps, of some 4 MB each
 
-VARIANT_COLORS = {"shared": _GROUP_STYLES[0][0], "untied": _GROUP_STYLES[1][0]}
+VARIANT_COLORS = {
+    "shared": GROUP_STYLES[0][0], "untied": GROUP_STYLES[1][0],
+    "conv": GROUP_STYLES[0][0], "local": GROUP_STYLES[1][0], "dense": GROUP_STYLES[2][0],
+}  # fmt: skip
 """The colour of a variant wherever it stands alone."""
 
 
@@ -53,8 +64,12 @@ class Band:
 
     @classmethod
     def of(cls, curves: Sequence[ArrayLike]) -> "Band":
-        """The band of curves of equal length; a loss that is not finite counts as larger than any that is."""
-        lower, median, upper = quartiles(curves)
+        """The band of curves; a loss that is not finite counts as larger than any that is.
+
+        A curve that ends before another, since its training had come to its end, goes on at its last value.
+        """
+        longest = max(map(len, curves))  # type: ignore[arg-type]
+        lower, median, upper = quartiles([np.pad(one, (0, longest - len(one)), "edge") for one in curves])  # type: ignore[arg-type]
         return cls(len(curves), median, lower, upper)
 
 
@@ -85,25 +100,30 @@ class LossPlot:
     def __init__(self) -> None:
         self._sheet_of = lru_cache(maxsize=_SHEETS)(_Sheet)
 
-    def picture(self, losses: ArrayLike, depths: ArrayLike, title: str) -> bytes:
+    def picture(self, losses: ArrayLike, depths: ArrayLike | None, title: str, measure: str = _SQUARED) -> bytes:
         """One run's picture, 800 x 450 pixels, as the bytes of a PNG.
 
         Args:
             losses: (steps,), the loss of every step; what is not finite and positive has no mark, and what no float32
                 can be (beyond 1e±100) is outside of the limits.
-            depths: (steps,), how often the middle layer was applied in each, 0 to 3.
+            depths: (steps,), how often the middle layer was applied in each, 0 to 3; None where there is none: then the
+                curve stands alone.
             title: what was trained.
+            measure: what the loss is, such as `cross-entropy`.
 
         Raises:
             ValueError: a step without a loss or without a depth of 0 to 3.
         """
-        loss, depth = np.asarray(losses, dtype=np.float64), np.asarray(depths)
+        loss = np.asarray(losses, dtype=np.float64)
+        if depths is None:
+            return self._sheet_of(len(loss), _decades(loss), measure, marked=False).picture(loss, None, title)
+        depth = np.asarray(depths)
         if loss.shape != depth.shape or not np.isin(depth, range(len(_DEPTH_STYLES))).all():
             raise ValueError(
                 f"every step needs a loss and a depth of 0 to {len(_DEPTH_STYLES) - 1}; "
                 f"there are {loss.size} losses and {depth.size} depths: {np.unique(depth)}"
             )
-        return self._sheet_of(len(loss), _decades(loss)).picture(loss, depth, title)
+        return self._sheet_of(len(loss), _decades(loss), measure, marked=True).picture(loss, depth, title)
 
 
 class _Sheet:
@@ -112,18 +132,20 @@ class _Sheet:
     Args:
         steps: how many.
         decades: the logarithms to base 10 of the limits; None where there is nothing to show.
+        measure: what the loss is.
+        marked: whether each step has the mark of its depth.
     """
 
-    def __init__(self, steps: int, decades: tuple[float, float] | None) -> None:
-        figure, self._axes = _log_figure("title")
+    def __init__(self, steps: int, decades: tuple[float, float] | None, measure: str, *, marked: bool) -> None:
+        figure, self._axes = _log_figure("title", measure)
         margin = max(0.01 * (steps - 1), 0.1)
         self._axes.set(xlim=(-margin, max(steps - 1, 0) + margin), ylim=10.0 ** np.array(decades or (0, 1)))
-        self._curve = self._axes.plot([], color="#cccccc", linewidth=0.8)[0]
+        self._curve = self._axes.plot([], color="#cccccc" if marked else GROUP_STYLES[0][0], linewidth=0.8)[0]
         self._marks = [
             self._axes.scatter([], [], s=11, color=color, marker=marker, linewidths=0, label=_counted(value, steps))
-            for value, (color, marker) in enumerate(_DEPTH_STYLES if decades else ())
+            for value, (color, marker) in enumerate(_DEPTH_STYLES if decades and marked else ())
         ]
-        legend = _legend(self._axes, "middle layer applied")
+        legend = _legend(self._axes, "middle layer applied") if marked or not decades else None
         self._labels = legend.get_texts() if legend else []
         on_top = [*filter(None, legend.legend_handles), legend.get_title(), *self._labels] if legend else []
         self._changing: list[Artist] = [self._curve, *self._marks, self._axes.title, *on_top]
@@ -137,10 +159,10 @@ class _Sheet:
         for artist in on_top:
             artist.set_visible(True)
 
-    def picture(self, loss: NDArray[np.float64], depth: NDArray[Any], title: str) -> bytes:
+    def picture(self, loss: NDArray[np.float64], depth: NDArray[np.int64] | None, title: str) -> bytes:
         self._curve.set_data(np.arange(len(loss)), loss)
         for value, (marks, label) in enumerate(zip(self._marks, self._labels, strict=True)):
-            (steps,) = np.nonzero(depth == value)
+            (steps,) = np.nonzero(np.asarray(depth == value))
             marks.set_offsets(np.column_stack((steps, loss[steps])))
             label.set_text(_counted(value, len(steps)))
         self._axes.title.set_text(title)
@@ -153,16 +175,17 @@ class _Sheet:
         return drawn.getvalue()
 
 
-def aggregate_curves(bands: Mapping[str, Band], title: str) -> Figure:
+def aggregate_curves(bands: Mapping[str, Band], title: str, measure: str = _SQUARED) -> Figure:
     """The loss of many seeds on a log axis: the median of each group, its quartiles as a band.
 
     Args:
         bands: by the name of the group.
         title: what was swept.
+        measure: what the loss is, such as `cross-entropy`.
     """
-    figure, axes = _log_figure(title)
+    figure, axes = _log_figure(title, measure)
     for index, (name, band) in enumerate(bands.items()):
-        color, dashes = _GROUP_STYLES[index % len(_GROUP_STYLES)]
+        color, dashes, _ = GROUP_STYLES[index % len(GROUP_STYLES)]
         steps = np.arange(len(band.median))
         axes.fill_between(steps, band.lower, band.upper, color=color, alpha=0.2, linewidth=0)
         axes.plot(steps, band.median, color=color, linestyle=dashes, linewidth=1.2, label=f"{name} (n = {band.n})")
@@ -213,6 +236,11 @@ def picture_of(figure: Figure, form: str = "png") -> bytes:
     return drawn.getvalue()
 
 
+def inline_picture(png: bytes) -> str:
+    """The address of a picture that holds the picture itself."""
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+
+
 def _largest(counts: NDArray[np.float64], most: int) -> list[int]:
     """At most `most` columns of `counts`, those with the largest count in any row, in their order."""
     by_size = np.argsort(-counts.max(axis=0), kind="stable")
@@ -228,9 +256,9 @@ def _figure(title: str, height: float) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _log_figure(title: str) -> tuple[Figure, Axes]:
+def _log_figure(title: str, measure: str) -> tuple[Figure, Axes]:
     figure, axes = _figure(title, height=4.5)
-    axes.set(xlabel="step", ylabel="loss (summed squared error)", yscale="log")
+    axes.set(xlabel="step", ylabel=f"loss ({measure})", yscale="log")
     axes.grid(which="major", color="#eeeeee")
     axes.margins(x=0.01)
     axes.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))

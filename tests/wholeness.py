@@ -77,9 +77,10 @@ def check_database(database: Path) -> None:
 
 def _check_run(store: Store, run: Run, expected: TrainResult) -> None:
     recalled = recall_run(store, run.info.run_id)  # refuses one that lacks a step, a metric or a parameter
-    np.testing.assert_array_equal(recalled.losses.astype(np.float32), expected.losses)
-    np.testing.assert_array_equal(recalled.depths, expected.depths)
-    np.testing.assert_array_equal(recalled.finals, [*expected.depth_losses, expected.mean_depth_loss])
+    assert recalled.curves.keys() == expected.curves.keys()
+    for name, curve in expected.curves.items():
+        np.testing.assert_array_equal(recalled.curves[name].astype(curve.dtype), curve)
+    np.testing.assert_equal(recalled.finals, expected.finals)
     weights = read_weights(store, run.info.run_id)
     assert weights is not None
     for name, tensor in expected.net.state_dict().items():

@@ -3,13 +3,14 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from paramshare.tracking.recall import Recalled
-from paramshare.training.result import TrainResult
+from paramshare.training.result import Result
+from paramshare.training.targets import DEPTH, LOSS
 
 __all__ = ["MEASURES", "Comparison", "Deviation", "Numbers", "compare", "deviation", "within"]
 
@@ -27,8 +28,8 @@ class Numbers:
 
     Args:
         losses: float64 (steps,), of every step.
-        depths: float64 (steps,), of every step.
-        finals: float64 (5,), the trained net's loss at each depth and their mean.
+        depths: float64 (steps,), of every step; zeros where the net has but one.
+        finals: float64, what the trained net comes to, in the order of their names.
         weights: of the trained net, by name; None where they are not known.
     """
 
@@ -40,14 +41,19 @@ class Numbers:
     @classmethod
     def of_run(cls, run: Recalled, weights: Weights | None) -> "Numbers":
         """Those that the store holds."""
-        return cls(run.losses, run.depths, run.finals, weights)
+        return cls._of(run.curves, run.finals, weights)
 
     @classmethod
-    def of_result(cls, result: TrainResult) -> "Numbers":
+    def of_result(cls, result: Result) -> "Numbers":
         """Those of a training."""
-        finals = np.array([*result.depth_losses, result.mean_depth_loss], dtype=np.float64)
         weights = {name: tensor.numpy() for name, tensor in result.net.state_dict().items()}
-        return cls(result.losses.astype(np.float64), result.depths.astype(np.float64), finals, weights)
+        return cls._of(result.curves, result.finals, weights)
+
+    @classmethod
+    def _of(cls, curves: Mapping[str, NDArray[Any]], finals: Mapping[str, float], weights: Weights | None) -> "Numbers":
+        losses = curves[LOSS].astype(np.float64)
+        depths = curves.get(DEPTH, np.zeros(len(losses))).astype(np.float64)
+        return cls(losses, depths, np.array([finals[name] for name in sorted(finals)], dtype=np.float64), weights)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +81,7 @@ class Comparison:
     """A training held against another.
 
     Args:
-        steps: how many both have.
+        steps: how many they have, the longer one if one ended before.
         first: the first step, counted from 0, whose loss or depth differs; None where none does.
         first_losses: the two losses of that step.
         losses, depths: how many steps' differ.
@@ -100,14 +106,18 @@ class Comparison:
 
 
 def compare(one: Numbers, other: Numbers) -> Comparison:
-    """Hold `one` against `other`, of the same spec. NaN equals NaN."""
-    losses, depths = ~_same(one.losses, other.losses), ~_same(one.depths, other.depths)
-    differing = np.flatnonzero(losses | depths)
+    """Hold `one` against `other`, of the same spec. NaN equals NaN. A step that only one has taken differs."""
+    steps = max(len(one.losses), len(other.losses))
+    ours, theirs = (_padded(numbers.losses, steps) for numbers in (one, other))
+    both = min(len(one.losses), len(other.losses))
+    losses = ~_same(ours, theirs) | (np.arange(steps) >= both)
+    depths = ~_same(one.depths[:both], other.depths[:both])
+    differing = np.flatnonzero(losses | np.pad(depths, (0, steps - both)))
     first = int(differing[0]) if len(differing) else None
     return Comparison(
-        steps=len(one.losses),
+        steps=steps,
         first=first,
-        first_losses=None if first is None else (float(one.losses[first]), float(other.losses[first])),
+        first_losses=None if first is None else (float(ours[first]), float(theirs[first])),
         losses=int(losses.sum()),
         depths=int(depths.sum()),
         finals=int((~_same(one.finals, other.finals)).sum()),
@@ -117,8 +127,9 @@ def compare(one: Numbers, other: Numbers) -> Comparison:
 
 
 def deviation(one: Numbers, other: Numbers) -> Deviation:
-    """How far `one` is from `other`."""
-    losses, finals = _log_ratios(one.losses, other.losses), _log_ratios(one.finals, other.finals)
+    """How far `one` is from `other`, over the steps that both have taken."""
+    both = min(len(one.losses), len(other.losses))
+    losses, finals = _log_ratios(one.losses[:both], other.losses[:both]), _log_ratios(one.finals, other.finals)
     return Deviation(float(losses.max()), float(np.sqrt(np.mean(losses**2))), float(finals.max()))
 
 
@@ -126,6 +137,10 @@ def within(found: Deviation, control: Sequence[Deviation]) -> bool:
     """Whether `found` is in no measure more than three times as far as the furthest of `control`."""
     furthest = (max((getattr(one, name) for one in control), default=0.0) for name in MEASURES)
     return all(getattr(found, name) <= _FACTOR * most for name, most in zip(MEASURES, furthest, strict=True))
+
+
+def _padded(values: NDArray[np.float64], steps: int) -> NDArray[np.float64]:
+    return np.pad(values, (0, steps - len(values)), constant_values=np.nan)
 
 
 def _same(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.bool_]:

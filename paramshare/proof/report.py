@@ -8,7 +8,7 @@ from paramshare.markdown import plain, table
 from paramshare.proof.compare import MEASURES, Comparison, Deviation, within
 from paramshare.proof.environment import Difference
 from paramshare.tracking.members import Member
-from paramshare.training.spec import TrainSpec
+from paramshare.training.targets import Spec
 
 __all__ = ["Reproduction", "Verification", "VerifyRow"]
 
@@ -27,7 +27,7 @@ class Reproduction:
     """
 
     run_id: str
-    spec: TrainSpec
+    spec: Spec
     run_engine: str
     engine: str
     compared: Comparison

@@ -13,8 +13,8 @@ from paramshare.training.choice import ENGINES, Choice, Engine, choose_engine
 from paramshare.training.control import one_bit_control
 from paramshare.training.devices import choose_devices, find_devices
 from paramshare.training.engines import train
-from paramshare.training.result import TrainResult
-from paramshare.training.spec import TrainSpec
+from paramshare.training.result import Result
+from paramshare.training.targets import Spec
 
 __all__ = ["reproduce", "reproduce_in"]
 
@@ -79,14 +79,14 @@ def _choose(run: Recalled, engine: Engine) -> Choice:
     return choice
 
 
-def _engines(run: Recalled, result: TrainResult) -> tuple[Difference, ...]:
+def _engines(run: Recalled, result: Result) -> tuple[Difference, ...]:
     if result.engine == run.engine:
         return ()
     other_bits = result.spec.arithmetic != run.spec.arithmetic
     return (Difference("engine", run.engine, result.engine, explains=other_bits),)
 
 
-def _control(spec: TrainSpec, compared: Comparison) -> tuple[Deviation, ...]:
+def _control(spec: Spec, compared: Comparison) -> tuple[Deviation, ...]:
     """How far each flipped bit takes the training. More are flipped until one takes it as far as was found.
 
     What a flip does is one of a few things: most open or close no clamp and go as far as rounding, some do, at one of

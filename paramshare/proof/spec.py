@@ -1,13 +1,12 @@
 """What to reproduce, and how. Pydantic models for the command line, the settings files, Python and Prefect's form."""
 
 import re
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from paramshare.errors import SpecError
-from paramshare.sweep.spec import ExperimentName
-from paramshare.training.choice import ENGINES, Engine
+from paramshare.sweep.spec import EngineAsked, ExperimentName
 
 __all__ = ["EngineSpec", "RunId", "SampleSpec", "VerifySpec"]
 
@@ -20,19 +19,15 @@ def _check_run_id(text: str) -> str:
     return text.strip().lower()
 
 
-def _check_engine(engine: Any) -> Any:
-    if engine not in ENGINES:
-        raise SpecError(f"there is no engine called {engine!r}; expected {', '.join(ENGINES)}")
-    return engine
-
-
-RunId = Annotated[str, AfterValidator(_check_run_id)]
+RunId = Annotated[
+    str, Field(json_schema_extra={"pattern": r"^\s*[0-9a-fA-F]{8,32}\s*$"}), AfterValidator(_check_run_id)
+]
 
 
 class EngineSpec(BaseModel):
     """What trains again."""
 
-    engine: Annotated[Engine, BeforeValidator(_check_engine)] = Field(
+    engine: EngineAsked = Field(
         "auto",
         description="what trains the runs again: reference, exact or gram; auto is the engine that the run names",
     )

@@ -5,6 +5,7 @@ RUNNING seeds are left over with it. Those without an owner, of versions that na
 """
 
 import time
+from collections.abc import Collection
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Final, Literal
@@ -52,10 +53,15 @@ def close_left_over(store: Store) -> list[str]:
     return closed
 
 
-def close_seeds(store: Store, parent_run_id: str, why: str) -> None:
-    """End every RUNNING seed of a sweep as KILLED: for when nobody writes them any more."""
+def close_seeds(store: Store, parent_run_id: str, why: str, keys: Collection[str] | None = None) -> None:
+    """End the RUNNING seeds of a sweep as KILLED: for when nobody writes them any more.
+
+    Args:
+        keys: of the seeds; all unless given.
+    """
     for run in search(store, f"{_RUNNING} AND tags.`{PARENT}` = '{parent_run_id}'"):
-        _close(store, run, why)
+        if keys is None or run.data.tags.get(KEY) in keys:
+            _close(store, run, why)
 
 
 def end_own(store: Store, owner: Owner, status: Literal["FAILED", "KILLED"]) -> None:

@@ -1,4 +1,4 @@
-"""A trained net as an MLflow model folder: loads without unpickling, with the depth as an input.
+"""A trained net as an MLflow model folder: loads without unpickling, DynamicNet with the depth as an input.
 
     mlflow.pytorch.load_model(uri)(x, depth=2)
     mlflow.pyfunc.load_model(uri).predict(x, params={"depth": 2})
@@ -25,7 +25,7 @@ from mlflow.types import ParamSchema, ParamSpec, Schema, TensorSpec
 
 from paramshare.tracking.record import NIL_ID
 from paramshare.training.export import exported
-from paramshare.training.nets import DynamicNet
+from paramshare.training.targets import Spec, target_of
 
 __all__ = ["MODEL_FOLDER", "SavedModel", "saved_model"]
 
@@ -52,12 +52,12 @@ class SavedModel:
     history: str
 
 
-def saved_model(net: DynamicNet) -> SavedModel:
-    """`net`, on the CPU, as an MLflow model."""
-    texts, history = _shared_texts(net.input_linear.in_features, net.output_linear.out_features)
+def saved_model(spec: Spec, net: torch.nn.Module) -> SavedModel:
+    """`net` of `spec`, on the CPU, as an MLflow model."""
+    texts, history = _shared_texts(spec.input_shape, spec.output_size, target_of(spec).takes_depth)
     own = {_UUID: uuid.uuid4().hex, _TIME: datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")}
     files: dict[str, bytes | str] = {f"{MODEL_FOLDER}/{path}": _with(own, text) for path, text in texts.items()}
-    files[f"{MODEL_FOLDER}/data/model.pt2"] = exported(net)
+    files[f"{MODEL_FOLDER}/data/model.pt2"] = exported(spec, net)
     return SavedModel(files, _with(own, history))
 
 
@@ -68,14 +68,14 @@ def _with(own: Mapping[str, str], text: str) -> str:
 
 
 @lru_cache(maxsize=4)
-def _shared_texts(inputs: int, outputs: int) -> tuple[dict[str, str], str]:
-    """The texts of any model of `inputs` features and `outputs`, and its history."""
+def _shared_texts(inputs: tuple[int, ...], outputs: int, takes_depth: bool) -> tuple[dict[str, str], str]:
+    """The texts of any model of this signature, and its history."""
     model = Model(
         artifact_path=MODEL_FOLDER,
         run_id=NIL_ID,
         utc_time_created=_TIME,
         model_uuid=_UUID,
-        signature=_signature(inputs, outputs),
+        signature=_signature(inputs, outputs, takes_depth),
     )
     model.add_flavor("pytorch", model_data="data", pytorch_version=str(torch.__version__), code=None)
     mlflow.pyfunc.add_to_model(
@@ -93,12 +93,12 @@ def _shared_texts(inputs: int, outputs: int) -> tuple[dict[str, str], str]:
     return files, json.dumps([model.get_tags_dict()])
 
 
-def _signature(inputs: int, outputs: int) -> ModelSignature:
+def _signature(inputs: tuple[int, ...], outputs: int, takes_depth: bool) -> ModelSignature:
     float32 = np.dtype(np.float32)
     return ModelSignature(
-        inputs=Schema([TensorSpec(float32, (-1, inputs))]),
+        inputs=Schema([TensorSpec(float32, (-1, *inputs))]),
         outputs=Schema([TensorSpec(float32, (-1, outputs))]),
-        params=ParamSchema([ParamSpec("depth", "long", _DEFAULT_DEPTH)]),
+        params=ParamSchema([ParamSpec("depth", "long", _DEFAULT_DEPTH)]) if takes_depth else None,
     )
 
 

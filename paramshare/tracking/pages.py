@@ -31,7 +31,7 @@ def server_url(store: Store, port: int = DEFAULT_PORT) -> str:
 
 
 def experiment_url(base: str, experiment_id: str, view: View = "seeds") -> str:
-    """The page of an experiment, in one of its saved views: every seed, or every count."""
+    """The page of an experiment, in one of its saved views."""
     return f"{base}#/experiments/{experiment_id}/runs?{_MODE}&compareRunsMode=CHART&viewStateShareKey={view_key(view)}"
 
 

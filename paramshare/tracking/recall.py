@@ -17,13 +17,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from paramshare.errors import SpecError, StoreError, UsageError
 from paramshare.tracking.model import MODEL_FOLDER
-from paramshare.tracking.runs import DEPTH, KEY, KIND, LOSS, MEAN_DEPTH_LOSS, search
+from paramshare.tracking.runs import KEY, KIND, search, target_of_run
 from paramshare.tracking.store import Store, StoreAddress, check_store, open_store, redacted
 from paramshare.tracking.sweeps import artifact_location
-from paramshare.training.spec import DEPTHS, TrainSpec
+from paramshare.training.targets import Spec
 
 __all__ = [
-    "FINALS",
     "Recalled",
     "find_run",
     "open_recorded",
@@ -32,9 +31,6 @@ __all__ = [
     "recall_run",
     "spec_of_run",
 ]
-
-FINALS: Final = (*(f"final/loss_depth_{depth}" for depth in DEPTHS), MEAN_DEPTH_LOSS)
-"""The metrics that a run holds of the trained net: its loss at each depth, and their mean."""
 
 _OURS: Final = "paramshare."
 _COMMIT: Final = "mlflow.source.git.commit"
@@ -51,18 +47,16 @@ class Recalled:
         spec: what was trained.
         engine: what computed it.
         provenance: where its numbers came from, by the names of `provenance()`, and `threads`.
-        losses: float64 (steps,), the loss of every step as MLflow holds it.
-        depths: float64 (steps,), how often the middle layer was applied in each step.
-        finals: the trained net's losses, one for each of `FINALS`.
+        curves: float64 (steps,), the values of every step as they were trained, by metric.
+        finals: what the trained net comes to, by metric.
     """
 
     run_id: str
-    spec: TrainSpec
+    spec: Spec
     engine: str
     provenance: dict[str, str]
-    losses: NDArray[np.float64]
-    depths: NDArray[np.float64]
-    finals: NDArray[np.float64]
+    curves: dict[str, NDArray[np.float64]]
+    finals: dict[str, float]
 
 
 def open_recorded(address: StoreAddress) -> Store:
@@ -116,21 +110,22 @@ def recall_run(store: Store, run_id: str) -> Recalled:
         raise UsageError(f"the run {found_id} is {_kind(tags)}, not a seed's; expected a run that trained one seed")
     if run.info.status != "FINISHED":
         raise UsageError(f"the run {found_id} is {run.info.status}; expected one that is FINISHED")
-    spec = spec_of_run(run)
-    curves = (store.client.get_metric_history(found_id, name) for name in (LOSS, DEPTH))
-    losses, depths = (_curve(found_id, spec.steps, history) for history in curves)
+    spec, target = spec_of_run(run), target_of_run(run)
+    steps = None if target.converges else spec.steps
+    curves = {name: _curve(found_id, steps, store.client.get_metric_history(found_id, name)) for name in target.curves}
     return Recalled(
         run_id=found_id,
         spec=spec,
         engine=tags.get(f"{_OURS}engine", ""),
         provenance=_provenance(tags),
-        losses=_as_trained(losses),
-        depths=depths,
-        finals=_as_trained([_metric(run, name) for name in FINALS]),
+        curves=curves,
+        finals={
+            metric.name: float(_as_trained(_metric(run, metric.name))) for metric in target.finals_of(spec.as_dict())
+        },
     )
 
 
-def spec_of_run(run: Run) -> TrainSpec:
+def spec_of_run(run: Run) -> Spec:
     """The spec that a seed's run was trained by, from its parameters alone.
 
     Raises:
@@ -138,8 +133,9 @@ def spec_of_run(run: Run) -> TrainSpec:
     """
     params = {"arithmetic": "direct", **run.data.params}  # of the time when there was no other
     try:
-        values: dict[str, Any] = {field.name: _parsed(field.type, params[field.name]) for field in fields(TrainSpec)}
-        spec = TrainSpec(**values)
+        made = target_of_run(run).spec
+        values: dict[str, Any] = {field.name: _parsed(field.type, params[field.name]) for field in fields(made)}
+        spec = made(**values)
     except KeyError as error:
         raise _changed(run.info.run_id, f"it has no parameter {error.args[0]}") from error
     except (SpecError, ValueError) as error:
@@ -204,13 +200,14 @@ def _kind(tags: Mapping[str, str]) -> str:
     return f"a {kind}'s" if kind else "none of paramshare's"
 
 
-def _curve(run_id: str, steps: int, history: list[Metric]) -> NDArray[np.float64]:
-    """The value of every step, (steps,)."""
+def _curve(run_id: str, steps: int | None, history: list[Metric]) -> NDArray[np.float64]:
+    """The value of every step as it was trained, (steps,); of as many steps as there are where `steps` is None."""
     ordered = sorted(history, key=lambda metric: metric.step)
-    if [metric.step for metric in ordered] != list(range(steps)):
+    expected = len(history) if steps is None else steps
+    if not history or [metric.step for metric in ordered] != list(range(expected)):
         name = history[0].key if history else "a metric"
-        raise _changed(run_id, f"it holds {len(history)} values of {name}, and not one for each of {steps} steps")
-    return np.array([metric.value for metric in ordered], dtype=np.float64)
+        raise _changed(run_id, f"it holds {len(history)} values of {name}, and not one for each of {expected} steps")
+    return _as_trained([metric.value for metric in ordered])
 
 
 def _metric(run: Run, name: str) -> float:

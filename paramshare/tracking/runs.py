@@ -13,13 +13,14 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, Run
 from numpy.typing import ArrayLike, NDArray
 
 from paramshare.plots import VARIANT_COLORS, LossPlot
+from paramshare.tracking.histories import histories_of
 from paramshare.tracking.model import saved_model
 from paramshare.tracking.pages import picture_url
 from paramshare.tracking.record import NIL_ID, Point, Record
 from paramshare.tracking.store import Store
 from paramshare.tracking.writing import write
-from paramshare.training.result import TrainResult
-from paramshare.training.spec import TrainSpec
+from paramshare.training.result import Result
+from paramshare.training.targets import DEPTH, LOSS, TARGETS, Spec, Target, target_named, target_of
 
 __all__ = [
     "KIND",
@@ -34,6 +35,7 @@ __all__ = [
     "search",
     "seed_record",
     "seed_run",
+    "target_of_run",
     "write_failure",
     "write_run",
 ]
@@ -41,17 +43,16 @@ __all__ = [
 KIND: Final = "paramshare.kind"
 KEY: Final = "paramshare.key"
 PARENT: Final = "mlflow.parentRunId"
-LOSS: Final = "train/loss"
-DEPTH: Final = "depth"
+TARGET: Final = "target"
 DIVERGED: Final = "paramshare.diverged"
-MEAN_DEPTH_LOSS: Final = "final/loss_mean_depth"
 NOTE: Final = "mlflow.note.content"
 PLOT_FILE: Final = "loss.png"
 SECONDS: Final = "time/seconds"
 
 FINISHED_SEEDS: Final = f"attributes.status = 'FINISHED' AND tags.`{KIND}` = 'seed'"
+_FIRST_TARGET: Final = "dynamicnet"  # what runs trained when there was no other, and none was named
 _RUNS_A_PAGE: Final = 1000
-_SEEDS_A_SEARCH: Final = 200
+_NAMES_A_SEARCH: Final = 200
 _PLOT: Final = LossPlot()  # the process's: drawing axes costs more than all else
 
 
@@ -62,8 +63,8 @@ class SeedRun:
     Args:
         key: the spec's key.
         run_id: MLflow's id.
-        final_loss: the last step's loss; it depends on the depth that step drew.
-        mean_depth_loss: the trained net's, averaged over the depths.
+        final_loss: the last step's loss.
+        finals: what the trained net comes to, by metric; its target's headline first.
         seconds: how long the training took.
         diverged: whether one of its losses is not finite.
     """
@@ -71,12 +72,12 @@ class SeedRun:
     key: str
     run_id: str
     final_loss: float
-    mean_depth_loss: float
+    finals: Mapping[str, float]
     seconds: float
     diverged: bool = False
 
 
-def write_run(store: Store, result: TrainResult, tags: Mapping[str, str], *, again: bool = True) -> SeedRun:
+def write_run(store: Store, result: Result, tags: Mapping[str, str], *, again: bool = True) -> SeedRun:
     """Write `result` as one whole run and return it.
 
     Args:
@@ -89,14 +90,15 @@ def write_run(store: Store, result: TrainResult, tags: Mapping[str, str], *, aga
     """
     run_id = write(store, seed_record(result, tags, again=again))
     diverged = result.diverged_at is not None
-    return SeedRun(result.spec.key(), run_id, result.final_loss, result.mean_depth_loss, result.seconds, diverged)
+    return SeedRun(result.spec.key(), run_id, result.final_loss, dict(result.finals), result.seconds, diverged)
 
 
-def seed_record(result: TrainResult, tags: Mapping[str, str], *, again: bool = True) -> Record:
+def seed_record(result: Result, tags: Mapping[str, str], *, again: bool = True) -> Record:
     """All that the run of `result` says. Arguments as of `write_run`."""
     spec, name = result.spec, run_name(result.spec)
     start = int(result.started * 1000)
-    model = saved_model(result.net)
+    model = saved_model(spec, result.net)
+    curves, measure = result.curves, target_of(spec).loss
     own_tags = {
         **_spec_tags(spec),
         **_diverged_tags(result.diverged_at),
@@ -115,29 +117,29 @@ def seed_record(result: TrainResult, tags: Mapping[str, str], *, again: bool = T
         params=_params(spec),
         points=_points(result, start),
         inputs=(_dataset(result),),
-        files={PLOT_FILE: _PLOT.picture(result.losses, result.depths, name), **model.files},
+        files={PLOT_FILE: _PLOT.picture(curves[LOSS], curves.get(DEPTH), name, measure), **model.files},
         identity="" if again else KEY,
     )
 
 
-def write_failure(store: Store, spec: TrainSpec, reason: str, tags: Mapping[str, str]) -> str:
+def write_failure(store: Store, spec: Spec, reason: str, tags: Mapping[str, str]) -> str:
     """Write that the training of `spec` failed, and why; returns the run's id."""
     return write(store, failure_record(spec, reason, tags))
 
 
-def failure_record(spec: TrainSpec, reason: str, tags: Mapping[str, str]) -> Record:
+def failure_record(spec: Spec, reason: str, tags: Mapping[str, str]) -> Record:
     """All that the run of a training that failed says."""
     now = int(time.time() * 1000)
     own_tags = {**_spec_tags(spec), "paramshare.error": reason}
     return Record(run_name(spec), "FAILED", now, now, {**tags, **own_tags}, _params(spec))
 
 
-def run_name(spec: TrainSpec) -> str:
+def run_name(spec: Spec) -> str:
     """What a person calls the run: `shared seed 3 on cpu`."""
     return f"{spec.variant} seed {spec.seed} on {spec.device}"
 
 
-def find_finished(store: Store, specs: Sequence[TrainSpec], parent_run_id: str | None = None) -> dict[str, SeedRun]:
+def find_finished(store: Store, specs: Sequence[Spec], parent_run_id: str | None = None) -> dict[str, SeedRun]:
     """The newest FINISHED run of each of `specs` that has one, by the spec's key; of one sweep alone if it is given."""
     wanted, found = {spec.key() for spec in specs}, dict[str, SeedRun]()
     for run in finished_runs(store, (spec.seed for spec in specs)):
@@ -151,9 +153,20 @@ def find_finished(store: Store, specs: Sequence[TrainSpec], parent_run_id: str |
 def seed_run(run: Run) -> SeedRun:
     """A seed's FINISHED run as a sweep remembers it."""
     key, metrics = run.data.tags[KEY], run.data.metrics
-    last, mean = (float(_as_trained(metrics[name])) for name in (LOSS, MEAN_DEPTH_LOSS))
-    diverged = DIVERGED in run.data.tags or not (math.isfinite(last) and math.isfinite(mean))
-    return SeedRun(key, run.info.run_id, last, mean, metrics[SECONDS], diverged)
+    target = target_of_run(run)
+    names = (LOSS, *(metric.name for metric in target.finals_of(run.data.params)))
+    last, *finals = (as_trained(metrics[name]) for name in names)
+    diverged = DIVERGED in run.data.tags or not all(map(math.isfinite, (last, *finals)))
+    return SeedRun(key, run.info.run_id, last, dict(zip(names[1:], finals, strict=True)), metrics[SECONDS], diverged)
+
+
+def target_of_run(run: Run) -> Target:
+    """What a seed's run trained.
+
+    Raises:
+        SpecError: nothing that is known here.
+    """
+    return target_named(run.data.params.get(TARGET, _FIRST_TARGET))
 
 
 def finished_runs(store: Store, seeds: Iterable[int]) -> Iterator[Run]:
@@ -162,9 +175,9 @@ def finished_runs(store: Store, seeds: Iterable[int]) -> Iterator[Run]:
     MLflow's search takes no list of a tag's values. A list of datasets it takes, and a seed's dataset has its name:
     so that of a large store only the runs of these seeds are read.
     """
-    names = [_dataset_name(seed) for seed in dict.fromkeys(seeds)]
-    for begin in range(0, len(names), _SEEDS_A_SEARCH):
-        listed = ", ".join(f"'{name}'" for name in names[begin : begin + _SEEDS_A_SEARCH])
+    names = [target.dataset + str(seed) for seed in dict.fromkeys(seeds) for target in TARGETS.values()]
+    for begin in range(0, len(names), _NAMES_A_SEARCH):
+        listed = ", ".join(f"'{name}'" for name in names[begin : begin + _NAMES_A_SEARCH])
         yield from search(store, f"{FINISHED_SEEDS} AND datasets.name IN ({listed})")
 
 
@@ -178,7 +191,7 @@ def read_all_losses(store: Store, run_ids: Sequence[str]) -> list[NDArray[np.flo
     if store.database is not None:
         histories = store.database.histories(run_ids, LOSS)
     else:
-        histories = {run_id: _history(store, run_id) for run_id in run_ids}
+        histories = histories_of(store.client, run_ids, LOSS)
     return [_as_trained(histories[run_id]).astype(np.float32) for run_id in run_ids]
 
 
@@ -193,9 +206,9 @@ def search(store: Store, condition: str) -> Iterator[Run]:
             return
 
 
-def _history(store: Store, run_id: str) -> list[float]:
-    history = store.client.get_metric_history(run_id, LOSS)
-    return [metric.value for metric in sorted(history, key=lambda metric: metric.step)]
+def as_trained(value: float) -> float:
+    """A metric's value as it was before MLflow turned infinity into 1.8e308, which is more than any float32."""
+    return float(_as_trained(value))
 
 
 def _as_trained(values: ArrayLike) -> NDArray[np.float64]:
@@ -204,26 +217,28 @@ def _as_trained(values: ArrayLike) -> NDArray[np.float64]:
     return np.where(np.abs(read) > np.finfo(np.float32).max, np.copysign(np.inf, read), read)
 
 
-def _points(result: TrainResult, start: int) -> list[Point]:
+def _points(result: Result, start: int) -> list[Point]:
     """All points of a run. Times are start + step, so that writing the same twice changes nothing."""
-    curves = ((LOSS, result.losses.tolist()), (DEPTH, result.depths.tolist()))
-    every_step = [Point(name, value, start + step, step) for name, curve in curves for step, value in enumerate(curve)]
+    every_step = [
+        Point(name, value, start + step, step)
+        for name, curve in result.curves.items()
+        for step, value in enumerate(curve.tolist())
+    ]
     finals = {
-        **{f"final/loss_depth_{depth}": loss for depth, loss in enumerate(result.depth_losses)},
-        MEAN_DEPTH_LOSS: result.mean_depth_loss,
-        "model/parameters": float(result.parameters),
+        **result.finals,
+        **result.sizes,
         SECONDS: result.seconds,
-        "time/steps_per_second": result.spec.steps / result.seconds,
+        "time/steps_per_second": len(result.curves[LOSS]) / result.seconds,
     }
     # At step 0 MLflow's pages draw a bar a run; at any later one they draw a line with a single point.
     return every_step + [Point(name, value, start, 0) for name, value in finals.items()]
 
 
-def _params(spec: TrainSpec) -> dict[str, str]:
-    return {name: str(value) for name, value in spec.as_dict().items()}
+def _params(spec: Spec) -> dict[str, str]:
+    return {TARGET: target_of(spec).name, **{name: str(value) for name, value in spec.as_dict().items()}}
 
 
-def _spec_tags(spec: TrainSpec) -> dict[str, str]:
+def _spec_tags(spec: Spec) -> dict[str, str]:
     return {
         KIND: "seed",
         KEY: spec.key(),
@@ -237,30 +252,19 @@ def _diverged_tags(step: int | None) -> dict[str, str]:
     return {} if step is None else {DIVERGED: "true", f"{DIVERGED}_at": str(step)}
 
 
-def _dataset_name(seed: int) -> str:
-    return f"gaussian-seed-{seed}"
-
-
-def _dataset(result: TrainResult) -> DatasetInput:
+def _dataset(result: Result) -> DatasetInput:
     """The data as an MLflow input: drawn, so its source is the seed and its digest that of its bytes."""
-    spec = result.spec
-    x, y = result.x.numpy(), result.y.numpy()
-    source = {
-        "generator": "torch.Generator",
-        "seed": spec.seed,
-        "order": ["x", "y"],
-        "distribution": "N(0, 1)",
-    }
-    columns = {"features": x, "targets": y}
+    target = target_of(result.spec)
+    columns = {name: tensor.numpy() for name, tensor in result.data.items()}
     tensors = {
         name: {"type": "tensor", "tensor-spec": {"dtype": str(value.dtype), "shape": [-1, *value.shape[1:]]}}
         for name, value in columns.items()
     }
     dataset = Dataset(
-        name=_dataset_name(spec.seed),
-        digest=hashlib.sha256(x.tobytes() + y.tobytes()).hexdigest()[:8],
+        name=f"{target.dataset}{result.spec.seed}",
+        digest=hashlib.sha256(b"".join(value.tobytes() for value in columns.values())).hexdigest()[:8],
         source_type="code",
-        source=json.dumps(source),
+        source=json.dumps({**target.source, "seed": result.spec.seed}),
         schema=json.dumps({"mlflow_tensorspec": {key: json.dumps([value]) for key, value in tensors.items()}}),
         profile=json.dumps({f"{name}_shape": list(value.shape) for name, value in columns.items()}),
     )

@@ -21,10 +21,10 @@ from mlflow.entities import Run, RunTag
 from mlflow.exceptions import MlflowException
 
 from paramshare.tracking.owners import Owner, is_alive
-from paramshare.tracking.runs import KEY, PARENT, SeedRun, finished_runs, search, seed_run
+from paramshare.tracking.runs import FINISHED_SEEDS, KEY, PARENT, SeedRun, finished_runs, search, seed_run
 from paramshare.tracking.store import Store
 
-__all__ = ["SETTLED", "settle"]
+__all__ = ["SETTLED", "drop_doubles", "settle"]
 
 _SETTLING: Final = "paramshare.settling"
 SETTLED: Final = "paramshare.settled"
@@ -47,18 +47,41 @@ def settle(store: Store, parent_run_id: str, ours: Mapping[str, str], seeds: Ite
     with _alone(store, parent_run_id):
         stay: dict[str, bool] = {}
         found = dict[str, SeedRun]()
-        own = set[str]()  # what was delivered from the spool can be another's
+        own = dict[str, str]()  # what was delivered from the spool can be another's
+        there = set[str]()
         for run in finished_runs(store, seeds):
             key = run.data.tags.get(KEY, "")
+            there.add(run.info.run_id)
             if run.data.tags.get(PARENT) == parent_run_id:
-                own.add(run.info.run_id)
+                own[run.info.run_id] = key
             elif key in ours and key not in found and _stays(store, run, stay):
                 found[key] = seed_run(run)
         for key in found:
             if ours[key] in own:
                 store.client.delete_run(ours[key])
+        for run_id, key in own.items():
+            if ours.get(key, run_id) != run_id and ours[key] in there:  # trained twice: see `drop_doubles`
+                store.client.delete_run(run_id)
         store.client.set_tag(parent_run_id, SETTLED, "true")
         return found
+
+
+def drop_doubles(store: Store, parent_run_id: str, ours: Mapping[str, str]) -> None:
+    """Of runs of one key that a sweep has written, delete those that it does not name, as `settle` does.
+
+    A chunk whose worker was lost is trained by another, and the lost one can have written on for a moment.
+
+    Args:
+        parent_run_id, ours: as of `settle`.
+    """
+    own = {run.info.run_id: run.data.tags[KEY] for run in search(store, f"{FINISHED_SEEDS} AND {_of(parent_run_id)}")}
+    for run_id, key in own.items():
+        if ours.get(key, run_id) in own.keys() - {run_id}:
+            store.client.delete_run(run_id)
+
+
+def _of(parent_run_id: str) -> str:
+    return f"tags.`{PARENT}` = '{parent_run_id}'"
 
 
 def _stays(store: Store, run: Run, stay: dict[str, bool]) -> bool:

@@ -326,9 +326,10 @@ def _quiet_mlflow() -> None:
 
 
 _NOTE = """\
-**What does sharing weights buy?** Each nested run is DynamicNet trained once, for one seed on one device; the runs \
-above them are sweeps, with the curves of all their seeds together. `train/loss` and `depth` are logged at every step. \
-Compare runs by `final/loss_mean_depth` and `final/loss_depth_0` to `_3`, the trained net's loss: the last step's \
-depends on the depth that it drew. Runs with `sharing/` metrics are counts: what a model's weights are, and would be \
-if they were not shared.
+**What does sharing weights buy?** Each nested run is a net trained once, for one seed on one device; the runs above \
+them are sweeps, with the curves of all their seeds together, and studies with a report. `train/loss` is logged at \
+every step. Compare runs of DynamicNet by `final/loss_mean_depth` and `final/loss_depth_0` to `_3`, the trained net's \
+loss: the last step's depends on the depth that it drew; runs on digits by `final/accuracy_unseen` and \
+`final/accuracy`. Runs with `sharing/` metrics are counts: what a model's weights are, and would be if they were not \
+shared.
 """

@@ -16,6 +16,7 @@ from paramshare.tracking.record import Point
 from paramshare.tracking.runs import KIND, NOTE, search
 from paramshare.tracking.store import Store
 from paramshare.tracking.tables import table_artifact
+from paramshare.tracking.views import View, saved_view_tags
 from paramshare.tracking.writing import log_points
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "find_sweep",
     "finish_sweep",
     "log_progress",
+    "log_report",
     "read_curves",
     "read_note",
     "start_sweep",
@@ -98,6 +100,19 @@ def finish_sweep(
     ]
     log_points(client, run_id, points + [Point(name, value, now, 0) for name, value in metrics.items()])
     client.set_terminated(run_id, status)
+
+
+def log_report(store: Store, run_id: str, files: Mapping[str, bytes], note: str, view: View) -> None:
+    """Give a sweep that has ended more artifacts, by their paths, and another note; and its experiment a view."""
+    with tempfile.TemporaryDirectory(prefix="paramshare-") as folder:
+        for path, content in files.items():
+            file = Path(folder, path)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(content)
+        store.client.log_artifacts(run_id, folder)
+    store.client.set_tag(run_id, NOTE, note)
+    for key, value in saved_view_tags(view).items():  # the experiment can be older than the view
+        store.client.set_experiment_tag(store.experiment_id, key, value)
 
 
 def read_note(store: Store, run_id: str) -> str:

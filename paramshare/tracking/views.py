@@ -1,4 +1,4 @@
-"""Saved views of an experiment on MLflow's pages: the runs of one kind flat, the columns and charts that matter.
+"""Saved views of an experiment on MLflow's pages: the runs of one kind, each or in groups, and the charts that matter.
 
 Without them MLflow opens a list of collapsed sweeps with none of their numbers. Saved views are not documented: what is
 written here was read off MLflow 3.17's own, and a test in a browser guards it.
@@ -14,7 +14,7 @@ from typing import Any, Final, Literal, get_args
 
 __all__ = ["VIEWS", "View", "saved_view_tags", "view_key"]
 
-View = Literal["seeds", "counts"]
+View = Literal["seeds", "counts", "dynamicnet", "digits"]
 VIEWS: Final[tuple[View, ...]] = get_args(View)
 
 
@@ -23,25 +23,29 @@ class _Shown:
     """What a view shows.
 
     Args:
-        kind: of the runs, as their tag `paramshare.kind` has it.
+        condition: which runs, in the words of MLflow's search.
         order: the column they are sorted by. By start time MLflow nests the seeds of a sweep and hides them.
         ascending: which way.
         columns: params and metrics.
         lines: metrics drawn step by step, on a log axis, by the title of their section.
         bars: metrics drawn as a bar a run, likewise.
+        groups: parameters; runs that are alike in them are drawn as one, at their average.
     """
 
-    kind: str
+    condition: str
     order: str
     ascending: bool
     columns: tuple[str, ...]
     lines: Mapping[str, tuple[str, ...]]
     bars: Mapping[str, tuple[str, ...]]
+    groups: tuple[str, ...] = ()
 
+
+_GROUPS: Final = ("variant", "device")
 
 _SHOWN: Final[dict[View, _Shown]] = {
     "seeds": _Shown(
-        kind="seed",
+        condition="tags.`paramshare.kind` = 'seed'",
         order="params.`seed`",  # the variants side by side
         ascending=True,
         columns=(
@@ -62,7 +66,7 @@ _SHOWN: Final[dict[View, _Shown]] = {
         },
     ),
     "counts": _Shown(
-        kind="count",
+        condition="tags.`paramshare.kind` = 'count'",
         order="metrics.`sharing/factor`",  # the largest savings first
         ascending=False,
         columns=(
@@ -75,6 +79,44 @@ _SHOWN: Final[dict[View, _Shown]] = {
             "Parameters": tuple(f"sharing/{name}" for name in ("shared", "unshared", "dense")),
             "What sharing saves": ("sharing/factor", "sharing/macs"),
         },
+    ),
+    "dynamicnet": _Shown(
+        condition="tags.`paramshare.kind` = 'seed' AND params.`target` = 'dynamicnet'",
+        order="params.`seed`",
+        ascending=True,
+        columns=(
+            "metrics.`final/loss_mean_depth`",
+            *(f"metrics.`final/loss_depth_{depth}`" for depth in range(4)),
+            "metrics.`model/parameters`",
+        ),
+        lines={"Loss at every step, the mean of each group": ("train/loss",)},
+        bars={
+            "The trained net's loss, by depth, the mean of each group": (
+                "final/loss_mean_depth",
+                *(f"final/loss_depth_{depth}" for depth in range(4)),
+            ),
+            "What it takes": ("model/parameters", "time/seconds"),
+        },
+        groups=_GROUPS,
+    ),
+    "digits": _Shown(
+        condition="tags.`paramshare.kind` = 'seed' AND params.`target` = 'digits'",
+        order="params.`seed`",
+        ascending=True,
+        columns=(
+            "params.`placement`",
+            "metrics.`final/accuracy_unseen`",
+            "metrics.`final/accuracy`",
+            "metrics.`final/steps`",
+            "metrics.`model/parameters`",
+            "metrics.`model/macs`",
+        ),
+        lines={"Loss at every step, the mean of each group": ("train/loss",)},
+        bars={
+            "Accuracy, the mean of each group": ("final/accuracy_unseen", "final/accuracy"),
+            "What it takes": ("model/parameters", "model/macs", "final/steps", "time/seconds"),
+        },
+        groups=(*_GROUPS, "placement"),
     ),
 }
 
@@ -99,7 +141,7 @@ def _state(shown: _Shown) -> dict[str, Any]:
     charts = [_line(title, metric) for title, metrics in shown.lines.items() for metric in metrics]
     charts += [_bar(title, metric) for title, metrics in shown.bars.items() for metric in metrics]
     return {
-        "searchFilter": f"tags.`paramshare.kind` = '{shown.kind}'",
+        "searchFilter": shown.condition,
         "orderByKey": shown.order,
         "orderByAsc": shown.ascending,
         "startTime": "ALL",
@@ -116,13 +158,20 @@ def _state(shown: _Shown) -> dict[str, Any]:
         "viewMaximized": False,
         "runListHidden": False,
         "isAccordionReordered": True,
-        "groupBy": None,
+        "groupBy": _grouped(shown.groups),
         "groupsExpanded": {},
         "useGroupedValuesInCharts": True,
         "hideEmptyCharts": True,
         "chartsSearchFilter": "",
         "globalLineChartConfig": {"xAxisKey": "step", "lineSmoothness": 0, "selectedXAxisMetricKey": ""},
     }
+
+
+def _grouped(parameters: tuple[str, ...]) -> dict[str, Any] | None:
+    if not parameters:
+        return None
+    keys = [{"mode": "param", "groupByData": name} for name in parameters]
+    return {"aggregateFunction": "average", "groupByKeys": keys}
 
 
 def _section(key: str, name: str) -> dict[str, Any]:

@@ -56,7 +56,10 @@ def test_a_run_is_finished_named_and_timed_as_its_training_was(store: Store, res
 
 
 def test_a_run_has_the_whole_spec_as_its_parameters(store: Store, result: TrainResult) -> None:
-    assert written(store, result).data.params == {k: str(v) for k, v in result.spec.as_dict().items()}
+    assert written(store, result).data.params == {
+        "target": "dynamicnet",
+        **{k: str(v) for k, v in result.spec.as_dict().items()},
+    }
 
 
 def test_a_run_has_loss_and_depth_at_every_step(store: Store, result: TrainResult) -> None:

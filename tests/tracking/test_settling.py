@@ -10,7 +10,7 @@ import pytest
 from paramshare.tracking import settling
 from paramshare.tracking.owners import Owner
 from paramshare.tracking.runs import KIND, PARENT, SeedRun, find_finished, write_run
-from paramshare.tracking.settling import settle
+from paramshare.tracking.settling import drop_doubles, settle
 from paramshare.tracking.store import Store, StoreAddress, open_store
 from paramshare.training.engines import train_many
 from paramshare.training.result import TrainResult
@@ -122,3 +122,18 @@ def test_sweeps_that_settle_at_the_same_moment_keep_one_run_a_key(store: Store, 
             thread.join(60)
         for run_id in alive(store, results):
             store.client.delete_run(run_id)
+
+
+@pytest.mark.parametrize("forced", [False, True])
+def test_of_a_run_that_a_sweep_has_written_twice_the_one_that_it_names_stays(
+    forced: bool, store: Store, results: list[TrainResult]
+) -> None:
+    """So it is where a worker was taken for lost, and had written on for a moment."""
+    sweep = Sweep(store, results)
+    for result in results:
+        write_run(store, result, {"mlflow.parentRunId": sweep.run_id})
+    if forced:
+        drop_doubles(store, sweep.run_id, sweep.ours)
+    else:
+        assert sweep.settle() == {}
+    assert alive(store, results) == set(sweep.ours.values())

@@ -1,0 +1,78 @@
+"""How long one waits for a comparison of many runs.
+
+    python benchmarks/comparing.py --runs 1000
+
+Covered: `paramshare compare`, and with `--report`, which reads the loss of every step of every run; in seconds and as a
+multiple of `python -c "import torch, mlflow"`, in interleaved rounds. The store is embedded and holds as many runs of
+the article's size as are asked for, half of each variant, written by the product. Their numbers are those of one
+training, with another factor for each seed, since how they came about does not matter here.
+Not covered: a store on a server.
+"""
+
+import sys
+import tempfile
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+from measuring import PROGRAM, Line, interleaved, parser, seconds, show, tell
+
+from paramshare.tracking.runs import write_run
+from paramshare.tracking.store import StoreAddress, analyse, open_store
+from paramshare.training.engines import train
+from paramshare.training.spec import TrainSpec, Variant
+
+LONGEST = 10.0  # seconds
+VARIANTS: tuple[Variant, ...] = ("shared", "untied")
+
+
+def main() -> int:
+    """Measure and print the lines."""
+    arguments = parser(__doc__)
+    arguments.add_argument("--runs", type=int, default=1000, help="how many the store holds (default: 1000)")
+    arguments.add_argument("--rounds", type=int, default=3, help="how often each command runs (default: 3)")
+    asked = arguments.parse_args()
+    tell(f"comparing.py: {asked.runs} runs, {asked.rounds} rounds")
+    with tempfile.TemporaryDirectory(prefix="comparing-") as name:
+        folder = Path(name)
+        fill(folder / "mlruns" / "mlflow.db", asked.runs)
+        compare = [PROGRAM, "compare"]
+        jobs = {
+            "imports": partial(seconds, [sys.executable, "-c", "import torch, mlflow"], folder),
+            "compare": partial(seconds, compare, folder),
+            "report": partial(seconds, [*compare, "--report", "report.html"], folder),
+        }
+        found = interleaved(jobs, asked.rounds)
+
+    def line(what: str, name: str, longest: float | None = None) -> Line:
+        took = median(found[name])
+        ratio = median(own / base for own, base in zip(found[name], found["imports"], strict=True))
+        measured = f'{took:.1f} s, {ratio:.1f}× `python -c "import torch, mlflow"` (n = {asked.rounds})'
+        return Line(what, measured, f"< {longest:g} s", took < longest) if longest else Line(what, measured)
+
+    of = f"{asked.runs} runs, embedded"
+    return show(
+        [line(f"`paramshare compare`, {of}", "compare", LONGEST), line(f"with `--report`, {of}", "report")], asked.json
+    )
+
+
+def fill(database: Path, runs: int) -> None:
+    """Make a store with so many runs."""
+    store = open_store(StoreAddress(f"sqlite:///{database}", "paramshare"))
+    for variant in VARIANTS:
+        result = train(TrainSpec(seed=0, variant=variant))
+        for seed, factor in enumerate(np.random.default_rng(0).lognormal(size=runs // len(VARIANTS))):
+            other = replace(
+                result,
+                spec=replace(result.spec, seed=seed),
+                losses=result.losses * np.float32(factor),
+                depth_losses=tuple(loss * float(factor) for loss in result.depth_losses),
+            )
+            write_run(store, other, {})
+    analyse(store)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,53 @@
+"""What every seed's run of an experiment came to, read in a few queries: for whoever compares."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from mlflow.entities import Run
+
+from paramshare.tracking.runs import KEY, KIND, TARGET, as_trained, search, target_of_run
+from paramshare.tracking.store import Store
+
+__all__ = ["SeedValues", "read_values"]
+
+_SEEDS = f"tags.`{KIND}` = 'seed' AND attributes.status != 'RUNNING' AND attributes.status != 'KILLED'"
+
+
+@dataclass(frozen=True, slots=True)
+class SeedValues:
+    """A seed's run that has ended.
+
+    Args:
+        run_id: MLflow's id.
+        seed: of its spec.
+        finished: whether it did; else it failed.
+        facts: what it was trained by, as text by name: its target, all of its spec but the seed, and its engine.
+        metrics: the last value of each of its metrics; what was not finite is infinite or NaN. Empty where it failed.
+    """
+
+    run_id: str
+    seed: int
+    finished: bool
+    facts: Mapping[str, str]
+    metrics: Mapping[str, float]
+
+
+def read_values(store: Store) -> list[SeedValues]:
+    """Of every spec in the experiment the newest FINISHED run by each engine, else the newest FAILED one."""
+    finished, failed = dict[tuple[str, str], SeedValues](), dict[str, SeedValues]()
+    for run in search(store, _SEEDS):
+        key, values = run.data.tags.get(KEY, ""), _values(run)
+        if values.finished:
+            finished.setdefault((key, values.facts["engine"]), values)
+        else:
+            failed.setdefault(key, values)
+    done = {key for key, _ in finished}
+    return [*finished.values(), *(values for key, values in failed.items() if key not in done)]
+
+
+def _values(run: Run) -> SeedValues:
+    facts = {TARGET: target_of_run(run).name, "arithmetic": "direct", **run.data.params}
+    seed = int(facts.pop("seed"))
+    metrics = {name: as_trained(value) for name, value in run.data.metrics.items()}
+    engine = run.data.tags.get("paramshare.engine", "")
+    return SeedValues(run.info.run_id, seed, run.info.status == "FINISHED", {**facts, "engine": engine}, metrics)

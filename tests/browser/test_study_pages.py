@@ -1,0 +1,103 @@
+"""Proves that a study can be read: its report alone, on a wide and on a narrow page, every figure with a text for it;
+its run's page with the answers; and the saved view of MLflow's pages with the variants as groups. No script fails.
+
+A real study, its report as a file, MLflow's real server, a real headless Chromium.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from browser.chromium import Page, find_chromium, sees
+from program import SIZES, free_port
+
+from paramshare.comparing.run import run_study, write_report
+from paramshare.comparing.spec import StudySpec
+from paramshare.comparing.study import Study
+from paramshare.comparing.text import answers
+from paramshare.tracking.pages import experiment_url, run_url, served_pages
+from paramshare.tracking.store import StoreAddress, open_store
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(find_chromium() is None, reason="no chromium on the PATH: apt-get install chromium"),
+]
+
+SPEC = StudySpec.model_validate({**SIZES, "seeds": "0:12", "devices": "cpu", "workers": 1, "experiment": "pages"})
+FIGURES = 5
+TEXTS = "[...document.querySelectorAll('p, td, th, figcaption, h1, h2')]"
+LETTER = f"Math.min(...{TEXTS}.map(one => parseFloat(getComputedStyle(one).fontSize)))"
+
+
+@dataclass(frozen=True)
+class Pages:
+    """What a study left, and where a server shows it."""
+
+    study: Study
+    report: Path
+    base: str
+    run: str
+    view: str
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pages]:
+    """A study of tiny nets, written and served."""
+    folder = tmp_path_factory.mktemp("store")
+    address = StoreAddress(f"sqlite:///{folder / 'mlflow.db'}", "pages")
+    outcome, study = run_study(SPEC, address, {})
+    assert study is not None
+    write_report(study, folder / "report.html", SPEC.command)
+    port, store = free_port(), open_store(address)
+    base = f"http://127.0.0.1:{port}"
+    run = run_url(f"{base}/", store.experiment_id, outcome.parent_run_id)
+    with served_pages(store, port):
+        view = experiment_url(f"{base}/", store.experiment_id, "dynamicnet")
+        yield Pages(study, folder / "report.html", base, run, view)
+
+
+@contextmanager
+def sized(page: Page, width: int) -> Iterator[None]:
+    """The tab as wide as that, a telephone's below 500 pixels; then as it was."""
+    screen = {"height": 900, "deviceScaleFactor": 1}
+    page.ask("Emulation.setDeviceMetricsOverride", width=width, mobile=width < 500, **screen)
+    yield
+    page.ask("Emulation.setDeviceMetricsOverride", width=1600, mobile=False, **{**screen, "height": 3000})
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_report_alone_can_be_read_on_a_page_of_any_width(pages: Pages, page: Page, width: int) -> None:
+    with sized(page, width):
+        page.open(pages.report.as_uri())
+        sees(page, *answers(pages.study), "Against each other", "geometric mean")
+        images = page.evaluate(
+            "[...document.images].map(one => [one.complete && one.naturalWidth, one.alt, one.width])"
+        )
+        assert len(images) == FIGURES
+        for natural, alt, shown in images:
+            assert natural == 1040
+            assert len(alt) > 40
+            assert shown >= 330  # letters of 11 points in 520 pixels are 10 pixels high there
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        assert page.evaluate(LETTER) >= 14
+        assert page.evaluate("[...document.querySelectorAll('link, script, [src^=http]')].length") == 0
+
+
+def test_the_runs_page_shows_the_answers_and_the_figures(pages: Pages, page: Page) -> None:
+    page.open(pages.run)
+    sees(page, *(answer.split(" (")[0] for answer in answers(pages.study)))
+    page.wait_until(
+        "[...document.images].filter(one => one.src.includes('study/') && one.naturalWidth > 1000).length >= 5"
+    )
+
+
+def test_the_saved_view_shows_the_variants_as_groups(pages: Pages, page: Page) -> None:
+    page.open(pages.view)
+    sees(page, "Group by: variant", "shared", "untied", "Loss at every step, the mean of each group")
+    page.wait_until(
+        "document.querySelectorAll('.js-plotly-plot .trace, .js-plotly-plot .scatterlayer .trace').length >= 2"
+    )

@@ -1,0 +1,115 @@
+"""Proves that only what can be compared is: groups differ in what was asked for and in nothing else, and are whole."""
+
+import pytest
+
+from paramshare.comparing.groups import group
+from paramshare.comparing.spec import CompareSpec
+from paramshare.errors import UsageError
+from paramshare.tracking.values import SeedValues
+
+FACTS = {"target": "dynamicnet", "variant": "shared", "device": "cpu", "steps": "500", "arithmetic": "direct"}
+FINALS = {"final/loss_mean_depth": 1.0, **{f"final/loss_depth_{depth}": 1.0 for depth in range(4)}}
+
+
+def run(seed: int, finished: bool = True, engine: str = "exact", **facts: str) -> SeedValues:
+    said = {**FACTS, "engine": engine, **facts}
+    return SeedValues(f"{seed}-{sorted(facts.items())}", seed, finished, said, FINALS if finished else {})
+
+
+GRID = [run(seed, variant=variant) for variant in ("untied", "shared") for seed in (0, 1, 10)]
+
+
+def test_groups_are_in_the_order_of_their_target_and_their_runs_by_seed() -> None:
+    found = group(GRID, CompareSpec())
+    assert [one.name for one in found.groups] == ["shared", "untied"]
+    assert [run.seed for run in found.groups[0].runs] == [0, 1, 10]
+    assert found.metric.name == "final/loss_mean_depth"
+    assert found.common == {
+        "target": "dynamicnet",
+        "device": "cpu",
+        "steps": "500",
+        "arithmetic": "direct",
+        "engine": "exact",
+    }
+    assert found.pairs
+
+
+def test_numbers_are_ordered_by_size_and_not_by_their_letters() -> None:
+    runs = [run(seed, steps=steps) for steps in ("1000", "50", "500") for seed in (0, 1)]
+    assert [one.name for one in group(runs, CompareSpec(by="steps")).groups] == ["50", "500", "1000"]
+
+
+def test_runs_that_differ_in_more_than_was_asked_for_are_refused_with_the_way_out() -> None:
+    mixed = [*GRID, *(run(seed, device="cuda:0") for seed in (0, 1, 10))]
+    with pytest.raises(UsageError, match=r"differ in more than variant: device \(cpu, cuda:0\); .*--where device=cpu"):
+        group(mixed, CompareSpec())
+    assert len(group(mixed, CompareSpec(by="variant,device")).groups) == 3
+    assert group(mixed, CompareSpec(where="device=cpu")).common["device"] == "cpu"
+
+
+def test_what_is_the_same_within_each_group_but_not_between_them_is_refused_too() -> None:
+    """Else a difference of variants would be one of steps."""
+    confounded = [
+        run(seed, variant=variant, steps=steps)
+        for variant, steps in (("shared", "5"), ("untied", "6"))
+        for seed in (0, 1)
+    ]
+    with pytest.raises(UsageError, match=r"differ in more than variant: steps \(5, 6\)"):
+        group(confounded, CompareSpec())
+
+
+def test_engines_that_give_the_same_numbers_may_be_mixed_and_can_be_compared() -> None:
+    mixed = [run(0, engine="exact"), run(1, engine="reference"), *(run(seed, variant="untied") for seed in (0, 1))]
+    assert len(group(mixed, CompareSpec()).groups) == 2
+    by_engine = [
+        run(seed, engine=engine, arithmetic=arithmetic)
+        for engine, arithmetic in (("exact", "direct"), ("gram", "gram"))
+        for seed in (0, 1)
+    ]
+    assert [one.name for one in group(by_engine, CompareSpec(by="engine")).groups] == ["exact", "gram"]
+
+
+@pytest.mark.parametrize("gap", [[], [run(1, finished=False, variant="untied")]])
+def test_an_incomplete_grid_is_refused_and_named_unless_partial(gap: list[SeedValues]) -> None:
+    runs = [one for one in GRID if not (one.facts["variant"] == "untied" and one.seed in (1, 10))] + gap
+    with pytest.raises(UsageError, match=r"runs are missing: untied has not finished seeds 1, 10; .*--partial"):
+        group(runs, CompareSpec())
+    found = group(runs, CompareSpec(partial=True))
+    assert found.missing == {"untied": (1, 10)}
+    assert [(one.planned, len(one.runs)) for one in found.groups] == [(3, 3), (3, 1)]
+
+
+def test_seeds_that_were_planned_and_that_nobody_has_are_missing() -> None:
+    assert group(GRID, CompareSpec(partial=True), [0, 1, 2, 10]).missing == {"shared": (2,), "untied": (2,)}
+
+
+def test_other_starts_are_no_pairs() -> None:
+    runs = [run(seed, hidden_size=size) for size in ("50", "100") for seed in (0, 1)]
+    assert not group(runs, CompareSpec(by="hidden_size")).pairs
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"by": "varient"}, "the runs have no parameter 'varient'; expected one of arithmetic, device, engine"),
+        ({"where": "size=3"}, "the runs have no parameter 'size'"),
+        ({"where": "device=cuda:0"}, "has no run of a seed that ended with device=cuda:0"),
+        ({"metric": "final/los"}, "the runs have no metric 'final/los'; expected one of final/loss_depth_0"),
+    ],
+)
+def test_names_that_nothing_has_are_refused_in_a_line(given: dict[str, str], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        group(GRID, CompareSpec.model_validate(given))
+
+
+def test_an_experiment_without_runs_is_refused_in_a_line() -> None:
+    with pytest.raises(UsageError, match="has no run of a seed that ended; train some, or name another"):
+        group([], CompareSpec())
+    with pytest.raises(UsageError, match="no run of the experiment 'paramshare' finished"):
+        group([run(0, finished=False)], CompareSpec(partial=True))
+
+
+@pytest.mark.parametrize("given", [{"by": ""}, {"by": "variant,"}, {"where": "device"}, {"where": "=x"}])
+def test_what_is_no_list_is_refused(given: dict[str, str]) -> None:
+    with pytest.raises(ValueError, match="expected"):
+        CompareSpec.model_validate(given)

@@ -1,0 +1,179 @@
+"""Proves that a study is made from what a store holds, in a few queries, embedded and on a server alike: the same
+numbers, the same bits in the curves; that it leaves its report with the sweep; and that runs are read as they ended.
+"""
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from program import SIZES, free_port
+
+from paramshare.cli import main
+from paramshare.comparing.run import compare, run_study
+from paramshare.comparing.spec import CompareSpec, StudySpec
+from paramshare.comparing.study import Study
+from paramshare.errors import UsageError
+from paramshare.plots import Band
+from paramshare.sweep.run import Outcome
+from paramshare.tracking.histories import histories_of
+from paramshare.tracking.pages import served_pages
+from paramshare.tracking.runs import read_losses, write_failure, write_run
+from paramshare.tracking.store import StoreAddress, open_store
+from paramshare.tracking.sweeps import read_note
+from paramshare.tracking.values import read_values
+from paramshare.training.digits.spec import DigitsSpec
+from paramshare.training.engines import train
+from paramshare.training.spec import TrainSpec
+
+SPEC = StudySpec.model_validate({**SIZES, "seeds": "0:6", "devices": "cpu", "workers": 1})
+DIGITS = ["--target", "digits", "--placement", "plain", "--examples", "60", "--steps", "12", "--channels", "2"]
+
+
+@pytest.fixture
+def server(address: StoreAddress) -> Iterator[StoreAddress]:
+    port = free_port()
+    with served_pages(open_store(address), port):
+        yield StoreAddress(f"http://127.0.0.1:{port}", "served")
+
+
+def studied(address: StoreAddress) -> tuple[Outcome, Study]:
+    outcome, found = run_study(SPEC, address, {})
+    assert found is not None
+    return outcome, found
+
+
+def test_a_study_holds_every_variant_against_the_first_with_the_curves_of_all_seeds(address: StoreAddress) -> None:
+    outcome, found = studied(address)
+    store = open_store(address)
+    assert [one.name for one in found.groups] == ["shared", "untied"]
+    assert [(one.one, one.other, one.n) for one in found.contrasts] == [("untied", "shared", "6 pairs")]
+    for one in found.groups:
+        ids = [row.run_id for row in outcome.rows if row.spec.variant == one.name]
+        band = Band.of([read_losses(store, run_id) for run_id in ids])
+        assert one.curves is not None
+        np.testing.assert_array_equal(one.curves.median, band.median)
+    again = compare(CompareSpec(), address, curves=True)
+    assert json.dumps(again.as_dict()) == json.dumps(found.as_dict())
+
+
+def test_the_report_lies_with_the_sweep_and_its_note_shows_the_answers(address: StoreAddress) -> None:
+    outcome, _ = studied(address)
+    store = open_store(address)
+    files = {file.path for file in store.client.list_artifacts(outcome.parent_run_id, "study")}
+    figures = {"curves", "values", "differences", "parameters", "finals"}
+    assert files == {
+        f"study/{name}" for name in ("report.html", "report.md", "study.json", *(f"{one}.png" for one in figures))
+    }
+    note = read_note(store, outcome.parent_run_id)
+    assert note.startswith("**Untied instead of shared takes ")
+    assert "paramshare study --seeds 0:6" in note
+    before = len(list(store.client.search_runs([store.experiment_id])))
+    assert studied(address)[0].parent_run_id == outcome.parent_run_id
+    assert len(list(store.client.search_runs([store.experiment_id]))) == before
+
+
+def test_a_server_gives_the_same_study_as_an_embedded_store(address: StoreAddress, server: StoreAddress) -> None:
+    numbers = [json.dumps(study.as_dict()["contrasts"]) for _, study in (studied(address), studied(server))]
+    assert numbers[0] == numbers[1]
+
+
+def test_a_server_gives_the_curves_of_many_runs_to_the_bit_whatever_is_not_finite(
+    server: StoreAddress, small: TrainSpec
+) -> None:
+    store, ids, curves = open_store(server), [], []
+    for seed in range(3):
+        result = train(replace(small, seed=seed))
+        curve = np.array([np.nan, np.inf, *result.losses[2:]], np.float32)
+        curves.append(curve)
+        ids.append(write_run(store, replace(result, losses=curve), {}).run_id)
+    found = histories_of(store.client, ids, "train/loss")
+    assert list(found) == ids
+    for run_id, curve in zip(ids, curves, strict=True):
+        np.testing.assert_array_equal(read_losses(store, run_id), curve)
+        np.testing.assert_array_equal(np.float32(found[run_id][2:]), curve[2:])
+
+
+def test_of_a_spec_the_newest_finished_run_counts_and_a_failed_one_where_there_is_no_other(
+    address: StoreAddress, small: TrainSpec
+) -> None:
+    store, result = open_store(address), train(small)
+    write_failure(store, small, "no room", {})
+    assert [(one.finished, one.metrics) for one in read_values(store)] == [(False, {})]
+    write_run(store, result, {})
+    newest = write_run(store, replace(result, started=result.started + 60), {}).run_id
+    write_failure(store, small, "no room", {})
+    (values,) = read_values(store)
+    assert (values.run_id, values.seed, values.finished) == (newest, 3, True)
+    assert values.facts["variant"] == "shared"
+    assert values.metrics["final/loss_mean_depth"] == result.mean_depth_loss
+
+
+def test_a_failed_seed_refuses_the_study_unless_partial(
+    address: StoreAddress, capsys: pytest.CaptureFixture[str]
+) -> None:
+    studied(address)
+    store = open_store(address)
+    write_failure(store, TrainSpec(seed=9, variant="untied", **SIZES), "no room", {})
+    with pytest.raises(UsageError, match="shared has not finished seed 9; untied has not finished seed 9"):
+        compare(CompareSpec(), address)
+    assert main(["compare"]) == 2
+    assert "--partial" in capsys.readouterr().err
+    assert main(["compare", "--partial"]) == 0
+    assert "Runs are missing: shared has not finished seed 9" in capsys.readouterr().out
+
+
+def test_the_command_line_studies_digits_and_proves_a_run_of_them(
+    address: StoreAddress, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert main(["study", *DIGITS, "--seeds", "0:2", "--devices", "cpu", "--workers", "1", "--json"]) == 0
+    plain = json.loads(capsys.readouterr().out)
+    assert plain["target"] == "digits"
+    assert [group["name"] for group in plain["groups"]] == ["conv", "local", "dense"]
+    assert plain["groups"][0]["sizes"]["model/parameters"] == 20 + 76 + 50
+    assert main(["compare", "--report", "report.html", "--metric", "final/loss"]) == 0
+    assert "report: report.html" in capsys.readouterr().out
+    assert (tmp_path / "report.html").read_text().count("<img ") >= 4
+    run_id = read_values(open_store(address))[0].run_id
+    assert main(["reproduce", run_id]) == 0
+    assert "bitwise equal" in capsys.readouterr().out
+
+
+def test_a_run_of_digits_is_found_again_by_its_spec(address: StoreAddress) -> None:
+    arguments = [*DIGITS, "--seeds", "0:2", "--devices", "cpu", "--workers", "1"]
+    assert main(["train", *arguments, "--variant", "dense"]) == 0
+    assert main(["train", *arguments, "--variant", "dense"]) == 0
+    assert address.database is not None
+    with closing(sqlite3.connect(address.database)) as database:
+        assert database.execute("SELECT count(*) FROM runs WHERE status = 'FINISHED'").fetchone() == (3,)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["compare", "--report", "report.pdf"], "expected a file that ends in .html or .md"),
+        (["compare", "--report", "nowhere/report.md"], "there is no folder nowhere"),
+        (["study", "--target", "letters"], "there is no target called 'letters'; expected dynamicnet or digits"),
+        (["study", "--target", "digits", "--hidden-size", "5"], "--hidden-size is 5, and digits has none"),
+        (["train", "--target", "digits", "--variant", "shared"], "no variant of digits called 'shared'"),
+        (["train", "--placement", "plain"], "--placement is 'plain', and dynamicnet has none"),
+        (["train", "--target", "digits", "--engine", "gram"], "the engine gram does not train digits"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_a_line(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 2
+    out, err = capsys.readouterr()
+    assert said in err
+    assert out == ""
+
+
+def test_digits_has_a_smaller_net_than_the_default_in_these_tests() -> None:
+    """The sizes above are those of a real net: 1 → 2 → 4 channels."""
+    net = train(DigitsSpec(seed=0, placement="plain", examples=60, steps=1, channels=2)).net
+    assert sum(parameter.numel() for parameter in net.parameters()) == 20 + 76 + 50

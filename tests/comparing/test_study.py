@@ -1,0 +1,153 @@
+"""Proves that a study says what its numbers say: how many, how far, how sure, and in which direction."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+from paramshare.comparing.groups import group
+from paramshare.comparing.spec import CompareSpec
+from paramshare.comparing.study import Study, make_study
+from paramshare.comparing.text import answers, contrast_table, footnotes, group_table, number, p_value
+from paramshare.tracking.values import SeedValues
+
+LOSS = "final/loss_mean_depth"
+FACTS = {"target": "dynamicnet", "device": "cpu"}
+DIGITS = {"target": "digits", "device": "cpu", "placement": "moved"}
+
+
+def runs(values: dict[str, list[float]], metric: str = LOSS, facts: dict[str, str] = FACTS) -> list[SeedValues]:
+    """A run for each value, its seed the place; `variant` by its name; more parameters from variant to variant."""
+    finals = ["final/loss_mean_depth", *(f"final/loss_depth_{depth}" for depth in range(4))]
+    return [
+        SeedValues(
+            f"{variant}{seed}",
+            seed,
+            True,
+            {**facts, "variant": variant, "engine": "exact"},
+            {
+                **(dict.fromkeys(finals, value) if metric == LOSS else {}),
+                metric: value,
+                "model/parameters": 1000.0 * place,
+            },
+        )
+        for place, (variant, of_variant) in enumerate(values.items(), 1)
+        for seed, value in enumerate(of_variant)
+    ]
+
+
+def study(values: dict[str, list[float]], **given: object) -> Study:
+    spec = CompareSpec.model_validate(given)
+    return make_study("e", group(runs(values), spec), spec, {})
+
+
+RNG = np.random.default_rng(0)
+SHARED = list(np.exp(RNG.normal(0, 1, 30)))
+HALVED = [value / 2 * math.exp(noise) for value, noise in zip(SHARED, RNG.normal(0, 0.2, 30), strict=True)]
+NOISY = [value * math.exp(noise) for value, noise in zip(SHARED, RNG.normal(0, 0.5, 30), strict=True)]
+
+
+def test_a_difference_that_is_there_is_said_with_its_size_n_interval_and_direction() -> None:
+    found = study({"shared": SHARED, "untied": HALVED})
+    (contrast,) = found.contrasts
+    assert (contrast.one, contrast.other) == ("untied", "shared")
+    logs = np.log(np.array(HALVED) / np.array(SHARED))
+    assert contrast.found.ratio.value == pytest.approx(math.exp(logs.mean()))
+    (answer,) = answers(found)
+    assert answer.startswith(
+        "Untied instead of shared takes 1,000 more parameters (2,000, 2 times as many) and brings "
+    )
+    assert f"to {number(contrast.found.ratio.value)} [" in answer
+    assert (
+        "times that of shared (n = 30 pairs, 95 % intervals; untied is better in 100 % [88 %, 100 %] of them; p = "
+        in answer
+    )
+
+
+def test_what_so_few_runs_cannot_show_is_called_underpowered_and_not_zero() -> None:
+    found = study({"shared": SHARED[:5], "untied": NOISY[:5]})
+    (answer,) = answers(found)
+    assert "cannot be told from it by" in answer
+    assert "underpowered for a difference of d = 0.8, which takes " in answer
+    assert contrast_table(found).rows[-1][1].startswith("underpowered: d = 0.8 takes ")
+
+
+def test_a_difference_that_so_many_runs_would_have_shown_is_none() -> None:
+    found = study({"shared": SHARED, "untied": NOISY})
+    assert not found.contrasts[0].found.significant
+    assert "shows no difference in" in answers(found)[0]
+
+
+def test_runs_that_diverged_are_counted_and_are_the_worst() -> None:
+    found = study({"shared": [math.inf, math.nan, *SHARED[2:]], "untied": HALVED})
+    by_row = {name: cells for name, *cells in group_table(found).rows}
+    assert by_row["runs finished"] == ["30", "30"]
+    assert by_row["of them diverged"] == ["2", "0"]
+    assert by_row["most"][0] == "∞"
+    assert found.contrasts[0].found.beats.value == pytest.approx(1)
+    assert any("diverged" in note for note in footnotes(found))
+
+
+def test_every_mark_in_the_tables_has_its_footnote() -> None:
+    found = study({"shared": [1.0, 1.0, 1.0], "untied": [2.0, 2.0, 3.0]})
+    tables = (group_table(found), contrast_table(found))
+    marks = {
+        letter for table in tables for row in table.rows for cell in row[1:] for letter in cell if letter in "¹²³⁴⁵⁶⁷⁸⁹"
+    }
+    assert marks == {note.split()[0] for note in footnotes(found)}
+    assert marks
+
+
+def test_no_interval_is_shown_where_there_is_none() -> None:
+    found = study({"shared": [1.0], "untied": [2.0]})
+    by_row = {name: cells for name, *cells in group_table(found).rows}
+    assert all("[" not in cell for cells in by_row.values() for cell in cells)
+
+
+def test_three_groups_give_three_pairs_whose_p_is_adjusted() -> None:
+    values = {
+        "conv": [0.92, 0.93, 0.91, 0.95, 0.90, 0.94, 0.92],
+        "local": [0.1, 0.2, 0.1, 0.15, 0.12, 0.11, 0.16],
+        "dense": [0.15] * 7,
+    }
+    spec = CompareSpec()
+    found = make_study("e", group(runs(values, "final/accuracy_unseen", DIGITS), spec), spec, {})
+    assert [(one.one, one.other) for one in found.contrasts] == [
+        ("local", "conv"),
+        ("dense", "conv"),
+        ("dense", "local"),
+    ]
+    assert all((one.found.p_holm or 0) >= one.found.p for one in found.contrasts)
+    first, second = answers(found)
+    assert " below that of conv " in first
+    assert "-" not in first.split(" and brings ")[1].split("below")[0]
+    assert second.startswith("Dense instead of conv takes 2,000 more parameters (3,000, 3 times as many)")
+
+
+def test_the_data_are_json_whatever_diverged() -> None:
+    plain = study({"shared": [math.inf, 1.0, 2.0], "untied": [0.5, 0.6, 0.7]}).as_dict()
+    read = json.loads(json.dumps(plain, allow_nan=False))
+    assert read["groups"][0]["values"] == {"0": None, "1": 1.0, "2": 2.0}
+    assert read["contrasts"][0]["paired"] is True
+
+
+def test_missing_runs_stand_among_the_answers() -> None:
+    spec = CompareSpec(partial=True)
+    some = [run for run in runs({"shared": SHARED, "untied": HALVED}) if run.run_id != "untied3"]
+    found = make_study("e", group(some, spec), spec, {})
+    assert answers(found)[-1] == "Runs are missing: untied has not finished seed 3."
+    assert found.contrasts[0].n == "29 pairs"
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(None, "–"), (math.inf, "∞"), (111210.0, "111,210"), (0.123456, "0.1235"), (1234.5678, "1235"), (12.0, "12")],
+)
+def test_numbers_have_four_digits_that_mean_something(value: float | None, shown: str) -> None:
+    assert number(value) == shown
+
+
+def test_no_p_is_zero() -> None:
+    assert p_value(0.0) == "< 1e-15"
+    assert p_value(0.0123) == "0.012"
