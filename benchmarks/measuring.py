@@ -6,8 +6,13 @@ import os
 import random
 import re
 import signal
+import sqlite3
+import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -18,6 +23,9 @@ T = TypeVar("T")
 
 PROGRAM = str(Path(sys.executable).with_name("paramshare"))
 ENGINE = "gram"  # of the sweeps that are measured
+LOOK_EVERY = 0.02  # seconds
+
+Measured = tuple[float, float]  # seconds a seed after start-up, seconds of the whole command
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,3 +127,49 @@ def machine() -> str:
     parts = [found["hardware.cpu"], f"{found['hardware.cores']} cores", found.get("hardware.accelerators", "")]
     versions = [f"{name} {found[f'version.{name}']}" for name in ("torch", "mlflow", "prefect")]
     return ", ".join(part for part in (*parts, *versions) if part)
+
+
+def seconds(command: list[str], folder: Path) -> float:
+    """How long a command takes."""
+    start = time.perf_counter()
+    subprocess.run(command, cwd=folder, env=surroundings(folder), capture_output=True, check=True)
+    return time.perf_counter() - start
+
+
+def measured(command: list[str], seeds: int) -> Measured:
+    """Run a command that leaves `seeds` runs in `mlruns/mlflow.db`, in a fresh folder."""
+    with tempfile.TemporaryDirectory(prefix="beside-") as name, tempfile.TemporaryFile() as output:
+        folder = Path(name)
+        (folder / "mlruns").mkdir()
+        start = time.perf_counter()
+        with subprocess.Popen(command, cwd=folder, env=surroundings(folder), stdout=output, stderr=output) as process:
+            try:
+                ends = watch(process, folder / "mlruns" / "mlflow.db", seeds)
+            finally:
+                process.send_signal(signal.SIGINT)  # where it still runs: it ends what it has started
+        whole = time.perf_counter() - start
+        if process.returncode != 0 or len(ends) < seeds:
+            output.seek(0)
+            raise SystemExit(f"{' '.join(command)} failed:\n{output.read()[-3000:].decode(errors='replace')}")
+    tell(f"{Path(command[0]).name}: {seeds} seeds, {1 / rate(ends):.3f} s a seed, {whole:.1f} s in all")
+    return 1 / rate(ends), whole
+
+
+def watch(process: subprocess.Popen[bytes], database: Path, seeds: int) -> list[float]:
+    """The moments at which the first `seeds` runs are seen FINISHED, until the process ends."""
+    ends: list[float] = []
+    while process.poll() is None:
+        time.sleep(LOOK_EVERY)
+        if len(ends) < seeds and database.exists():
+            finished = min(look(database), seeds)
+            ends += [time.perf_counter()] * (finished - len(ends))
+    return ends
+
+
+def look(database: Path) -> int:
+    """How many runs stand FINISHED in the store; none where it is not made yet or is being written to."""
+    try:
+        with closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True)) as connection:
+            return int(connection.execute("SELECT count(*) FROM runs WHERE status = 'FINISHED'").fetchone()[0])
+    except sqlite3.OperationalError:
+        return 0

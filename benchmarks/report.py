@@ -28,6 +28,8 @@ PROGRAMS = (
     ("tracking.py",),
     ("tracking.py", "--server", "postgresql"),
     ("beside_by_hand.py",),
+    ("machines.py",),
+    ("comparing.py",),
     ("startup.py",),
 )
 NOT_HERE = 2  # the exit code of a program that could not measure

@@ -10,14 +10,23 @@ from prefect.client.schemas.objects import State
 from prefect.logging import get_run_logger
 from prefect.states import Completed, Failed
 
-from flows.surroundings import Surroundings, here, inline_picture, leave_report, mlflow_tags, pages_hint, run_here
+from flows.retries import RETRIES
+from flows.surroundings import (
+    Surroundings,
+    here,
+    leave_report,
+    mlflow_tags,
+    pages_base,
+    pages_hint,
+    run_here,
+)
 from paramshare.counting.report import CountOutcome, CountRow
 from paramshare.counting.run import count_model
 from paramshare.counting.spec import CountSpec, ModelSpec
 from paramshare.errors import in_a_line
-from paramshare.plots import picture_of
+from paramshare.plots import inline_picture, picture_of
 from paramshare.sharing.report import Sort
-from paramshare.tracking.pages import run_url, search_url, server_url
+from paramshare.tracking.pages import run_url, search_url
 from paramshare.tracking.store import Store, StoreAddress, open_store
 
 __all__ = ["count", "count_one", "run_count_flow"]
@@ -48,7 +57,12 @@ def _task_run_name() -> str:
     return ModelSpec.model_validate(runtime.task_run.parameters["model"]).label
 
 
-@task(name="count model", task_run_name=_task_run_name, persist_result=False)
+@task(
+    name="count model",
+    task_run_name=_task_run_name,
+    persist_result=False,
+    **RETRIES,
+)
 def count_one(
     model: ModelSpec, address: StoreAddress, tags: Mapping[str, str], depth: int | None, sort: Sort
 ) -> CountRow:
@@ -90,7 +104,7 @@ def _row(model: ModelSpec, state: State[CountRow]) -> CountRow:
 
 def _report(store: Store, outcome: CountOutcome) -> str:
     """The totals of all models with links to their runs, one by one and side by side, and the chart."""
-    base = server_url(store)
+    base = pages_base(store)
     side_by_side = search_url(base, outcome.experiment_id, f"tags.`prefect.flow_run_id` = '{runtime.flow_run.id}'")
     link = f"[These runs on MLflow's pages]({side_by_side}){pages_hint(store)}. Counts are for one sample."
     table = outcome.markdown(lambda run_id: run_url(base, outcome.experiment_id, run_id))

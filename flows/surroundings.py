@@ -1,6 +1,5 @@
 """What a flow run takes from the process that it runs in, and what leads from it to its MLflow runs and back."""
 
-import base64
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -12,10 +11,19 @@ from prefect.client.schemas.objects import State
 from prefect.logging import get_run_logger
 
 from flows.server import prefect_api
-from paramshare.settings import StoreSettings
+from paramshare.settings import DaskSettings, StoreSettings
+from paramshare.tracking.pages import server_url
 from paramshare.tracking.store import Store, StoreAddress
 
-__all__ = ["Surroundings", "here", "inline_picture", "leave_report", "mlflow_tags", "pages_hint", "run_here"]
+__all__ = [
+    "Surroundings",
+    "here",
+    "leave_report",
+    "mlflow_tags",
+    "pages_base",
+    "pages_hint",
+    "run_here",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +33,13 @@ class Surroundings:
     Args:
         address: the store.
         on_open, on_row: who watches; each flow says what it hands them.
+        dask_scheduler: the address of the Dask cluster that trains; None where this machine does.
     """
 
     address: StoreAddress
     on_open: Callable[[Any], None] = lambda _: None
     on_row: Callable[[Any], None] = lambda _: None
+    dask_scheduler: str | None = None
 
 
 Spec = TypeVar("Spec")
@@ -42,7 +52,10 @@ def here(experiment: str) -> Surroundings:
     """What `run_here` has set; on a worker what the settings say. (Prefect pickles a flow with the globals that it
     names, and a context variable cannot be pickled: so a flow names this function.)
     """
-    return _surroundings.get() or Surroundings(StoreAddress.of(StoreSettings().tracking_uri, experiment))
+    if found := _surroundings.get():
+        return found
+    settings = DaskSettings()
+    return Surroundings(StoreAddress.of(settings.tracking_uri, experiment), dask_scheduler=settings.dask_scheduler)
 
 
 def run_here(
@@ -101,9 +114,9 @@ def leave_report(key: str, description: str, write: Callable[[], str]) -> None:
         get_run_logger().warning("the report artifact could not be made", exc_info=True)
 
 
-def inline_picture(png: bytes) -> str:
-    """The address of a picture that holds the picture itself."""
-    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+def pages_base(store: Store) -> str:
+    """What the addresses of MLflow's pages begin with, for whoever reads a report in a browser."""
+    return (StoreSettings().pages_url or server_url(store)).rstrip("/") + "/"
 
 
 def pages_hint(store: Store) -> str:

@@ -1,32 +1,49 @@
 """The sweep as a Prefect flow: one task a chunk, each task one call into the library.
 
 It writes the same runs as `paramshare train`; the flow adds history, a report, schedules and workers elsewhere. It is
-what deployments run, and `paramshare flow sweep`.
+what deployments run, and `paramshare flow sweep`. The chunks run in processes of this machine, or on a Dask cluster.
 """
 
 import math
-from collections.abc import Callable, Generator
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack, closing, suppress
 from itertools import groupby
-from typing import Final
+from typing import Any, Final
 
 from prefect import flow, runtime, tags, task
+from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
-from prefect.futures import PrefectFuture, as_completed
+from prefect.exceptions import ObjectNotFound
+from prefect.futures import PrefectConcurrentFuture, PrefectFuture, as_completed
 from prefect.logging import get_run_logger
-from prefect.states import Completed, Failed
+from prefect.settings import get_current_settings
+from prefect.states import Completed, Crashed, Failed
 from prefect.task_runners import ProcessPoolTaskRunner
 
-from flows.surroundings import Surroundings, here, inline_picture, leave_report, mlflow_tags, pages_hint, run_here
-from paramshare.sweep.chunks import Chunk, Row, Stop, run_chunk, slots, start_worker, templates_of
+from flows.cluster import Cluster, find_cluster, unwanted
+from flows.retries import RETRIES
+from flows.surroundings import (
+    Surroundings,
+    here,
+    leave_report,
+    mlflow_tags,
+    pages_base,
+    pages_hint,
+    run_here,
+)
+from paramshare.plots import inline_picture
+from paramshare.sweep.chunks import Chunk, Row, Stop, outlast, run_chunk, slots, start_worker, templates_of
+from paramshare.sweep.elsewhere import Kit, go_on, run_elsewhere
 from paramshare.sweep.report import sweep_name
 from paramshare.sweep.run import Outcome, Sweep, open_sweep
 from paramshare.sweep.spec import SweepSpec
-from paramshare.tracking.pages import picture_url, run_url, server_url
-from paramshare.tracking.store import Store, StoreAddress
+from paramshare.tracking.pages import picture_url, run_url
+from paramshare.tracking.store import Store, StoreAddress, open_store
 from paramshare.tracking.sweeps import CURVES_FILE, read_curves
+from paramshare.training.export import Template
 
-__all__ = ["run_flow", "sweep", "train_chunk"]
+__all__ = ["run_flow", "run_tasks", "said_of", "sweep", "train_chunk"]
 
 _MOST_TASKS: Final = 200  # a flow run: Prefect's server takes some hundreds in its stride, not thousands
 _MOST_SEEDS: Final = 16  # a task: about ten seconds of the reference on a core
@@ -37,17 +54,20 @@ def run_flow(
     address: StoreAddress,
     on_open: Callable[[Sweep], None] = lambda _: None,
     on_row: Callable[[Row], None] = lambda _: None,
+    dask_scheduler: str | None = None,
 ) -> Outcome:
     """Run the flow in this process, against the configured Prefect API or a server that ends with the flow.
 
     Args:
         on_open: called once, before anything is trained.
         on_row: called for each run that has ended.
+        dask_scheduler: the address of the Dask cluster that trains; None where this machine does.
 
     Raises:
-        UsageError, ServerError: as `open_sweep`.
+        UsageError, ServerError: as `open_sweep` and `find_cluster`.
+        WorkerError: processes that train were ended from outside again and again.
     """
-    surroundings = Surroundings(address, on_open, on_row)
+    surroundings = Surroundings(address, on_open, on_row, dask_scheduler)
     result = run_here(sweep, spec, surroundings, ("sweep", *spec.variant_list))
     assert isinstance(result, Outcome)
     return result
@@ -64,10 +84,22 @@ def _task_run_name() -> str:
     return f"{first.device}: {first.variant} seed {first.seed} to {last.variant} seed {last.seed}"
 
 
-@task(name="train chunk", task_run_name=_task_run_name, persist_result=False)
-def train_chunk(chunk: Chunk) -> list[Row]:
-    """Train a chunk's seeds one after the other and write each as an MLflow run."""
-    rows = run_chunk(chunk)
+@task(
+    name="train chunk",
+    task_run_name=_task_run_name,
+    persist_result=False,
+    **RETRIES,
+)
+def train_chunk(chunk: Chunk, kit: Kit | None = None) -> list[Row]:
+    """Train a chunk's seeds one after the other and write each as an MLflow run.
+
+    Args:
+        kit: where this is a worker of a Dask cluster.
+    """
+    if kit is not None:
+        rows = run_elsewhere(chunk, kit, unwanted())
+    else:
+        rows = run_chunk(chunk) if runtime.task_run.run_count < 2 else go_on(chunk)
     for row in rows:
         get_run_logger().info("seed %d on %s: %s", row.spec.seed, row.spec.device, row.error or row.final_loss)
     return rows
@@ -75,43 +107,101 @@ def train_chunk(chunk: Chunk) -> list[Row]:
 
 @flow(name="sweep", flow_run_name=_flow_run_name, persist_result=False)
 def sweep(spec: SweepSpec) -> State[Outcome]:
-    """Train DynamicNet for every variant, seed and device asked for, each an MLflow run under one parent run.
+    """Train every variant, seed and device asked for, each an MLflow run under one parent run.
 
     What the store already holds finished is re-used. The flow run fails where one of its runs does.
     """
     around = here(spec.experiment)
-    with open_sweep(spec, around.address, mlflow_tags("flows/sweep.py")) as opened:
+    outcome = run_tasks(spec, around, "flows/sweep.py")
+    if not outcome.kept:  # else there are no curves yet, and no pages
+        leave_report("sweep", outcome.name, lambda: _report(open_store(around.address), outcome))
+    verdict = Failed if outcome.failed or outcome.kept else Completed
+    return verdict(data=outcome, message=said_of(outcome))
+
+
+def run_tasks(spec: SweepSpec, around: Surroundings, source: str) -> Outcome:
+    """Sweep in the tasks of the flow run that this is called in.
+
+    Args:
+        source: the flow's file.
+    """
+    cluster = _cluster(around)
+    with open_sweep(spec, around.address, mlflow_tags(source), cluster.devices if cluster else None) as opened:
         around.on_open(opened)
         get_run_logger().info("%d runs to train, %d re-used", len(opened.pending), len(opened.reused))
-        with closing(_train(opened)) as rows:  # no process writes on when this ends
+        lost_touch = False
+        with closing(_train(opened, cluster)) as rows:  # no process writes on when this ends
             for row in rows:
                 opened.add(row)
                 around.on_row(row)
-        outcome = opened.finish()
-    if not outcome.kept:  # else there are no curves yet, and no pages
-        leave_report("sweep", outcome.name, lambda: _report(opened.store, outcome))
-    verdict = Failed if outcome.failed or outcome.kept else Completed
+                lost_touch |= row.status == "KEPT"
+        if cluster and lost_touch:  # `finish` delivers what is kept here, the workers what is kept where they work
+            cluster.deliver(around.address)
+        return opened.finish()
+
+
+def said_of(outcome: Outcome) -> str:
+    """What a flow run's state says of a sweep."""
     kept = f", {outcome.kept} kept until the server takes them" if outcome.kept else ""
     finished = len(outcome.rows) - outcome.failed - outcome.kept
-    return verdict(data=outcome, message=f"{finished} of {len(outcome.rows)} runs finished{kept}")
+    return f"{finished} of {len(outcome.rows)} runs finished{kept}"
 
 
-def _train(opened: Sweep) -> Generator[Row, None, None]:
-    """Train what is pending, on a pool of processes a device, and yield the rows of each chunk as it ends."""
-    chunks = opened.chunks(_chunk_size(len(opened.pending), opened.slots()))
-    stop, templates = Stop(), templates_of(chunks)
+def _cluster(around: Surroundings) -> Cluster | None:
+    """The Dask cluster that is to train, if one is; what it has kept for a server is delivered before."""
+    if around.dask_scheduler is None:
+        return None
+    cluster = find_cluster(around.dask_scheduler, around.address, get_current_settings().api.url or "")
+    cluster.deliver(around.address)
+    return cluster
+
+
+def _train(opened: Sweep, cluster: Cluster | None) -> Generator[Row, None, None]:
+    """Train what is pending and yield the rows of each chunk as it ends."""
+    pending = len(opened.pending)
+    if cluster is not None:
+        at_once = sum(cluster.slots[device] for device in opened.devices)
+        return cluster.rows(train_chunk, opened.chunks(_chunk_size(pending, at_once)))
+    chunks = opened.chunks(_chunk_size(pending, opened.slots()))
+    templates = templates_of(chunks)
+    return outlast(chunks, lambda waiting: _in_pools(waiting, opened, templates))
+
+
+def _in_pools(
+    chunks: Sequence[Chunk], opened: Sweep, templates: Sequence[Template]
+) -> Generator[tuple[Chunk, list[Row]], None, None]:
+    """Each chunk with its rows as it ends, trained on a pool of processes a device.
+
+    Raises:
+        BrokenProcessPool: a process was ended from outside.
+    """
+    stop = Stop()
     with ExitStack() as pools:
-        futures: list[PrefectFuture[list[Row]]] = []
+        futures: dict[PrefectFuture[list[Row]], Chunk] = {}
         for device, of_device in groupby(chunks, key=lambda chunk: chunk.device):
             queue = list(of_device)
             most = min(slots(device, opened.spec.workers, opened.store.address), len(queue))
             runner = ProcessPoolTaskRunner(max_workers=most, initializer=start_worker, initargs=(stop, templates))
             pool = pools.enter_context(runner)
             with tags(f"device:{device}"):
-                futures += [pool.submit(train_chunk, {"chunk": chunk}) for chunk in queue]
+                futures |= {pool.submit(train_chunk, {"chunk": chunk}): chunk for chunk in queue}
         pools.callback(stop.set)
-        for future in as_completed(futures):
-            yield from future.result()
+        try:
+            for future in as_completed(list(futures)):
+                yield futures[future], future.result()
+        except BrokenProcessPool:
+            _say_lost(list(futures))
+            raise
+
+
+def _say_lost(futures: Sequence[PrefectFuture[Any]]) -> None:
+    """Let Prefect's history say of the chunks in hand that they are no longer. Best effort: the runs stand without."""
+    with suppress(Exception), get_client(sync_client=True) as client:
+        for future in futures:
+            if not isinstance(future, PrefectConcurrentFuture) or future.wrapped_future.exception() is None:
+                continue
+            with suppress(ObjectNotFound):  # one that was not begun
+                client.set_task_run_state(future.task_run_id, Crashed(message="its process was ended"), force=True)
 
 
 def _chunk_size(specs: int, at_once: int) -> int:
@@ -122,7 +212,7 @@ def _chunk_size(specs: int, at_once: int) -> int:
 
 def _report(store: Store, outcome: Outcome) -> str:
     """The sweep's note with a picture that it carries itself, and links that lead to MLflow's pages from elsewhere."""
-    base, parent = server_url(store), outcome.parent_run_id
+    base, parent = pages_base(store), outcome.parent_run_id
     picture = inline_picture(read_curves(store, parent))
     note = outcome.note.replace("(#/", f"({base}#/").replace(picture_url("", parent, CURVES_FILE), picture)
     link = f"[The sweep on MLflow's pages]({run_url(base, outcome.experiment_id, parent)}){pages_hint(store)}"

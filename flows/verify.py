@@ -8,13 +8,14 @@ from prefect.client.schemas.objects import State
 from prefect.logging import get_run_logger
 from prefect.states import Completed, Failed
 
-from flows.surroundings import Surroundings, here, leave_report, pages_hint, run_here
+from flows.retries import RETRIES
+from flows.surroundings import Surroundings, here, leave_report, pages_base, pages_hint, run_here
 from paramshare.errors import in_a_line
 from paramshare.proof.report import Verification, VerifyRow
 from paramshare.proof.spec import VerifySpec
 from paramshare.proof.verify import draw_sample, verify_member
 from paramshare.tracking.members import Member
-from paramshare.tracking.pages import run_url, server_url
+from paramshare.tracking.pages import run_url
 from paramshare.tracking.store import Store, StoreAddress
 from paramshare.training.choice import Engine
 
@@ -49,7 +50,12 @@ def _task_run_name() -> str:
     return f"{member.variant} seed {member.seed} on {member.device}"
 
 
-@task(name="verify run", task_run_name=_task_run_name, persist_result=False)
+@task(
+    name="verify run",
+    task_run_name=_task_run_name,
+    persist_result=False,
+    **RETRIES,
+)
 def verify_one(member: Member, address: StoreAddress, engine: Engine) -> State[VerifyRow]:
     """Train a run again and compare it with what MLflow holds."""
     row = verify_member(member, address, engine)
@@ -84,7 +90,7 @@ def _row(member: Member, state: State[Any]) -> VerifyRow:
 
 def _report(store: Store, outcome: Verification) -> str:
     """The verdicts, with links that lead to MLflow's pages from elsewhere."""
-    base = server_url(store)
+    base = pages_base(store)
 
     def url_of(run_id: str) -> str:
         return run_url(base, outcome.experiment_id, run_id)

@@ -10,7 +10,7 @@ import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, contextmanager
@@ -41,8 +41,8 @@ from paramshare.training.choice import Engine
 from paramshare.training.devices import cpu_cores
 from paramshare.training.engines import train_many
 from paramshare.training.export import Template, adopt_templates, make_templates
-from paramshare.training.result import TrainResult
-from paramshare.training.spec import TrainSpec
+from paramshare.training.result import Result
+from paramshare.training.targets import LOSS, Spec
 
 __all__ = [
     "SPAWN",
@@ -51,6 +51,8 @@ __all__ = [
     "Row",
     "Stop",
     "make_chunks",
+    "not_written",
+    "outlast",
     "run_chunk",
     "run_chunks",
     "slots",
@@ -104,8 +106,8 @@ class Row:
         spec: what was asked for.
         run_id: MLflow's id of the run; empty where the store does not have it yet.
         status: the run's, in MLflow's words; KEPT where it was trained and lies in the spool.
-        final_loss: the last step's loss, which depends on the depth it drew; None where there is none.
-        mean_depth_loss: the trained net's loss, averaged over the depths; None where there is none.
+        final_loss: the last step's loss; None where there is none.
+        finals: what the trained net comes to, by metric, its target's headline first; empty where there is none.
         seconds: how long the training took.
         reused: whether the run was in the store before this sweep.
         error: what went wrong, in a line; empty where nothing did.
@@ -113,11 +115,11 @@ class Row:
         losses: (steps,), the loss of every step, where the run was trained in this sweep.
     """
 
-    spec: TrainSpec
+    spec: Spec
     run_id: str
     status: Literal["FINISHED", "FAILED", "KEPT"]
     final_loss: float | None
-    mean_depth_loss: float | None
+    finals: Mapping[str, float]
     seconds: float
     reused: bool = False
     error: str = ""
@@ -125,14 +127,14 @@ class Row:
     losses: NDArray[np.float32] | None = field(default=None, repr=False, compare=False)
 
     @classmethod
-    def finished(cls, spec: TrainSpec, run: SeedRun, losses: NDArray[np.float32] | None = None) -> "Row":
+    def finished(cls, spec: Spec, run: SeedRun, losses: NDArray[np.float32] | None = None) -> "Row":
         """The row of a FINISHED run, re-used unless its losses are given."""
         return cls(
             spec,
             run.run_id,
             "FINISHED",
             run.final_loss,
-            run.mean_depth_loss,
+            run.finals,
             run.seconds,
             reused=losses is None,
             diverged=run.diverged,
@@ -140,18 +142,18 @@ class Row:
         )
 
     @classmethod
-    def kept(cls, spec: TrainSpec, result: TrainResult, reason: str) -> "Row":
+    def kept(cls, spec: Spec, result: Result, reason: str) -> "Row":
         """The row of a result that lies in the spool, and why."""
         return cls(
             spec,
             "",
             "KEPT",
             result.final_loss,
-            result.mean_depth_loss,
+            dict(result.finals),
             result.seconds,
             error=f"{reason}; the result is kept in {SPOOL}",
             diverged=result.diverged_at is not None,
-            losses=result.losses,
+            losses=result.curves[LOSS],
         )
 
 
@@ -167,7 +169,7 @@ class Chunk:
         force: whether a run is written though the store may hold a FINISHED one of its spec.
     """
 
-    specs: tuple[TrainSpec, ...]
+    specs: tuple[Spec, ...]
     engine: Engine
     address: StoreAddress
     tags: dict[str, str]
@@ -191,7 +193,7 @@ def slots(device: str, workers: int | None, address: StoreAddress) -> int:
 
 
 def make_chunks(
-    specs: Sequence[TrainSpec],
+    specs: Sequence[Spec],
     size: int,
     engine: Engine,
     address: StoreAddress,
@@ -217,16 +219,22 @@ def make_chunks(
     return chunks
 
 
-def run_chunk(chunk: Chunk) -> list[Row]:
+def run_chunk(chunk: Chunk, stops: Callable[[], bool] | None = None) -> list[Row]:
     """Train the chunk's specs here and write each as a run when its training ends.
 
     A training that raises becomes a FAILED run and a row that says so; the others go on. A result that a server cannot
     take now is kept in the spool, and its row says so. Where the process is one of a pool that has been told to stop,
     only the specs begun before have rows.
+
+    Args:
+        stops: asked in place of the pool whether to stop, and before each run is written, too: nobody ends this process
+            or waits for it, so that a run could come when its sweep has long ended.
     """
     outcomes = _train(chunk)
     rows: list[Row] = []
-    while not _pool_stops() and (outcome := next(outcomes, None)):
+    while not (stops or _pool_stops)() and (outcome := next(outcomes, None)):
+        if stops is not None and stops():
+            break
         rows.append(_write(chunk, *outcome))
     return rows
 
@@ -245,10 +253,25 @@ def run_chunks(chunks: Sequence[Chunk], workers: int | None = None) -> Generator
         for chunk in chunks:
             yield from run_chunk(chunk)
         return
-    templates, waiting, breaks = templates_of(chunks), list(chunks), 0
+    templates = templates_of(chunks)
+    yield from outlast(chunks, lambda waiting: _in_pools(waiting, at_once, templates))
+
+
+def outlast(
+    chunks: Sequence[Chunk], in_pools: Callable[[Sequence[Chunk]], Iterable[tuple[Chunk, list[Row]]]]
+) -> Generator[Row, None, None]:
+    """The rows of chunks; where a pool's process is ended from outside, new pools train what is not written yet.
+
+    Args:
+        in_pools: runs chunks in processes and gives each with its rows as it ends.
+
+    Raises:
+        WorkerError: that happened again and again, and nothing was trained in between.
+    """
+    waiting, breaks = list(chunks), 0
     while waiting:
         try:
-            for chunk, rows in _in_pools(waiting, at_once, templates):
+            for chunk, rows in in_pools(tuple(waiting)):
                 waiting.remove(chunk)
                 breaks = 0
                 yield from rows
@@ -260,7 +283,7 @@ def run_chunks(chunks: Sequence[Chunk], workers: int | None = None) -> Generator
                     "little memory; what was finished stays, run the same command again for the rest, or with fewer "
                     "--workers"
                 ) from None
-            waiting, rows = _not_written(waiting)
+            waiting, rows = not_written(waiting)
             yield from rows
 
 
@@ -301,13 +324,13 @@ def _interrupts_held() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _not_written(chunks: Sequence[Chunk]) -> tuple[list[Chunk], list[Row]]:
+def not_written(chunks: Sequence[Chunk]) -> tuple[list[Chunk], list[Row]]:
     """Of chunks whose processes are gone: what is left to train of them, and the rows of what they have written."""
     parent = chunks[0].tags.get(PARENT)  # that of all
     if parent is None:
         return list(chunks), []
     store, specs = _store(chunks[0].address), [spec for chunk in chunks for spec in chunk.specs]
-    close_seeds(store, parent, "the process that wrote it was ended")
+    close_seeds(store, parent, "the process that wrote it was ended", {spec.key() for spec in specs})
     found = find_finished(store, specs, parent)
     rows = [replace(Row.finished(spec, found[spec.key()]), reused=False) for spec in specs if spec.key() in found]
     rest = [(chunk, tuple(spec for spec in chunk.specs if spec.key() not in found)) for chunk in chunks]
@@ -319,12 +342,12 @@ def templates_of(chunks: Sequence[Chunk]) -> tuple[Template, ...]:
     return make_templates(spec for chunk in chunks for spec in chunk.specs)
 
 
-def _train(chunk: Chunk) -> Iterator[tuple[TrainSpec, TrainResult | Exception]]:
+def _train(chunk: Chunk) -> Iterator[tuple[Spec, Result | Exception]]:
     """The result of each spec, or what its training raised, as it ends."""
     waiting = deque(chunk.specs)
     while waiting:
         results = train_many(list(waiting), chunk.engine)
-        outcome: TrainResult | Exception | None = None
+        outcome: Result | Exception | None = None
         while waiting and not isinstance(outcome, Exception):
             try:
                 outcome = next(results)
@@ -333,8 +356,8 @@ def _train(chunk: Chunk) -> Iterator[tuple[TrainSpec, TrainResult | Exception]]:
             yield waiting.popleft(), outcome
 
 
-def _write(chunk: Chunk, spec: TrainSpec, outcome: TrainResult | Exception) -> Row:
-    """Write what came out as a run; where a server cannot take it now, keep it in the spool."""
+def _write(chunk: Chunk, spec: Spec, outcome: Result | Exception) -> Row:
+    """Write what came out as a run; where a server does not take it, keep it in the spool."""
     address, tags = chunk.address, chunk.tags
     if isinstance(outcome, Exception):
         reason = in_a_line(outcome)
@@ -343,7 +366,7 @@ def _write(chunk: Chunk, spec: TrainSpec, outcome: TrainResult | Exception) -> R
         except OutageError:
             keep(failure_record(spec, reason, tags), address)
             run_id = ""
-        return Row(spec, run_id, "FAILED", None, None, 0.0, error=reason)
+        return Row(spec, run_id, "FAILED", None, {}, 0.0, error=reason)
     try:
         run = attempt(address, lambda: write_run(_store(address), outcome, tags, again=chunk.force))
     except RunExistsError as other:  # another sweep was first
@@ -351,7 +374,11 @@ def _write(chunk: Chunk, spec: TrainSpec, outcome: TrainResult | Exception) -> R
     except OutageError as outage:
         keep(seed_record(outcome, tags, again=chunk.force), address)
         return Row.kept(spec, outcome, str(outage))
-    return Row.finished(spec, run, outcome.losses)
+    except Exception:  # a server refuses, as when a password has changed: that ends the sweep, and loses nothing
+        if address.database is None:
+            keep(seed_record(outcome, tags, again=chunk.force), address)
+        raise
+    return Row.finished(spec, run, outcome.curves[LOSS])
 
 
 def _pool_stops() -> bool:

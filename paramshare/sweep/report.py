@@ -1,14 +1,14 @@
 """What a sweep says when it ends: its groups in numbers, the table of its runs, a note. Plain data and text."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from paramshare.plots import quartiles
 from paramshare.sweep.chunks import Row
 from paramshare.sweep.spec import SweepSpec
 from paramshare.tracking.pages import picture_url, run_url
 from paramshare.tracking.sweeps import CURVES_FILE
-from paramshare.training.spec import TrainSpec
+from paramshare.training.targets import LOSS, Metric, Spec
 
 __all__ = ["counts_of", "group_of", "note_of", "sweep_name", "table_of"]
 
@@ -22,7 +22,7 @@ def sweep_name(spec: SweepSpec, devices: Sequence[str]) -> str:
     return f"{', '.join(spec.variant_list)} {seeds} on {', '.join(devices)}"
 
 
-def group_of(spec: TrainSpec) -> str:
+def group_of(spec: Spec) -> str:
     """The group that a run is summed up in: `shared-cpu`. Safe in the name of a metric."""
     return f"{spec.variant}-{spec.device.replace(':', '')}"
 
@@ -40,12 +40,13 @@ def counts_of(rows: Sequence[Row]) -> dict[str, float]:
 
 def table_of(rows: Sequence[Row]) -> dict[str, list[object]]:
     """A row a run, by column."""
+    finals = dict.fromkeys(name for row in rows for name in row.finals)
     return {
         "seed": [row.spec.seed for row in rows],
         "device": [row.spec.device for row in rows],
         "variant": [row.spec.variant for row in rows],
-        "mean_depth_loss": [row.mean_depth_loss for row in rows],
-        "final_loss": [row.final_loss for row in rows],
+        **{name: [row.finals.get(name) for row in rows] for name in finals},
+        LOSS: [row.final_loss for row in rows],
         "seconds": [round(row.seconds, 3) for row in rows],
         "status": [row.status for row in rows],
         "reused": [row.reused for row in rows],
@@ -60,27 +61,28 @@ def note_of(spec: SweepSpec, rows: Sequence[Row], experiment_id: str, parent_run
     Args:
         experiment_id, parent_run_id: for the links, which are relative to MLflow's pages.
     """
+    target = spec.trained
+    headline = spec.headline
     counts = {name.removeprefix("runs/"): int(count) for name, count in counts_of(rows).items()}
     runs = [
-        f"| {row.spec.variant} | {row.spec.device} | {row.spec.seed} | {_loss(row.mean_depth_loss)} "
-        f"| {_loss(row.final_loss)} | {row.seconds:.2f} | {_link(row, experiment_id)} | {_remark(row)} |"
+        f"| {row.spec.variant} | {row.spec.device} | {row.spec.seed} | {_number(row.finals.get(headline.name))} "
+        f"| {_number(row.final_loss)} | {row.seconds:.2f} | {_link(row, experiment_id)} | {_remark(row)} |"
         for row in rows[:_ROWS_IN_NOTE]
     ]
     rest = len(rows) - len(runs)
     return "\n".join(
         [
-            "| trained net's loss, mean over the depths 0 to 3 | median over seeds | quartiles |",
+            f"| {headline.words} | median over seeds | quartiles |",
             "| :-- | --: | :-: |",
-            *_groups(rows),
+            *_groups(rows, headline),
             "",
             f"![loss at every step, all seeds]({picture_url('', parent_run_id, CURVES_FILE)})",
             "",
             f"**{counts['finished']} of {counts['planned']} runs finished** ({counts['reused']} re-used, "
-            f"{counts['failed']} failed{_diverged(counts['diverged'])}): DynamicNet "
-            f"({spec.batch_size} × {spec.input_size} → {spec.hidden_size} → {spec.output_size}), {spec.steps} steps, "
-            f"learning rate {spec.learning_rate:g}, momentum {spec.momentum:g}.",
+            f"{counts['failed']} failed{_diverged(counts['diverged'])}): {target.title}, "
+            f"{_said(spec.options)}.",
             "",
-            "| variant | device | seed | mean over depths | last step | seconds | run | |",
+            f"| variant | device | seed | {headline.label} | last step's loss | seconds | run | |",
             "| :-- | :-- | --: | --: | --: | --: | :-- | :-- |",
             *runs,
             *([f"\n… and {rest} more: all of them in the artifact `seeds.json`."] if rest else []),
@@ -88,16 +90,20 @@ def note_of(spec: SweepSpec, rows: Sequence[Row], experiment_id: str, parent_run
     )
 
 
-def _groups(rows: Sequence[Row]) -> list[str]:
-    losses = defaultdict(list)
+def _groups(rows: Sequence[Row], headline: Metric) -> list[str]:
+    values = defaultdict(list)
     for row in rows:
-        if row.mean_depth_loss is not None:
-            losses[group_of(row.spec)].append(row.mean_depth_loss)
+        if row.finals:
+            values[group_of(row.spec)].append(row.finals[headline.name])
     lines = []
-    for group, of_group in losses.items():
+    for group, of_group in values.items():
         lower, median, upper = quartiles(of_group)
         lines.append(f"| {group} (n = {len(of_group)}) | {median:.4g} | {lower:.4g} – {upper:.4g} |")
     return lines
+
+
+def _said(options: Mapping[str, object]) -> str:
+    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in options.items())
 
 
 def _diverged(count: int) -> str:
@@ -109,8 +115,8 @@ def _link(row: Row, experiment_id: str) -> str:
     return f"[{row.run_id[:8]}]({run_url('', experiment_id, row.run_id)})"
 
 
-def _loss(loss: float | None) -> str:
-    return "–" if loss is None else f"{loss:.4g}"
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4g}"
 
 
 def _remark(row: Row) -> str:

@@ -17,7 +17,7 @@ from paramshare.sweep.spec import SweepSpec
 from paramshare.tracking.leftover import FORCED, close_left_over, end_own
 from paramshare.tracking.owners import Owner, renewed
 from paramshare.tracking.runs import PARENT, SeedRun, find_finished, read_all_losses
-from paramshare.tracking.settling import SETTLED, settle
+from paramshare.tracking.settling import SETTLED, drop_doubles, settle
 from paramshare.tracking.spool import Delivery, OutageError, answers, attempt, deliver
 from paramshare.tracking.store import Store, StoreAddress, analyse, check_store, open_store, store_failures
 from paramshare.tracking.sweeps import (
@@ -30,8 +30,8 @@ from paramshare.tracking.sweeps import (
     start_sweep,
 )
 from paramshare.training.choice import Choice
-from paramshare.training.devices import choose_devices, find_devices
-from paramshare.training.spec import TrainSpec
+from paramshare.training.devices import Device, choose_devices, find_devices
+from paramshare.training.targets import Spec
 
 __all__ = ["Outcome", "Sweep", "check_sweep", "open_sweep", "run_sweep"]
 
@@ -109,7 +109,7 @@ class Sweep:
 
     spec: SweepSpec
     devices: tuple[str, ...]
-    specs: tuple[TrainSpec, ...]
+    specs: tuple[Spec, ...]
     store: Store
     delivery: Delivery
     reused: Mapping[str, SeedRun]
@@ -125,7 +125,7 @@ class Sweep:
                 self._rows[spec.key()] = Row.finished(spec, run)
 
     @property
-    def pending(self) -> tuple[TrainSpec, ...]:
+    def pending(self) -> tuple[Spec, ...]:
         """The specs that are still to be trained."""
         return tuple(spec for spec in self.specs if spec.key() not in self._rows)
 
@@ -154,7 +154,7 @@ class Sweep:
         self._deliver()
         if any(row.status == "KEPT" for row in self._rows.values()):
             return self._unfinished()
-        if not self.complete and not self.spec.force and self.store.database is None:
+        if not self.complete:
             self._settle()
         rows = tuple(self._rows[spec.key()] for spec in self.specs)
         name = sweep_name(self.spec, self.devices)
@@ -189,12 +189,20 @@ class Sweep:
         return Outcome(self.store.experiment_id, self.parent_run_id, rows, curves="", name=name, note=note)
 
     def _settle(self) -> None:
-        """Give way to the runs of other sweeps that ran at the same time, where a server has taken theirs too."""
+        """Give way to the runs of other sweeps that ran at the same time, where a server has taken theirs too.
+
+        A forced sweep gives way to nobody, and an embedded store lets no second run in: unless it is of a forced one.
+        """
         written = {
             key: row for key, row in self._rows.items() if row.status == "FINISHED" and not row.reused and row.run_id
         }
         ours = {key: row.run_id for key, row in written.items()}
         seeds = [row.spec.seed for row in written.values()]
+        if self.spec.force:
+            drop_doubles(self.store, self.parent_run_id, ours)
+            return
+        if self.store.database is not None:
+            return
         for key, run in settle(self.store, self.parent_run_id, ours, seeds).items():
             self._rows[key] = Row.finished(written[key].spec, run)
 
@@ -207,7 +215,7 @@ class Sweep:
             status="FAILED" if any(row.status == "FAILED" for row in rows) else "FINISHED",
             bands=bands,
             metrics=counts_of(rows),
-            figure=aggregate_curves(bands, name),
+            figure=aggregate_curves(bands, name, self.spec.trained.loss),
             table=table_of(rows),
             note=note_of(self.spec, rows, self.store.experiment_id, self.parent_run_id),
         )
@@ -224,34 +232,42 @@ class Sweep:
         return {group: Band.of(of_group) for group, of_group in curves.items()}
 
 
-def check_sweep(spec: SweepSpec, address: StoreAddress) -> tuple[str, ...]:
-    """The devices that `spec` means on this machine. Trains nothing and writes nothing.
+def check_sweep(spec: SweepSpec, address: StoreAddress, found: Sequence[Device] | None = None) -> tuple[str, ...]:
+    """The devices that `spec` means. Trains nothing and writes nothing.
+
+    Args:
+        found: those that there are where the chunks will run; this machine's unless given.
 
     Raises:
         UsageError: a device is not there, the engine does not run on it, or the store cannot be opened.
     """
-    devices = choose_devices(spec.device_list, find_devices())
+    where = "on this machine" if found is None else "on the workers of the cluster"
+    devices = choose_devices(spec.device_list, find_devices() if found is None else found, where)
     spec.choices(devices)
     check_store(address)
     return devices
 
 
 @contextmanager
-def open_sweep(spec: SweepSpec, address: StoreAddress, tags: Mapping[str, str]) -> Iterator[Sweep]:
+def open_sweep(
+    spec: SweepSpec, address: StoreAddress, tags: Mapping[str, str], found: Sequence[Device] | None = None
+) -> Iterator[Sweep]:
     """Open a sweep, and end its parent run truthfully where the block does not come to `finish`.
 
-    What dead processes have left RUNNING in the experiment is closed before; see `leftover`.
+    What dead processes have left RUNNING in the experiment is closed before; see `leftover`. What ends the block gets a
+    note (PEP 678) of how many runs are finished.
 
     Args:
         spec: what to sweep.
         address: the store.
         tags: what the parent run and each new run carry beside their own and their provenance.
+        found: as of `check_sweep`.
 
     Raises:
         UsageError: a device is not there, or the store cannot be opened. Nothing is written then.
         ServerError: the store failed while the sweep ran.
     """
-    devices = check_sweep(spec, address)
+    devices = check_sweep(spec, address, found)
     specs = spec.train_specs(devices)
     with store_failures(address):
         store, owner = open_store(address), Owner.here()
@@ -264,6 +280,7 @@ def open_sweep(spec: SweepSpec, address: StoreAddress, tags: Mapping[str, str]) 
         except BaseException as error:
             if answers(address):  # else the next sweep ends it
                 end_own(store, owner, "FAILED" if isinstance(error, Exception) else "KILLED")
+                _note_finished(error, spec, store, specs)
             raise
 
 
@@ -295,7 +312,7 @@ def run_sweep(
 def _open(
     spec: SweepSpec,
     devices: tuple[str, ...],
-    specs: tuple[TrainSpec, ...],
+    specs: tuple[Spec, ...],
     store: Store,
     tags: Mapping[str, str],
     owner: Owner,
@@ -327,6 +344,14 @@ def _open(
     )
 
 
+def _note_finished(error: BaseException, spec: SweepSpec, store: Store, specs: Sequence[Spec]) -> None:
+    """Let what ends a sweep say how far it came; best effort, as the store may be what failed."""
+    if spec.force:
+        return  # the store cannot tell this sweep's runs from those before it
+    with suppress(Exception):
+        error.add_note(f"{len(find_finished(store, specs))} of {len(specs)} runs are finished and stay")
+
+
 def _engine_tags(choices: Sequence[Choice]) -> dict[str, str]:
     """What each device's engine is, and why; a seed's run says its own."""
     return {
@@ -336,7 +361,15 @@ def _engine_tags(choices: Sequence[Choice]) -> dict[str, str]:
 
 
 def _params(spec: SweepSpec, devices: tuple[str, ...]) -> dict[str, str]:
-    asked = spec.model_dump(exclude={"experiment", "force", "workers", "devices"})
+    """What was asked for, with what stands for it where nothing was said."""
+    asked = {
+        "target": spec.target,
+        "seeds": spec.seeds,
+        "variant": ",".join(spec.variant_list),
+        **spec.options,
+        "engine": spec.engine,
+        "devices": ",".join(devices),
+    }
     if len(spec.seeds) > _LONGEST_PARAM:
         asked["seeds"] = f"{len(spec.seed_list)} seeds, listed in the table"
-    return {**{name: str(value) for name, value in asked.items()}, "devices": ",".join(devices)}
+    return {name: str(value) for name, value in asked.items()}

@@ -2,21 +2,25 @@
 
 import re
 from dataclasses import replace
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from paramshare.errors import SpecError
 from paramshare.training.choice import ENGINES, Choice, Engine, choose_engine
-from paramshare.training.spec import VARIANTS, TrainSpec, Variant, canonical_device
+from paramshare.training.digits.spec import Placement
+from paramshare.training.spec import TrainSpec, canonical_device
+from paramshare.training.targets import TARGETS, Metric, Spec, Target, TargetName, target_named
 
-__all__ = ["ExperimentName", "SweepSpec", "parse_seeds"]
+__all__ = ["EngineAsked", "ExperimentName", "SweepSpec", "parse_seeds", "without_null"]
 
 _MOST_SEEDS: Final = 1_000_000
-_NUMBERS: Final = {
-    "batch_size", "input_size", "hidden_size", "output_size", "steps", "learning_rate", "momentum",
-}  # fmt: skip
 _SEED_PART: Final = re.compile(r"(\d+)(?::(\d+))?")
+
+
+def _list_of(one: str) -> str:
+    """What a form holds a text to that is a list of `one`; the validators say more, and say it better."""
+    return rf"^\s*({one})\s*(,\s*({one})\s*)*$"
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:
@@ -60,11 +64,9 @@ def _check_seeds(text: str) -> str:
     return text
 
 
-def _check_variants(text: str) -> str:
-    for name in _parse_list(text):
-        if name not in VARIANTS:
-            raise SpecError(f"there is no variant called {name!r}; expected {', '.join(VARIANTS)} or a list of them")
-    return text
+def _check_target(name: Any) -> Any:
+    target_named(name)
+    return name
 
 
 def _check_devices(text: str) -> str:
@@ -86,33 +88,87 @@ def _check_name(text: str) -> str:
     return text
 
 
-ExperimentName = Annotated[str, Field(max_length=250), AfterValidator(_check_name)]
+EngineAsked = Annotated[Engine, BeforeValidator(_check_engine)]
+ExperimentName = Annotated[
+    str, Field(max_length=250, json_schema_extra={"pattern": r"\S"}), AfterValidator(_check_name)
+]
+
+
+_VARIANTS: Final = tuple(name for target in TARGETS.values() for name in target.variants)
+_OPTIONS: Final = tuple(dict.fromkeys(name for target in TARGETS.values() for name in target.options))
+
+
+def _default(option: str) -> str:
+    """What an option is where nothing is said: `; 500, for digits 5000 unless said otherwise`."""
+    first, *others = ((target.name, target.options[option]) for target in TARGETS.values() if option in target.options)
+    said = [str(first[1]), *(f"for {name} {value}" for name, value in others if value != first[1])]
+    return f"; {', '.join(said)} unless said otherwise"
+
+
+def without_null(schema: dict[str, Any]) -> None:
+    """Say nothing of a None that stands for a default: a form would offer it; the description says what it means."""
+    for field in schema["properties"].values():
+        given = [one for one in field.get("anyOf", ()) if one != {"type": "null"}]
+        if len(given) == 1:
+            del field["anyOf"]
+            field.update(given[0])
+        if field.get("default", ...) is None:
+            del field["default"]
 
 
 class SweepSpec(BaseModel):
     """A sweep: every variant with every seed on every device. The defaults train the article's net."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", json_schema_extra=without_null)
 
+    target: Annotated[TargetName, BeforeValidator(_check_target)] = Field(
+        "dynamicnet",
+        description="what is trained: dynamicnet (the article's net), or digits (a small convolutional net and its "
+        "locally connected and dense twins, on digits moved about a canvas)",
+    )
     seeds: Annotated[str, BeforeValidator(_as_text), AfterValidator(_check_seeds)] = Field(
         "0:10",
         description="seeds: a:b (b excluded), single values, and lists of both, such as 0:100 or 3,7,9",
+        json_schema_extra={"pattern": _list_of(r"\d+(:\d+)?"), "examples": ["0:100", "3,7,9"]},
     )
     devices: Annotated[str, BeforeValidator(_as_text), AfterValidator(_check_devices)] = Field(
         "auto",
         description="auto (every device that is there), cpu, cuda, cuda:N, mps, or a list such as cpu,cuda:0",
+        json_schema_extra={"pattern": _list_of(r"auto|cpu|mps|cuda(:\d+)?"), "examples": ["cpu", "cpu,cuda:0"]},
     )
-    variant: Annotated[str, BeforeValidator(_as_text), AfterValidator(_check_variants)] = Field(
-        "shared", description="shared (one middle layer), untied (one for each application), or shared,untied"
+    variant: Annotated[str | None, BeforeValidator(_as_text)] = Field(
+        None,
+        description="dynamicnet: shared (one middle layer), untied (one for each application); digits: conv, local, "
+        "dense; or a list such as shared,untied; the first of them unless said otherwise",
+        json_schema_extra={"pattern": _list_of("|".join(_VARIANTS)), "examples": ["shared,untied"]},
     )
-    steps: int = Field(500, ge=1, description="SGD steps of each run")
-    batch_size: int = Field(64, ge=1, description="rows of x and y")
-    input_size: int = Field(1000, ge=1, description="features of x")
-    hidden_size: int = Field(100, ge=1, description="width of the hidden layers")
-    output_size: int = Field(10, ge=1, description="features of y")
-    learning_rate: float = Field(1e-4, gt=0, allow_inf_nan=False, description="SGD's learning rate")
-    momentum: float = Field(0.9, ge=0, lt=1, description="SGD's momentum")
-    engine: Annotated[Engine, BeforeValidator(_check_engine)] = Field(
+    steps: int | None = Field(None, ge=1, description=f"SGD steps of each run, of digits at most{_default('steps')}")
+    batch_size: int | None = Field(None, ge=1, description=f"samples of a step{_default('batch_size')}")
+    input_size: int | None = Field(None, ge=1, description=f"dynamicnet: features of x{_default('input_size')}")
+    hidden_size: int | None = Field(
+        None, ge=1, description=f"dynamicnet: width of the hidden layers{_default('hidden_size')}"
+    )
+    output_size: int | None = Field(None, ge=1, description=f"dynamicnet: features of y{_default('output_size')}")
+    learning_rate: float | None = Field(
+        None, gt=0, allow_inf_nan=False, description=f"SGD's learning rate{_default('learning_rate')}"
+    )
+    momentum: float | None = Field(None, ge=0, lt=1, description=f"SGD's momentum{_default('momentum')}")
+    placement: Placement | None = Field(
+        None, description=f"digits: moved (about a larger canvas), or plain (as they are){_default('placement')}"
+    )
+    examples: int | None = Field(None, ge=1, description=f"digits: how many are trained on{_default('examples')}")
+    channels: int | None = Field(
+        None,
+        ge=1,
+        description=f"digits: channels of the first layer; the second has twice as many{_default('channels')}",
+    )
+    stop_loss: float | None = Field(
+        None,
+        ge=0,
+        allow_inf_nan=False,
+        description=f"digits: mean loss of an epoch that ends the training{_default('stop_loss')}",
+    )
+    engine: EngineAsked = Field(
         "auto",
         description="what computes the runs: reference (the plain loop), exact (the same bits in half the time, on the "
         "CPU), gram (the same mathematics, other roundings; a sixth of the time, and many seeds at once on CUDA), or "
@@ -126,6 +182,37 @@ class SweepSpec(BaseModel):
         description="processes that train on the CPU; unless said otherwise one a core, three for two with a server",
     )
 
+    @model_validator(mode="after")
+    def _fits_the_target(self) -> Self:
+        target = self.trained
+        for name in self.variant_list:
+            if name not in target.variants:
+                raise SpecError(
+                    f"there is no variant of {target.name} called {name!r}; "
+                    f"expected {', '.join(target.variants)} or a list of them"
+                )
+        for name, value in self._asked().items():
+            if value is not None and name not in target.options:
+                option = f"--{name.replace('_', '-')}"
+                raise SpecError(f"{option} is {value!r}, and {target.name} has none; leave it out")
+        return self
+
+    @property
+    def trained(self) -> Target:
+        """What is trained."""
+        return target_named(self.target)
+
+    @property
+    def headline(self) -> Metric:
+        """What the variants are compared by."""
+        return self.trained.finals_of(self.options)[0]
+
+    @property
+    def options(self) -> dict[str, object]:
+        """What every spec says beside its seed, variant and device: what was asked for, else its target's default."""
+        asked = {name: value for name, value in self._asked().items() if value is not None}
+        return {**self.trained.options, **asked}
+
     @property
     def seed_list(self) -> tuple[int, ...]:
         """The seeds, in the order of asking."""
@@ -137,12 +224,12 @@ class SweepSpec(BaseModel):
         return _parse_list(self.devices)
 
     @property
-    def variant_list(self) -> tuple[Variant, ...]:
+    def variant_list(self) -> tuple[str, ...]:
         """The variants, in the order of asking."""
-        return tuple(variant for variant in _parse_list(self.variant) if variant in VARIANTS)
+        return self.trained.variants[:1] if self.variant is None else _parse_list(self.variant)
 
-    def train_specs(self, devices: tuple[str, ...]) -> tuple[TrainSpec, ...]:
-        """One TrainSpec for every variant, device and seed, in that order, of the arithmetic of its engine.
+    def train_specs(self, devices: tuple[str, ...]) -> tuple[Spec, ...]:
+        """One spec for every variant, device and seed, in that order, of the arithmetic of its engine.
 
         Args:
             devices: the names of the devices that `devices` means on this machine.
@@ -158,14 +245,18 @@ class SweepSpec(BaseModel):
             for seed in seeds
         )
 
-    def choices(self, devices: tuple[str, ...], variant: Variant = "shared") -> tuple[Choice, ...]:
+    def choices(self, devices: tuple[str, ...], variant: str | None = None) -> tuple[Choice, ...]:
         """The engine of each device, and why.
 
         Raises:
             SpecError: the engine does not run on one of them.
         """
-        numbers = self.model_dump(include=_NUMBERS)
+        of, options = variant or self.trained.variants[0], self.options
         return tuple(
-            choose_engine(TrainSpec(seed=0, variant=variant, device=device, **numbers), self.engine)
+            choose_engine(self.trained.new(seed=0, variant=of, device=device, **options), self.engine)
             for device in devices
         )
+
+    def _asked(self) -> dict[str, Any]:
+        """What of all targets' options was asked for."""
+        return {name: getattr(self, name) for name in _OPTIONS}

@@ -1,8 +1,15 @@
-"""Proves that a flow run that nobody gave a store takes the one that the settings name: so it is on a worker."""
+"""Proves that a flow run that nobody gave a store takes the one that the settings name: so it is on a worker. And that
+what it links to can be opened by whoever reads it.
+"""
 
 import os
 import subprocess
 import sys
+
+import pytest
+
+from flows.surroundings import pages_base
+from paramshare.tracking.store import StoreAddress, open_store
 
 HERE = (
     "from flows.surroundings import here; around = here('counts'); print(around.address.uri, around.address.experiment)"
@@ -13,3 +20,15 @@ def test_on_a_worker_the_store_is_that_of_the_settings() -> None:
     environment = {**os.environ, "PARAMSHARE_TRACKING_URI": "http://mlflow:5000"}
     done = subprocess.run([sys.executable, "-c", HERE], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["http://mlflow:5000", "counts"]
+
+
+@pytest.mark.parametrize(
+    ("setting", "base"),
+    [(None, "http://127.0.0.1:5000/"), ("http://server.example:8000", "http://server.example:8000/")],
+)
+def test_links_in_reports_begin_where_a_browser_finds_the_pages(
+    setting: str | None, base: str, address: StoreAddress, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if setting:
+        monkeypatch.setenv("PARAMSHARE_PAGES_URL", setting)
+    assert pages_base(open_store(address)) == base

@@ -111,7 +111,7 @@ def test_a_server_that_goes_away_is_said_in_one_line(
             open_sweep(SPEC, remote, {}) as sweep,
         ):
             for spec in sweep.specs:
-                sweep.add(Row(spec, "", "FAILED", None, None, 0.0))
+                sweep.add(Row(spec, "", "FAILED", None, {}, 0.0))
             server.close()
             sweep.finish()
     assert "\n" not in str(caught.value)

@@ -1,0 +1,242 @@
+"""Make what workers need on a Prefect server: work pools, the deployments of `prefect.yaml`, a watch over silent runs.
+
+    python -m flows.register
+
+It can be run again at any time, and with every upgrade: deployments are brought up to date, and of ours those that
+`prefect.yaml` no longer names are deleted. Pools, and schedules that a person has added, stay as they are. Whether a
+schedule of ours is active is for the person to say who paused or resumed it last; that is set anew only where the
+schedule is new, or where STACK_SCHEDULES says something else than at the last time.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+from collections.abc import Collection, Iterator, Sequence
+from datetime import timedelta
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+import yaml  # type: ignore[import-untyped]
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterTags
+from prefect.client.schemas.objects import DeploymentSchedule, StateType
+from prefect.client.schemas.responses import DeploymentResponse
+from prefect.client.schemas.schedules import SCHEDULE_TYPES, CronSchedule
+from prefect.events.actions import ChangeFlowRunState
+from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
+from prefect.events.schemas.events import ResourceSpecification
+from prefect.exceptions import ObjectNotFound
+from prefect.variables import Variable
+from prefect.workers.process import ProcessWorker
+
+import flows
+from flows.server import check_api
+from paramshare.errors import ParamshareError, ServerError, SettingsError
+from paramshare.settings import StackSettings
+
+__all__ = ["main", "register"]
+
+_OURS: Final = "paramshare"
+"""The tag of every deployment of ours; one with it that `prefect.yaml` does not name is deleted."""
+
+_SETTING: Final = "paramshare_schedules"
+"""The Prefect variable that holds what STACK_SCHEDULES was at the last time."""
+
+_WATCH: Final = "paramshare: runs without a heartbeat"
+_SILENCE: Final = timedelta(minutes=5)  # runs send a heartbeat every 30 s; a server may be gone for some minutes
+
+_POOLS: Final = {
+    "cpu": "Workers that train on a CPU: python -m flows.worker --pool cpu",
+    "gpu": "Workers that train on one GPU each: python -m flows.worker --pool gpu",
+}
+
+
+def register(file: Path, settings: StackSettings) -> Iterator[str]:
+    """Register everything with the Prefect API that is configured; yields a line for each thing done.
+
+    Args:
+        file: `prefect.yaml`.
+
+    Raises:
+        ServerError: no API is configured, it does not answer, or it refuses a deployment.
+    """
+    said, well = check_api()
+    if not well or said.startswith("no API"):
+        raise ServerError(f"nothing was registered: {said}")
+    with get_client(sync_client=True) as client:
+        yield from _make_pools(client)
+        _name_schedules(client)
+        before = {key for key, _, _ in _schedules(client)}
+        changed = Variable.get(_SETTING) != settings.schedules
+        _deploy(file, settings)
+        wanted = _wanted(file)
+        for (name, slug), deployment, schedule in _schedules(client):
+            of_file = slug in wanted.get(name, ())
+            if of_file and schedule.active != settings.active and (changed or (name, slug) not in before):
+                _update(client, deployment, schedule, active=settings.active)
+        Variable.set(_SETTING, settings.schedules, overwrite=True)
+        yield from _remove_others(client, wanted)
+        yield from _describe(client)
+        yield from _watch(client)
+
+
+def _make_pools(client: SyncPrefectClient) -> Iterator[str]:
+    """The work pools; one that is there stays as somebody may have set it."""
+    for name, description in _POOLS.items():
+        try:
+            client.read_work_pool(name)
+            yield f"work pool {name}: there"
+        except ObjectNotFound:
+            template = ProcessWorker.get_default_base_job_template()
+            pool = WorkPoolCreate(name=name, type="process", description=description, base_job_template=template)
+            client.create_work_pool(pool)
+            yield f"work pool {name}: made"
+
+
+def _name_schedules(client: SyncPrefectClient) -> None:
+    """Name the schedules that a person added without a name: Prefect deletes what has none when it deploys."""
+    for (_, slug), deployment, schedule in _schedules(client):
+        if slug is None:
+            _update(client, deployment, schedule, slug=f"added-{schedule.id.hex[-8:]}")
+
+
+def _update(
+    client: SyncPrefectClient,
+    deployment: DeploymentResponse,
+    schedule: DeploymentSchedule,
+    *,
+    active: bool | None = None,
+    slug: str | None = None,
+) -> None:
+    """Change a schedule. Prefect forgets its parameters where they are not said again."""
+    client.update_deployment_schedule(
+        deployment.id, schedule.id, active=active, slug=slug, parameters=schedule.parameters
+    )
+
+
+def _deploy(file: Path, settings: StackSettings) -> None:
+    """Let Prefect's own command read the file. It leaves schedules that are there active or paused, as they are.
+
+    Raises:
+        ServerError: it failed.
+    """
+    variables = {"STACK_VERSION": version("paramshare"), "STACK_TIMEZONE": settings.timezone}
+    done = subprocess.run(
+        [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(file.resolve())],
+        env={**os.environ, **variables},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode:
+        raise ServerError(f"`prefect deploy` failed. The end of its output:\n{(done.stdout + done.stderr)[-2000:]}")
+
+
+def _ours(client: SyncPrefectClient) -> Iterator[tuple[str, DeploymentResponse]]:
+    """Our deployments by their names, such as `sweep/cpu`."""
+    found = client.read_deployments(deployment_filter=DeploymentFilter(tags=DeploymentFilterTags(all_=[_OURS])))
+    named = ((f"{client.read_flow(one.flow_id).name}/{one.name}", one) for one in found)
+    yield from sorted(named, key=lambda pair: pair[0])
+
+
+def _schedules(
+    client: SyncPrefectClient,
+) -> list[tuple[tuple[str, str | None], DeploymentResponse, DeploymentSchedule]]:
+    """The schedules of our deployments by deployment and slug."""
+    return [
+        ((name, schedule.slug), deployment, schedule)
+        for name, deployment in _ours(client)
+        for schedule in deployment.schedules
+    ]
+
+
+def _wanted(file: Path) -> dict[str, set[str]]:
+    """The names of the file's deployments, such as `sweep/cpu`, and those of their schedules.
+
+    A deployment has the name of its flow's function before its own.
+    """
+    entries: list[dict[str, Any]] = yaml.safe_load(file.read_text())["deployments"]
+    return {
+        f"{one['entrypoint'].rpartition('.')[2]}/{one['name']}": {each["slug"] for each in one.get("schedules", [])}
+        for one in entries
+    }
+
+
+def _remove_others(client: SyncPrefectClient, wanted: Collection[str]) -> Iterator[str]:
+    """Delete those deployments of ours that the file does not name: of an older version, as a rule."""
+    for name, deployment in _ours(client):
+        if name not in wanted:
+            client.delete_deployment(deployment.id)
+            yield f"deployment {name}: deleted, prefect.yaml does not name it"
+
+
+def _describe(client: SyncPrefectClient) -> Iterator[str]:
+    for name, deployment in _ours(client):
+        said = [f"{_when(one.schedule)}, {'active' if one.active else 'paused'}" for one in deployment.schedules]
+        yield f"deployment {name}: {'; '.join(said) or 'no schedule'}"
+
+
+def _when(schedule: SCHEDULE_TYPES) -> str:
+    if isinstance(schedule, CronSchedule):
+        return f"{schedule.cron} {schedule.timezone or 'UTC'}"
+    return "a schedule that a person added"
+
+
+def _watch(client: SyncPrefectClient) -> Iterator[str]:
+    """Let Prefect say Crashed of a run that has fallen silent: its machine is gone, and nobody was left to say it."""
+    if client.read_automations_by_name(_WATCH):
+        yield f"automation {_WATCH!r}: there"
+        return
+    client.create_automation(
+        AutomationCore(
+            name=_WATCH,
+            description="A run that sends no heartbeat has lost its machine. A worker takes it up again.",
+            trigger=EventTrigger(
+                match=ResourceSpecification({"prefect.resource.id": "prefect.flow-run.*"}),
+                for_each={"prefect.resource.id"},
+                after={"prefect.flow-run.heartbeat"},
+                expect={"prefect.flow-run.*"},  # a heartbeat, an end, or that it was scheduled anew
+                posture=Posture.Proactive,
+                threshold=1,
+                within=_SILENCE,
+            ),
+            actions=[
+                ChangeFlowRunState(
+                    state=StateType.CRASHED,
+                    message=f"No heartbeat for {_SILENCE.total_seconds():.0f} s: the process or its machine is gone.",
+                )
+            ],
+        )
+    )
+    yield f"automation {_WATCH!r}: made"
+
+
+def _find(file: Path | None) -> Path:
+    """The file that was given, or `prefect.yaml` of this folder, or the one beside our sources."""
+    candidates = [file] if file else [Path("prefect.yaml"), Path(flows.__path__[0]).parent / "prefect.yaml"]
+    for candidate in candidates:
+        if candidate.is_file():
+            return candidate
+    raise SettingsError(f"there is no {' and no '.join(str(one) for one in candidates)}; name the file with --file")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Register, say what was done; the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m flows.register", description="Register the deployments.")
+    parser.add_argument("--file", type=Path, help="prefect.yaml; of this folder or beside our sources unless given")
+    options = parser.parse_args(arguments)
+    try:
+        for line in register(_find(options.file), StackSettings.read()):
+            sys.stdout.write(f"{line}\n")
+            sys.stdout.flush()
+    except ParamshareError as error:
+        sys.stderr.write(f"paramshare: {error}\n")
+        return 2 if isinstance(error, SettingsError) else 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

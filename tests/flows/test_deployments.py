@@ -1,0 +1,151 @@
+"""Proves what `prefect.yaml` makes on a real Prefect server: forms that explain themselves, parameters that are refused
+before a run is there, limits, and schedules that get runs at the hour of their time zone.
+"""
+
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from stack import PrefectServer, prefect_server, wait_until
+
+DEPLOYMENTS = (
+    "count/cpu", "study/cpu", "sweep/cpu", "sweep/gpu", "sweep/nightly", "verify/cpu", "verify/nightly",
+)  # fmt: skip
+SCHEDULED = ("sweep/nightly", "verify/nightly")
+MODEL = {"model": "torch.nn:Conv2d", "input": "3,8,8"}
+
+
+@pytest.fixture(scope="module")
+def server(prefect_home: Path) -> Iterator[PrefectServer]:
+    with prefect_server(prefect_home) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def deployments(server: PrefectServer) -> dict[str, Any]:
+    return server.deployments()
+
+
+def properties(deployment: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every field of a deployment's form, by the model that it is of."""
+    for model, schema in deployment["parameter_openapi_schema"]["definitions"].items():
+        for name, field in schema["properties"].items():
+            yield f"{model}.{name}", field
+
+
+def test_these_deployments_are_there_and_say_what_they_do(deployments: dict[str, Any]) -> None:
+    assert tuple(sorted(deployments)) == DEPLOYMENTS
+    for name, one in deployments.items():
+        flow, _, pool = name.partition("/")
+        assert len(one["description"]) > 50
+        assert {"paramshare", flow} <= set(one["tags"])
+        assert one["version"] == "0.1.0"
+        assert one["work_pool_name"] == (pool if pool == "gpu" else "cpu")
+        assert one["enforce_parameter_schema"]
+
+
+@pytest.mark.parametrize("name", DEPLOYMENTS)
+def test_every_field_of_a_form_has_a_description(name: str, deployments: dict[str, Any]) -> None:
+    fields = dict(properties(deployments[name]))
+    assert len(fields) >= 5
+    assert [field for field, schema in fields.items() if len(schema.get("description", "")) < 5] == []
+
+
+def test_a_form_has_defaults_limits_and_choices(deployments: dict[str, Any]) -> None:
+    fields = dict(properties(deployments["sweep/cpu"]))
+    assert fields["SweepSpec.seeds"]["default"] == "0:10"
+    assert "0:100" in fields["SweepSpec.seeds"]["examples"]
+    assert fields["SweepSpec.steps"]["minimum"] == 1
+    assert fields["SweepSpec.momentum"]["exclusiveMaximum"] == 1
+    assert set(fields["SweepSpec.engine"]["enum"]) == {"auto", "reference", "exact", "gram"}
+
+
+@pytest.mark.parametrize(
+    ("deployment", "spec"),
+    [
+        ("sweep/cpu", {"seeds": "1-5"}),
+        ("sweep/cpu", {"seeds": ""}),
+        ("sweep/cpu", {"seeds": 3}),
+        ("sweep/cpu", {"devices": "gpu"}),
+        ("sweep/gpu", {"devices": "cuda:x"}),
+        ("sweep/cpu", {"variant": "tied"}),
+        ("sweep/cpu", {"steps": 0}),
+        ("sweep/cpu", {"target": "letters"}),
+        ("study/cpu", {"level": 1.0}),
+        ("study/cpu", {"placement": "somewhere"}),
+        ("sweep/cpu", {"momentum": 1}),
+        ("sweep/cpu", {"engine": "fast"}),
+        ("sweep/cpu", {"experiment": " "}),
+        ("sweep/cpu", {"seedz": "0:3"}),
+        ("count/cpu", {}),
+        ("count/cpu", {"models": []}),
+        ("count/cpu", {"models": [{**MODEL, "input": "3 by 8"}]}),
+        ("count/cpu", {"models": [{"model": "torch.nn:Conv2d"}]}),
+        ("verify/cpu", {"sample": 0}),
+        ("verify/cpu", {"parent_run_id": "newest"}),
+    ],
+)
+def test_parameters_that_cannot_be_are_refused_before_a_run_is_there(
+    deployment: str, spec: dict[str, Any], server: PrefectServer, deployments: dict[str, Any]
+) -> None:
+    found = deployments[deployment]["id"]
+    status, said = server.refused(f"deployments/{found}/create_flow_run", {"parameters": {"spec": spec}})
+    assert status in (409, 422), said
+    assert "alidation failed" in said
+    of_it = {"deployments": {"id": {"any_": [found]}}, "flow_runs": {"state": {"type": {"not_any_": ["SCHEDULED"]}}}}
+    assert server.ask("flow_runs/filter", of_it) == []
+
+
+@pytest.mark.parametrize(
+    ("deployment", "spec"),
+    [
+        ("sweep/cpu", {"seeds": " 0:3, 7 ", "devices": "cpu, cuda:1", "variant": "shared,untied"}),
+        ("count/cpu", {"models": [{**MODEL, "input": "3x8x8;7"}]}),
+        ("verify/cpu", {"parent_run_id": "209d02a9", "experiment": "mine and yours"}),
+        ("verify/cpu", {"parent_run_id": None}),
+    ],
+)
+def test_parameters_that_can_be_make_a_run(deployment: str, spec: dict[str, Any], server: PrefectServer) -> None:
+    run_id = server.start_run(deployment, spec)
+    assert server.run(run_id)["parameters"] == {"spec": spec}
+    server.ask(f"flow_runs/{run_id}", method="DELETE")
+
+
+@pytest.mark.parametrize("name", DEPLOYMENTS)
+def test_what_is_registered_would_itself_be_accepted(name: str, server: PrefectServer) -> None:
+    deployment = server.ask(f"deployments/name/{name}")
+    run_id = server.start_run(name, deployment["parameters"]["spec"])
+    server.ask(f"flow_runs/{run_id}", method="DELETE")
+
+
+def test_what_has_a_schedule_runs_once_at_a_time_and_loses_no_run(deployments: dict[str, Any]) -> None:
+    assert tuple(name for name in DEPLOYMENTS if deployments[name]["schedules"]) == SCHEDULED
+    for name, one in deployments.items():
+        limit = one["global_concurrency_limit"]
+        assert (limit and limit["limit"]) == (1 if name in SCHEDULED else None)
+        if name in SCHEDULED:
+            assert one["concurrency_options"]["collision_strategy"] == "ENQUEUE"
+
+
+@pytest.mark.parametrize(("name", "hour"), [("sweep/nightly", 2), ("verify/nightly", 4)])
+def test_a_schedule_that_is_resumed_gets_runs_at_the_hour_of_its_time_zone(
+    name: str, hour: int, server: PrefectServer
+) -> None:
+    deployment = server.ask(f"deployments/name/{name}")
+    (schedule,) = deployment["schedules"]
+    path = f"deployments/{deployment['id']}/schedules/{schedule['id']}"
+    elsewhere = {**schedule["schedule"], "timezone": "Asia/Kolkata"}
+    server.ask(path, {"active": True, "schedule": elsewhere}, method="PATCH")
+    of_it = {"deployments": {"id": {"any_": [deployment["id"]]}}}
+
+    def scheduled() -> list[Any]:
+        return [one for one in server.ask("flow_runs/filter", of_it) if one["auto_scheduled"]]
+
+    runs = wait_until(scheduled, "the scheduler makes runs")
+    for run in runs:
+        due = datetime.fromisoformat(run["expected_start_time"]).astimezone(ZoneInfo("Asia/Kolkata"))
+        assert (due.hour, due.minute) == (hour, 0)
+        assert run["parameters"] == deployment["parameters"]

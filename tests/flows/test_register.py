@@ -1,0 +1,174 @@
+"""Proves that registering again changes nothing, that a person's hand on a schedule is respected until the setting says
+something else, that what is no longer named is gone, and what is said where Prefect does not answer.
+"""
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from program import clean_environment, free_port
+from stack import ROOT, PrefectServer, prefect_server, register
+
+from flows.register import main
+from paramshare.settings import StackSettings
+
+NIGHTLY = "sweep/nightly"
+
+
+@pytest.fixture(scope="module")
+def server(prefect_home: Path) -> Iterator[PrefectServer]:
+    with prefect_server(prefect_home) as started:
+        yield started
+
+
+def everything(server: PrefectServer) -> dict[str, Any]:
+    """What is registered, without the times of it."""
+    limits = server.ask("v2/concurrency_limits/filter", {})
+    found = {
+        "deployments": server.deployments(),
+        "pools": server.ask("work_pools/filter", {}),
+        "automations": server.ask("automations/filter", {}),
+        "limits": [(one["name"], one["limit"]) for one in limits],
+    }
+    dropped: dict[str, Any] = _without_times(found)
+    return dropped
+
+
+def _without_times(found: Any) -> Any:
+    if isinstance(found, dict):
+        return {key: _without_times(one) for key, one in found.items() if key not in ("created", "updated")}
+    return [_without_times(one) for one in found] if isinstance(found, list) else found
+
+
+def active(server: PrefectServer) -> dict[str, bool]:
+    """Whether each schedule starts runs, by its deployment's name and its own."""
+    return {
+        f"{name}:{one['slug']}": one["active"]
+        for name, deployment in server.deployments().items()
+        for one in deployment["schedules"]
+    }
+
+
+def set_active(server: PrefectServer, to: bool) -> None:
+    """As a person does by hand."""
+    deployment = server.ask(f"deployments/name/{NIGHTLY}")
+    for schedule in deployment["schedules"]:
+        if schedule["slug"] == "nightly":
+            path = f"deployments/{deployment['id']}/schedules/{schedule['id']}"
+            server.ask(path, {"active": to}, method="PATCH")
+
+
+def test_registering_again_changes_nothing(server: PrefectServer) -> None:
+    before = everything(server)
+    done = register(server)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert everything(server) == before
+    assert "work pool cpu: there\nwork pool gpu: there\n" in done.stdout
+
+
+def test_a_persons_hand_on_a_schedule_holds_until_the_setting_says_something_else(server: PrefectServer) -> None:
+    """One long story, as each chapter begins where the one before it ended."""
+    set_active(server, True)
+    deployment = server.ask(f"deployments/name/{NIGHTLY}")
+    added = {"schedule": {"interval": 3600}, "active": False}
+    server.ask(f"deployments/{deployment['id']}/schedules", [added])
+
+    assert register(server).returncode == 0  # an upgrade: STACK_SCHEDULES is paused, as before
+    now = active(server)
+    (name,) = {one for one in now if one.startswith(f"{NIGHTLY}:added-")}
+    assert now == {f"{NIGHTLY}:nightly": True, "verify/nightly:nightly": False, name: False}
+
+    assert register(server, STACK_SCHEDULES="active", STACK_TIMEZONE="Europe/Berlin").returncode == 0
+    assert active(server) == {f"{NIGHTLY}:nightly": True, "verify/nightly:nightly": True, name: False}
+    (schedule,) = server.deployments()["verify/nightly"]["schedules"]
+    assert (schedule["schedule"]["cron"], schedule["schedule"]["timezone"]) == ("0 4 * * *", "Europe/Berlin")
+
+    set_active(server, False)
+    assert register(server, STACK_SCHEDULES="active").returncode == 0
+    assert active(server) == {f"{NIGHTLY}:nightly": False, "verify/nightly:nightly": True, name: False}
+
+    assert register(server).returncode == 0  # paused again
+    assert active(server) == {f"{NIGHTLY}:nightly": False, "verify/nightly:nightly": False, name: False}
+    server.ask(f"deployments/{deployment['id']}/schedules/{_id(server, name)}", method="DELETE")
+
+
+def _id(server: PrefectServer, name: str) -> str:
+    found = server.ask(f"deployments/name/{NIGHTLY}")["schedules"]
+    return next(str(one["id"]) for one in found if name.endswith(one["slug"]))
+
+
+def test_a_new_schedule_is_as_the_setting_says_and_a_deployment_that_is_no_longer_named_is_deleted(
+    server: PrefectServer, tmp_path: Path
+) -> None:
+    text = (ROOT / "prefect.yaml").read_text()
+    assert text.count("  - name: gpu\n") == text.count('      - slug: nightly\n        cron: "0 4') == 1
+    other = text.replace("  - name: gpu\n", "  - name: gpus\n").replace(
+        '      - slug: nightly\n        cron: "0 4', '      - slug: weekly\n        cron: "0 4'
+    )
+    (tmp_path / "prefect.yaml").write_text(other)
+    command = [sys.executable, "-m", "flows.register", "--file", str(tmp_path / "prefect.yaml")]
+    done = subprocess.run(command, env=server.environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "deployment sweep/gpu: deleted, prefect.yaml does not name it\n" in done.stdout
+    assert set(server.deployments()) == {
+        "count/cpu",
+        "study/cpu",
+        "sweep/cpu",
+        "sweep/gpus",
+        NIGHTLY,
+        "verify/cpu",
+        "verify/nightly",
+    }
+    assert active(server)["verify/nightly:weekly"] is False
+
+
+def test_the_silence_of_a_run_is_watched(server: PrefectServer) -> None:
+    (automation,) = server.ask("automations/filter", {})
+    assert automation["enabled"]
+    assert automation["trigger"]["after"] == ["prefect.flow-run.heartbeat"]
+    assert automation["trigger"]["within"] == 300
+    assert [action["state"] for action in automation["actions"]] == ["CRASHED"]
+
+
+def test_where_prefect_does_not_answer_one_line_says_so(tmp_path: Path) -> None:
+    environment = {**clean_environment(tmp_path), "PREFECT_API_URL": f"http://127.0.0.1:{free_port()}/api"}
+    command = [sys.executable, "-m", "flows.register"]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("paramshare: nothing was registered: http://127.0.0.1:")
+    assert "does not answer" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("STACK_SCHEDULES", "on", "STACK_SCHEDULES: Input should be 'paused' or 'active'"),
+        ("STACK_TIMEZONE", "Berlin", "STACK_TIMEZONE: Value error, 'Berlin' is no time zone"),
+        ("STACK_TIMEZONE", "../etc", "STACK_TIMEZONE: Value error, '../etc' is no time zone"),
+    ],
+)
+def test_a_setting_that_cannot_be_is_refused_in_a_line(
+    name: str, value: str, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(name, value)
+    assert main([]) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert said in err
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--file", "elsewhere.yaml"]) == 2
+    assert capsys.readouterr().err.startswith("paramshare: there is no elsewhere.yaml")
+
+
+def test_without_a_setting_schedules_are_paused_and_in_utc(tmp_path: Path) -> None:
+    assert (StackSettings.read().active, StackSettings.read().timezone) == (False, "UTC")
+    (tmp_path / ".env").write_text("STACK_SCHEDULES=active\nSTACK_MLFLOW_PORT=5001\n")
+    assert StackSettings.read().active
+    shutil.rmtree(tmp_path)

@@ -1,0 +1,69 @@
+"""Proves that the study as a flow gives what the library gives, says the answers in the flow run's state, and leaves
+the whole report where Prefect's pages show it. A real flow run in a process of its own, by the command line.
+"""
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from program import PROGRAM, SMALL, clean_environment, history
+
+from paramshare.comparing.run import compare
+from paramshare.comparing.spec import CompareSpec
+from paramshare.comparing.text import answers
+from paramshare.tracking.runs import search
+from paramshare.tracking.store import StoreAddress, open_store
+
+OPTIONS = ["flow", "study", "--json", "--seeds", "0:4", "--workers", "2", *SMALL]
+
+
+class Studied:
+    """What the flow has said and left."""
+
+    def __init__(self, folder: Path) -> None:
+        self.home = folder / "prefect-home"
+        self.address = StoreAddress(f"sqlite:///{folder / 'mlruns' / 'mlflow.db'}", "paramshare")
+        done = subprocess.run(
+            [*PROGRAM, *OPTIONS], cwd=folder, env=clean_environment(self.home), capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        self.said = json.loads(done.stdout)
+
+    def history(self, query: str) -> list[tuple[Any, ...]]:
+        return history(self.home, query)
+
+
+@pytest.fixture(scope="module")
+def studied(migrated: Path, tmp_path_factory: pytest.TempPathFactory) -> Studied:
+    folder = tmp_path_factory.mktemp("studied")
+    shutil.copytree(migrated.parent, folder / "mlruns")
+    return Studied(folder)
+
+
+def test_the_flow_finds_what_the_library_finds(studied: Studied) -> None:
+    found = compare(CompareSpec(), studied.address).as_dict()
+    assert json.loads(json.dumps(found)) == studied.said
+    assert [group["name"] for group in studied.said["groups"]] == ["shared", "untied"]
+
+
+def test_the_flow_runs_state_says_the_answers(studied: Studied) -> None:
+    flow_runs = "SELECT f.name, s.type, s.message FROM flow_run f JOIN flow_run_state s ON s.id = f.state_id"
+    ((name, kind, message),) = studied.history(flow_runs)
+    assert (name, kind) == ("shared, untied seeds 0:4 on cpu", "COMPLETED")
+    assert message == " ".join(["8 of 8 runs finished.", *answers(compare(CompareSpec(), studied.address))])
+    assert studied.history("SELECT DISTINCT state_type FROM task_run") == [("COMPLETED",)]
+
+
+def test_the_report_is_an_artifact_with_tables_figures_and_a_link(studied: Studied) -> None:
+    reports = studied.history("SELECT type, data FROM artifact WHERE key = 'study'")
+    ((kind, report),) = reports
+    assert kind == "markdown"
+    store = open_store(studied.address)
+    (sweep,) = search(store, "tags.`paramshare.kind` = 'sweep'")
+    assert f"(http://127.0.0.1:5000/#/experiments/{store.experiment_id}/runs/{sweep.info.run_id}?" in report
+    assert report.count("](data:image/png;base64,") == 5
+    for words in ("### The groups", "### Against each other", "chance that the first is better", "paramshare study --"):
+        assert words in report

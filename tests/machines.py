@@ -1,0 +1,210 @@
+"""Machines for tests, made of the kernel's namespaces: each with a network, processes, a host name and a folder of its
+own, on one virtual switch that nothing outside can reach. And a Dask cluster, on these or on this machine.
+
+A machine that is killed loses all of its processes at once. Needs root, `ip` and `unshare`.
+"""
+
+import ctypes
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+PATIENCE = 600.0  # seconds for anything that must happen, on a busy machine, too
+HUB = "10.77.0.1"
+_NEW_NETWORK = 0x40000000  # CLONE_NEWNET of setns(2)
+
+
+def cannot() -> str:
+    """Why machines cannot be made here; empty where they can."""
+    if os.geteuid() != 0:
+        return "only root can make namespaces"
+    missing = [program for program in ("ip", "unshare", "mount") if not shutil.which(program)]
+    if missing:
+        return f"there is no {', '.join(missing)} here"
+    name = f"paramshare-{os.getpid()}-try"
+    tried = subprocess.run(["ip", "netns", "add", name], capture_output=True, text=True)
+    subprocess.run(["ip", "netns", "delete", name], capture_output=True)
+    return tried.stderr.strip()
+
+
+def wait_until(met: Callable[[], object], what: str, patience: float = PATIENCE) -> None:
+    """Wait for something that must happen."""
+    deadline = time.monotonic() + patience
+    while not met():
+        assert time.monotonic() < deadline, f"{what} did not happen"
+        time.sleep(0.05)
+
+
+class Machine:
+    """A machine of a network; also its end: `kill`."""
+
+    def __init__(self, name: str, namespace: str, folder: Path) -> None:
+        self.name, self.namespace, self.folder = name, namespace, folder
+        self.processes: list[subprocess.Popen[bytes]] = []
+        folder.mkdir(parents=True)
+
+    def start(self, command: Sequence[str], environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+        """Start a program there, which is process 1 of a namespace: with it goes all that it has started."""
+        apart = ["unshare", "--pid", "--fork", "--kill-child=SIGKILL", "--uts", "--mount-proc"]
+        named = ["sh", "-c", 'hostname "$0"; exec "$@"', self.name, *command]
+        with (self.folder / f"said-{len(self.processes)}.log").open("wb") as said:
+            process = subprocess.Popen(
+                ["ip", "netns", "exec", self.namespace, *apart, *named],
+                cwd=self.folder,
+                env={**environment, "HOME": str(self.folder)},
+                stdin=subprocess.DEVNULL,
+                stdout=said,
+                stderr=said,
+                start_new_session=True,
+            )
+        self.processes.append(process)
+        return process
+
+    def said(self) -> str:
+        """All that its programs have said."""
+        return "".join(file.read_text(errors="replace") for file in sorted(self.folder.glob("said-*.log")))
+
+    def kill(self) -> None:
+        """End everything on it at once."""
+        for process in self.processes:
+            with suppress(ProcessLookupError):
+                process.kill()
+            process.wait()
+        self.processes.clear()
+
+
+@contextmanager
+def network(folder: Path, names: Sequence[str]) -> Iterator[dict[str, Machine]]:
+    """Machines of these names and one called `hub`, whose network this process is in while the block runs."""
+    prefix = f"paramshare-{os.getpid()}"
+    with ExitStack() as stack:
+        hub = _namespace(stack, f"{prefix}-hub")
+        _ip("-n", hub, "link", "add", "switch", "type", "bridge")
+        _ip("-n", hub, "address", "add", f"{HUB}/24", "dev", "switch")
+        _ip("-n", hub, "link", "set", "switch", "up")
+        machines = {"hub": Machine("hub", hub, folder / "hub")}
+        for number, name in enumerate(names, start=2):
+            namespace = _namespace(stack, f"{prefix}-{name}")
+            _ip(
+                "-n",
+                hub,
+                "link",
+                "add",
+                "name",
+                f"to-{name}",
+                "type",
+                "veth",
+                "peer",
+                "name",
+                "eth0",
+                "netns",
+                namespace,
+            )
+            _ip("-n", hub, "link", "set", "dev", f"to-{name}", "master", "switch", "up")
+            _ip("-n", namespace, "address", "add", f"10.77.0.{number}/24", "dev", "eth0")
+            _ip("-n", namespace, "link", "set", "eth0", "up")
+            machines[name] = Machine(name, namespace, folder / name)
+        with _inside(hub):
+            try:
+                yield machines
+            finally:
+                for machine in machines.values():
+                    machine.kill()
+
+
+@contextmanager
+def dask_cluster(
+    folder: Path, environment: Mapping[str, str], workers: int = 2, *options: str
+) -> Iterator[tuple[str, list[subprocess.Popen[bytes]]]]:
+    """A scheduler and workers on this machine's loopback; gives the scheduler's address and the workers' processes.
+
+    Args:
+        options: of each worker, beside one process and one thread.
+    """
+    file = folder / "scheduler.json"
+    dask = [sys.executable, "-m", "dask"]
+    with ExitStack() as stack:
+        quiet = ["--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0"]
+        stack.enter_context(
+            _process([*dask, "scheduler", *quiet, "--port", "0", "--scheduler-file", str(file)], folder, environment)
+        )
+        wait_until(file.exists, "the scheduler's start")
+        address = _scheduler_address(file)
+        started = []
+        for number in range(workers):
+            own = folder / f"worker-{number}"
+            own.mkdir()
+            command = [*dask, "worker", address, *quiet, "--nworkers", "1", *(options or ("--nthreads", "1"))]
+            started.append(stack.enter_context(_process(command, own, environment)))
+        wait_until(lambda: len(_registered(folder)) >= workers, "the workers' start")
+        yield address, started
+
+
+def end_group(process: subprocess.Popen[bytes]) -> None:
+    """End a process and all that it has started, at once."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+@contextmanager
+def _process(command: Sequence[str], folder: Path, environment: Mapping[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+    with (folder / "said.log").open("wb") as said:
+        process = subprocess.Popen(
+            command,
+            cwd=folder,
+            env=dict(environment),
+            stdin=subprocess.DEVNULL,
+            stdout=said,
+            stderr=said,
+            start_new_session=True,
+        )
+    try:
+        yield process
+    finally:
+        end_group(process)
+
+
+def _scheduler_address(file: Path) -> str:
+    address: str = json.loads(file.read_text())["address"]
+    return address
+
+
+def _registered(folder: Path) -> list[str]:
+    return [line for line in (folder / "said.log").read_text().splitlines() if "Register worker addr" in line]
+
+
+def _namespace(stack: ExitStack, name: str) -> str:
+    _ip("netns", "add", name)
+    stack.callback(subprocess.run, ["ip", "netns", "delete", name], capture_output=True)
+    _ip("-n", name, "link", "set", "lo", "up")
+    return name
+
+
+def _ip(*arguments: str) -> None:
+    done = subprocess.run(["ip", *arguments], capture_output=True, text=True)
+    assert done.returncode == 0, f"ip {' '.join(arguments)}: {done.stderr}"
+
+
+@contextmanager
+def _inside(namespace: str) -> Iterator[None]:
+    """Let this thread, and what it starts, be in the network of a namespace."""
+    with Path("/proc/thread-self/ns/net").open() as former, Path("/run/netns", namespace).open() as other:
+        _enter(other.fileno())
+        try:
+            yield
+        finally:
+            _enter(former.fileno())
+
+
+def _enter(descriptor: int) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.setns(descriptor, _NEW_NETWORK) != 0:
+        raise OSError(ctypes.get_errno(), "setns")
