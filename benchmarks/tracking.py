@@ -13,7 +13,7 @@ Covered, embedded:
   process that asks and of the largest process of its pool. The median over the rounds of the largest sweep's rate after
   start-up over the smallest one's.
 Covered, on a server: the same for one size, on a fresh database with PostgreSQL's own defaults and two processes of
-MLflow's server as `gunicorn_conf.py` has them, all on this machine.
+MLflow's server as `docker/gunicorn_conf.py` has them, all on this machine.
 Not covered: flows (`beside_by_hand.py`), reading, other machines, several sweeps at once.
 
 It ends with exit code 1 where a claim of the README does not hold, with 2 where the server cannot be had.
@@ -46,7 +46,7 @@ CLAIMED = {"embedded": 15.0, "postgresql": 6.0}  # seeds a second
 CLAIMED_SIZE = 200  # seeds, of the sweep that the claim is about
 CLAIMED_STEADY = 0.9  # the largest sweep's rate over the smallest one's
 START_SECONDS = 120.0
-SERVER_CONFIG = Path(__file__).with_name("gunicorn_conf.py").resolve()
+SERVER_CONFIG = Path(__file__).resolve().parents[1] / "docker" / "gunicorn_conf.py"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,7 @@ def items(runs: int) -> list[Line]:
         records = [seed_record(result, tags) for result in results]
         todo: dict[str, Callable[[int], object]] = {
             "run": lambda n: write_run(store, results[n], tags),
-            "model": lambda n: saved_model(results[n].net),
+            "model": lambda n: saved_model(results[n].spec, results[n].net),
             "picture": lambda n: plot.picture(results[n].losses, results[n].depths, run_name(results[n].spec)),
             "files": lambda n: records[n].save_files(folder / "files" / str(n)),
         }

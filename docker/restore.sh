@@ -1,0 +1,77 @@
+#!/bin/sh
+# restore.sh FOLDER: what backup.sh has put there takes the place of both databases and MLflow's artifacts.
+# It is loaded beside what is there, which is only then stopped and replaced: what fails before has changed nothing.
+set -eu
+cd "$(dirname "$0")/.."
+backup=${1:?which one? as in: make restore BACKUP=backups/20260101T000000Z}
+export COMPOSE_PROFILES='*' # a GPU worker is stopped and started like the others
+
+say() { echo "restore: $*" >&2; }
+sql() {
+  docker compose exec -T postgres \
+    psql --no-psqlrc --quiet --tuples-only --no-align --set=ON_ERROR_STOP=1 --host=/tmp --username=postgres
+}
+artifacts() { docker compose run --rm --no-deps -T mlflow python -c "$(cat docker/artifacts.py)" "$1"; }
+
+drop() { # SUFFIX
+  for database in mlflow prefect; do echo "DROP DATABASE IF EXISTS ${database}_$1 WITH (FORCE);"; done | sql
+}
+
+replaced() { # were the databases replaced by a restore that did not come to its end?
+  [ "$(echo "SELECT count(*) FROM pg_database WHERE datname = 'mlflow_kept'" | sql)" = 1 ]
+}
+
+clean_up() {
+  if [ "$step" = loading ] || [ "$step" = replacing ]; then
+    say "failed; what was there is put back"
+    replaced || artifacts undo
+    drop read
+    artifacts drop
+  fi
+  # shellcheck disable=SC2086 # a list of names
+  [ -z "$stopped" ] || docker compose up --detach --wait --no-recreate $stopped
+}
+
+(cd "$backup" && sha256sum --check --quiet SHA256SUMS) || { say "$backup is not whole"; exit 1; }
+docker compose up --detach --wait --no-recreate postgres >&2
+
+step=loading stopped=
+trap clean_up EXIT
+trap 'exit 130' HUP INT TERM
+
+# A restore that was killed may have left something.
+replaced || artifacts undo < /dev/null
+drop read
+drop kept
+
+for database in mlflow prefect; do
+  say "loading $database"
+  sql <<SQL
+CREATE DATABASE ${database}_read OWNER $database;
+REVOKE ALL ON DATABASE ${database}_read FROM PUBLIC;
+SQL
+  docker compose exec -T postgres pg_restore --host=/tmp --username=postgres --role="$database" --no-owner \
+    --no-privileges --exit-on-error --single-transaction --dbname="${database}_read" < "$backup/$database.dump"
+done
+say "loading the artifacts"
+artifacts read < "$backup/artifacts.tar"
+
+step=replacing
+stopped=$(docker compose ps --services --status running --status restarting --status created | grep -vx postgres || true)
+# shellcheck disable=SC2086
+[ -z "$stopped" ] || docker compose stop $stopped
+artifacts swap < /dev/null
+sql <<'SQL'
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+WHERE datname IN ('mlflow', 'prefect', 'mlflow_read', 'prefect_read');
+BEGIN;
+ALTER DATABASE mlflow RENAME TO mlflow_kept;
+ALTER DATABASE mlflow_read RENAME TO mlflow;
+ALTER DATABASE prefect RENAME TO prefect_kept;
+ALTER DATABASE prefect_read RENAME TO prefect;
+COMMIT;
+SQL
+step=finished
+drop kept
+artifacts drop < /dev/null
+say "$backup is what the stack has now"

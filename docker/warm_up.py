@@ -1,0 +1,54 @@
+"""Uses the libraries once, as the programs of an image do, so that Python leaves the bytecode of what they import.
+
+    warm_up.py LIBRARY ...
+
+The Dockerfile runs it before our source is there, so that a change of source does not repeat it.
+"""
+
+import os
+import sys
+import tempfile
+from importlib import import_module
+
+ALSO_IMPORTED = {
+    "dask": "distributed distributed.cli.dask_scheduler distributed.cli.dask_worker prefect_dask",
+    "mlflow": "mlflow.cli mlflow.data mlflow.db mlflow.pyfunc mlflow.server.fastapi_app pyarrow.dataset",
+    "prefect": "asyncpg prefect.cli prefect.deployments prefect.runner prefect.workers.process uvicorn",
+    "torch": "matplotlib.backends.backend_agg matplotlib.figure mlflow.pytorch torch.export",
+}
+
+
+def use_mlflow() -> None:
+    """A store made, and a run in it."""
+    client = import_module("mlflow").MlflowClient("sqlite:///store.db")
+    run = client.create_run("0")
+    client.log_metric(run.info.run_id, "loss", 1.0)
+    client.set_terminated(run.info.run_id)
+
+
+def use_prefect() -> None:
+    """A server's application made."""
+    import_module("prefect.server.api.server").create_app()
+
+
+def use_torch() -> None:
+    """A step of training, and a net exported, written and read."""
+    torch = import_module("torch")
+    net, batch = torch.nn.Linear(2, 1), torch.ones(1, 2)
+    net(batch).sum().backward()
+    torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9).step()
+    torch.export.save(torch.export.export(net, (batch,)), "net.pt2")
+    torch.export.load("net.pt2")
+
+
+USES = {"mlflow": use_mlflow, "prefect": use_prefect, "torch": use_torch}
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)
+        os.environ |= {"HOME": folder, "PREFECT_HOME": folder, "MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "1"}
+        for library in sys.argv[1:]:
+            for module in ALSO_IMPORTED[library].split():
+                import_module(module)
+            USES.get(library, lambda: None)()
+        os.chdir("/")

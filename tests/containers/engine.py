@@ -1,0 +1,33 @@
+"""A Docker engine for the tests: the one that answers, or the one whose script lies beside the checkout."""
+
+import os
+import shutil
+import subprocess
+from functools import cache
+from pathlib import Path
+
+SCRIPT = Path(__file__).parents[3] / "shared" / "container-engine" / "engine.sh"
+
+
+@cache
+def why_no_engine() -> str | None:
+    """Why no engine can be had here; None where one answers to `docker`."""
+    if _answers():
+        return None
+    if not SCRIPT.exists():
+        return "no Docker engine answers (`docker version`)"
+    started = subprocess.run([SCRIPT, "up"], capture_output=True, text=True)
+    if started.returncode:
+        return f"no Docker engine answers, and none could be started: {started.stderr.strip()[-300:]}"
+    os.environ["DOCKER_HOST"] = started.stdout.strip().removeprefix("export DOCKER_HOST=")
+    subprocess.run([SCRIPT, "bases"], capture_output=True, check=True)
+    return None
+
+
+def docker(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    """What came of a docker command, whether it succeeded or not."""
+    return subprocess.run(["docker", *arguments], capture_output=True, text=True, env=os.environ | settings)
+
+
+def _answers() -> bool:
+    return bool(shutil.which("docker")) and docker("version").returncode == 0

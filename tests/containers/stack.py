@@ -1,0 +1,254 @@
+"""The stack, brought up for real from the images that are there: under a project's name, ports, secrets and backups of
+its own, from a copy of the sources. It ends with its containers, networks and volumes.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any, TypeVar
+from uuid import UUID
+
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.objects import FlowRun
+from program import SIZES, free_port
+from wholeness import check_parent, check_runs, trained
+
+from paramshare.sweep.spec import SweepSpec
+from paramshare.tracking.store import Store, StoreAddress, open_store
+
+ROOT = Path(__file__).parents[2]
+IMAGES = ("paramshare:cpu", "paramshare-mlflow", "postgres:17")
+SERVICES = ("postgres", "mlflow", "prefect", "worker")
+PATIENCE = 900.0  # seconds that anything may take: a minute is usual, a busy machine takes many
+
+Found = TypeVar("Found")
+
+
+def why_not() -> str | None:
+    """Why no stack can be brought up here, if so."""
+    if not shutil.which("docker"):
+        return "no docker here"
+    for image in IMAGES:
+        if subprocess.run(["docker", "image", "inspect", image], capture_output=True).returncode:
+            return f"no engine that has the image {image} answers: `make image VARIANT=cpu` makes ours"
+    return None
+
+
+def wait_for(what: Callable[[], Found | None], said: str) -> Found:
+    """Ask again and again until something is found."""
+    deadline = time.monotonic() + PATIENCE
+    while (found := what()) is None:
+        assert time.monotonic() < deadline, f"not within {PATIENCE:.0f} s: {said}"
+        time.sleep(0.5)
+    return found
+
+
+@dataclass
+class Stack:
+    """A running stack.
+
+    Args:
+        folder: a copy of the sources, in which every command is run.
+        project: compose's name for it.
+    """
+
+    folder: Path
+    project: str
+    settings: dict[str, str] = field(default_factory=dict)
+    mlflow_port: int = field(default_factory=free_port)
+    prefect_port: int = field(default_factory=free_port)
+
+    @property
+    def host(self) -> str:
+        """The address on which it is published."""
+        return self.settings.get("STACK_BIND", "127.0.0.1")
+
+    @property
+    def mlflow(self) -> str:
+        """MLflow's address, as a browser or a laptop knows it."""
+        return f"http://{self.host}:{self.mlflow_port}"
+
+    @property
+    def prefect(self) -> str:
+        """The address of Prefect's pages."""
+        return f"http://{self.host}:{self.prefect_port}"
+
+    @contextmanager
+    def changed(self, **settings: str) -> Iterator[None]:
+        """Up with other settings, as a person who edits `.env`; at the end as it was."""
+        before = self.settings
+        self.settings = {**before, **settings}
+        try:
+            self.up()
+            yield
+        finally:
+            self.settings = before
+            self.up()
+
+    def secret(self, name: str) -> str:
+        """What `make secrets` has made."""
+        return (self.folder / "docker" / "secrets" / name).read_text()
+
+    def run(self, *command: str, **settings: str) -> str:
+        """Run a command as a person would in the stack's folder; its stdout."""
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(("STACK_", "COMPOSE_"))}
+        own = {
+            "COMPOSE_PROJECT_NAME": self.project,
+            "STACK_MLFLOW_PORT": str(self.mlflow_port),
+            "STACK_PREFECT_PORT": str(self.prefect_port),
+            "STACK_TORCH": "cpu",
+            "STACK_WORKER_MEMORY": "4g",
+        }
+        done = subprocess.run(
+            command,
+            cwd=self.folder,
+            env={**kept, **own, **self.settings, **settings},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+        )
+        assert done.returncode == 0, f"{command}:\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+        return done.stdout
+
+    def compose(self, *arguments: str, **settings: str) -> str:
+        """Run `docker compose`."""
+        return self.run("docker", "compose", *arguments, **settings)
+
+    def up(self, *services: str, **settings: str) -> None:
+        """Bring it up, or what is given of it, and wait until it is well."""
+        try:
+            self.compose("up", "--detach", "--wait", "--no-build", *services, **settings)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.compose('logs', '--tail=30')[-6000:]}") from None
+
+    def down(self, *options: str) -> None:
+        """Take its containers and networks away."""
+        self.compose("--profile", "*", "down", "--timeout", "60", "--remove-orphans", *options)
+
+    def container(self, service: str) -> dict[str, Any]:
+        """What the engine knows of a service's container."""
+        (name,) = self.compose("--profile", "*", "ps", "--all", "--quiet", service).split()
+        return dict(json.loads(self.run("docker", "inspect", name))[0])
+
+    def inside(self, service: str, *command: str) -> str:
+        """Run a command in a service's container; its stdout."""
+        return self.compose("exec", "-T", service, *command)
+
+    def kill(self, service: str) -> None:
+        """Let a service's first process die as by a fault. (`docker kill` is a wish: nothing is started again.)"""
+        killer = [
+            "docker",
+            "run",
+            "--rm",
+            "--pid=host",
+            "--network=none",
+            "--user=0",
+            "--cap-drop=ALL",
+            "--cap-add=KILL",
+        ]
+        killer += ["--entrypoint=python3", "paramshare-mlflow", "-c", "import os, sys; os.kill(int(sys.argv[1]), 9)"]
+        before = self.container(service)
+        self.run(*killer, str(before["State"]["Pid"]))
+        wait_for(
+            lambda: True if self.container(service)["RestartCount"] > before["RestartCount"] else None,
+            f"{service} is started again",
+        )
+
+    def query(self, database: str, sql: str) -> list[str]:
+        """The rows of a query, asked behind the servers' backs."""
+        psql = [
+            "psql",
+            "--no-psqlrc",
+            "--tuples-only",
+            "--no-align",
+            "--host=/tmp",
+            "--username=postgres",
+            f"--dbname={database}",
+        ]
+        return self.inside("postgres", *psql, f"--command={sql}").split()
+
+    def finished(self, experiment: str) -> int:
+        """How many runs of seeds of an experiment are FINISHED."""
+        sql = (
+            "SELECT count(*) FROM runs JOIN experiments USING (experiment_id) JOIN tags USING (run_uuid) "
+            f"WHERE experiments.name = '{experiment}' AND runs.status = 'FINISHED' "
+            "AND tags.key = 'paramshare.kind' AND tags.value = 'seed'"
+        )
+        return int(self.query("mlflow", sql)[0])
+
+    def store(self, experiment: str) -> Store:
+        """MLflow, as a laptop opens it."""
+        return open_store(StoreAddress(self.mlflow, experiment))
+
+    @contextmanager
+    def client(self, auth: str | None = None) -> Iterator[SyncPrefectClient]:
+        """A client of Prefect's API, as a laptop has it."""
+        with SyncPrefectClient(f"{self.prefect}/api", auth_string=auth) as client:
+            yield client
+
+    def start_flow(self, deployment: str, spec: dict[str, Any], auth: str | None = None) -> UUID:
+        """Ask Prefect's API for a run of a deployment."""
+        with self.client(auth) as client:
+            found = client.read_deployment_by_name(deployment)
+            return client.create_flow_run_from_deployment(found.id, parameters={"spec": spec}).id
+
+    def ended(self, flow_run: UUID, auth: str | None = None) -> FlowRun:
+        """A flow run when it has come to its end."""
+
+        def look() -> FlowRun | None:
+            with self.client(auth) as client:
+                found = client.read_flow_run(flow_run)
+            return found if found.state and found.state.is_final() else None
+
+        return wait_for(look, f"the flow run {flow_run} has ended")
+
+
+@contextmanager
+def running_stack(folder: Path, project: str) -> Iterator[Stack]:
+    """Copy the sources that git knows or would know, make secrets, bring the stack up; at the end take all away."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
+    )
+    for name in listed.stdout.decode().split("\0"):
+        if name and (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
+    stack = Stack(folder, project)
+    stack.run("make", "secrets")
+    try:
+        stack.up()
+        yield stack
+    finally:
+        stack.down("--volumes")
+
+
+def spec_of(experiment: str, seeds: int) -> dict[str, object]:
+    return {**SIZES, "seeds": f"0:{seeds}", "devices": "cpu", "experiment": experiment}
+
+
+def check_sweep(stack: Stack, experiment: str, seeds: int) -> None:
+    """Exactly one FINISHED run for every seed, whole and with the bits that this machine gives, and its parent."""
+    specs = SweepSpec.model_validate(spec_of(experiment, seeds)).train_specs(("cpu",))
+    store = stack.store(experiment)
+    check_parent(store, list(check_runs(store, trained(specs)).values()))
+
+
+def request(port: int, method: str, path: str, headers: dict[str, str], body: str | None = None) -> tuple[int, str]:
+    connection = HTTPConnection("127.0.0.1", port, timeout=30)
+    try:
+        connection.request(method, path, body, headers)
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode()
+    finally:
+        connection.close()

@@ -1,0 +1,263 @@
+"""Proves what docs/operations.md says of the images: what is in them, what is not, and that they run locked down.
+
+They are built by `make image`, under names of their own, from a copy of the checkout in which secrets, tests and a
+repository lie about.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from containers.engine import docker, why_no_engine
+
+ROOT = Path(__file__).parents[2]
+NAME = f"paramshare-image-test-{os.getpid()}"
+CANARY = "canary-7f3a9c51d2"  # stands in every file that no image may hold
+LIMIT = 1_300_000_000  # bytes
+LOCKED_DOWN = (
+    "run", "--rm", "--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--network", "none",
+    "--tmpfs", "/tmp",
+)  # fmt: skip
+TOOLS = (
+    "apk apt apt-get as bash c++ cc clang curl dpkg ensurepip g++ gcc git gpg ld make mount nc openssl passwd perl pip "
+    "pip3 ssh su sudo tar uv wget wheel"
+).split()
+
+
+@dataclass(frozen=True)
+class Images:
+    """The two images, and the sources that they were built from."""
+
+    sources: Path
+    commit: str
+    paramshare: str = f"{NAME}:cpu"
+    mlflow: str = f"{NAME}-mlflow"
+
+    def build(self, **variables: str) -> subprocess.CompletedProcess[str]:
+        """What came of `make image`."""
+        given = [f"{name}={value}" for name, value in {"VARIANT": "cpu", **variables}.items()]
+        return subprocess.run(
+            ["make", "image", f"REPOSITORY={NAME}", *given], cwd=self.sources, capture_output=True, text=True
+        )
+
+
+def git(folder: Path, *arguments: str) -> str:
+    who = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
+    done = subprocess.run(["git", "-C", folder, *who, *arguments], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Images]:
+    if reason := why_no_engine():
+        pytest.skip(reason)
+    sources = tmp_path_factory.mktemp("sources")
+    for name in git(ROOT, "ls-files", "--cached", "--others", "--exclude-standard").splitlines():
+        if (ROOT / name).exists():
+            (sources / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, sources / name)
+    git(sources, "init", "--quiet")
+    git(sources, "add", "--all")
+    git(sources, "commit", "--quiet", "--message", CANARY)
+    for name in ("docker/secrets/postgres_password", ".env", "mlruns/mlflow.db", "pip.conf", "docker/secrets/new_one"):
+        (sources / name).parent.mkdir(parents=True, exist_ok=True)
+        (sources / name).write_text(CANARY)
+    made = Images(sources, git(sources, "rev-parse", "HEAD"))
+    done = made.build()
+    assert done.returncode == 0, done.stderr[-3000:]
+    yield made
+    docker("image", "rm", made.paramshare, made.mlflow)
+
+
+def inspected(image: str) -> dict[str, object]:
+    return json.loads(docker("image", "inspect", image).stdout)[0]
+
+
+def output(*arguments: str) -> str:
+    done = docker(*LOCKED_DOWN, *arguments)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_doctor_finds_all_well_in_a_container_without_a_network_or_a_disk_to_write_to(images: Images) -> None:
+    said = output(images.paramshare, "doctor")
+    assert "!!" not in said
+    assert images.commit in said
+
+
+def test_a_sweep_trains_there_and_its_models_load(images: Images) -> None:
+    program = """
+import subprocess, torch, mlflow
+subprocess.run(["paramshare", "train", "--seeds", "0:2", "--steps", "20"], check=True)
+client = mlflow.MlflowClient("sqlite:////data/mlruns/mlflow.db")
+runs = [run for one in client.search_experiments() for run in client.search_runs([one.experiment_id])]
+nets = [run for run in runs if any(file.path == "model" for file in client.list_artifacts(run.info.run_id))]
+mlflow.set_tracking_uri("sqlite:////data/mlruns/mlflow.db")
+for run in nets:
+    print(mlflow.pytorch.load_model(f"runs:/{run.info.run_id}/model")(torch.ones(64, 1000), depth=2).shape)
+assert {run.data.tags["mlflow.source.git.commit"] for run in nets} == {"%s"}
+"""
+    said = output(images.paramshare, "python", "-c", program % images.commit)
+    assert "2 trained, 0 re-used, 0 failed" in said
+    assert said.count("torch.Size([64, 10])") == 2
+
+
+def test_a_flow_runs_there_with_a_prefect_server_of_its_own(images: Images) -> None:
+    assert "1 trained, 0 re-used, 0 failed" in output(
+        images.paramshare, "flow", "sweep", "--seeds", "0:1", "--steps", "9"
+    )
+
+
+def test_mlflows_server_asks_for_a_password_where_it_is_told_to(images: Images, tmp_path: Path) -> None:
+    for name in ("mlflow_admin_password", "mlflow_flask_key"):
+        (tmp_path / name).write_text("a-long-enough-word")
+    tmp_path.chmod(0o755)
+    program = """
+import base64, subprocess, time, urllib.error, urllib.request
+def status(path, **headers):
+    try:
+        return urllib.request.urlopen(urllib.request.Request(f"http://127.0.0.1:5000{path}", headers=headers)).status
+    except urllib.error.HTTPError as error:
+        return error.code
+    except OSError:
+        return None
+server = ["mlflow", "server", "--workers", "2", "--gunicorn-opts", "-c /opt/mlflow/gunicorn_conf.py"]
+server = ["python3", "-I", "/opt/entrypoint.py", *server]
+process = subprocess.Popen(server, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+while status("/health") is None:
+    assert process.poll() is None
+    time.sleep(0.5)
+known = {"Authorization": "Basic " + base64.b64encode(b"admin:a-long-enough-word").decode()}
+print(status("/health"), status("/"), status("/", **known), status("/", Host="elsewhere.example", **known))
+process.terminate()
+process.wait()
+"""
+    settings = (
+        "STACK_MLFLOW_PASSWORD=on", "MLFLOW_BACKEND_STORE_URI=sqlite:////tmp/store.db", "MLFLOW_DISABLE_TELEMETRY=true",
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false", "MLFLOW_SERVER_ALLOWED_HOSTS=127.0.0.1:5000",
+    )  # fmt: skip
+    given = [part for setting in settings for part in ("--env", setting)]
+    said = output("--volume", f"{tmp_path}:/run/secrets:ro", *given, images.mlflow, "python", "-c", program)
+    assert said.split() == ["200", "401", "200", "403"]
+
+
+@pytest.mark.parametrize("which", ["paramshare", "mlflow"])
+def test_nobody_is_root_there_and_the_labels_tell_what_it_is(images: Images, which: str) -> None:
+    config = inspected(getattr(images, which))["Config"]
+    labels = {name.rpartition(".")[2]: value for name, value in config["Labels"].items()}
+    assert config["User"] == "10001:10001"
+    assert labels.pop("description")
+    assert labels == {
+        "title": "paramshare" if which == "paramshare" else "paramshare-mlflow", "licenses": "Apache-2.0",
+        "version": "0.1.0", "revision": images.commit,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("which", ["paramshare", "mlflow"])
+def test_nothing_that_builds_fetches_or_makes_somebody_root_is_there(images: Images, which: str) -> None:
+    program = f"""
+import os, shutil
+from importlib.util import find_spec
+print([tool for tool in {TOOLS} if shutil.which(tool, path=os.environ["PATH"] + ":/sbin:/usr/sbin")])
+print([name for name in ("pip", "setuptools", "wheel", "ensurepip", "pkg_resources") if find_spec(name)])
+files = [os.path.join(folder, name) for top in ("/usr", "/opt", "/app", "/etc", "/var", "/data")
+         for folder, _, names in os.walk(top) for name in names]
+print([file for file in files if os.lstat(file).st_mode & 0o6000])
+print([file for file in files if not os.path.islink(file) and os.access(file, os.W_OK)])
+"""
+    assert output(getattr(images, which), "python", "-c", program).splitlines() == ["[]"] * 4
+
+
+@pytest.mark.parametrize("which", ["paramshare", "mlflow"])
+def test_every_extension_module_loads_without_its_debug_symbols(images: Images, which: str) -> None:
+    program = """
+import ctypes, os, pathlib, pyarrow
+try: import torch
+except ImportError: pass
+for file in pathlib.Path("/opt/venv").rglob("*.so"):
+    if ".cpython-" in file.name or ".abi3." in file.name:
+        try: ctypes.CDLL(str(file))
+        except OSError as error: print(error)
+os._exit(0)  # some of them are not made to be loaded so, and end badly
+"""
+    assert output(getattr(images, which), "python", "-c", program) == ""
+
+
+def test_mlflows_image_holds_nothing_of_torch_and_nothing_of_ours(images: Images) -> None:
+    program = (
+        "from importlib.util import find_spec as f; print([n for n in ('torch', 'prefect', 'paramshare') if f(n)])"
+    )
+    assert output(images.mlflow, "python", "-c", program) == "[]\n"
+
+
+def test_the_cpu_image_is_small(images: Images) -> None:
+    assert inspected(images.paramshare)["Size"] < LIMIT
+    assert inspected(images.mlflow)["Size"] < LIMIT / 2
+
+
+@pytest.mark.parametrize("which", ["paramshare", "mlflow"])
+def test_no_layer_holds_a_secret_a_checkout_or_tests(images: Images, which: str, tmp_path: Path) -> None:
+    assert docker("save", "--output", str(tmp_path / "image.tar"), getattr(images, which)).returncode == 0
+    secrets = {CANARY} | {file.read_text().strip() for file in (ROOT / "docker" / "secrets").glob("*")}
+    config = json.dumps(inspected(getattr(images, which)))
+    misplaced, revealing, files = [], [], 0
+    with tarfile.open(tmp_path / "image.tar") as image:
+        for layer in json.load(image.extractfile("manifest.json"))[0]["Layers"]:
+            with tarfile.open(fileobj=image.extractfile(layer)) as opened:
+                for member in opened:
+                    parts = Path(member.name).parts
+                    if {".git", ".env", "pip.conf"} & {*parts} or parts[:2] in (("app", "tests"), ("app", "docker")):
+                        misplaced.append(member.name)
+                    if member.isfile() and member.size < 50_000_000:
+                        files += 1
+                        content = opened.extractfile(member).read()
+                        revealing += [member.name for secret in secrets if secret.encode() in content]
+    assert files > 5000
+    assert (misplaced, revealing) == ([], [])
+    assert not [secret for secret in secrets if secret in config]
+
+
+def test_a_change_of_source_makes_nothing_anew_but_the_sources_layers(images: Images) -> None:
+    before = inspected(images.paramshare)["RootFS"]["Layers"]
+    with (images.sources / "paramshare" / "cli.py").open("a") as file:
+        file.write("\n# changed\n")
+    done = images.build()
+    assert done.returncode == 0, done.stderr[-3000:]
+    after = inspected(images.paramshare)["RootFS"]["Layers"]
+    assert len(before) == len(after)
+    changed = [place for place, (old, new) in enumerate(zip(before, after, strict=True)) if old != new]
+    assert len(after) - len(changed) >= 3, "the root, the working directory and the libraries stay"
+    assert changed == [*range(changed[0], changed[-1] + 1)]
+    git(images.sources, "checkout", "--", "paramshare/cli.py")
+
+
+def test_the_build_fails_where_torch_is_not_the_variant_asked_for(images: Images) -> None:
+    wheels = os.environ.get("PIP_FIND_LINKS", "")
+    if not list(Path(wheels or "/nowhere").glob("torch-*+cpu-*.whl")):
+        pytest.skip("PIP_FIND_LINKS names no folder with a CPU wheel of torch")
+    done = images.build(VARIANT="cuda", WHEELS=wheels)
+    assert done.returncode
+    assert "TORCH_VARIANT=cuda was asked for, but pip found torch 2.13.0+cpu (cpu)" in done.stderr
+
+
+def test_torch_comes_from_the_index_that_is_named(images: Images, tmp_path: Path) -> None:
+    found = [*Path(os.environ.get("PIP_FIND_LINKS") or "/nowhere").glob("torch-*+cpu-*.whl")]
+    if not found:
+        pytest.skip("PIP_FIND_LINKS names no folder with a CPU wheel of torch")
+    page = tmp_path / "index" / "torch" / "index.html"
+    page.parent.mkdir(parents=True)
+    page.write_text(f'<a href="{found[0].name.replace("+", "%2B")}">{found[0].name}</a>')
+    shutil.copy(found[0], page.parent)
+    done = docker(
+        "build", "--file", f"{images.sources}/docker/Dockerfile", "--target", "paramshare-installed",
+        "--progress", "plain", "--build-arg", "TORCH_VARIANT=cpu", "--build-arg", "TORCH_INDEX=file:///wheels/index",
+        "--build-context", f"wheels={tmp_path}", str(images.sources),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "Processing /wheels/index/torch/torch-" in done.stderr

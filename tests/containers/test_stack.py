@@ -1,0 +1,249 @@
+"""Proves that the stack does what a user of a server gets: after `docker compose up` the deployments are there, what
+one of them trains stands in MLflow whole and is shown by both servers' pages, sweeps by the command line and from a
+laptop do the same, and a schedule fires. Nothing listens beyond loopback, no container can gain privileges, no secret
+is in an environment, a foreign Host or Origin is refused.
+
+Real containers from the images that are there, a real browser; tests that hurt the stack are in the files beside this.
+"""
+
+import json
+import os
+import re
+import socket
+import subprocess
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+from browser.chromium import Page, find_chromium, running_chromium, sees
+from containers.stack import PATIENCE, SERVICES, Stack, check_sweep, request, spec_of, wait_for
+from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.schedules import CronSchedule
+from program import PROGRAM, SMALL, clean_environment
+from wholeness import runs_of
+
+from paramshare.sweep.spec import SweepSpec
+from paramshare.tracking.pages import run_url
+
+MLFLOW_SEARCH = "/api/2.0/mlflow/experiments/search"
+DEPLOYMENTS = {
+    "sweep/cpu", "sweep/gpu", "sweep/nightly", "study/cpu", "count/cpu", "verify/cpu", "verify/nightly",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def swept(stack: Stack) -> FlowRun:
+    """A run of the deployment `sweep/cpu`, asked for through the API, that has ended."""
+    return stack.ended(stack.start_flow("sweep/cpu", spec_of("swept", 6)))
+
+
+@pytest.fixture(scope="module")
+def page() -> Iterator[Page]:
+    """A tab of a browser that knows nothing but loopback."""
+    program = find_chromium()
+    if program is None:
+        pytest.skip("no chromium on the PATH: apt-get install chromium")
+    with running_chromium(program) as browser, browser.page(height=2000) as tab:
+        yield tab
+
+
+def test_every_deployment_is_registered_with_its_pool_and_what_is_scheduled_is_paused(stack: Stack) -> None:
+    with stack.client() as client:
+        found = client.read_deployments()
+        names = {f"{client.read_flow(one.flow_id).name}/{one.name}": one for one in found}
+    assert set(names) == DEPLOYMENTS
+    assert {one.work_pool_name for one in found} == {"cpu", "gpu"}
+    assert all(one.description and one.tags for one in found)
+    schedules = [schedule for one in found for schedule in one.schedules]
+    assert schedules
+    assert not any(schedule.active for schedule in schedules)
+
+
+def test_registering_again_changes_nothing(stack: Stack) -> None:
+    def registered() -> list[tuple[UUID, str, dict[str, object]]]:
+        with stack.client() as client:
+            return sorted((one.id, one.name, one.parameters) for one in client.read_deployments())
+
+    before = registered()
+    stack.compose("run", "--rm", "--no-deps", "-T", "init")
+    assert registered() == before
+
+
+def test_a_deployment_that_was_asked_for_through_the_api_finishes_and_its_runs_stand_whole_in_mlflow(
+    stack: Stack, swept: FlowRun
+) -> None:
+    assert swept.state is not None
+    assert (swept.state.name, swept.state.message) == ("Completed", "6 of 6 runs finished")
+    check_sweep(stack, "swept", 6)
+    (parent,) = runs_of(stack.store("swept"), "sweep")
+    assert parent.data.tags["prefect.flow_run_id"] == str(swept.id)
+
+
+def test_parameters_that_no_run_could_have_are_refused_before_one_starts(stack: Stack) -> None:
+    with stack.client() as client:
+        deployment = client.read_deployment_by_name("sweep/cpu")
+        with pytest.raises(Exception, match=r"409|422"):
+            client.create_flow_run_from_deployment(deployment.id, parameters={"spec": {"steps": -1}})
+
+
+@pytest.mark.browser
+def test_mlflows_pages_show_a_run_with_its_loss_its_model_and_its_plot(
+    stack: Stack, swept: FlowRun, page: Page
+) -> None:
+    store = stack.store("swept")
+    run = runs_of(store, "seed")[0]
+    page.open(run_url(f"{stack.mlflow}/", store.experiment_id, run.info.run_id))
+    sees(page, run.info.run_name, "final/loss_mean_depth", "batch_size", "pytorch")
+    page.open(run_url(f"{stack.mlflow}/", store.experiment_id, f"{run.info.run_id}/artifacts/loss.png"))
+    page.wait_until("[...document.images].some(image => image.complete && image.naturalWidth >= 600)")
+
+
+@pytest.mark.browser
+def test_prefects_pages_show_the_flow_run_and_its_report(stack: Stack, swept: FlowRun, page: Page) -> None:
+    page.open(f"{stack.prefect}/runs/flow-run/{swept.id}")
+    sees(page, swept.name, "Completed")
+
+
+@pytest.mark.browser
+def test_prefects_form_for_a_run_has_every_field_with_its_description(stack: Stack, page: Page) -> None:
+    with stack.client() as client:
+        deployment = client.read_deployment_by_name("sweep/cpu").id
+    page.open(f"{stack.prefect}/deployments/deployment/{deployment}/run")
+    fields = SweepSpec.model_fields
+    described = [field.description.split(";")[0].split(":")[0] for field in fields.values() if field.description]
+    assert len(described) == len(fields)
+    shown = json.dumps([one.lower() for one in described])
+    page.wait_until(f"{shown}.every(text => document.body.innerText.toLowerCase().includes(text))")
+    assert page.evaluate("document.querySelectorAll('input, textarea, select').length") >= 10
+
+
+def test_the_command_line_of_the_stack_trains_into_it(stack: Stack) -> None:
+    options = ["--json", "--seeds", "0:4", "--experiment", "by-cli", *SMALL]
+    outcome = json.loads(stack.compose("run", "--rm", "-T", "cli", "train", *options))
+    assert Counter(run["status"] for run in outcome["runs"]) == {"FINISHED": 4}
+    check_sweep(stack, "by-cli", 4)
+
+
+def test_a_laptop_trains_into_the_stack_with_one_setting(stack: Stack, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [*PROGRAM, "train", "--json", "--seeds", "0:4", "--experiment", "by-laptop", *SMALL],
+        env={**clean_environment(tmp_path), "PARAMSHARE_TRACKING_URI": stack.mlflow},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+    )
+    assert done.returncode == 0, done.stderr
+    check_sweep(stack, "by-laptop", 4)
+
+
+def test_a_schedule_fires_and_its_run_finishes(stack: Stack) -> None:
+    with stack.client() as client:
+        deployment = client.read_deployment_by_name("count/cpu")
+        every_minute = CronSchedule(cron="* * * * *", timezone="UTC")
+        (schedule,) = client.create_deployment_schedules(deployment.id, [(every_minute, True)])
+    try:
+
+        def fired() -> FlowRun | None:
+            with stack.client() as client:
+                runs = client.read_flow_runs()
+            ended = [run for run in runs if run.auto_scheduled and run.state and run.state.is_final()]
+            return ended[0] if ended else None
+
+        run = wait_for(fired, "a scheduled run has ended")
+        assert run.deployment_id == deployment.id
+        assert run.state is not None
+        assert run.state.name == "Completed"
+    finally:
+        with stack.client() as client:
+            client.delete_deployment_schedule(deployment.id, schedule.id)
+
+
+def test_the_gpu_worker_is_handed_every_gpu_and_works_for_its_pool(stack: Stack) -> None:
+    """Where there is no GPU, a stub on the engine's PATH lets it accept the request: see its README."""
+    asked = ["docker", "run", "--rm", "--gpus=all", "--network=none", "--entrypoint=true", "paramshare-mlflow"]
+    if subprocess.run(asked, capture_output=True).returncode:
+        pytest.skip("this engine has no GPUs to hand out, and no stub that says so")
+    override = stack.folder / "gpu.json"
+    command = ["python", "-m", "flows.worker", "--pool", "gpu", "--devices", "0,1"]
+    override.write_text(json.dumps({"services": {"worker-gpu": {"command": command}}}))
+    settings = {"COMPOSE_PROFILES": "gpu", "COMPOSE_FILE": f"docker/compose.yaml{os.pathsep}{override}"}
+    try:
+        stack.up("worker-gpu", **settings)
+        (device,) = stack.container("worker-gpu")["HostConfig"]["DeviceRequests"]
+        assert (device["Driver"], device["Count"], device["Capabilities"]) == ("nvidia", -1, [["gpu"]])
+
+        def both_online() -> bool | None:  # they are well a moment before Prefect has heard of them
+            with stack.client() as client:
+                workers = client.read_workers_for_work_pool("gpu")
+            return [one.status for one in workers] == ["ONLINE"] * 2 or None
+
+        wait_for(both_online, "a worker for each of the two GPUs is online")
+    finally:
+        stack.compose("rm", "--stop", "--force", "worker-gpu", **settings)
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_no_process_of_a_container_has_or_can_gain_a_privilege(stack: Stack, service: str) -> None:
+    said = stack.inside(service, "sh", "-c", "cat /proc/[0-9]*/status")
+    for name in ("CapEff", "CapPrm", "CapInh", "CapBnd", "CapAmb"):
+        assert set(re.findall(rf"^{name}:\s*(\w+)", said, re.MULTILINE)) == {"0" * 16}, name
+    assert set(re.findall(r"^NoNewPrivs:\s*(\d)", said, re.MULTILINE)) == {"1"}
+    assert "0" not in set(re.findall(r"^Uid:\s*(\d+)", said, re.MULTILINE))
+    root = stack.inside(service, "cat", "/proc/mounts").splitlines()[0].split()
+    assert root[1] == "/"
+    assert "ro" in root[3].split(",")
+
+
+def test_nothing_listens_beyond_loopback(stack: Stack) -> None:
+    published = {service: stack.container(service)["NetworkSettings"]["Ports"] for service in SERVICES}
+    addresses = [binding for ports in published.values() for bound in ports.values() for binding in bound or []]
+    assert Counter(binding["HostIp"] for binding in addresses) == {"127.0.0.1": 2}
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))  # sends nothing: it tells which address of ours leads outside
+        except OSError:
+            pytest.skip("this machine has no other address than loopback")
+        outside = probe.getsockname()[0]
+    for port in (stack.mlflow_port, stack.prefect_port):
+        socket.create_connection(("127.0.0.1", port), timeout=5).close()
+        with pytest.raises(OSError, match=r"refused|timed out"):
+            socket.create_connection((outside, port), timeout=5)
+
+
+def test_the_database_is_out_of_a_workers_reach(stack: Stack) -> None:
+    reach = "import socket\ntry: socket.create_connection(('postgres', 5432), timeout=5)\nexcept OSError: print('no')"
+    assert stack.inside("worker", "python", "-c", reach) == "no\n"
+
+
+def test_no_secret_is_in_the_configuration_of_a_container(stack: Stack) -> None:
+    names = [file.name for file in (stack.folder / "docker" / "secrets").iterdir()]
+    secrets = [stack.secret(name).removeprefix("admin:") for name in names]
+    assert len(secrets) == 6
+    for service in (*SERVICES, "init"):
+        known = json.dumps(stack.container(service))
+        assert not [name for name, secret in zip(names, secrets, strict=True) if secret in known], service
+    assert not [name for name, secret in zip(names, secrets, strict=True) if secret in stack.compose("logs")]
+
+
+def test_mlflow_refuses_a_foreign_host_and_a_foreign_origin(stack: Stack) -> None:
+    own = f"127.0.0.1:{stack.mlflow_port}"
+    body = json.dumps({"max_results": 1})
+    kind = {"Content-Type": "application/json"}
+    assert request(stack.mlflow_port, "POST", MLFLOW_SEARCH, {"Host": own, **kind}, body)[0] == 200
+    assert request(stack.mlflow_port, "POST", MLFLOW_SEARCH, {"Host": "evil.example", **kind}, body)[0] == 403
+    assert request(stack.mlflow_port, "GET", "/", {"Host": f"evil.example:{stack.mlflow_port}"})[0] == 403
+    origin = {"Host": own, "Origin": "http://evil.example", **kind}
+    assert request(stack.mlflow_port, "POST", MLFLOW_SEARCH, origin, body)[0] == 403
+
+
+def test_prefect_refuses_a_foreign_host_and_a_foreign_origin(stack: Stack) -> None:
+    own = f"127.0.0.1:{stack.prefect_port}"
+    assert request(stack.prefect_port, "GET", "/api/admin/version", {"Host": own})[0] == 200
+    for path in ("/api/admin/version", "/api/health", "/", "/ui-settings"):
+        assert request(stack.prefect_port, "GET", path, {"Host": "evil.example"})[0] == 403
+        assert request(stack.prefect_port, "GET", path, {"Host": own, "Origin": "http://evil.example"})[0] == 403
+    kind = {"Content-Type": "application/json"}
+    assert request(stack.prefect_port, "POST", "/api/flow_runs/filter", {"Host": own, **kind}, "{}")[0] == 403

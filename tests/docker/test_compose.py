@@ -1,0 +1,239 @@
+"""Proves of the stack's compose files, without starting anything: they are valid with every profile and setting, every
+service keeps to every policy of `compose_policy`, and each of those policies is broken by an example that breaks it.
+
+What needs the docker command is skipped where there is none; no engine has to run.
+"""
+
+import copy
+import itertools
+import json
+import os
+import shutil
+import subprocess
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from compose_policy import POLICIES, Config, violations
+
+ROOT = Path(__file__).parents[2]
+PROFILES = ("gpu", "cli")
+
+
+@cache
+def _has_compose() -> bool:
+    return shutil.which("docker") is not None and not subprocess.run(["docker", "compose", "version"]).returncode
+
+
+needs_compose = pytest.mark.skipif(not _has_compose(), reason="no `docker compose` here")
+
+
+def config_of(*files: str, profiles: tuple[str, ...] = (), **settings: str) -> Config:
+    """What compose makes of the files, with no setting but these."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("STACK_", "COMPOSE_"))}
+    command = ["docker", "compose", "--env-file", os.devnull]
+    command += [word for file in files for word in ("-f", file)]
+    command += [word for profile in profiles for word in ("--profile", profile)]
+    done = subprocess.run(
+        [*command, "config", "--format", "json"],
+        cwd=ROOT,
+        env={**environment, **settings},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""  # a variable that nobody sets is only warned of
+    return dict(json.loads(done.stdout))
+
+
+@needs_compose
+@pytest.mark.parametrize(
+    "profiles", [taken for n in range(len(PROFILES) + 1) for taken in itertools.combinations(PROFILES, n)]
+)
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"STACK_TORCH": "cpu", "STACK_MLFLOW_PASSWORD": "on", "STACK_PREFECT_PASSWORD": "on"},
+        {"STACK_TORCH": "cuda", "STACK_TORCH_INDEX": "https://wheels.example/cuda", "STACK_BIND": "127.0.0.2"},
+        {"STACK_MLFLOW_PORT": "5001", "STACK_PREFECT_PORT": "4201", "STACK_HOSTS": "one.example,two.example:8443"},
+        {"STACK_SCHEDULES": "active", "STACK_TIMEZONE": "Europe/Berlin", "STACK_WORKER_MEMORY": "64g"},
+    ],
+    ids=lambda settings: ",".join(settings) or "nothing set",
+)
+def test_every_service_keeps_to_every_policy_with_every_profile_and_setting(
+    profiles: tuple[str, ...], settings: dict[str, str]
+) -> None:
+    config = config_of(profiles=profiles, **settings)
+    assert violations(config) == []
+    expected = {"postgres", "mlflow", "prefect", "init", "worker"}
+    expected |= ({"worker-gpu"} if "gpu" in profiles else set()) | ({"cli"} if "cli" in profiles else set())
+    assert set(config["services"]) == expected
+
+
+@needs_compose
+def test_the_compose_file_at_the_root_is_the_stack_and_nothing_else() -> None:
+    alone = config_of("docker/compose.yaml", profiles=PROFILES)
+    assert config_of(profiles=PROFILES) == {key: value for key, value in alone.items() if not key.startswith("x-")}
+
+
+@needs_compose
+def test_each_setting_reaches_what_it_is_for() -> None:
+    usual, other = (
+        config_of(profiles=("gpu",), **settings)["services"]
+        for settings in (
+            {},
+            {
+                "STACK_TORCH": "cpu",
+                "STACK_MLFLOW_PORT": "5001",
+                "STACK_PREFECT_PORT": "4201",
+                "STACK_SCHEDULES": "active",
+                "STACK_TIMEZONE": "Europe/Berlin",
+                "STACK_MLFLOW_PASSWORD": "on",
+                "STACK_PREFECT_PASSWORD": "on",
+                "STACK_HOSTS": "one.example",
+            },
+        )
+    )
+    for name in ("worker", "worker-gpu", "prefect", "init"):  # one image, of the torch that pip's index has
+        for services, torch in ((usual, "cuda"), (other, "cpu")):
+            assert services[name]["image"] == f"paramshare:{torch}"
+            assert services[name]["build"]["args"]["TORCH_VARIANT"] == torch
+    assert {usual[name]["ports"][0]["published"] for name in ("mlflow", "prefect")} == {"5000", "4200"}
+    for name, port in (("mlflow", "5001"), ("prefect", "4201")):
+        assert other[name]["ports"][0]["published"] == other[name]["environment"]["STACK_PORT"] == port
+        assert other[name]["environment"]["STACK_HOSTS"] == "one.example"
+    for of, names in (("MLFLOW", ("mlflow",)), ("PREFECT", ("prefect", "init"))):
+        for name in (*names, "worker", "worker-gpu"):
+            assert usual[name]["environment"][f"STACK_{of}_PASSWORD"] == "off"
+            assert other[name]["environment"][f"STACK_{of}_PASSWORD"] == "on"
+    schedules = ("STACK_SCHEDULES", "STACK_TIMEZONE")
+    assert [usual["init"]["environment"][name] for name in schedules] == ["paused", "UTC"]
+    assert [other["init"]["environment"][name] for name in schedules] == ["active", "Europe/Berlin"]
+
+
+@needs_compose
+def test_the_gpu_worker_asks_for_every_gpu_and_no_other_service_for_any() -> None:
+    services = config_of(profiles=PROFILES)["services"]
+    devices = {name: service["deploy"] for name, service in services.items() if service.get("deploy")}
+    assert set(devices) == {"worker-gpu"}
+    (device,) = devices["worker-gpu"]["resources"]["reservations"]["devices"]
+    assert (device["driver"], device["count"], device["capabilities"]) == ("nvidia", -1, ["gpu"])
+
+
+@pytest.mark.skipif(not shutil.which("check-jsonschema"), reason="no check-jsonschema here: pip install it")
+@pytest.mark.parametrize("file", ["compose.yaml", "docker/compose.yaml"])
+def test_the_files_are_what_the_compose_specification_describes(file: str) -> None:
+    command = ["check-jsonschema", "--builtin-schema", "vendor.compose-spec", file]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+# One service that keeps to every policy, what it waits for, and a database.
+SOUND: Config = {
+    "services": {
+        "server": {
+            "build": {"context": "."},
+            "image": "ours",
+            "user": "10001:10001",
+            "restart": "unless-stopped",
+            "healthcheck": {"test": ["CMD", "true"]},
+            "ports": [{"host_ip": "127.0.0.1", "target": 80, "published": "80"}],
+            "depends_on": {
+                "once": {"condition": "service_completed_successfully"},
+                "database": {"condition": "service_healthy"},
+            },
+            "environment": {
+                "DO_NOT_TRACK": "1",
+                "MLFLOW_DISABLE_TELEMETRY": "true",
+                "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+                "STACK_PASSWORD": "off",
+            },
+            "networks": {"open": None, "closed": None},
+        },
+        "once": {"image": "other:1.2", "user": "nobody", "restart": "no"},
+        "database": {
+            "image": "postgres:17",
+            "user": "postgres",
+            "restart": "unless-stopped",
+            "healthcheck": {"test": ["CMD", "true"]},
+            "environment": {"POSTGRES_PASSWORD_FILE": "/run/secrets/password"},
+            "networks": {"closed": None},
+        },
+    },
+    "networks": {"open": {}, "closed": {"internal": True}},
+    "secrets": {"password": {"file": "secrets/password"}},
+}
+for _service in SOUND["services"].values():
+    _service |= {
+        "mem_limit": "1024",
+        "pids_limit": 10,
+        "stop_grace_period": "10s",
+        "read_only": True,
+        "cap_drop": ["ALL"],
+        "security_opt": ["no-new-privileges:true"],
+        "logging": {"driver": "json-file", "options": {"max-size": "1m", "max-file": "2"}},
+    }
+
+GONE = object()
+BROKEN: list[tuple[str, str, Any, str]] = [
+    ("server", "ports", [{"target": 80, "published": "80"}], "ports_are_on_loopback"),
+    ("server", "ports", [{"host_ip": "0.0.0.0", "target": 80}], "ports_are_on_loopback"),
+    ("server", "ports", [{"host_ip": "::", "target": 80}], "ports_are_on_loopback"),
+    ("server", "healthcheck", GONE, "what_stays_up_is_watched"),
+    ("server", "healthcheck", {"disable": True}, "what_stays_up_is_watched"),
+    ("server", "healthcheck", {"test": ["NONE"]}, "what_stays_up_is_watched"),
+    ("database", "healthcheck", GONE, "the_order_of_start_is_by_health"),
+    ("once", "restart", "unless-stopped", "the_order_of_start_is_by_health"),
+    ("server", "depends_on", {"once": {"condition": "service_started"}}, "the_order_of_start_is_by_health"),
+    ("server", "depends_on", GONE, "what_ends_is_waited_for"),
+    ("server", "restart", GONE, "what_dies_is_started_again"),
+    ("server", "restart", "always", "what_dies_is_started_again"),
+    ("server", "mem_limit", GONE, "memory_and_processes_are_limited"),
+    ("server", "mem_limit", "0", "memory_and_processes_are_limited"),
+    ("server", "pids_limit", -1, "memory_and_processes_are_limited"),
+    ("server", "logging", GONE, "logs_are_rotated"),
+    ("server", "logging", {"options": {"max-size": "1m"}}, "logs_are_rotated"),
+    ("server", "stop_grace_period", GONE, "stopping_has_a_time"),
+    ("server", "read_only", False, "the_root_is_read_only"),
+    ("server", "network_mode", "host", "nothing_of_the_host_is_open"),
+    ("server", "volumes", [{"type": "bind", "source": "/run/docker.sock"}], "nothing_of_the_host_is_open"),
+    ("server", "cap_drop", ["NET_RAW"], "privileges_are_dropped"),
+    ("server", "cap_add", ["SYS_ADMIN"], "privileges_are_dropped"),
+    ("server", "security_opt", ["no-new-privileges:false"], "privileges_are_dropped"),
+    ("server", "privileged", True, "privileges_are_dropped"),
+    ("server", "user", GONE, "nobody_is_root"),
+    ("server", "user", "0:10001", "nobody_is_root"),
+    ("database", "environment", {"POSTGRES_PASSWORD": "hunter2"}, "secrets_are_files"),
+    ("database", "environment", {"URL": "postgresql://me:hunter2@database/it"}, "secrets_are_files"),
+    ("database", "command", ["--store=postgresql://me:hunter2@database/it"], "secrets_are_files"),
+    ("server", "environment", {"DO_NOT_TRACK": "1"}, "nothing_is_sent_home"),
+    ("once", "image", "other", "images_are_pinned"),
+    ("once", "image", "other:latest", "images_are_pinned"),
+    ("database", "networks", {"closed": None, "open": None}, "databases_are_out_of_reach"),
+    ("database", "networks", GONE, "databases_are_out_of_reach"),
+]
+
+
+def test_a_stack_that_keeps_to_every_policy_is_told_nothing() -> None:
+    assert violations(SOUND) == []
+
+
+@pytest.mark.parametrize(("service", "name", "value", "policy"), BROKEN)
+def test_a_policy_names_what_breaks_it(service: str, name: str, value: Any, policy: str) -> None:
+    config = copy.deepcopy(SOUND)
+    if value is GONE:
+        del config["services"][service][name]
+    else:
+        config["services"][service][name] = value
+    assert policy in {found.partition(":")[0] for found in violations(config)}
+
+
+def test_a_secret_that_comes_from_the_environment_is_refused() -> None:
+    config = {**SOUND, "secrets": {"password": {"environment": "PASSWORD"}}}
+    assert violations(config) == ["secrets_are_files: the secret password is no file"]
+
+
+def test_every_policy_was_seen_to_be_broken() -> None:
+    assert {policy for *_, policy in BROKEN} == {policy.__name__ for policy in POLICIES}

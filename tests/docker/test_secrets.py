@@ -1,0 +1,61 @@
+"""Proves that `make secrets` makes every secret that the stack asks for, each once and each another, where nobody but
+their owner gets at them; and that git knows none of them.
+"""
+
+import re
+import shutil
+import stat
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+COMPOSE = (ROOT / "docker" / "compose.yaml").read_text()
+NAMES = set(re.findall(r"file: \./secrets/(\w+)", COMPOSE))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Where a copy of the program has made them."""
+    shutil.copy(ROOT / "docker" / "secrets.sh", tmp_path)
+    made(tmp_path / "secrets")
+    return tmp_path / "secrets"
+
+
+def made(folder: Path) -> str:
+    return subprocess.run(["sh", folder.parent / "secrets.sh"], check=True, capture_output=True, text=True).stdout
+
+
+def test_every_secret_that_compose_names_is_made_and_no_other(folder: Path) -> None:
+    assert NAMES
+    assert {file.name for file in folder.iterdir()} == NAMES
+
+
+def test_the_folder_is_closed_and_the_files_can_be_read_by_whoever_gets_them_handed(folder: Path) -> None:
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert {stat.S_IMODE(file.stat().st_mode) for file in folder.iterdir()} == {0o444}
+
+
+def test_each_is_another_and_long_enough(folder: Path) -> None:
+    secrets = {file.name: file.read_text() for file in folder.iterdir()}
+    assert secrets["prefect_auth"].startswith("admin:")
+    parts = [secret.removeprefix("admin:") for secret in secrets.values()]
+    assert len(set(parts)) == len(parts)
+    assert all(re.fullmatch(r"[0-9a-f]{48}", part) for part in parts)
+
+
+def test_one_that_is_there_is_kept_and_one_that_is_missing_is_made(folder: Path) -> None:
+    before = {file.name: file.read_text() for file in folder.iterdir()}
+    assert made(folder) == ""
+    (folder / "mlflow_flask_key").unlink()
+    assert "mlflow_flask_key" in made(folder)
+    after = {file.name: file.read_text() for file in folder.iterdir()}
+    assert after.pop("mlflow_flask_key") != before.pop("mlflow_flask_key")
+    assert after == before
+
+
+def test_git_and_the_images_build_know_none_of_them() -> None:
+    assert "/docker/secrets/" in (ROOT / ".gitignore").read_text().splitlines()
+    allowed = {line for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    assert not {line for line in allowed if line in ("!docker", "!docker/", "!docker/secrets")}
