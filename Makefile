@@ -1,6 +1,7 @@
 # The same few commands on a laptop and in CI. `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev install-bench run test test-faults check audit bench format lock clean
+.PHONY: help install install-dask install-dev install-bench run test test-faults test-hosts test-containers check audit \
+  bench format image lock clean secrets backup restore upgrade
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -8,13 +9,19 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 help: ## list these commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: install ## train 10 seeds on every device that is there, as a Prefect flow, tracked in mlruns/
 	@$(BIN)/paramshare flow sweep --seeds 0:10 --devices auto
 
 test: install-dev ## the whole test suite
 	$(BIN)/python -m pytest
+
+test-containers: install-dev ## the images and the stack, built and run for real (minutes; needs a Docker engine)
+	$(BIN)/python -m pytest tests/containers
+
+test-hosts: install-dev ## workers and clusters on several hosts, each killed in turn (half an hour; needs root for namespaces)
+	$(BIN)/python -m pytest tests/hosts
 
 test-faults: install-dev ## the faults, caused for real: kills, servers that die, full disks (minutes)
 	$(BIN)/python -m pytest tests/faults
@@ -23,6 +30,18 @@ check: install-dev ## formatting, lint and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+secrets: ## make what the stack keeps secret, once, in docker/secrets/
+	@docker/secrets.sh
+
+backup: ## both databases and the artifacts of the running stack into a new folder of backups/
+	@docker/backup.sh
+
+restore: ## BACKUP=backups/... takes the place of what the stack has
+	@docker/restore.sh "$(BACKUP)"
+
+upgrade: ## after `git pull`: back up, build, bring the databases' schemas to the new programs, start again
+	@docker/upgrade.sh
 
 audit: | $(BIN)/python ## known vulnerabilities among the locked dependencies, where the advisories can be reached
 	@$(PYTHON) -m venv $(VENV)/audit && $(VENV)/audit/bin/pip --quiet --disable-pip-version-check install pip-audit==2.10.1 \
@@ -40,6 +59,7 @@ format: install-dev ## bring the code into the house's form
 	$(BIN)/ruff check --fix .
 
 install: $(VENV)/.installed ## make .venv with the locked dependencies
+install-dask: $(VENV)/.installed-dask ## the same with what a sweep on a Dask cluster needs
 install-dev: $(VENV)/.installed-dev ## the same with the tools of the tests and the libraries whose models they count
 install-bench: $(VENV)/.installed-bench ## the same with the counters that the benchmarks run beside ours
 
@@ -56,6 +76,11 @@ $(VENV)/.installed: requirements.lock requirements-torch.lock pyproject.toml | $
 	$(PIP) install --no-deps --no-build-isolation -e .
 	@touch $@
 
+$(VENV)/.installed-dask: requirements-dask.lock $(VENV)/.installed
+	@echo "installing Dask into $(VENV)"
+	$(PIP) install --no-deps --require-hashes -r requirements-dask.lock
+	@touch $@
+
 $(VENV)/.installed-dev: requirements-dev.lock $(VENV)/.installed
 	@echo "installing the tools of the tests into $(VENV)"
 	$(PIP) install --no-deps --require-hashes -r requirements-dev.lock
@@ -66,21 +91,40 @@ $(VENV)/.installed-bench: requirements-bench.lock $(VENV)/.installed-dev
 	$(PIP) install --no-deps --require-hashes -r requirements-bench.lock
 	@touch $@
 
+VARIANT ?= cuda
+REPOSITORY ?= paramshare
+WHEELS ?= $(if $(filter cpu,$(VARIANT)),$(wildcard $(PIP_FIND_LINKS)))
+IMAGE = docker build --file docker/Dockerfile \
+  --build-arg VERSION="$$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)" \
+  --build-arg COMMIT="$$(git describe --always --abbrev=40 --dirty --exclude '*' 2>/dev/null)"
+
+# Torch comes from pip's index, where Linux gets the CUDA build, from TORCH_INDEX, or from wheels in the folder WHEELS.
+image: ## build the images paramshare:cuda (VARIANT=cpu: paramshare:cpu) and paramshare-mlflow
+	$(IMAGE) --target mlflow --tag $(REPOSITORY)-mlflow .
+	$(IMAGE) --target paramshare --tag $(REPOSITORY):$(VARIANT) --build-arg TORCH_VARIANT=$(VARIANT) \
+	  $(if $(TORCH_INDEX),--build-arg TORCH_INDEX=$(TORCH_INDEX)) $(if $(WHEELS),--build-context wheels=$(WHEELS)) .
+
 # Torch's builds differ by platform and the CUDA build pins its own libraries, so they stay out of the hashed locks.
 NOT_LOCKED := torch triton cuda-bindings cuda-pathfinder cuda-toolkit nvidia-cublas nvidia-cuda-cupti \
   nvidia-cuda-nvrtc nvidia-cuda-runtime nvidia-cudnn-cu13 nvidia-cufft nvidia-cufile nvidia-curand nvidia-cusolver \
   nvidia-cusparse nvidia-cusparselt-cu13 nvidia-nccl-cu13 nvidia-nvjitlink nvidia-nvshmem-cu13 nvidia-nvtx
-COMPILE = uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+COMPILE = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
   $(addprefix --no-emit-package ,$(NOT_LOCKED))
-LOCKS := requirements.lock requirements-dev.lock requirements-bench.lock
+OURS = $(COMPILE) pyproject.toml
+LOCKS := requirements.lock requirements-dask.lock requirements-dev.lock requirements-bench.lock requirements-mlflow.lock
+REPEATS_NOTHING_OF = $$(sed -n 's/^\([A-Za-z0-9._-]*\)==.*/--no-emit-package \1/p' $(1))
 
-# The lock of the benchmarks comes on top of the one of the tests and repeats nothing of it. What uv left out it lists at
-# a file's end.
+# The lock of Dask comes on top of the product's, that of the benchmarks on top of the one of the tests; they repeat
+# nothing of it. The one of MLflow's image stands alone. What uv left out it lists at a file's end.
 lock: ## write the lock files anew from pyproject.toml, keeping the pins that still fit (needs uv)
-	$(COMPILE) -o requirements.lock
-	$(COMPILE) -c requirements.lock --extra dev --extra zoo -o requirements-dev.lock
-	$(COMPILE) -c requirements-dev.lock --extra dev --extra zoo --extra bench -o requirements-bench.lock \
-	  $$(sed -n 's/^\([A-Za-z0-9._-]*\)==.*/--no-emit-package \1/p' requirements-dev.lock)
+	$(OURS) -o requirements.lock
+	$(OURS) -c requirements.lock --extra dask -o requirements-dask.lock \
+	  $(call REPEATS_NOTHING_OF,requirements.lock)
+	$(OURS) -c requirements.lock -c requirements-dask.lock --extra dask --extra dev --extra zoo \
+	  -o requirements-dev.lock
+	$(OURS) -c requirements-dev.lock --extra dask --extra dev --extra zoo --extra bench -o requirements-bench.lock \
+	  $(call REPEATS_NOTHING_OF,requirements-dev.lock)
+	$(COMPILE) --group mlflow-server -c requirements-bench.lock -c requirements.lock -o requirements-mlflow.lock
 	sed -i.bak '/^# The following packages were excluded/,$$d' $(LOCKS) && rm $(LOCKS:=.bak)
 
 clean: ## remove .venv and caches; mlruns/ stays

@@ -10,16 +10,14 @@ Not covered: the first start after an install (Python compiles then); flows, who
 `beside_by_hand.py`'s matter.
 """
 
-import subprocess
 import sys
 import tempfile
-import time
 from functools import partial
 from itertools import count
 from pathlib import Path
 from statistics import median
 
-from measuring import PROGRAM, Line, interleaved, parser, show, surroundings, tell
+from measuring import PROGRAM, Line, interleaved, parser, seconds, show, tell
 
 PASS, IMPORTS = [sys.executable, "-c", "pass"], [sys.executable, "-c", "import torch, mlflow"]
 
@@ -67,13 +65,6 @@ def in_fresh_store() -> float:
     """The same in a folder without a store."""
     with tempfile.TemporaryDirectory(prefix="startup-") as folder:
         return seconds(train(0), Path(folder))
-
-
-def seconds(command: list[str], folder: Path) -> float:
-    """How long a command takes."""
-    start = time.perf_counter()
-    subprocess.run(command, cwd=folder, env=surroundings(folder), capture_output=True, check=True)
-    return time.perf_counter() - start
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from pydantic_settings import BaseSettings, CliApp, CliSubCommand, SettingsConfi
 from pydantic_settings import SettingsError as CommandLineError
 
 from paramshare.commands.answer import FAILED
+from paramshare.commands.comparing import Compare, FlowStudy, Study
 from paramshare.commands.counting import Analyze, Article, FlowCount, Layer
 from paramshare.commands.flushing import Flush
 from paramshare.commands.proving import FlowVerify, Reproduce, Verify
@@ -31,13 +32,13 @@ _USAGE = 2
 _INTERRUPTED, _TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM  # as shells have it
 _UNREAD = 128 + signal.SIGPIPE
 _POSITIONAL = ("model", "kind")
-_TO_GO_ON = "what was finished stays, run the same command again for the rest"
 
 
 class Flow(BaseModel):
     """Run a Prefect flow."""
 
     sweep: CliSubCommand[FlowSweep] = Field(description="the sweep of `train`, as a Prefect flow")
+    study: CliSubCommand[FlowStudy] = Field(description="the study of `study`, as a Prefect flow")
     count: CliSubCommand[FlowCount] = Field(description="`analyze --track` for several models, as a Prefect flow")
     verify: CliSubCommand[FlowVerify] = Field(description="the check of `verify`, as a Prefect flow")
 
@@ -62,6 +63,8 @@ class Paramshare(BaseSettings):
     layer: CliSubCommand[Layer] = Field(description="count one layer from its sizes")
     article: CliSubCommand[Article] = Field(description="the source article's example, put right")
     train: CliSubCommand[Train] = Field(description="train a sweep here and now")
+    study: CliSubCommand[Study] = Field(description="train every variant over the same seeds, and compare")
+    compare: CliSubCommand[Compare] = Field(description="groups of runs side by side, with n and intervals")
     reproduce: CliSubCommand[Reproduce] = Field(description="train a run again from its id alone and compare")
     verify: CliSubCommand[Verify] = Field(description="train a sample of a sweep's runs again and compare")
     flush: CliSubCommand[Flush] = Field(description="deliver results that a server could not take")
@@ -95,14 +98,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(given: list[str]) -> int:
     """Run one command, say in a line what was wrong, and return the exit code."""
     try:
-        check_names((Train, Flush, FlowSweep, FlowCount, Reproduce, Verify, FlowVerify, Ui, Doctor))
+        check_names(
+            (Train, Study, Compare, Flush, FlowSweep, FlowStudy, FlowCount, Reproduce, Verify, FlowVerify, Ui, Doctor)
+        )
         CliApp.run(Paramshare, given or ["--help"])
     except SystemExit as end:
         if end.code == _TERMINATED:
-            return _say(f"terminated; {_TO_GO_ON}", _TERMINATED)
+            return _say(_cut_short("terminated", end), _TERMINATED)
         return end.code if isinstance(end.code, int) else 0
-    except KeyboardInterrupt:
-        return _say(f"interrupted; {_TO_GO_ON}", _INTERRUPTED)
+    except KeyboardInterrupt as end:
+        return _say(_cut_short("interrupted", end), _INTERRUPTED)
     except ValidationError as error:
         return _say("; ".join(_sentence(detail) for detail in error.errors(include_url=False)), _USAGE)
     except CommandLineError as error:
@@ -125,6 +130,13 @@ def _sentence(detail: "ErrorDetails") -> str:
     if detail["type"] == "missing":
         return f"{option} is missing; see paramshare --help"
     return f"{option} is {detail['input']!r}: {reason[0].lower()}{reason[1:]}"
+
+
+def _cut_short(how: str, end: BaseException) -> str:
+    """What a command says that was told to end: how far a sweep came, where one was running."""
+    notes: list[str] = getattr(end, "__notes__", [])
+    stays, *_ = (*notes, "what was finished stays")
+    return f"{how}; {stays}, run the same command again for the rest"
 
 
 def _say(message: str, code: int) -> int:

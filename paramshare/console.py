@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Final, Literal
 
 from rich.console import Console
@@ -17,6 +18,8 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from paramshare.comparing.study import Study
+from paramshare.comparing.text import answers, contrast_table, footnotes, group_table, title
 from paramshare.counting.report import CountOutcome
 from paramshare.proof.report import Reproduction, Verification
 from paramshare.sharing.report import MAIN_REGIMES
@@ -30,6 +33,7 @@ __all__ = [
     "print_counts",
     "print_outcome",
     "print_reproduction",
+    "print_study",
     "print_verification",
     "sweep_progress",
     "working",
@@ -162,6 +166,27 @@ def print_verification(outcome: Verification, ui_command: str) -> None:
         table.add_row(str(member.seed), member.variant, member.device, member.run_id[:8], Text(row.verdict))
     console.print(table)
     for line in ("", *outcome.lines(), outcome.summary, f"MLflow's pages: {ui_command}"):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def print_study(study: Study, ui_command: str, report: Path | None) -> None:
+    """The answers, the groups and how they stand against each other, and where to see more.
+
+    Args:
+        report: where the whole report was written to.
+    """
+    console = _stdout()
+    for line in (title(study), "", *answers(study)):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    for shown in (group_table(study), *([contrast_table(study)] if study.contrasts else [])):
+        table = _new_table()
+        for index, name in enumerate(shown.head):
+            table.add_column(Text(name), justify="right" if index else "left", overflow="fold")
+        for row in shown.rows:
+            table.add_row(*map(Text, row))
+        console.print()
+        console.print(table)
+    for line in ("", *footnotes(study), f"MLflow's pages: {ui_command}", *([f"report: {report}"] if report else [])):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 

@@ -3,6 +3,7 @@
 import getpass
 import os
 import platform
+import re
 import subprocess
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -12,6 +13,7 @@ from paramshare.training.devices import cpu_cores, cpu_model, find_devices
 
 __all__ = ["provenance", "provenance_tags"]
 
+_BUILT_FROM = Path(__file__).with_name("COMMIT")  # written by docker/Dockerfile: an image holds no checkout
 _LIBRARIES = ("paramshare", "torch", "numpy", "mlflow", "prefect")
 
 
@@ -21,7 +23,7 @@ def provenance() -> dict[str, str]:
 
     What cannot be found is left out: a value is true or not there.
     """
-    return {**_git(), **_versions(), **_hardware()}
+    return {**(_git() or _built_from(_BUILT_FROM)), **_versions(), **_hardware()}
 
 
 def provenance_tags() -> dict[str, str]:
@@ -42,6 +44,15 @@ def _git() -> dict[str, str]:
         return {}
     changed = _git_answer("status", "--porcelain", "--untracked-files=no")
     return {"git.commit": commit, "git.dirty": str(bool(changed)).lower()}
+
+
+def _built_from(file: Path) -> dict[str, str]:
+    """The commit that a build noted, as `git describe --always --abbrev=40 --dirty` writes it; nothing without one."""
+    try:
+        noted = re.fullmatch(r"([0-9a-f]{40})(-dirty)?\s*", file.read_text())
+    except OSError:
+        return {}
+    return {"git.commit": noted[1], "git.dirty": str(bool(noted[2])).lower()} if noted else {}
 
 
 def _git_answer(*arguments: str) -> str | None:

@@ -1,7 +1,8 @@
 """Settings: one set of names for the command line, the environment, `.env` and `paramshare.toml`, in that order.
 
 Every option of a command is also `PARAMSHARE_<NAME>` in the environment and in `.env`, and `<name>` in
-`paramshare.toml`; what comes first wins. This module is the only reader of the environment.
+`paramshare.toml`; what comes first wins. The settings of a stack of servers and workers begin with `STACK_` instead.
+This module is the only reader of the environment.
 """
 
 import difflib
@@ -9,10 +10,11 @@ import os
 import tomllib
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final, Literal
+from zoneinfo import ZoneInfo
 
 from dotenv import dotenv_values
-from pydantic import Field
+from pydantic import AfterValidator, Field, ValidationError
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -23,7 +25,7 @@ from pydantic_settings import (
 from paramshare.errors import SettingsError
 from paramshare.sweep.spec import ExperimentName
 
-__all__ = ["StoreSettings", "check_names"]
+__all__ = ["DaskSettings", "StackSettings", "StoreSettings", "check_names"]
 
 _PREFIX: Final = "PARAMSHARE_"
 _ENV_FILE: Final = Path(".env")
@@ -52,6 +54,12 @@ class StoreSettings(BaseSettings):
         "mlruns/mlflow.db in this folder unless said otherwise",
     )
 
+    pages_url: str | None = Field(
+        None,
+        pattern=r"^https?://[^\s@]+$",
+        description="where browsers find MLflow's pages, such as http://127.0.0.1:5000; the tracking URI if not given",
+    )
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -63,6 +71,52 @@ class StoreSettings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """The command line, the environment, `.env`, `paramshare.toml`."""
         return init_settings, env_settings, dotenv_settings, TomlConfigSettingsSource(settings_cls)
+
+
+class DaskSettings(StoreSettings):
+    """What a sweep as a flow needs beside the store: who trains."""
+
+    dask_scheduler: str | None = Field(
+        None,
+        pattern=r"^(tcp|tls)://[^\s/@]+:\d+$",
+        description="the address of a Dask cluster's scheduler, such as tcp://10.0.0.1:8786: its workers train, "
+        "not this machine's processes",
+    )
+
+
+def _check_timezone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (OSError, ValueError, KeyError) as error:  # a folder's name, a malformed one, an unknown one
+        raise ValueError(f"{name!r} is no time zone; expected such as UTC or Europe/Berlin") from error
+    return name
+
+
+class StackSettings(BaseSettings):
+    """What the deployments of a stack are registered with."""
+
+    model_config = SettingsConfigDict(env_prefix="STACK_", env_file=_ENV_FILE, env_ignore_empty=True, extra="ignore")
+
+    schedules: Literal["paused", "active"] = Field("paused", description="whether schedules start runs")
+    timezone: Annotated[str, AfterValidator(_check_timezone)] = Field("UTC", description="of the schedules' times")
+
+    @property
+    def active(self) -> bool:
+        """Whether schedules start runs."""
+        return self.schedules == "active"
+
+    @classmethod
+    def read(cls) -> "StackSettings":
+        """The settings of the environment and `.env`.
+
+        Raises:
+            SettingsError: one of them has a value that it cannot have.
+        """
+        try:
+            return cls()
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise SettingsError(f"STACK_{str(first['loc'][0]).upper()}: {first['msg']}") from error
 
 
 def check_names(commands: Iterable[type[BaseSettings]]) -> None:

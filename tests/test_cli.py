@@ -125,7 +125,7 @@ def test_the_doctor_names_versions_devices_store_and_servers(capsys: pytest.Capt
 
 
 def test_a_terminated_sweep_ends_by_its_signal_and_goes_on_the_next_time(address: StoreAddress, tmp_path: Path) -> None:
-    """Once in a process of its own: what is finished stays, the exit code tells, the next run trains the rest."""
+    """Once in a process of its own: what is finished stays and is counted, the next run trains the rest."""
     arguments = ["train", "--seeds", "0:400", "--json", *SMALL, "--workers", "1"]
     sweep = subprocess.Popen([*PROGRAM, *arguments], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
     assert address.database is not None
@@ -136,7 +136,10 @@ def test_a_terminated_sweep_ends_by_its_signal_and_goes_on_the_next_time(address
     sweep.send_signal(signal.SIGTERM)
     _, said = sweep.communicate(timeout=60)
     assert sweep.returncode == 128 + signal.SIGTERM
-    assert said == "paramshare: terminated; what was finished stays, run the same command again for the rest\n"
+    with closing(sqlite3.connect(address.database)) as database:
+        finished = database.execute("SELECT count(*) FROM runs WHERE status = 'FINISHED'").fetchone()[0]
+    come = f"{finished} of 400 runs are finished and stay"
+    assert said == f"paramshare: terminated; {come}, run the same command again for the rest\n"
     again = subprocess.run(
         [*PROGRAM, "train", "--seeds", "0:3", "--json", *SMALL, "--workers", "1"],
         cwd=tmp_path,

@@ -12,7 +12,10 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 
 ROOT = Path(__file__).parents[1]
-LOCKS = ("requirements.lock", "requirements-dev.lock", "requirements-bench.lock")
+LOCKS = (
+    "requirements.lock", "requirements-dask.lock", "requirements-dev.lock", "requirements-bench.lock",
+    "requirements-mlflow.lock",
+)  # fmt: skip
 PIN = re.compile(r"^([\w.-]+)==([^\s;\\]+)(?: ;([^\\]*))?")
 
 
@@ -58,8 +61,20 @@ def test_the_tools_lock_holds_the_products_lock_unchanged() -> None:
     assert pins("requirements.lock").items() <= pins("requirements-dev.lock").items()
 
 
+def test_dasks_lock_comes_on_top_of_the_products_and_the_tools_lock_holds_it_unchanged() -> None:
+    assert not pins("requirements.lock").keys() & pins("requirements-dask.lock").keys()
+    assert pins("requirements-dask.lock").items() <= pins("requirements-dev.lock").items()
+
+
 def test_the_benchmarks_lock_changes_nothing_of_the_tools_lock() -> None:
     assert not pins("requirements-dev.lock").keys() & pins("requirements-bench.lock").keys()
+
+
+def test_mlflows_server_is_what_its_clients_and_the_benchmarks_have_and_holds_no_torch() -> None:
+    server, known = pins("requirements-mlflow.lock"), {**pins("requirements.lock"), **pins("requirements-bench.lock")}
+    assert {name for name in server if server[name] != known.get(name)} == {"flask-wtf", "wtforms"}
+    assert {"mlflow", "psycopg", "psycopg-binary", "gunicorn"} <= server.keys()
+    assert not {"torch", "prefect"} & server.keys()
 
 
 @pytest.mark.parametrize("lock", LOCKS)

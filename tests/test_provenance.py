@@ -3,12 +3,13 @@
 import platform
 import shutil
 import subprocess
+import sys
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
-from paramshare.provenance import provenance, provenance_tags
+from paramshare.provenance import _built_from, provenance, provenance_tags
 
 ROOT = Path(__file__).parents[1]
 
@@ -23,6 +24,25 @@ def test_the_versions_are_the_installed_ones() -> None:
 def test_the_commit_is_this_checkouts() -> None:
     head = subprocess.run(["git", "-C", ROOT, "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
     assert provenance()["git.commit"] == head.stdout.strip()
+
+
+@pytest.mark.parametrize(("ending", "dirty"), [("", "false"), ("-dirty", "true")])
+def test_without_a_checkout_the_commit_is_what_the_build_noted(tmp_path: Path, ending: str, dirty: str) -> None:
+    noted = tmp_path / "installed" / "paramshare" / "COMMIT"
+    shutil.copytree(ROOT / "paramshare", noted.parent, ignore=shutil.ignore_patterns("__pycache__", "COMMIT"))
+    noted.write_text("1234567890" * 4 + ending + "\n")
+    program = "from paramshare.provenance import provenance as p; print(p()['git.commit'], p()['git.dirty'])"
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=noted.parents[1], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["1234567890" * 4, dirty]
+
+
+@pytest.mark.parametrize("text", ["", "main\n", "1234567\n"])
+def test_what_is_no_whole_commit_is_left_out(tmp_path: Path, text: str) -> None:
+    (tmp_path / "COMMIT").write_text(text)
+    assert _built_from(tmp_path / "COMMIT") == {}
+    assert _built_from(tmp_path / "nothing") == {}
 
 
 def test_the_hardware_has_a_processor_and_a_number_of_cores() -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from paramshare.commands.comparing import Compare, FlowStudy, Study
 from paramshare.commands.counting import FlowCount
 from paramshare.commands.flushing import Flush
 from paramshare.commands.proving import FlowVerify, Reproduce, Verify
@@ -11,14 +12,17 @@ from paramshare.commands.service import Doctor, Ui
 from paramshare.commands.training import FlowSweep, Train
 from paramshare.errors import SettingsError
 from paramshare.settings import check_names
+from paramshare.training.targets import TARGETS, Target
 
-COMMANDS = (Train, Flush, FlowSweep, FlowCount, Reproduce, Verify, FlowVerify, Ui, Doctor)
+COMMANDS = (Train, Study, Compare, Flush, FlowSweep, FlowStudy, FlowCount, Reproduce, Verify, FlowVerify, Ui, Doctor)
 
 # What an option can be set to, where that is not 1.
 VALUES = {
-    "devices": "cpu", "variant": "untied", "learning_rate": "0.5", "momentum": "0.5", "view": "counts",
-    "engine": "gram", "sort": "factor", "models": '["nets.py:Net@3x8x8"]',
-    "run_id": "209d02a9", "parent_run_id": "50a6a2e6",
+    "devices": "cpu", "learning_rate": "0.5", "momentum": "0.5", "view": "counts",
+    "engine": "reference", "metric": "final/loss", "level": "0.9", "where": "device=cpu", "by": "device",
+    "report": "a.md", "pages_url": "http://127.0.0.1:5000",
+    "placement": "plain", "stop_loss": "0.5", "sort": "factor", "models": '["nets.py:Net@3x8x8"]',
+    "run_id": "209d02a9", "parent_run_id": "50a6a2e6", "dask_scheduler": "tcp://127.0.0.1:8786",
 }  # fmt: skip
 
 
@@ -31,17 +35,22 @@ def test_the_command_line_beats_the_environment_beats_dotenv_beats_the_file(
     monkeypatch.setenv("PARAMSHARE_BATCH_SIZE", "3")
     found = Train(steps=4)
     assert (found.steps, found.batch_size, found.input_size, found.hidden_size) == (4, 3, 2, 1)
-    assert found.output_size == 10
+    assert found.options["output_size"] == 10
 
 
+@pytest.mark.parametrize("target", TARGETS.values(), ids=lambda target: target.name)
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_option_of_every_command_can_come_from_the_environment(
-    command: type[Train], monkeypatch: pytest.MonkeyPatch
+    command: type[Train], target: Target, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, field in command.model_fields.items():
-        monkeypatch.setenv(f"PARAMSHARE_{str(field.validation_alias or name).upper()}", VALUES.get(name, "1"))
+    values = {**VALUES, "target": target.name, "variant": target.variants[-1]}
+    others = {name for other in TARGETS.values() for name in other.options} - set(target.options)
+    there = set(command.model_fields) - others
+    for name in there:
+        alias = command.model_fields[name].validation_alias or name
+        monkeypatch.setenv(f"PARAMSHARE_{str(alias).upper()}", values.get(name, "1"))
     check_names(COMMANDS)
-    assert command().model_fields_set == set(command.model_fields)
+    assert command().model_fields_set == there
 
 
 def test_settings_of_other_commands_and_of_other_programs_do_not_disturb(tmp_path: Path) -> None:

@@ -20,6 +20,8 @@ ALLOWED = {
     "paramshare.sharing": {"paramshare.errors"},
     "paramshare.sharing.report": {"paramshare.errors", "paramshare.plots", "paramshare.sharing.text"},
     "paramshare.training": {"paramshare.errors"},
+    "paramshare.training.digits": {"paramshare.errors", "paramshare.sharing", "paramshare.training"},  # twins by untie
+    "paramshare.stats": {"paramshare.errors"},
     "paramshare.plots": set(),
     "paramshare.provenance": {"paramshare.training"},
     "paramshare.tracking": {
@@ -33,6 +35,10 @@ ALLOWED = {
         "paramshare.errors", "paramshare.markdown", "paramshare.plots", "paramshare.provenance", "paramshare.sharing",
         "paramshare.sweep.spec", "paramshare.tracking",
     },
+    "paramshare.comparing": {
+        "paramshare.errors", "paramshare.markdown", "paramshare.plots", "paramshare.provenance", "paramshare.stats",
+        "paramshare.sweep", "paramshare.tracking", "paramshare.training.targets",
+    },
     "paramshare.proof": {
         "paramshare.errors", "paramshare.markdown", "paramshare.provenance", "paramshare.sweep.spec",
         "paramshare.tracking", "paramshare.training",
@@ -42,17 +48,19 @@ ALLOWED = {
         "paramshare.errors", "paramshare.provenance", "paramshare.tracking", "paramshare.training",
     },
     "paramshare.console": {
-        "paramshare.counting.report", "paramshare.proof.report", "paramshare.sharing.report",
+        "paramshare.comparing", "paramshare.counting.report", "paramshare.proof.report", "paramshare.sharing.report",
         "paramshare.sharing.text", "paramshare.sweep", "paramshare.tracking.spool",
     },
     "flows": {
-        "paramshare.counting", "paramshare.errors", "paramshare.plots", "paramshare.proof", "paramshare.settings",
+        "paramshare.comparing", "paramshare.counting", "paramshare.errors", "paramshare.markdown", "paramshare.plots",
+        "paramshare.proof", "paramshare.settings",
         "paramshare.sharing.report", "paramshare.sweep", "paramshare.tracking", "paramshare.training.choice",
+        "paramshare.training.devices", "paramshare.training.export",
     },
     "paramshare.commands": {
-        "flows", "paramshare.console", "paramshare.counting", "paramshare.doctor", "paramshare.errors",
-        "paramshare.plots", "paramshare.proof", "paramshare.settings", "paramshare.sharing", "paramshare.sweep",
-        "paramshare.tracking",
+        "flows", "paramshare.comparing", "paramshare.console", "paramshare.counting", "paramshare.doctor",
+        "paramshare.errors", "paramshare.plots", "paramshare.proof", "paramshare.settings", "paramshare.sharing",
+        "paramshare.sweep", "paramshare.tracking", "paramshare.training.devices",
     },
     "paramshare.cli": {"paramshare.commands", "paramshare.errors", "paramshare.settings"},
 }  # fmt: skip
@@ -61,10 +69,16 @@ ALLOWED = {
 HOMES = {
     "mlflow": ("paramshare.tracking",),
     "prefect": ("flows",),
+    "prefect_dask": ("flows.cluster",),
+    "distributed": ("flows.cluster",),
+    "dask": ("flows.cluster",),
     "matplotlib": (  # the others: a type
-        "paramshare.plots", "paramshare.counting.report", "paramshare.sharing.report", "paramshare.tracking",
+        "paramshare.plots", "paramshare.comparing.figures", "paramshare.counting.report", "paramshare.sharing.report",
+        "paramshare.tracking",
     ),
     "pydantic_settings": ("paramshare.settings", "paramshare.commands", "paramshare.cli"),
+    "sklearn": ("paramshare.training.digits",),
+    "scipy": ("paramshare.stats",),
     "sqlalchemy": ("paramshare.tracking",),
     "rich": ("paramshare.console",),
     "torch": ("paramshare.sharing", "paramshare.training", "paramshare.tracking.model"),
@@ -116,8 +130,8 @@ def test_the_environment_is_read_by_settings_alone() -> None:
     """Where others name os.environ, they hand it on to a child or set what a library reads from it."""
     readers = {module_of(path) for path in SOURCES if "os.environ" in path.read_text()}
     assert readers == {
-        "flows", "flows.server", "paramshare.cli", "paramshare.commands.training", "paramshare.settings",
-        "paramshare.tracking", "paramshare.tracking.pages", "paramshare.tracking.store",
+        "flows", "flows.register", "flows.server", "flows.worker", "paramshare.cli", "paramshare.commands.training",
+        "paramshare.settings", "paramshare.tracking", "paramshare.tracking.pages", "paramshare.tracking.store",
     }  # fmt: skip
 
 

@@ -59,7 +59,7 @@ class Analyze(ModelSpec, RowsSpec):
 
     def _store(self) -> StoreSettings | None:
         """The store for --track; looked at before the work is done."""
-        given = {name: value for name in StoreSettings.model_fields if (value := getattr(self, name)) is not None}
+        given = self.model_dump(include=set(StoreSettings.model_fields), exclude_none=True)
         if not self.track:
             if given:
                 raise UsageError(f"--{next(iter(given)).replace('_', '-')} goes with --track, which was not given")

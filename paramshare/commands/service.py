@@ -17,7 +17,11 @@ class Ui(StoreSettings):
     """Open MLflow's pages on the store in use, at this project's experiment; Ctrl-C ends them."""
 
     port: int = Field(5000, ge=1, le=65535, description="the port on 127.0.0.1 for an embedded store's pages")
-    view: View = Field("seeds", description="what the page opens on: every seed that was trained, or every count")
+    view: View = Field(
+        "seeds",
+        description="what the page opens on: every seed that was trained, every count, or the groups of a study: "
+        "dynamicnet or digits",
+    )
     browser: bool = Field(True, description="open a browser on the page")
 
     def cli_cmd(self) -> None:
@@ -26,10 +30,11 @@ class Ui(StoreSettings):
         from paramshare.tracking.store import open_store
 
         store = open_store(address_of(self))
-        url = experiment_url(server_url(store, self.port), store.experiment_id, self.view)
         if store.address.database is None:
-            _show_page(url, self.browser)
+            base = (self.pages_url or server_url(store)).rstrip("/") + "/"
+            _show_page(experiment_url(base, store.experiment_id, self.view), self.browser)
             return
+        url = experiment_url(server_url(store, self.port), store.experiment_id, self.view)
         with served_pages(store, self.port) as server:
             _show_page(url, self.browser)
             print("Ctrl-C ends it.", file=sys.stderr)  # noqa: T201

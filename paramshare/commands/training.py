@@ -10,16 +10,21 @@ from pydantic_settings import SettingsConfigDict
 
 from paramshare.commands.answer import answer
 from paramshare.commands.store import address_of, flush_command, ui_command
-from paramshare.settings import StoreSettings
+from paramshare.settings import DaskSettings, StoreSettings
 from paramshare.sweep.spec import SweepSpec
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from paramshare.sweep.run import Outcome
+    from paramshare.training.devices import Device
 
-__all__ = ["FlowSweep", "Train"]
+__all__ = ["FlowSweep", "SweepCommand", "Train", "devices_of", "quiet_where_a_bar_is"]
 
 
-class _SweepCommand(StoreSettings, SweepSpec):
+class SweepCommand(StoreSettings, SweepSpec):
+    """What the commands that sweep have in common."""
+
     model_config = SettingsConfigDict(extra="ignore")
 
     as_json: bool = Field(False, validation_alias="json", description="print one JSON object instead of a table")
@@ -36,7 +41,7 @@ class _SweepCommand(StoreSettings, SweepSpec):
         answer(outcome, self.as_json, show, ui_command(self), waits=outcome.kept)
 
 
-class Train(_SweepCommand):
+class Train(SweepCommand):
     """Train a sweep here and now, each seed a run in MLflow.
 
     paramshare train --seeds 0:100 --devices cpu
@@ -53,11 +58,13 @@ class Train(_SweepCommand):
         self.end(outcome)
 
 
-class FlowSweep(_SweepCommand):
+class FlowSweep(SweepCommand, DaskSettings):
     """The same sweep as a Prefect flow: with its history and a report, on your Prefect server or one of its own.
 
     paramshare flow sweep --seeds 0:100 --devices auto
     """
+
+    model_config = SettingsConfigDict(extra="ignore")
 
     def cli_cmd(self) -> None:
         """Run the flow, against a Prefect API that is there or one that ends with this process."""
@@ -65,10 +72,29 @@ class FlowSweep(_SweepCommand):
         from paramshare.sweep.run import check_sweep
 
         with sweep_progress() as (on_open, on_row):
-            check_sweep(self.sweep_spec(), address_of(self))  # bad input is said at once, and not by a failed flow
-            if sys.stdout.isatty():  # the bar tells of progress there
-                os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "WARNING")
+            address = address_of(self)
+            check_sweep(self.sweep_spec(), address, devices_of(self))  # bad input is said at once, not by a failed flow
+            quiet_where_a_bar_is()
             from flows.sweep import run_flow
 
-            outcome = run_flow(self.sweep_spec(), address_of(self), on_open, on_row)
+            outcome = run_flow(self.sweep_spec(), address, on_open, on_row, self.dask_scheduler)
         self.end(outcome)
+
+
+def devices_of(settings: DaskSettings) -> "Sequence[Device] | None":
+    """The devices of the Dask cluster that is to train; None where this machine does.
+
+    Raises:
+        ServerError, UsageError: there is no cluster, or it cannot run this.
+    """
+    if settings.dask_scheduler is None:
+        return None
+    from flows.cluster import find_cluster
+
+    return find_cluster(settings.dask_scheduler, address_of(settings)).devices
+
+
+def quiet_where_a_bar_is() -> None:
+    """Let Prefect log warnings alone where a bar tells of progress. To be called before Prefect is imported."""
+    if sys.stdout.isatty():
+        os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "WARNING")

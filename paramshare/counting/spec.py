@@ -48,7 +48,8 @@ class ModelSpec(BaseModel):
         description="package.module:attribute or path/to/file.py:Name, such as torchvision.models:resnet50",
     )
     input: Annotated[str, AfterValidator(_check_sizes)] = Field(
-        description="the size of one sample, without the batch, such as 3,224,224; several inputs with ; between them"
+        description="the size of one sample, without the batch, such as 3,224,224; several inputs with ; between them",
+        json_schema_extra={"pattern": r"^\s*\d+(\s*[,x;]\s*\d+)*\s*$", "examples": ["3,224,224", "7;7,5"]},
     )
     args: Annotated[dict[str, Any], BeforeValidator(_from_json)] = Field(
         {}, description=f"what the model is built with, as a JSON object such as {_ARGS}"

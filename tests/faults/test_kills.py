@@ -8,6 +8,7 @@ sweep's run is there; some seeds are FINISHED; all are.
 import json
 import os
 import random
+import re
 import signal
 import sqlite3
 import subprocess
@@ -30,8 +31,9 @@ SPEC = {**SIZES, "seeds": f"0:{SEEDS}", "variant": "shared,untied", "devices": "
 PLANNED = 2 * SEEDS
 PHASES = ("start", "plan", "train", "train", "aggregate")
 PATIENCE = 120.0  # seconds for anything that must happen
-AT_ONCE = 10.0  # seconds in which a sweep that is told to end must have
+AT_ONCE = 60.0  # seconds after which a sweep that is told to end hangs; 10 are usual, 23 were seen at a load of 7
 
+COUNTED = rf"\d+ of {PLANNED} runs are finished and stay"
 FINISHED = "SELECT count(*) FROM runs JOIN tags USING (run_uuid) WHERE status = 'FINISHED' AND value = 'seed'"
 SWEEPING = "SELECT count(*) FROM runs JOIN tags USING (run_uuid) WHERE status = 'RUNNING' AND value = 'sweep'"
 
@@ -223,7 +225,7 @@ def test_a_sweep_told_to_end_does_within_seconds_leaves_the_truth_and_goes_on(
                 if sweep.process.returncode != 0:  # it was not at its end
                     assert sweep.process.returncode == 128 + number
                     assert err.count("\n") == 1
-                    assert "what was finished stays, run the same command again for the rest" in err
+                    assert re.search(rf"({COUNTED}|what was finished stays), run the same command again", err)
             else:
                 sweep.ended()
         store = open_store(address)

@@ -21,10 +21,11 @@ import pytest
 from program import PROGRAM, SIZES, SMALL, clean_environment, free_port
 from wholeness import check_parent, check_runs, trained
 
+from paramshare.sweep.chunks import make_chunks, run_chunk
 from paramshare.sweep.spec import SweepSpec
 from paramshare.tracking.pages import served_pages
 from paramshare.tracking.runs import FINISHED_SEEDS, KEY, read_losses, search
-from paramshare.tracking.spool import spooled
+from paramshare.tracking.spool import Delivery, deliver, spooled
 from paramshare.tracking.store import Store, StoreAddress, open_store
 from paramshare.training.engines import train
 
@@ -251,3 +252,22 @@ def test_a_sweep_that_is_terminated_while_the_server_is_gone_ends_in_seconds_and
     store = open_store(server.address)
     keys = [run.data.tags[KEY] for run in search(store, FINISHED_SEEDS)]
     assert len(keys) == len(set(keys)) >= kept
+
+
+def test_what_was_trained_is_kept_where_a_server_begins_to_refuse(
+    server: Server, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    specs = SweepSpec.model_validate({**SIZES, "seeds": "0:2", "devices": "cpu"}).train_specs(("cpu",))
+    first, second = make_chunks(specs, 1, "auto", server.address, {})
+    assert [row.status for row in run_chunk(first)] == ["FINISHED"]
+    server.kill()
+    with monkeypatch.context() as changed:
+        changed.setenv("MLFLOW_SERVER_ALLOWED_HOSTS", "somebody.else")
+        server.start()  # its page of health answers anybody
+        with pytest.raises(Exception, match="403"):
+            run_chunk(second)
+    assert len(spooled(server.address)) == 1
+    server.kill()
+    server.start()
+    assert deliver(open_store(server.address)) == Delivery(written=1)
+    check_whole(server, seeds=2)
