@@ -17,6 +17,7 @@ from uuid import UUID
 
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import FlowRun
+from prefect.exceptions import PrefectHTTPStatusError
 from program import SIZES, free_port
 from wholeness import check_parent, check_runs, trained
 
@@ -204,8 +205,13 @@ class Stack:
         """A flow run when it has come to its end."""
 
         def look() -> FlowRun | None:
-            with self.client(auth) as client:
-                found = client.read_flow_run(flow_run)
+            try:
+                with self.client(auth) as client:
+                    found = client.read_flow_run(flow_run)
+            except PrefectHTTPStatusError as error:
+                if error.response.status_code < 500:
+                    raise
+                return None  # Prefect is there, its database is not
             return found if found.state and found.state.is_final() else None
 
         return wait_for(look, f"the flow run {flow_run} has ended")
