@@ -181,7 +181,7 @@ def _verdict(contrast: Contrast) -> str:
 def _costs(one: GroupResult, base: GroupResult) -> str:
     """`Untied instead of shared takes 20,200 more parameters (131,410, 1.182 times as many) and `."""
     name = "model/parameters"
-    start = f"{one.name[0].upper()}{one.name[1:]} instead of {base.name}"
+    start = f"{one.name.capitalize() if one.name.isalpha() else one.name} instead of {base.name}"  # not Cuda:0
     if name not in one.sizes or name not in base.sizes:
         return f"{start} "
     ours, theirs = one.sizes[name], base.sizes[name]
@@ -199,7 +199,8 @@ def _brings(study: Study, contrast: Contrast) -> str:
     p = _among_all(contrast)
     basis = f"n = {contrast.n}, {100 * study.level:g} % intervals{wins}; p {'' if p.startswith('<') else '= '}{p}"
     if found.significant:
-        return f"brings {study.metric.words} {amount} ({basis})."
+        to = "to " if _as_ratio(study, contrast) else ""
+        return f"brings {study.metric.words} {to}{amount} ({basis})."
     if found.underpowered:
         return (
             f"cannot be told from it by {study.metric.words}, {amount} ({basis}): underpowered for a difference of "
@@ -208,11 +209,16 @@ def _brings(study: Study, contrast: Contrast) -> str:
     return f"shows no difference in {study.metric.words}, {amount} ({basis})."
 
 
+def _as_ratio(study: Study, contrast: Contrast) -> bool:
+    """Whether a difference is said as a ratio: of losses, where there is one."""
+    return study.metric.better == "lower" and contrast.found.ratio.value is not None
+
+
 def _amount(study: Study, contrast: Contrast) -> str:
-    """`to 0.31 [0.26, 0.38] times that of shared`, or `0.79 [0.77, 0.81] below that of conv`."""
+    """`0.31 [0.26, 0.38] times that of shared`, or `0.79 [0.77, 0.81] below that of conv`."""
     found = contrast.found
-    if study.metric.better == "lower" and found.ratio.value is not None:
-        return f"to {_with_interval(found.ratio)} times that of {contrast.other}"
+    if _as_ratio(study, contrast):
+        return f"{_with_interval(found.ratio)} times that of {contrast.other}"
     value, interval = found.difference.value, found.difference.interval
     if value is None:
         return f"as that of {contrast.other}, as far as is known"

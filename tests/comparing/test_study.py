@@ -76,7 +76,15 @@ def test_what_so_few_runs_cannot_show_is_called_underpowered_and_not_zero() -> N
 def test_a_difference_that_so_many_runs_would_have_shown_is_none() -> None:
     found = study({"shared": SHARED, "untied": NOISY})
     assert not found.contrasts[0].found.significant
-    assert "shows no difference in" in answers(found)[0]
+    (answer,) = answers(found)
+    words = f"{found.metric.words}, {number(found.contrasts[0].found.ratio.value)} ["
+    assert f"and shows no difference in {words}" in answer
+
+
+def test_a_sentence_begins_with_a_capital_unless_it_would_change_a_name() -> None:
+    devices = [*runs({"shared": SHARED[:3]}), *runs({"shared": SHARED[:3]}, facts={**FACTS, "device": "cuda:0"})]
+    spec = CompareSpec.model_validate({"by": "device"})
+    assert answers(make_study("e", group(devices, spec), spec, {}))[0].startswith("cuda:0 instead of cpu takes as many")
 
 
 def test_runs_that_diverged_are_counted_and_are_the_worst() -> None:
