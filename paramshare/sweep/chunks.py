@@ -63,8 +63,10 @@ __all__ = [
 SPAWN: Final = multiprocessing.get_context("spawn")
 """How processes are started here: torch and its threads do not survive a fork."""
 
-TOGETHER: Final = 256
+TOGETHER: Final = 64
 """How many seeds a chunk on CUDA has: they are trained together."""
+
+_AT_A_GPU: Final = 4  # processes: to write a run takes far longer than its share of training
 
 _MOST_BREAKS: Final = 3  # in a row: more is no accident
 _TO_STOP: Final = 2.0  # seconds that a process has to end its seed when it has been told to stop
@@ -182,14 +184,15 @@ class Chunk:
 
 
 def slots(device: str, workers: int | None, address: StoreAddress) -> int:
-    """How many chunks can run on `device` at once: one on any but the CPU, there `workers`, or one a core.
+    """How many chunks can run on `device` at once: `workers`, or one a core, and on a GPU no more than keep it busy.
 
     Where a server keeps the runs there are half as many again: for much of its time a process waits for it.
     """
-    if device != "cpu":
+    if device == "mps":
         return 1
     cores = cpu_cores()
-    return workers or (cores if address.database else cores + (cores + 1) // 2)
+    processes = workers or (cores if address.database else cores + (cores + 1) // 2)
+    return processes if device == "cpu" else min(processes, _AT_A_GPU)
 
 
 def make_chunks(

@@ -179,7 +179,8 @@ class SweepSpec(BaseModel):
     workers: int | None = Field(
         None,
         ge=1,
-        description="processes that train on the CPU; unless said otherwise one a core, three for two with a server",
+        description="processes of each device, on a GPU at most four; unless said otherwise one a core, three for two "
+        "with a server",
     )
 
     @model_validator(mode="after")

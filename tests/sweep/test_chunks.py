@@ -47,15 +47,17 @@ def test_the_chunks_of_a_device_stand_together_though_its_specs_did_not() -> Non
     assert [chunk.device for chunk in make_chunks(specs, 1, "auto", ADDRESS, {})] == ["cpu", "cpu", "mps", "mps"]
 
 
-def test_what_cuda_trains_together_is_one_chunk_however_small_the_others_are() -> None:
+def test_what_cuda_trains_together_is_a_chunk_however_small_the_others_are() -> None:
     specs = [TrainSpec(seed=seed, device=device) for device in ("cpu", "cuda:0") for seed in range(100)]
-    assert [len(chunk.specs) for chunk in make_chunks(specs, 50, "auto", ADDRESS, {})] == [50, 50, 100]
+    assert [len(chunk.specs) for chunk in make_chunks(specs, 50, "auto", ADDRESS, {})] == [50, 50, 64, 36]
 
 
-def test_a_cpu_has_a_slot_a_core_or_as_many_as_asked_for_and_any_other_device_one() -> None:
+def test_a_cpu_has_a_slot_a_core_or_as_many_as_asked_for_a_gpu_at_most_four_of_them_and_mps_one() -> None:
     assert slots("cpu", None, ADDRESS) == cpu_cores()
     assert slots("cpu", 7, ADDRESS) == 7
-    assert slots("cuda:0", 7, ADDRESS) == slots("mps", None, ADDRESS) == 1
+    assert slots("cuda:0", None, ADDRESS) == min(4, cpu_cores())
+    assert [slots("cuda:0", workers, ADDRESS) for workers in (1, 3, 7)] == [1, 3, 4]
+    assert slots("mps", 7, ADDRESS) == 1
 
 
 def test_where_a_server_keeps_the_runs_there_are_half_as_many_processes_again() -> None:
