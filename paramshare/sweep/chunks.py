@@ -37,7 +37,7 @@ from paramshare.tracking.runs import (
 )
 from paramshare.tracking.spool import SPOOL, OutageError, attempt, keep
 from paramshare.tracking.store import Store, StoreAddress, open_store
-from paramshare.training.choice import Engine
+from paramshare.training.choice import Engine, choose_engine
 from paramshare.training.devices import cpu_cores
 from paramshare.training.engines import train_many
 from paramshare.training.export import Template, adopt_templates, make_templates
@@ -64,7 +64,7 @@ SPAWN: Final = multiprocessing.get_context("spawn")
 """How processes are started here: torch and its threads do not survive a fork."""
 
 TOGETHER: Final = 64
-"""How many seeds a chunk on CUDA has: they are trained together."""
+"""How many seeds a chunk has that are trained together, as on CUDA."""
 
 _AT_A_GPU: Final = 4  # processes: to write a run takes far longer than its share of training
 
@@ -207,14 +207,14 @@ def make_chunks(
     """`specs` cut into chunks, none of more than one device, those of a device together.
 
     Args:
-        size: the most specs of a chunk; on CUDA, which trains many together, it has `TOGETHER` where there are so many.
+        size: the most specs of a chunk; where they are trained together, it has `TOGETHER` if there are so many.
         engine, address, tags, force: as of `Chunk`.
     """
     by_device = sorted(specs, key=lambda spec: spec.device)  # stable: the order within a device stays
     chunks = []
-    for device, specs_of_device in groupby(by_device, key=lambda spec: spec.device):
-        group = list(specs_of_device)
-        most = max(size, TOGETHER) if device.startswith("cuda") else size
+    for _, of_device in groupby(by_device, key=lambda spec: spec.device):
+        group = list(of_device)
+        most = max(size, TOGETHER) if choose_engine(group[0], engine).together else size
         chunks += [
             Chunk(tuple(group[begin : begin + most]), engine, address, tags, force)
             for begin in range(0, len(group), most)

@@ -47,6 +47,11 @@ class Choice:
     engine: EngineName
     reason: str
 
+    @property
+    def together(self) -> bool:
+        """Whether many seeds are trained at once."""
+        return self.engine == "gram" and _kind(self.spec) == "cuda"
+
 
 def choose_engine(spec: Spec, engine: Engine = "auto") -> Choice:
     """The engine that `engine` means for `spec`.

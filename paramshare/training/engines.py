@@ -79,10 +79,9 @@ def train_many(
 
 
 def _results(choices: Iterable[Choice], on_result: Callable[[Any], object]) -> Iterator[Any]:
-    for (target, name, device, reason), group in groupby(choices, key=_trained_alike):
+    for (target, name, device, reason, together), group in groupby(choices, key=_trained_alike):
         specs: list[Any] = [choice.spec for choice in group]
         _log.info("%d runs on %s by the engine %s: %s", len(specs), device, name, reason)
-        together = name == "gram" and device.startswith("cuda")
         results = train_lanes(specs) if together else map(_ONE[target, name], specs)
         while result := _next(results):
             result = replace(result, reason=reason)
@@ -90,8 +89,8 @@ def _results(choices: Iterable[Choice], on_result: Callable[[Any], object]) -> I
             yield result
 
 
-def _trained_alike(choice: Choice) -> tuple[TargetName, EngineName, str, str]:
-    return target_of(choice.spec).name, choice.engine, choice.spec.device, choice.reason
+def _trained_alike(choice: Choice) -> tuple[TargetName, EngineName, str, str, bool]:
+    return target_of(choice.spec).name, choice.engine, choice.spec.device, choice.reason, choice.together
 
 
 def _next(results: Iterator[Any]) -> Any:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from paramshare.sweep.chunks import TOGETHER, make_chunks, slots
 from paramshare.tracking.store import StoreAddress
 from paramshare.training.devices import cpu_cores
+from paramshare.training.digits.spec import DigitsSpec
 from paramshare.training.spec import TrainSpec
 
 ADDRESS = StoreAddress("sqlite:////nowhere", "x")
@@ -50,6 +51,8 @@ def test_the_chunks_of_a_device_stand_together_though_its_specs_did_not() -> Non
 def test_what_cuda_trains_together_is_a_chunk_however_small_the_others_are() -> None:
     specs = [TrainSpec(seed=seed, device=device) for device in ("cpu", "cuda:0") for seed in range(100)]
     assert [len(chunk.specs) for chunk in make_chunks(specs, 50, "auto", ADDRESS, {})] == [50, 50, 64, 36]
+    one_by_one = [DigitsSpec(seed=seed, device="cuda:0") for seed in range(6)]
+    assert [len(chunk.specs) for chunk in make_chunks(one_by_one, 3, "auto", ADDRESS, {})] == [3, 3]
 
 
 def test_a_cpu_has_a_slot_a_core_or_as_many_as_asked_for_a_gpu_at_most_four_of_them_and_mps_one() -> None:
