@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, MaxNLocator
+from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator
 from numpy.typing import NDArray
 
 from paramshare.comparing.study import Contrast, GroupResult, Study
@@ -215,7 +215,13 @@ def _middle(study: Study, one: GroupResult) -> Estimate:
 
 
 def _log(axes: Axes) -> None:
+    """A log axis for what is drawn, with enough labels to read it by where powers of ten are too few."""
     axes.set_xscale("log")
+    low, high = axes.get_xlim()
+    if high < 5 * low:
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+    elif high < 300 * low:
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_minor_formatter("")
 
