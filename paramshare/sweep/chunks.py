@@ -184,7 +184,7 @@ class Chunk:
 
 
 def slots(device: str, workers: int | None, address: StoreAddress) -> int:
-    """How many chunks can run on `device` at once: `workers`, or one a core, and on a GPU no more than keep it busy.
+    """How many chunks can run on `device` at once: `workers`, or one a core; on CUDA at most four of them, on MPS one.
 
     Where a server keeps the runs there are half as many again: for much of its time a process waits for it.
     """
