@@ -21,7 +21,7 @@ from importlib.util import find_spec
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final
 
-from prefect import Task, tags
+from prefect import Task
 from prefect.futures import as_completed
 
 from paramshare.errors import ServerError, UsageError, WorkerError
@@ -76,7 +76,7 @@ class Cluster:
             try:
                 with _losses(self.scheduler):
                     for device, queue in groupby(chunks, key=lambda chunk: chunk.device):
-                        with tags(f"device:{device}"), _needs(device):
+                        with _needs(device):
                             futures += [runner.submit(task, {"chunk": chunk, "kit": kit}) for chunk in queue]
                     for future in as_completed(list(futures)):
                         yield from future.result()

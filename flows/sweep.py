@@ -5,19 +5,20 @@ what deployments run, and `paramshare flow sweep`. The chunks run in processes o
 """
 
 import math
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from itertools import groupby
 from typing import Any, Final
 
-from prefect import flow, runtime, tags, task
+from prefect import flow, runtime, task
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
+from prefect.context import TagsContext
 from prefect.exceptions import ObjectNotFound
 from prefect.futures import PrefectConcurrentFuture, PrefectFuture, as_completed
 from prefect.logging import get_run_logger
-from prefect.settings import get_current_settings
+from prefect.settings import PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED, get_current_settings, temporary_settings
 from prefect.states import Completed, Crashed, Failed
 from prefect.task_runners import ProcessPoolTaskRunner
 
@@ -130,7 +131,7 @@ def run_tasks(spec: SweepSpec, around: Surroundings, source: str) -> Outcome:
         around.on_open(opened)
         get_run_logger().info("%d runs to train, %d re-used", len(opened.pending), len(opened.reused))
         lost_touch = False
-        with closing(_train(opened, cluster)) as rows:  # no process writes on when this ends
+        with _asking_nothing(), closing(_train(opened, cluster)) as rows:  # no process writes on when this ends
             for row in rows:
                 opened.add(row)
                 around.on_row(row)
@@ -138,6 +139,17 @@ def run_tasks(spec: SweepSpec, around: Surroundings, source: str) -> Outcome:
         if cluster and lost_touch:  # `finish` delivers what is kept here, the workers what is kept where they work
             cluster.deliver(around.address)
         return opened.finish()
+
+
+@contextmanager
+def _asking_nothing() -> Iterator[None]:
+    """Tasks that are submitted inside ask Prefect's server for nothing when they begin.
+
+    Else a pool's process asks for its version, and for a slot of each of the task's tags, once; where no server answers
+    then, Prefect 3.8.8 leaves the process by `exit`, and waits for its task for ever.
+    """
+    with temporary_settings({PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED: False}), TagsContext(current_tags=set()):
+        yield
 
 
 def said_of(outcome: Outcome) -> str:
@@ -183,8 +195,7 @@ def _in_pools(
             most = min(slots(device, opened.spec.workers, opened.store.address), len(queue))
             runner = ProcessPoolTaskRunner(max_workers=most, initializer=start_worker, initargs=(stop, templates))
             pool = pools.enter_context(runner)
-            with tags(f"device:{device}"):
-                futures |= {pool.submit(train_chunk, {"chunk": chunk}): chunk for chunk in queue}
+            futures |= {pool.submit(train_chunk, {"chunk": chunk}): chunk for chunk in queue}
         pools.callback(stop.set)
         try:
             for future in as_completed(list(futures)):

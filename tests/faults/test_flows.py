@@ -1,5 +1,5 @@
-"""Proves that a flow whose processes are killed goes on with others, as `paramshare train` does, and that Prefect's
-history says so.
+"""Proves that a flow whose processes are killed goes on with others, as `paramshare train` does, that Prefect's history
+says so, and that a flow goes on while Prefect itself is gone.
 """
 
 import json
@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from program import PROGRAM, SIZES, clean_environment, history
+from stack import prefect_server, wait_until
 from wholeness import check_database, check_parent, check_runs, runs_of, trained
 
 from paramshare.sweep.spec import SweepSpec
@@ -59,3 +60,30 @@ def test_a_flow_whose_process_is_killed_goes_on_with_others(draw: int, address: 
     assert history(home, "SELECT state_type FROM flow_run") == [("COMPLETED",)]
     states = {state for (state,) in history(home, "SELECT state_type FROM task_run")}
     assert {"COMPLETED"} < states <= {"COMPLETED", "CRASHED", "RUNNING"}  # of the one killed it can come out of order
+
+
+def test_a_flow_whose_prefect_server_dies_goes_on_and_ends_when_it_is_back(address: StoreAddress) -> None:
+    options = [f"--{name.replace('_', '-')}={value}" for name, value in SPEC.items()]
+    store = open_store(address)
+    with prefect_server(Path("prefect-home").resolve()) as server:
+        wait_until(server.answers, "Prefect answers")
+        flow = subprocess.Popen(
+            [*PROGRAM, "flow", "sweep", "--json", *options],
+            env={**server.environment, "PREFECT_CLIENT_MAX_RETRIES": "8"},  # as a worker's flows have
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            wait_until(lambda: runs_of(store, "sweep", "RUNNING"), "the sweep begins")  # its processes take seconds
+            server.kill()
+            wait_until(lambda: len(runs_of(store, "seed", "FINISHED")) == 60, "every seed is trained")
+            server.start()
+            out, err = flow.communicate(timeout=PATIENCE)
+        finally:
+            flow.kill()
+            flow.wait()
+    assert flow.returncode == 0, err
+    assert {run["status"] for run in json.loads(out)["runs"]} == {"FINISHED"}
+    expected = trained(SweepSpec.model_validate(SPEC).train_specs(("cpu",)))
+    check_parent(store, list(check_runs(store, expected).values()))
