@@ -16,7 +16,7 @@ from stack import prefect_server, wait_until
 from wholeness import check_database, check_parent, check_runs, runs_of, trained
 
 from paramshare.sweep.spec import SweepSpec
-from paramshare.tracking.store import StoreAddress, open_store
+from paramshare.tracking.store import Store, StoreAddress, open_store
 
 SPEC = {**SIZES, "seeds": "0:60", "devices": "cpu", "workers": 2}
 PATIENCE = 600.0  # seconds
@@ -29,18 +29,26 @@ def processes_that_train(process: int) -> list[int]:
     return [int(child) for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
 
 
+def started(environment: dict[str, str]) -> subprocess.Popen[str]:
+    """The flow of SPEC, under way."""
+    options = [f"--{name.replace('_', '-')}={value}" for name, value in SPEC.items()]
+    command = [*PROGRAM, "flow", "sweep", "--json", *options]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def check_ended(flow: subprocess.Popen[str], out: str, err: str, store: Store) -> None:
+    """It has completed, and every run and their parent are as if nothing had happened."""
+    assert flow.returncode == 0, err
+    assert {run["status"] for run in json.loads(out)["runs"]} == {"FINISHED"}
+    expected = trained(SweepSpec.model_validate(SPEC).train_specs(("cpu",)))
+    check_parent(store, list(check_runs(store, expected).values()))
+
+
 @pytest.mark.parametrize("draw", range(2))
 def test_a_flow_whose_process_is_killed_goes_on_with_others(draw: int, address: StoreAddress) -> None:
     rng = random.Random(draw)
     home = Path("prefect-home").resolve()
-    options = [f"--{name.replace('_', '-')}={value}" for name, value in SPEC.items()]
-    flow = subprocess.Popen(
-        [*PROGRAM, "flow", "sweep", "--json", *options],
-        env=clean_environment(home),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    flow = started(clean_environment(home))
     store, deadline = open_store(address), time.monotonic() + PATIENCE
     try:
         while len(runs_of(store, "seed", "FINISHED")) < rng.randrange(2, 30):
@@ -51,10 +59,7 @@ def test_a_flow_whose_process_is_killed_goes_on_with_others(draw: int, address: 
     finally:
         flow.kill()
         flow.wait()
-    assert flow.returncode == 0, err
-    assert {run["status"] for run in json.loads(out)["runs"]} == {"FINISHED"}
-    expected = trained(SweepSpec.model_validate(SPEC).train_specs(("cpu",)))
-    check_parent(store, list(check_runs(store, expected).values()))
+    check_ended(flow, out, err, store)
     assert address.database is not None
     check_database(address.database)
     assert history(home, "SELECT state_type FROM flow_run") == [("COMPLETED",)]
@@ -63,17 +68,10 @@ def test_a_flow_whose_process_is_killed_goes_on_with_others(draw: int, address: 
 
 
 def test_a_flow_whose_prefect_server_dies_goes_on_and_ends_when_it_is_back(address: StoreAddress) -> None:
-    options = [f"--{name.replace('_', '-')}={value}" for name, value in SPEC.items()]
     store = open_store(address)
     with prefect_server(Path("prefect-home").resolve()) as server:
         wait_until(server.answers, "Prefect answers")
-        flow = subprocess.Popen(
-            [*PROGRAM, "flow", "sweep", "--json", *options],
-            env={**server.environment, "PREFECT_CLIENT_MAX_RETRIES": "8"},  # as a worker's flows have
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        flow = started({**server.environment, "PREFECT_CLIENT_MAX_RETRIES": "8"})  # as a worker's flows have
         try:
             wait_until(lambda: runs_of(store, "sweep", "RUNNING"), "the sweep begins")  # its processes take seconds
             server.kill()
@@ -83,7 +81,4 @@ def test_a_flow_whose_prefect_server_dies_goes_on_and_ends_when_it_is_back(addre
         finally:
             flow.kill()
             flow.wait()
-    assert flow.returncode == 0, err
-    assert {run["status"] for run in json.loads(out)["runs"]} == {"FINISHED"}
-    expected = trained(SweepSpec.model_validate(SPEC).train_specs(("cpu",)))
-    check_parent(store, list(check_runs(store, expected).values()))
+    check_ended(flow, out, err, store)
