@@ -12,6 +12,7 @@ import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from containers.engine import docker, why_no_engine
@@ -252,7 +253,8 @@ def test_torch_comes_from_the_index_that_is_named(images: Images, tmp_path: Path
         pytest.skip("PIP_FIND_LINKS names no folder with a CPU wheel of torch")
     page = tmp_path / "index" / "torch" / "index.html"
     page.parent.mkdir(parents=True)
-    page.write_text(f'<a href="{found[0].name.replace("+", "%2B")}">{found[0].name}</a>')
+    # A comment of its own: else an engine that built this once takes the layer from its cache, and pip says nothing.
+    page.write_text(f'<!-- {uuid4()} --><a href="{found[0].name.replace("+", "%2B")}">{found[0].name}</a>')
     shutil.copy(found[0], page.parent)
     done = docker(
         "build", "--file", f"{images.sources}/docker/Dockerfile", "--target", "paramshare-installed",
