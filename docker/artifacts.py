@@ -37,11 +37,11 @@ class Stream:
 def write() -> None:
     with tarfile.open(fileobj=sys.stdout.buffer, mode="w|") as archive:
         for path in sorted(STORE.rglob("*")):
-            member = archive.gettarinfo(path, path.relative_to(STORE))
-            if path.is_dir():
-                archive.addfile(member)
-                continue
             with suppress(FileNotFoundError):  # deleted meanwhile
+                member = archive.gettarinfo(path, path.relative_to(STORE))
+                if path.is_dir():
+                    archive.addfile(member)
+                    continue
                 content = path.read_bytes()  # at once: it may be growing
                 member.size = len(content)
                 archive.addfile(member, io.BytesIO(content))

@@ -46,7 +46,7 @@ class Secrets:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise UnfitError(f"the secret {name} cannot be read ({error.strerror}); it needs mode 0444") from error
+            raise UnfitError(f"the secret {name} cannot be read ({error.strerror}); it needs mode 0644") from error
         if not found or "\n" in found:
             raise UnfitError(f"the secret {name} must be one line")
         return found

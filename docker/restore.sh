@@ -17,17 +17,16 @@ drop() { # SUFFIX
   for database in mlflow prefect; do echo "DROP DATABASE IF EXISTS ${database}_$1 WITH (FORCE);"; done | sql
 }
 
-replaced() { # were the databases replaced by a restore that did not come to its end?
-  [ "$(echo "SELECT count(*) FROM pg_database WHERE datname = 'mlflow_kept'" | sql)" = 1 ]
+# Whatever was cut short, this or an earlier restore: it counts where the databases were exchanged, else it is undone.
+# That they were is told by what is kept of them, so that goes last.
+settle() {
+  exchanged=$(echo "SELECT count(*) FROM pg_database WHERE datname = 'mlflow_kept'" | sql) &&
+    { [ "$exchanged" = 1 ] || artifacts undo < /dev/null; } && artifacts drop < /dev/null && drop read && drop kept
 }
 
-clean_up() {
-  if [ "$step" = loading ] || [ "$step" = replacing ]; then
-    say "failed; what was there is put back"
-    replaced || artifacts undo
-    drop read
-    artifacts drop
-  fi
+finish() {
+  settle || { say "failed, and could not put back what was there: the same command again does"; exit 1; }
+  if [ "$exchanged" = 1 ]; then say "$backup is what the stack has now"; else say "failed; what was there is put back"; fi
   # shellcheck disable=SC2086 # a list of names
   [ -z "$stopped" ] || docker compose up --detach --wait --no-recreate $stopped
 }
@@ -35,14 +34,10 @@ clean_up() {
 (cd "$backup" && sha256sum --check --quiet SHA256SUMS) || { say "$backup is not whole"; exit 1; }
 docker compose up --detach --wait --no-recreate postgres >&2
 
-step=loading stopped=
-trap clean_up EXIT
+settle
+stopped=
+trap finish EXIT
 trap 'exit 130' HUP INT TERM
-
-# A restore that was killed may have left something.
-replaced || artifacts undo < /dev/null
-drop read
-drop kept
 
 for database in mlflow prefect; do
   say "loading $database"
@@ -56,7 +51,6 @@ done
 say "loading the artifacts"
 artifacts read < "$backup/artifacts.tar"
 
-step=replacing
 stopped=$(docker compose ps --services --status running --status restarting --status created | grep -vx postgres || true)
 # shellcheck disable=SC2086
 [ -z "$stopped" ] || docker compose stop $stopped
@@ -71,7 +65,3 @@ ALTER DATABASE prefect RENAME TO prefect_kept;
 ALTER DATABASE prefect_read RENAME TO prefect;
 COMMIT;
 SQL
-step=finished
-drop kept
-artifacts drop < /dev/null
-say "$backup is what the stack has now"

@@ -12,7 +12,7 @@ random() { od -An -N24 -tx1 /dev/urandom | tr -d ' \n'; }
 make_secret() { # NAME PREFIX
   [ -s "$folder/$1" ] && return
   printf '%s%s' "$2" "$(random)" > "$folder/.$1"
-  chmod 444 "$folder/.$1"
+  chmod 644 "$folder/.$1"
   mv -f "$folder/.$1" "$folder/$1"
   echo "made $folder/$1"
 }

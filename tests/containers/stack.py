@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from uuid import UUID
 
+from httpx import TransportError
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import FlowRun
 from prefect.exceptions import PrefectHTTPStatusError
@@ -158,10 +159,12 @@ class Stack:
         killer += ["--entrypoint=python3", "paramshare-mlflow", "-c", "import os, sys; os.kill(int(sys.argv[1]), 9)"]
         before = self.container(service)
         self.run(*killer, str(before["State"]["Pid"]))
-        wait_for(
-            lambda: True if self.container(service)["RestartCount"] > before["RestartCount"] else None,
-            f"{service} is started again",
-        )
+
+        def started() -> bool | None:
+            now = self.container(service)
+            return (now["RestartCount"] > before["RestartCount"] and now["State"]["Running"]) or None
+
+        wait_for(started, f"{service} is started again")
 
     def query(self, database: str, sql: str) -> list[str]:
         """The rows of a query, asked behind the servers' backs."""
@@ -212,6 +215,8 @@ class Stack:
                 if error.response.status_code < 500:
                     raise
                 return None  # Prefect is there, its database is not
+            except TransportError:  # nor is Prefect yet
+                return None
             return found if found.state and found.state.is_final() else None
 
         return wait_for(look, f"the flow run {flow_run} has ended")

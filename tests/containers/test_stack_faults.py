@@ -1,13 +1,14 @@
 """Proves that the stack loses nothing: PostgreSQL, MLflow, Prefect and the worker each killed in the middle of a sweep,
-the whole stack taken down and brought up again, its volumes wiped and restored from a backup, a restore that fails, an
-upgrade, one that fails in the middle, passwords switched on, without which nobody gets an answer, and a worker that
-joins from outside.
+the whole stack taken down and brought up again, its volumes wiped and restored from a backup, a restore that fails, one
+that is killed, an upgrade, one that fails in the middle, passwords switched on, without which nobody gets an answer,
+and a worker that joins from outside.
 
 Processes really die, volumes are really gone. Some minutes.
 """
 
 import json
 import os
+import shutil
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -120,17 +121,73 @@ def test_a_backup_that_is_broken_changes_nothing(stack: Stack, kept: str, broken
     assert stack.inside("mlflow", "ls", "/data").split() == ["artifacts"]
 
 
-def test_a_backup_that_fails_leaves_no_folder(stack: Stack, kept: str) -> None:
-    before = sorted((stack.folder / "backups").iterdir())
-    docker = stack.folder / "failing" / "docker"
+def with_faults(stack: Stack, name: str, fault: str) -> dict[str, str]:
+    """Settings with which a command's every call of docker goes through a line of shell first."""
+    docker = stack.folder / name / "docker"
     docker.parent.mkdir()
-    docker.write_text('#!/bin/sh\ncase "$*" in *artifacts*|*write*) exit 1;; esac\nexec "$REAL_DOCKER" "$@"\n')
+    docker.write_text(f'#!/bin/sh\n{fault}\nexec "$REAL_DOCKER" "$@"\n')
     docker.chmod(0o755)
     real = stack.run("sh", "-c", "command -v docker").strip()
-    path = f"{docker.parent}{os.pathsep}{os.environ['PATH']}"
+    return {"PATH": f"{docker.parent}{os.pathsep}{os.environ['PATH']}", "REAL_DOCKER": real}
+
+
+def test_a_backup_that_fails_leaves_no_folder(stack: Stack, kept: str) -> None:
+    before = sorted((stack.folder / "backups").iterdir())
+    failing = with_faults(stack, "failing", 'case "$*" in *artifacts*|*write*) exit 1;; esac')
     with pytest.raises(AssertionError):
-        stack.run("make", "backup", PATH=path, REAL_DOCKER=real)
+        stack.run("make", "backup", **failing)
     assert sorted((stack.folder / "backups").iterdir()) == before
+
+
+FILES = "from pathlib import Path; print(*sorted(path for path in Path('/data').rglob('*') if path.is_file()))"
+
+
+def everything(stack: Stack) -> tuple[list[str], list[str], list[str]]:
+    """What the stack holds: MLflow's runs, Prefect's flow runs, the artifacts."""
+    return (
+        stack.query("mlflow", "SELECT run_uuid FROM runs ORDER BY 1"),
+        stack.query("prefect", "SELECT id FROM flow_run ORDER BY 1"),
+        stack.compose("run", "--rm", "--no-deps", "-T", "mlflow", "python", "-c", FILES).split(),
+    )
+
+
+def test_a_restore_that_is_killed_is_undone_or_kept_by_the_next_even_where_that_fails(stack: Stack, kept: str) -> None:
+    stack.compose("stop", "worker", "prefect", "mlflow")
+    older = everything(stack)
+    backup = stack.run("make", "--silent", "backup").strip()
+    failing = f"{backup}-that-fails"
+    shutil.copytree(stack.folder / backup, stack.folder / failing)
+    (stack.folder / failing / "prefect.dump").write_text("not a dump")
+    stack.run("sh", "-c", f"cd {failing} && sha256sum mlflow.dump prefect.dump artifacts.tar > SHA256SUMS")
+    stack.up()
+    sweep(stack, "after-the-backup", 2)
+    stack.compose("stop", "worker", "prefect", "mlflow")
+    newer = everything(stack)
+    newest = stack.run("make", "--silent", "backup").strip()
+
+    # With its last argument each call is noted; the one of that number kills its whole group instead.
+    calls = stack.folder / "calls"
+    fault = 'for last; do :; done; echo "$last" >> "$CALLS"; [ "$(wc -l < "$CALLS")" != "$KILLED" ] || kill -9 0'
+    faults = {**with_faults(stack, "killing", fault), "CALLS": str(calls)}
+    stack.run("make", "restore", f"BACKUP={backup}", KILLED="never", **faults)
+    assert everything(stack) == older
+    made = calls.read_text().splitlines()
+    swap = made.index("swap") + 1
+    for killed in range(swap, len(made) + 1):
+        if everything(stack) != newer:
+            stack.run("make", "restore", f"BACKUP={newest}")
+            assert everything(stack) == newer
+        calls.unlink()
+        with pytest.raises(AssertionError):
+            stack.run("setsid", "--wait", "make", "restore", f"BACKUP={backup}", KILLED=str(killed), **faults)
+        assert len(calls.read_text().splitlines()) == killed
+        with pytest.raises(AssertionError, match="what was there is put back"):
+            stack.run("make", "restore", f"BACKUP={failing}")
+        exchanged = killed > swap + 1  # after `swap` the databases' names are exchanged
+        assert everything(stack) == (older if exchanged else newer), f"killed at call {killed} of {made}"
+    stack.run("make", "restore", f"BACKUP={newest}")
+    stack.up()
+    check_sweep(stack, kept, 4)
 
 
 @pytest.fixture
@@ -151,6 +208,30 @@ def test_an_upgrade_of_a_running_stack_keeps_everything(stack: Stack, kept: str,
     stack.run("make", "upgrade", **build)
     check_sweep(stack, kept, 4)
     sweep(stack, "after-the-upgrade", 2)
+
+
+def test_an_upgrade_that_fails_loses_nothing_of_what_a_worker_did_meanwhile(
+    stack: Stack, build: dict[str, str]
+) -> None:
+    experiment = "during-an-upgrade"
+    flow_run = stack.start_flow("sweep/cpu", spec_of(experiment, SEEDS))
+    wait_for(lambda: stack.finished(experiment) or None, "the sweep is under way")
+    (revision,) = stack.query("prefect", REVISION)
+    stack.query("prefect", "UPDATE alembic_version SET version_num = 'nobody'")  # found after MLflow's is looked at
+    with pytest.raises(AssertionError, match="Everything is as it was"):
+        stack.run("make", "upgrade", **build)
+    parents = (
+        "SELECT status FROM runs JOIN experiments USING (experiment_id) JOIN tags USING (run_uuid) "
+        f"WHERE experiments.name = '{experiment}' AND tags.key = 'paramshare.kind' AND tags.value = 'sweep'"
+    )
+    assert stack.query("mlflow", parents) == ["KILLED"], "what the worker wrote when it was stopped"
+
+    stack.query("prefect", f"UPDATE alembic_version SET version_num = '{revision}'")
+    stack.up()
+    ended = stack.ended(flow_run)
+    assert ended.state is not None
+    assert ended.state.name == "Completed", ended.state.message
+    check_sweep(stack, experiment, SEEDS)
 
 
 MLFLOW_BACK = """
@@ -176,7 +257,7 @@ def test_an_upgrade_of_older_databases_that_fails_puts_them_back_and_can_be_made
     assert [before != after for before, after in zip(old, new, strict=True)] == [True, True]
 
     stack.query("prefect", "UPDATE alembic_version SET version_num = 'nobody'")  # found after MLflow's is upgraded
-    with pytest.raises(AssertionError, match="Both databases are as they were"):
+    with pytest.raises(AssertionError, match="Everything is as it was"):
         stack.run("make", "upgrade", **build)
     assert schemas(stack) == [old[0], "nobody"]
     assert stack.compose("ps", "--services").split() == ["postgres"]
