@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NoReturn
 from pydantic import Field
 from pydantic_settings import CliPositionalArg, SettingsConfigDict
 
-from paramshare.commands.answer import FAILED, answer
+from paramshare.commands.answer import answer
 from paramshare.commands.store import address_of, flush_command, ui_command
 from paramshare.commands.training import devices_of, quiet_where_a_bar_is
 from paramshare.comparing.spec import CompareSpec, StudySpec
@@ -74,8 +74,8 @@ class StudyCommand(StoreSettings, StudySpec):
         from paramshare.console import print_outcome, print_study
 
         if found is None:
-            print_outcome(outcome, ui_command(self), flush_command(self))
-            raise SystemExit(FAILED)
+            show = partial(print_outcome, flush_command=flush_command(self))
+            answer(outcome, self.as_json, show, ui_command(self), waits=True)
         view = ui_command(self, "--view", found.grouped.target.name)
         answer(found, self.as_json, partial(print_study, report=None), view, waits=outcome.failed or outcome.kept)
 

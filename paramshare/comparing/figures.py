@@ -16,6 +16,7 @@ from paramshare.comparing.study import Contrast, GroupResult, Study
 from paramshare.plots import GROUP_STYLES, picture_of
 from paramshare.stats.estimate import Estimate
 from paramshare.stats.paired import Paired
+from paramshare.stats.summary import Summary
 from paramshare.training.targets import LOSS
 
 __all__ = ["Drawn", "draw"]
@@ -125,16 +126,17 @@ def _differences(study: Study) -> Drawn | None:
 def _against_parameters(study: Study) -> Drawn | None:
     """The median of each group with its quartiles, over the number of parameters."""
     name = "model/parameters"
-    if any(name not in one.sizes or one.summary.quartiles is None for one in study.groups):
+    drawn = [one for one in study.groups if np.isfinite(_spread(one.summary)[0])]
+    if not drawn or any(name not in one.sizes for one in study.groups):
         return None
     if len({one.sizes[name] for one in study.groups}) == 1:
         return None
     figure, axes = _new(3.2)
     for index, one in enumerate(study.groups):
         color, _, mark = _style(index)
-        median, (low, high) = one.summary.median.value, one.summary.quartiles or (np.nan, np.nan)
-        if median is not None and np.isfinite([low, median, high]).all():
-            error = [[median - low], [high - median]]
+        if one in drawn:
+            median, *errors = _spread(one.summary)
+            error = [[size] for size in errors]
             axes.errorbar(
                 one.sizes[name], median, error, color=color, marker=mark, markersize=8, capsize=4, label=_counted(one)
             )
@@ -149,25 +151,20 @@ def _against_parameters(study: Study) -> Drawn | None:
     axes.margins(0.15)
     _legend(axes)
     said = "; ".join(f"{one.name}: {one.sizes[name]:,.0f} and {_said(one.summary.median)}" for one in study.groups)
-    title = "What the parameters buy: medians and quartiles over the seeds"
+    title = f"What the parameters buy: medians and quartiles over the seeds{_open(study)}"
     return _done("parameters", title, f"Parameters and the median {study.metric.words}: {said}.", figure)
 
 
 def _finals(study: Study) -> Drawn | None:
     """Every metric of the trained nets that is of the same kind, the medians of each group with their quartiles."""
     metrics = [one for one in study.grouped.finals if one.better == study.metric.better]
-    if len(metrics) < 2:
+    spreads = [np.array([_spread(one.finals[metric.name]) for metric in metrics]).T for one in study.groups]
+    if len(metrics) < 2 or not np.isfinite([medians for medians, *_ in spreads]).any():
         return None
     figure, axes = _new(3.4)
-    for index, one in enumerate(study.groups):
+    for index, (one, (medians, *errors)) in enumerate(zip(study.groups, spreads, strict=True)):
         color, dash, mark = _style(index)
         places = np.arange(len(metrics)) + 0.12 * (index - (len(study.groups) - 1) / 2)
-        found = [one.finals[metric.name] for metric in metrics]
-        medians = np.array([summary.median.value if summary.median.value is not None else np.nan for summary in found])
-        quartiles = np.array([summary.quartiles or (np.nan, np.nan) for summary in found]).T
-        errors = np.abs(quartiles - medians)
-        errors[~np.isfinite(errors)] = 0
-        medians[~np.isfinite(medians)] = np.nan
         axes.errorbar(places, medians, errors, color=color, linestyle=dash, marker=mark, capsize=3, label=one.name)
     axes.set_xticks(range(len(metrics)), [metric.label.replace(" ", "\n") for metric in metrics])
     if _ratios(study):
@@ -177,7 +174,7 @@ def _finals(study: Study) -> Drawn | None:
         f"{one.name}: {', '.join(f'{metric.label} {_said(one.finals[metric.name].median)}' for metric in metrics)}"
         for one in study.groups
     )
-    title = "Each number of the trained nets: medians and quartiles over the seeds"
+    title = f"Each number of the trained nets: medians and quartiles over the seeds{_open(study)}"
     return _done("finals", title, f"The medians. {said}.", figure)
 
 
@@ -203,6 +200,22 @@ def _style(index: int) -> tuple[str, str, str]:
 
 def _legend(axes: Axes) -> None:
     axes.legend(frameon=False, fontsize=_LETTERS - 1)
+
+
+def _spread(summary: Summary) -> tuple[float, float, float]:
+    """The median, and how far below and above it the quartiles lie: 0 where one is infinite. NaN if the median is."""
+    median = summary.median.value
+    if median is None or not np.isfinite(median) or summary.quartiles is None:
+        return np.nan, 0.0, 0.0
+    low, high = summary.quartiles
+    return median, median - low if np.isfinite(low) else 0.0, high - median if np.isfinite(high) else 0.0
+
+
+def _open(study: Study) -> str:
+    """What a reader must know where runs diverged."""
+    if not any(one.summary.diverged for one in study.groups):
+        return ""
+    return " (no bar where the quartile, no mark where the median is a run that diverged)"
 
 
 def _ratios(study: Study) -> bool:

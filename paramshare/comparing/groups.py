@@ -7,8 +7,9 @@ from typing import Final
 
 from paramshare.comparing.spec import CompareSpec
 from paramshare.errors import UsageError
+from paramshare.tracking.runs import TARGET
 from paramshare.tracking.values import SeedValues
-from paramshare.training.targets import Metric, Target, target_named
+from paramshare.training.targets import COSTS, Metric, Target, target_named
 
 __all__ = ["Group", "Grouped", "group", "missing_runs"]
 
@@ -81,11 +82,11 @@ def group(runs: Sequence[SeedValues], spec: CompareSpec, planned: Iterable[int] 
             missing and `partial` was not asked for.
     """
     asked = _asked_for(runs, spec)
-    target = target_named(asked[0].facts["target"])
+    target = target_named(asked[0].facts[TARGET])
     _check_alike(asked, spec)
     cells = defaultdict[tuple[str, ...], dict[int, SeedValues]](dict)
     for run in asked:
-        of_group = cells[tuple(run.facts[name] for name in spec.by_list)]
+        of_group = cells[tuple(run.facts.get(name, "none") for name in spec.by_list)]
         if run.seed not in of_group or (run.finished and not of_group[run.seed].finished):
             of_group[run.seed] = run
     seeds = sorted({*planned, *(run.seed for run in asked)})
@@ -126,6 +127,9 @@ def _asked_for(runs: Sequence[SeedValues], spec: CompareSpec) -> list[SeedValues
         raise UsageError(
             f"the experiment {spec.experiment!r} has no run of a seed that ended{which}; train some, or name another"
         )
+    targets = sorted({run.facts[TARGET] for run in asked})
+    if len(targets) > 1:  # they have no number in common
+        raise UsageError(f"the runs are of {' and '.join(targets)}; choose one by --where target={targets[0]}")
     return asked
 
 
@@ -162,11 +166,13 @@ def _metric(groups: Sequence[Group], finals: Sequence[Metric], spec: CompareSpec
     finished = [run for one in groups for run in one.runs]
     if not finished:
         raise UsageError(f"no run of the experiment {spec.experiment!r} finished; there is nothing to compare")
-    lacking = next((run for run in finished if name not in run.metrics), None)
-    if lacking is not None:
-        raise UsageError(f"the runs have no metric {name!r}; expected one of {', '.join(sorted(lacking.metrics))}")
-    known = next((metric for metric in finals if metric.name == name), None)
-    return known or Metric(name, name, "lower")
+    costs = [metric for metric in COSTS if all(metric.name in run.metrics for run in finished)]
+    known = {metric.name: metric for metric in (*finals, *costs)}
+    if name not in known:
+        there = any(name in run.metrics for run in finished)
+        why = f"nobody knows which way {name!r} is better" if there else f"the runs have no metric {name!r}"
+        raise UsageError(f"{why}; expected one of {', '.join(known)}")
+    return known[name]
 
 
 def _order(target: Target, values: tuple[str, ...]) -> tuple[object, ...]:

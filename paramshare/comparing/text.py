@@ -170,8 +170,7 @@ def _among_all(contrast: Contrast) -> str:
 def _verdict(contrast: Contrast) -> str:
     found = contrast.found
     if found.significant:
-        ahead = found.beats.value is not None and found.beats.value > 0.5
-        return f"{contrast.one if ahead else contrast.other} is better"
+        return f"{contrast.one if found.ahead else contrast.other} is better"
     if found.underpowered:
         unit = "pairs" if isinstance(found, Paired) else "runs of each"
         return f"underpowered: d = {found.power.interest:g} takes {found.power.needed} {unit}"
@@ -192,13 +191,20 @@ def _costs(one: GroupResult, base: GroupResult) -> str:
 
 
 def _brings(study: Study, contrast: Contrast) -> str:
-    """What it brings, with n, an interval and a verdict."""
+    """What it brings, with n, an interval and a verdict.
+
+    How far the groups differ is over finite values, and whether they do over all: so how many diverged is said, and no
+    amount stands for a difference that goes the other way.
+    """
     found = contrast.found
     amount = _amount(study, contrast)
     wins = "" if found.beats.value is None else f"; {contrast.one} is better in {_percent(found.beats)}"
     p = _among_all(contrast)
     basis = f"n = {contrast.n}, {100 * study.level:g} % intervals{wins}; p {'' if p.startswith('<') else '= '}{p}"
+    basis += _diverged(study, contrast)
     if found.significant:
+        if _amount_ahead(study, contrast) != found.ahead:
+            return f"is {'better' if found.ahead else 'worse'} by {study.metric.words}, though {amount} ({basis})."
         to = "to " if _as_ratio(study, contrast) else ""
         return f"brings {study.metric.words} {to}{amount} ({basis})."
     if found.underpowered:
@@ -218,14 +224,40 @@ def _amount(study: Study, contrast: Contrast) -> str:
     """`0.31 [0.26, 0.38] times that of shared`, or `0.79 [0.77, 0.81] below that of conv`."""
     found = contrast.found
     if _as_ratio(study, contrast):
-        return f"{_with_interval(found.ratio)} times that of {contrast.other}"
+        return f"{_with_interval(found.ratio)} times that of {contrast.other}{_finite(contrast)}"
     value, interval = found.difference.value, found.difference.interval
     if value is None:
-        return f"as that of {contrast.other}, as far as is known"
+        return f"how far from {contrast.other} is not known, for want of finite values"
     side, sign = ("below", -1) if value < 0 else ("above", 1)
     low, high = (interval.low, interval.high) if interval else (0.0, 0.0)
     within = f" [{number(min(sign * low, sign * high))}, {number(max(sign * low, sign * high))}]" if interval else ""
-    return f"{number(abs(value))}{within} {side} that of {contrast.other}"
+    return f"{number(abs(value))}{within} {side} that of {contrast.other}{_finite(contrast)}"
+
+
+def _amount_ahead(study: Study, contrast: Contrast) -> bool | None:
+    """Whether the amount that is said has the first group as the better; None where there is none, or it is even."""
+    ratio, difference = contrast.found.ratio.value, contrast.found.difference.value
+    away = math.log(ratio) if ratio is not None and _as_ratio(study, contrast) else difference
+    return (away < 0) == (study.metric.better == "lower") if away else None
+
+
+def _finite(contrast: Contrast) -> str:
+    """Over how many the amount is, where some diverged."""
+    found = contrast.found
+    if isinstance(found, Paired):
+        pairs = "pair" if found.finite == 1 else f"{found.finite} pairs"
+        return "" if found.finite == found.n else f" over the {pairs} of which neither run diverged"
+    if (found.finite_one, found.finite_other) == (found.n_one, found.n_other):
+        return ""
+    return f" over the {found.finite_one} and {found.finite_other} runs that did not diverge"
+
+
+def _diverged(study: Study, contrast: Contrast) -> str:
+    """How many runs of the two groups diverged, where any did."""
+    counts = {one.name: one.summary.diverged for one in study.groups if one.name in (contrast.one, contrast.other)}
+    if not any(counts.values()):
+        return ""
+    return f"; diverged: {', '.join(f'{count} of {name}' for name, count in counts.items())}"
 
 
 def _percent(beats: Estimate) -> str:

@@ -19,6 +19,7 @@ class Comparison:
         difference: of the means, one less other, over finite values.
         ratio: of the geometric means, one over other, over finite values.
         beats: the probability that a run of one is better than one of the other, ties half, over all runs.
+        ahead: whether the test's statistic has one as the better of the two; None where it leans to neither.
         effect: the difference in standard deviations, with Hedges' correction, over finite values.
         p: of the test, over all runs, by itself.
         p_holm: the same among all comparisons made at once; None before `adjusted`.
@@ -30,6 +31,7 @@ class Comparison:
     difference: Estimate
     ratio: Estimate
     beats: Estimate
+    ahead: bool | None
     effect: Estimate
     p: float
     test: str

@@ -14,7 +14,7 @@ from paramshare.stats.effect import standardized
 from paramshare.stats.estimate import Estimate, Interval, Note
 from paramshare.stats.location import looks_normal, mean, median, powers_of_ten
 from paramshare.stats.power import rank_power_of_pairs
-from paramshare.stats.ranks import signed_rank_p
+from paramshare.stats.ranks import signed_rank_p, signed_rank_sum
 
 __all__ = ["Paired", "compare_paired"]
 
@@ -70,6 +70,7 @@ def compare_paired(
     notes = (*some, *((Note.DIVERGED_OUT,) if not finite.all() else ()))
     counted = (*some, *((Note.DIVERGED_WORST,) if not finite.all() else ()))
     differences = _differences(first[finite], second[finite])
+    leans = signed_rank_sum(first, second)
     return Paired(
         n=len(seeds),
         finite=int(finite.sum()),
@@ -78,6 +79,7 @@ def compare_paired(
         median_difference=_median(first, second, level).noted(*counted),
         ratio=_ratio(first[finite], second[finite], level).noted(*notes),
         beats=_beats(first, second, better, level).noted(*counted),
+        ahead=(leans < 0) == (better == "lower") if leans else None,
         effect=_effect(differences, level).noted(*notes),
         p=signed_rank_p(first, second),
         test="signed-rank, exact",

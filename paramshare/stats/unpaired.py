@@ -70,6 +70,7 @@ def compare_unpaired(
     diverged = len(numbers) + len(others) < n + m
     notes = (Note.DIVERGED_OUT,) if diverged else ()
     counted = (Note.DIVERGED_WORST,) if diverged else ()
+    beats = _beats(first, second, better, level).noted(*counted)
     p = studentized_permutation_p(first, second, np.random.default_rng(seed)) if min(n, m) >= 2 else 1.0
     return Unpaired(
         n_one=n,
@@ -78,7 +79,8 @@ def compare_unpaired(
         finite_other=len(others),
         difference=_difference(numbers, others, level).noted(*notes),
         ratio=_ratio(numbers, others, level).noted(*notes),
-        beats=_beats(first, second, better, level).noted(*counted),
+        beats=beats,
+        ahead=None if beats.value in (None, 0.5) else beats.value > 0.5,
         effect=_effect(numbers, others, level).noted(*notes),
         p=p,
         test="studentized permutation",

@@ -20,7 +20,17 @@ from paramshare.tracking.record import NIL_ID, Point, Record
 from paramshare.tracking.store import Store
 from paramshare.tracking.writing import write
 from paramshare.training.result import Result
-from paramshare.training.targets import DEPTH, LOSS, TARGETS, Spec, Target, target_named, target_of
+from paramshare.training.targets import (
+    DEPTH,
+    LOSS,
+    SECONDS,
+    STEPS_PER_SECOND,
+    TARGETS,
+    Spec,
+    Target,
+    target_named,
+    target_of,
+)
 
 __all__ = [
     "KIND",
@@ -47,7 +57,6 @@ TARGET: Final = "target"
 DIVERGED: Final = "paramshare.diverged"
 NOTE: Final = "mlflow.note.content"
 PLOT_FILE: Final = "loss.png"
-SECONDS: Final = "time/seconds"
 
 FINISHED_SEEDS: Final = f"attributes.status = 'FINISHED' AND tags.`{KIND}` = 'seed'"
 _FIRST_TARGET: Final = "dynamicnet"  # what runs trained when there was no other, and none was named
@@ -228,7 +237,7 @@ def _points(result: Result, start: int) -> list[Point]:
         **result.finals,
         **result.sizes,
         SECONDS: result.seconds,
-        "time/steps_per_second": len(result.curves[LOSS]) / result.seconds,
+        STEPS_PER_SECOND: len(result.curves[LOSS]) / result.seconds,
     }
     # At step 0 MLflow's pages draw a bar a run; at any later one they draw a line with a single point.
     return every_step + [Point(name, value, start, 0) for name, value in finals.items()]

@@ -1,11 +1,12 @@
 """What every seed's run of an experiment came to, read in a few queries: for whoever compares."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mlflow.entities import Run
 
-from paramshare.tracking.runs import KEY, KIND, TARGET, as_trained, search, target_of_run
+from paramshare.tracking.runs import DIVERGED, KEY, KIND, TARGET, as_trained, search, target_of_run
 from paramshare.tracking.store import Store
 
 __all__ = ["SeedValues", "read_values"]
@@ -22,7 +23,8 @@ class SeedValues:
         seed: of its spec.
         finished: whether it did; else it failed.
         facts: what it was trained by, as text by name: its target, all of its spec but the seed, and its engine.
-        metrics: the last value of each of its metrics; what was not finite is infinite or NaN. Empty where it failed.
+        metrics: the last value of each of its metrics; what was not finite is infinite or NaN, as is all that the net
+            of a run that diverged comes to, for a net of NaNs has an accuracy. Empty where it failed.
     """
 
     run_id: str
@@ -46,8 +48,11 @@ def read_values(store: Store) -> list[SeedValues]:
 
 
 def _values(run: Run) -> SeedValues:
-    facts = {TARGET: target_of_run(run).name, "arithmetic": "direct", **run.data.params}
+    target = target_of_run(run)
+    facts = {TARGET: target.name, "arithmetic": "direct", **run.data.params}
     seed = int(facts.pop("seed"))
     metrics = {name: as_trained(value) for name, value in run.data.metrics.items()}
+    if DIVERGED in run.data.tags:
+        metrics |= dict.fromkeys(metrics.keys() & {metric.name for metric in target.finals}, math.nan)
     engine = run.data.tags.get("paramshare.engine", "")
     return SeedValues(run.info.run_id, seed, run.info.status == "FINISHED", {**facts, "engine": engine}, metrics)

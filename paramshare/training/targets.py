@@ -10,11 +10,14 @@ from paramshare.training.digits.spec import DigitsSpec
 from paramshare.training.spec import DEPTHS, VARIANTS, TrainSpec
 
 __all__ = [
+    "COSTS",
     "DEPTH",
     "LOSS",
     "MACS",
     "MEAN_DEPTH_LOSS",
     "PARAMETERS",
+    "SECONDS",
+    "STEPS_PER_SECOND",
     "TARGETS",
     "Metric",
     "Spec",
@@ -33,6 +36,8 @@ MEAN_DEPTH_LOSS: Final = "final/loss_mean_depth"
 
 PARAMETERS: Final = "model/parameters"
 MACS: Final = "model/macs"
+SECONDS: Final = "time/seconds"
+STEPS_PER_SECOND: Final = "time/steps_per_second"
 
 TargetName = Literal["dynamicnet", "digits"]
 
@@ -97,6 +102,16 @@ class Metric:
     def label(self) -> str:
         """Its name in a table: `loss mean depth`."""
         return self.name.rpartition("/")[2].replace("_", " ")
+
+
+COSTS: Final = (
+    Metric(LOSS, "the last step's loss", "lower"),
+    Metric(PARAMETERS, "parameters", "lower"),
+    Metric(MACS, "multiply-accumulates a sample", "lower"),
+    Metric(SECONDS, "seconds a training", "lower"),
+    Metric(STEPS_PER_SECOND, "steps a second", "higher"),
+)
+"""What any run has beside what its trained net comes to, and which way it is better."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +208,7 @@ _DIGITS: Final = Target(
         ),
         Metric("final/accuracy", "accuracy on digits at places seen in training", "higher"),
         Metric("final/loss", "cross entropy at places seen in training", "lower"),
-        Metric("final/steps", "steps until the training digits are fitted", "lower"),
+        Metric("final/steps", "steps until the training digits are fitted, or all that were allowed", "lower"),
     ),
     dataset="digits-seed-",
     source={"digits": "sklearn.datasets.load_digits", "generator": "torch.Generator", "order": ["split", "places"]},

@@ -8,7 +8,12 @@ from paramshare.errors import UsageError
 from paramshare.tracking.values import SeedValues
 
 FACTS = {"target": "dynamicnet", "variant": "shared", "device": "cpu", "steps": "500", "arithmetic": "direct"}
-FINALS = {"final/loss_mean_depth": 1.0, **{f"final/loss_depth_{depth}": 1.0 for depth in range(4)}}
+FINALS = {
+    "final/loss_mean_depth": 1.0,
+    **{f"final/loss_depth_{depth}": 1.0 for depth in range(4)},
+    "time/steps_per_second": 100.0,
+    "depth": 2.0,
+}
 
 
 def run(seed: int, finished: bool = True, engine: str = "exact", **facts: str) -> SeedValues:
@@ -94,7 +99,14 @@ def test_other_starts_are_no_pairs() -> None:
         ({"by": "varient"}, "the runs have no parameter 'varient'; expected one of arithmetic, device, engine"),
         ({"where": "size=3"}, "the runs have no parameter 'size'"),
         ({"where": "device=cuda:0"}, "has no run of a seed that ended with device=cuda:0"),
-        ({"metric": "final/los"}, "the runs have no metric 'final/los'; expected one of final/loss_depth_0"),
+        (
+            {"metric": "final/los"},
+            "the runs have no metric 'final/los'; expected one of final/loss_mean_depth, final/loss_depth_0",
+        ),
+        (
+            {"metric": "depth"},
+            "nobody knows which way 'depth' is better; expected one of final/loss_mean_depth, .*, time/steps",
+        ),
     ],
 )
 def test_names_that_nothing_has_are_refused_in_a_line(given: dict[str, str], said: str) -> None:
@@ -113,3 +125,14 @@ def test_an_experiment_without_runs_is_refused_in_a_line() -> None:
 def test_what_is_no_list_is_refused(given: dict[str, str]) -> None:
     with pytest.raises(ValueError, match="expected"):
         CompareSpec.model_validate(given)
+
+
+def test_what_a_run_takes_is_compared_by_which_way_it_is_better() -> None:
+    assert group(GRID, CompareSpec(metric="time/steps_per_second")).metric.better == "higher"
+
+
+@pytest.mark.parametrize("by", ["variant", "target,variant", "variant,hidden_size"])
+def test_several_targets_are_refused_whatever_the_groups_differ_in(by: str) -> None:
+    digits = run(0, target="digits", variant="conv")
+    with pytest.raises(UsageError, match="the runs are of digits and dynamicnet; choose one by --where target=digits"):
+        group([*(run(seed, hidden_size="100") for seed in (0, 1)), digits], CompareSpec(by=by))

@@ -14,6 +14,7 @@ import pytest
 from program import SIZES, free_port
 
 from paramshare.cli import main
+from paramshare.commands.comparing import Study as StudyCommand
 from paramshare.comparing.run import compare, run_study
 from paramshare.comparing.spec import CompareSpec, StudySpec
 from paramshare.comparing.study import Study
@@ -141,6 +142,29 @@ def test_the_command_line_studies_digits_and_proves_a_run_of_them(
     run_id = read_values(open_store(address))[0].run_id
     assert main(["reproduce", run_id]) == 0
     assert "bitwise equal" in capsys.readouterr().out
+
+
+def test_a_net_of_nans_has_diverged_by_every_metric_though_it_has_an_accuracy(
+    address: StoreAddress, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--variant", "local", "--seeds", "4:6", "--learning-rate", "3", "--devices", "cpu", "--workers", "1"]
+    assert main(["study", *DIGITS[:2], "--examples", "100", "--steps", "40", "--channels", "2", *arguments]) == 0
+    capsys.readouterr()
+    for metric in ("final/accuracy_unseen", "final/accuracy", "final/loss", "final/steps"):
+        assert main(["compare", "--metric", metric, "--json"]) == 0
+        (group,) = json.loads(capsys.readouterr().out)["groups"]
+        assert (group["diverged"], group["values"]) == (2, {"4": None, "5": None})
+
+
+def test_a_study_whose_runs_failed_answers_as_it_was_asked_to(
+    address: StoreAddress, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outcome, _ = studied(address)
+    failed = replace(outcome, rows=(replace(outcome.rows[0], status="FAILED", error="no room"), *outcome.rows[1:]))
+    with pytest.raises(SystemExit) as left:
+        StudyCommand(as_json=True).end(failed, None)
+    assert left.value.code == 1
+    assert json.loads(capsys.readouterr().out)["runs"][0]["status"] == "FAILED"
 
 
 def test_a_run_of_digits_is_found_again_by_its_spec(address: StoreAddress) -> None:

@@ -97,6 +97,42 @@ def test_runs_that_diverged_are_counted_and_are_the_worst() -> None:
     assert any("diverged" in note for note in footnotes(found))
 
 
+def test_what_the_finite_values_say_stands_beside_how_many_diverged() -> None:
+    """The amount is over fewer pairs than n and p: it says over how many."""
+    diverged = [math.inf] * 3
+    (answer,) = answers(study({"shared": diverged + SHARED[3:], "untied": HALVED}))
+    assert " and brings " in answer
+    assert "times that of shared over the 27 pairs of which neither run diverged (n = 30 pairs" in answer
+    assert answer.endswith("; diverged: 3 of shared, 0 of untied).")
+
+
+def test_no_amount_says_the_opposite_of_its_test() -> None:
+    """Untied diverges in most seeds and is a tenth lower in the others: that is worse, and not `brings ... to 0.9`."""
+    found = study({"shared": SHARED, "untied": [*[math.nan] * 18, *(0.9 * value for value in SHARED[18:])]})
+    assert found.contrasts[0].found.significant
+    (answer,) = answers(found)
+    assert f" and is worse by {found.metric.words}, though 0.9 " in answer
+    assert "; diverged: 0 of shared, 18 of untied)" in answer
+    assert contrast_table(found).rows[-1][1] == "shared is better"
+
+
+def test_a_group_that_always_diverges_is_worse_by_no_amount() -> None:
+    (answer,) = answers(study({"shared": SHARED, "untied": [math.inf] * 30}))
+    assert "is worse by the trained net's loss" in answer
+    assert "though how far from shared is not known, for want of finite values (n = 30 pairs" in answer
+
+
+def test_the_verdict_leans_as_its_test_does_and_not_as_the_number_of_wins() -> None:
+    """28 pairs halved and 32 a hundredth worse."""
+    losses = np.exp(np.random.default_rng(3).normal(0, 0.1, 60))
+    untied = np.where(np.arange(60) < 28, losses / 2, losses * 1.01)
+    found = study({"shared": list(losses), "untied": list(untied)})
+    assert found.contrasts[0].found.significant
+    assert found.contrasts[0].found.beats.value == pytest.approx(28 / 60)
+    assert contrast_table(found).rows[-1][1] == "untied is better"
+    assert " and brings " in answers(found)[0]
+
+
 def test_every_mark_in_the_tables_has_its_footnote() -> None:
     found = study({"shared": [1.0, 1.0, 1.0], "untied": [2.0, 2.0, 3.0]})
     tables = (group_table(found), contrast_table(found))

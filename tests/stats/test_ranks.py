@@ -14,6 +14,7 @@ from paramshare.stats.power import group_size_needed, pairs_needed
 from paramshare.stats.ranks import (
     Superiority,
     signed_rank_p,
+    signed_rank_sum,
     smallest_p_of_groups,
     smallest_p_of_pairs,
     studentized_permutation_p,
@@ -84,6 +85,13 @@ def test_the_signed_rank_test_has_its_power_at_the_pairs_needed(effect: float) -
         assert found < 0.8 + 4 * math.sqrt(0.8 * 0.2 / 1000)
 
 
+def test_the_signed_rank_sum_is_the_second_librarys() -> None:
+    rng = np.random.default_rng(2)
+    one, other = rng.normal(size=(2, 14))
+    positive = stats.wilcoxon(one, other, alternative="greater").statistic  # the ranks of positive differences
+    assert signed_rank_sum(one, other) == 2 * positive - 14 * 15 / 2 == -signed_rank_sum(other, one)
+
+
 def test_the_placements_are_counted_and_their_test_is_the_second_librarys() -> None:
     rng = np.random.default_rng(0)
     one, other = rng.binomial(6, 0.6, 11).astype(float), rng.binomial(6, 0.4, 8).astype(float)
@@ -132,6 +140,22 @@ def test_for_many_runs_the_t_approximation_agrees_with_permutations(n: int, monk
     monkeypatch.setattr(ranks, "_PERMUTED_RUNS", 1000)
     monkeypatch.setattr(ranks, "_PERMUTATIONS", 4000)
     assert studentized_permutation_p(one, other, rng) == pytest.approx(quick, abs=4 * math.sqrt(quick / 4000) + 0.002)
+
+
+@pytest.mark.parametrize(("n", "m"), [(250, 2), (199, 2), (300, 3), (150, 150)])
+def test_no_p_is_below_the_smallest_there_is_however_uneven_the_groups(n: int, m: int) -> None:
+    low, high = np.arange(n, dtype=float), n + np.arange(m, dtype=float)
+    found = studentized_permutation_p(low, high, np.random.default_rng(0))
+    assert smallest_p_of_groups(n, m) <= found < 0.01
+
+
+def test_a_small_group_beside_a_large_one_finds_nothing_where_there_is_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ranks, "_PERMUTATIONS", 500)
+    rng, repeats = np.random.default_rng(5), 200
+    found = sum(
+        studentized_permutation_p(rng.normal(size=250), rng.normal(size=2), rng) <= 0.05 for _ in range(repeats)
+    )
+    assert found <= repeats * 0.05 + 4 * math.sqrt(repeats * 0.05 * 0.95)  # the t approximation finds 15 of 100
 
 
 @pytest.mark.parametrize(
