@@ -213,6 +213,7 @@ def test_an_upgrade_of_a_running_stack_keeps_everything(stack: Stack, kept: str,
 def test_an_upgrade_that_fails_loses_nothing_of_what_a_worker_did_meanwhile(
     stack: Stack, build: dict[str, str]
 ) -> None:
+    stack.up()
     experiment = "during-an-upgrade"
     flow_run = stack.start_flow("sweep/cpu", spec_of(experiment, SEEDS))
     wait_for(lambda: stack.finished(experiment) or None, "the sweep is under way")
