@@ -1,5 +1,6 @@
 """`paramshare flush`: deliver the results that a server could not take when they were trained."""
 
+import shlex
 from typing import TYPE_CHECKING
 
 from paramshare.commands.answer import FAILED
@@ -36,7 +37,7 @@ class Flush(StoreSettings):
         for other, count in elsewhere(address).items():
             print(  # noqa: T201
                 f"{count} kept in {SPOOL} for another store: "
-                f"paramshare flush --tracking-uri {other.uri} --experiment {other.experiment}"
+                f"paramshare flush --tracking-uri {shlex.quote(other.uri)} --experiment {shlex.quote(other.experiment)}"
             )
         raise SystemExit(FAILED if delivery.left else 0)
 

@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from paramshare.errors import SpecError, StoreError, UsageError
 from paramshare.tracking.model import MODEL_FOLDER
 from paramshare.tracking.runs import KEY, KIND, search, target_of_run
-from paramshare.tracking.store import Store, StoreAddress, check_store, open_store, redacted
+from paramshare.tracking.store import Store, StoreAddress, check_store, open_store, redacted, sign_in
 from paramshare.tracking.sweeps import artifact_location
 from paramshare.training.targets import Spec
 
@@ -69,6 +69,7 @@ def open_recorded(address: StoreAddress) -> Store:
     shown = redacted(address.uri)
     if address.database is not None and not address.database.exists():
         raise StoreError(f"there is no store at {shown}; expected one that holds runs, named by --tracking-uri")
+    sign_in(address)
     if MlflowClient(tracking_uri=address.uri).get_experiment_by_name(address.experiment) is None:
         raise StoreError(f"the store {shown} has no experiment {address.experiment!r}; name another with --experiment")
     return open_store(address)

@@ -49,6 +49,7 @@ __all__ = [
     "reason_of",
     "redacted",
     "relocate_store",
+    "sign_in",
     "store_failures",
 ]
 
@@ -128,7 +129,7 @@ def open_store(address: StoreAddress) -> Store:
         StoreError: the address is of no known kind, or what it names cannot be opened or does not answer.
     """
     check_store(address)
-    _sign_in(address)
+    sign_in(address)
     _quiet_mlflow()
     try:
         if address.database is None:
@@ -227,7 +228,7 @@ def _is_full(error: Exception) -> bool:
     return getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or "disk is full" in str(error)
 
 
-def _sign_in(address: StoreAddress) -> None:
+def sign_in(address: StoreAddress) -> None:
     """Give MLflow the user and password where it looks for them, here and in the processes that this one starts."""
     if address.credential:
         names = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
