@@ -123,11 +123,11 @@ def check_names(commands: Iterable[type[BaseSettings]]) -> None:
     """Refuse a setting that no command has: it would be ignored, and whoever wrote it would never know.
 
     Raises:
-        SettingsError: a name in the environment, `.env` or `paramshare.toml` is unknown, or the file is not TOML.
+        SettingsError: a name in the environment, `.env` or `paramshare.toml` is unknown, or a file cannot be read.
     """
     known = {name for command in commands for name in _names(command)}
     _check(_toml_names(), known, _TOML_FILE.name, str)
-    _check(_prefixed(dotenv_values(_ENV_FILE)), known, _ENV_FILE.name, _variable)
+    _check(_prefixed(_env_file_names()), known, _ENV_FILE.name, _variable)
     _check(_prefixed(os.environ), known, "the environment", _variable)
 
 
@@ -154,6 +154,15 @@ def _names(command: type[BaseSettings]) -> set[str]:
 def _prefixed(environment: Iterable[str]) -> set[str]:
     upper = (name.upper() for name in environment)
     return {name.removeprefix(_PREFIX).lower() for name in upper if name.startswith(_PREFIX)}
+
+
+def _env_file_names() -> list[str]:
+    try:
+        return list(dotenv_values(_ENV_FILE))
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(
+            f"{_ENV_FILE} cannot be read: {error}; expected lines in UTF-8 such as {_PREFIX}SEEDS=0:100"
+        ) from error
 
 
 def _toml_names() -> set[str]:

@@ -101,6 +101,9 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
         ("nets.py:Net --input 3,8,8 --args {", "args"),
         ("nets.py:Net --input 3,8,8 --plot chart.gif", "expected a name that ends in .png, .svg, .pdf"),
         ("nets.py:Net --input 3,8,8 --json no/where.json", "there is no folder no"),
+        ("nets.py:Net --input 3,8,8 --json .", ". cannot be written: it is a folder; expected a file's name"),
+        (f"nets.py:Net --input 3,8,8 --json {'x' * 300}", "xxx cannot be written: File name too long"),
+        ("nets.py:Net --input 3,8,8 --plot ..", ".. cannot be written: it is a folder"),
         ("nets.py:Net --input 3,8,8 --experiment mine", "--experiment goes with --track"),
         ("nets.py:Net --input 3,8,8 --track --tracking-uri http://127.0.0.1:9", "no MLflow server answers"),
     ],
@@ -139,9 +142,9 @@ def test_layer_and_article_answer_without_torch() -> None:
 def test_a_file_that_cannot_be_written_is_said_in_one_line_and_nothing_is_left(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    Path("report.json").mkdir()
-    assert main(["analyze", "nets.py:Net", "--input", "3,8,8", "--json", "report.json"]) == 2
-    assert capsys.readouterr().err.splitlines()[-1] == "paramshare: report.json cannot be written: Is a directory"
+    assert main(["analyze", "nets.py:Net", "--input", "3,8,8", "--json", "/dev/fd/report.json"]) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said.startswith("paramshare: /dev/fd/report.json cannot be written: ")
     assert [file.name for file in Path().iterdir() if file.name.startswith(".")] == []
 
 

@@ -1,6 +1,7 @@
 """Proves what `paramshare flush` says and with which exit code, and what a sweep with kept results prints."""
 
 import json
+import shlex
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from paramshare.training.engines import train
 from paramshare.training.spec import TrainSpec
 
 RESULT = train(TrainSpec(seed=3, **SIZES))  # type: ignore[arg-type]
-FAR = StoreAddress("http://somebody:secret@mlflow.example:5000", "mine")
+FAR = StoreAddress("http://somebody:secret@mlflow.example:5000", "two words; rm -r")
 
 
 def test_with_nothing_to_deliver_it_says_so_and_makes_no_store(
@@ -55,7 +56,8 @@ def test_what_is_kept_for_another_store_is_named_with_the_command_that_delivers_
     keep(seed_record(RESULT, {}), FAR)
     assert main(["flush"]) == 0
     said = capsys.readouterr().out.splitlines()[1]
-    assert said.endswith("paramshare flush --tracking-uri http://mlflow.example:5000 --experiment mine")
+    named = shlex.split(said.partition("for another store: ")[2])[1:]
+    assert named == ["flush", "--experiment", FAR.experiment, "--tracking-uri", "http://mlflow.example:5000"]
     assert "secret" not in said
 
 

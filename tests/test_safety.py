@@ -195,6 +195,10 @@ def test_a_servers_password_opens_it_and_gets_nowhere(guarded: str, tmp_path: Pa
         ["flow", "sweep", *SMALL, "--seeds", "6:10", "--workers", "2"],
         ["ui", "--no-browser"],
         ["doctor"],
+        ["verify", "remote"],
+        ["reproduce", "--seed", "3"],
+        ["compare", "remote"],
+        ["flush"],
     ):
         with subprocess.Popen(
             [*PROGRAM, *arguments],

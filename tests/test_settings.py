@@ -19,7 +19,7 @@ COMMANDS = (Train, Study, Compare, Flush, FlowSweep, FlowStudy, FlowCount, Repro
 # What an option can be set to, where that is not 1.
 VALUES = {
     "devices": "cpu", "learning_rate": "0.5", "momentum": "0.5", "view": "counts",
-    "engine": "reference", "metric": "final/loss", "level": "0.9", "where": "device=cpu", "by": "device",
+    "engine": "reference", "metric": "train/loss", "level": "0.9", "where": "device=cpu", "by": "device",
     "report": "a.md", "pages_url": "http://127.0.0.1:5000",
     "placement": "plain", "stop_loss": "0.5", "sort": "factor", "models": '["nets.py:Net@3x8x8"]',
     "run_id": "209d02a9", "parent_run_id": "50a6a2e6", "dask_scheduler": "tcp://127.0.0.1:8786",
@@ -68,10 +68,16 @@ def test_settings_of_other_commands_and_of_other_programs_do_not_disturb(tmp_pat
         ("paramshare.toml", "[train]\nsteps = 3", "no setting called train"),
         ("paramshare.toml", "steps = ", "paramshare.toml cannot be read"),
         (".env", "PARAMSHARE_SEEDZ=1", "no setting called PARAMSHARE_SEEDZ.*did you mean PARAMSHARE_SEEDS"),
+        (
+            ".env",
+            "PARAMSHARE_EXPERIMENT=Gewichte für alle",
+            r"\.env cannot be read: 'utf-8' codec .* lines in UTF-8 such",
+        ),
+        ("paramshare.toml", "experiment = 'für alle'", r"paramshare\.toml cannot be read: 'utf-8' codec"),
     ],
 )
 def test_a_misspelt_setting_or_file_is_refused(file: str, text: str, said: str, tmp_path: Path) -> None:
-    (tmp_path / file).write_text(text)
+    (tmp_path / file).write_text(text, encoding="latin-1")
     with pytest.raises(SettingsError, match=said):
         check_names(COMMANDS)
 

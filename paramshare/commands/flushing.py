@@ -1,10 +1,9 @@
 """`paramshare flush`: deliver the results that a server could not take when they were trained."""
 
-import shlex
 from typing import TYPE_CHECKING
 
 from paramshare.commands.answer import FAILED
-from paramshare.commands.store import address_of
+from paramshare.commands.store import address_of, flush_command
 from paramshare.settings import StoreSettings
 
 if TYPE_CHECKING:
@@ -35,10 +34,8 @@ class Flush(StoreSettings):
         for line in _lines(address, before, delivery):
             print(line)  # noqa: T201 - the answer itself
         for other, count in elsewhere(address).items():
-            print(  # noqa: T201
-                f"{count} kept in {SPOOL} for another store: "
-                f"paramshare flush --tracking-uri {shlex.quote(other.uri)} --experiment {shlex.quote(other.experiment)}"
-            )
+            there = self.model_copy(update={"tracking_uri": other.uri, "experiment": other.experiment})
+            print(f"{count} kept in {SPOOL} for another store: {flush_command(there)}")  # noqa: T201
         raise SystemExit(FAILED if delivery.left else 0)
 
 

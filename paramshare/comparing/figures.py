@@ -17,7 +17,7 @@ from paramshare.plots import GROUP_STYLES, picture_of
 from paramshare.stats.estimate import Estimate
 from paramshare.stats.paired import Paired
 from paramshare.stats.summary import Summary
-from paramshare.training.targets import LOSS
+from paramshare.training.targets import LOSS, PARAMETERS
 
 __all__ = ["Drawn", "draw"]
 
@@ -125,24 +125,20 @@ def _differences(study: Study) -> Drawn | None:
 
 def _against_parameters(study: Study) -> Drawn | None:
     """The median of each group with its quartiles, over the number of parameters."""
-    name = "model/parameters"
-    drawn = [one for one in study.groups if np.isfinite(_spread(one.summary)[0])]
-    if not drawn or any(name not in one.sizes for one in study.groups):
+    if any(PARAMETERS not in one.sizes for one in study.groups):
         return None
-    if len({one.sizes[name] for one in study.groups}) == 1:
+    counts = [one.sizes[PARAMETERS] for one in study.groups]
+    spreads = [_spread(one.summary) for one in study.groups]
+    if len(set(counts)) == 1 or not np.isfinite([median for median, *_ in spreads]).any():
         return None
     figure, axes = _new(3.2)
-    for index, one in enumerate(study.groups):
-        color, _, mark = _style(index)
-        if one in drawn:
-            median, *errors = _spread(one.summary)
+    for index, (one, count, (median, *errors)) in enumerate(zip(study.groups, counts, spreads, strict=True)):
+        if np.isfinite(median):
+            color, _, mark = _style(index)
             error = [[size] for size in errors]
-            axes.errorbar(
-                one.sizes[name], median, error, color=color, marker=mark, markersize=8, capsize=4, label=_counted(one)
-            )
+            axes.errorbar(count, median, error, color=color, marker=mark, markersize=8, capsize=4, label=_counted(one))
     axes.set(xscale="log", xlabel="parameters", ylabel=study.metric.label)
     axes.xaxis.set_major_formatter(EngFormatter())
-    counts = [one.sizes[name] for one in study.groups]
     near = max(counts) < 5 * min(counts)  # else the labels between the powers of ten would cover each other
     axes.xaxis.set_minor_formatter(EngFormatter() if near else "")
     axes.tick_params(axis="x", which="minor", labelsize=8)
@@ -150,7 +146,10 @@ def _against_parameters(study: Study) -> Drawn | None:
         axes.set_yscale("log")
     axes.margins(0.15)
     _legend(axes)
-    said = "; ".join(f"{one.name}: {one.sizes[name]:,.0f} and {_said(one.summary.median)}" for one in study.groups)
+    said = "; ".join(
+        f"{one.name}: {count:,.0f} and {_said(one.summary.median)}"
+        for one, count in zip(study.groups, counts, strict=True)
+    )
     title = f"What the parameters buy: medians and quartiles over the seeds{_open(study)}"
     return _done("parameters", title, f"Parameters and the median {study.metric.words}: {said}.", figure)
 

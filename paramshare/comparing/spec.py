@@ -2,9 +2,9 @@
 
 import re
 import shlex
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from paramshare.errors import SpecError
 from paramshare.sweep.spec import ExperimentName, SweepSpec, without_null
@@ -105,6 +105,15 @@ class StudySpec(SweepSpec, GroupSpec):
         description="the variants compared, such as shared,untied; all of the target's unless said otherwise",
         json_schema_extra=SweepSpec.model_fields["variant"].json_schema_extra,
     )
+
+    @model_validator(mode="after")
+    def _knows_the_metric(self) -> Self:
+        known = [metric.name for metric in self.trained.metrics_of(self.options)]
+        if self.metric is not None and self.metric not in known:
+            raise SpecError(
+                f"the runs would have no metric {self.metric!r} to be compared by; expected one of {', '.join(known)}"
+            )
+        return self
 
     @property
     def variant_list(self) -> tuple[str, ...]:

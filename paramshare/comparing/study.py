@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from itertools import combinations
 from statistics import median
-from typing import Any, Final
+from typing import Any
 
 from paramshare.comparing.groups import Group, Grouped
 from paramshare.comparing.spec import GroupSpec
@@ -14,11 +14,9 @@ from paramshare.stats.comparison import adjusted
 from paramshare.stats.paired import Paired, compare_paired
 from paramshare.stats.summary import Summary, summarise
 from paramshare.stats.unpaired import Unpaired, compare_unpaired
-from paramshare.training.targets import Metric
+from paramshare.training.targets import SIZES, Metric
 
 __all__ = ["Contrast", "GroupResult", "Study", "make_study"]
-
-_SIZES: Final = ("model/parameters", "model/macs", "time/seconds")
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +148,7 @@ def _result(one: Group, grouped: Grouped, spec: GroupSpec, curves: Band | None) 
         values = one.values(metric.name).values()
         return summarise(values, planned=one.planned, better=metric.better, level=spec.level)
 
-    names = [name for name in _SIZES if one.runs and all(name in run.metrics for run in one.runs)]
+    names = [size.name for size in SIZES if one.runs and all(size.name in run.metrics for run in one.runs)]
     sizes = {name: median(run.metrics[name] for run in one.runs) for name in names}
     finals = {metric.name: summary(metric) for metric in grouped.finals}
     return GroupResult(one, summary(grouped.metric), sizes, finals, curves)

@@ -9,15 +9,11 @@ from paramshare.comparing.groups import missing_runs
 from paramshare.comparing.study import Contrast, GroupResult, Study
 from paramshare.stats.estimate import Estimate, Note
 from paramshare.stats.paired import Paired
+from paramshare.training.targets import PARAMETERS, SECONDS, SIZES
 
 __all__ = ["Table", "answers", "contrast_table", "footnotes", "group_table", "title"]
 
 _MARKS: Final = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
-_SIZES: Final = (
-    ("model/parameters", "parameters"),
-    ("model/macs", "multiply-accumulates a sample"),
-    ("time/seconds", "seconds a training, median"),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +63,10 @@ def group_table(study: Study) -> Table:
     for metric in study.grouped.finals:
         if metric != study.metric:
             rows.append(_row(f"{metric.label}, median", study.groups, _median_of(metric.name, marked)))
-    for name, words in _SIZES:
-        if any(name in one.sizes for one in study.groups):
-            rows.append(_row(words, study.groups, _size_of(name)))
+    for size in SIZES:
+        if any(size.name in one.sizes for one in study.groups):
+            words = f"{size.words}, median" if size.name == SECONDS else size.words  # alike in all runs but for it
+            rows.append(_row(words, study.groups, _size_of(size.name)))
     return Table((f"{study.metric.words}, {_level(study)}", *(one.name for one in study.groups)), tuple(rows))
 
 
@@ -179,7 +176,7 @@ def _verdict(contrast: Contrast) -> str:
 
 def _costs(one: GroupResult, base: GroupResult) -> str:
     """`Untied instead of shared takes 20,200 more parameters (131,410, 1.182 times as many) and `."""
-    name = "model/parameters"
+    name = PARAMETERS
     start = f"{one.name.capitalize() if one.name.isalpha() else one.name} instead of {base.name}"  # not Cuda:0
     if name not in one.sizes or name not in base.sizes:
         return f"{start} "

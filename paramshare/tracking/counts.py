@@ -23,6 +23,7 @@ TEXT_FILE: Final = "sharing.txt"
 PICTURE_FILE: Final = "sharing.png"
 LAYERS_FILE: Final = "layers.json"
 
+_LONGEST_NAME: Final = 250  # characters; MLflow's column has no room for more, and PostgreSQL refuses what is longer
 _LONGEST_PARAM: Final = 6000  # characters; MLflow cuts what is longer, silently
 _LONGEST_LIST: Final = 2500  # characters of ties, and of warnings; MLflow cuts a note at 8000
 _LONGEST_LINE: Final = 300  # characters
@@ -64,7 +65,7 @@ def write_report(
     built = f"{params['model']} {params['args']}" if params.get("args") else params["model"]
     now = int(time.time() * 1000)
     record = Record(
-        f"{built} on {params['input']}",
+        _cut(f"{built} on {params['input']}", _LONGEST_NAME),
         "FINISHED",
         now,
         now,

@@ -17,6 +17,7 @@ __all__ = [
     "MEAN_DEPTH_LOSS",
     "PARAMETERS",
     "SECONDS",
+    "SIZES",
     "STEPS_PER_SECOND",
     "TARGETS",
     "Metric",
@@ -104,14 +105,19 @@ class Metric:
         return self.name.rpartition("/")[2].replace("_", " ")
 
 
-COSTS: Final = (
-    Metric(LOSS, "the last step's loss", "lower"),
+SIZES: Final = (
     Metric(PARAMETERS, "parameters", "lower"),
     Metric(MACS, "multiply-accumulates a sample", "lower"),
     Metric(SECONDS, "seconds a training", "lower"),
+)
+"""What a net and its training take; not of every target the multiply-accumulates are known."""
+
+COSTS: Final = (
+    Metric(LOSS, "the last step's loss", "lower"),
+    *SIZES,
     Metric(STEPS_PER_SECOND, "steps a second", "higher"),
 )
-"""What any run has beside what its trained net comes to, and which way it is better."""
+"""What a run has beside what its trained net comes to, and which way it is better."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +136,7 @@ class Target:
         source: where the data come from, beside the seed, for a person.
         shapes: the fields of a spec that the shape of its net depends on.
         takes_depth: whether the net's depth is an input beside x.
+        counts_macs: whether its runs say how many multiply-accumulates a sample takes.
         converges: whether a training ends before its last step where it has converged.
     """
 
@@ -144,11 +151,17 @@ class Target:
     source: Mapping[str, object]
     shapes: tuple[str, ...]
     takes_depth: bool = False
+    counts_macs: bool = False
     converges: bool = False
 
     def finals_of(self, options: Mapping[str, object]) -> tuple[Metric, ...]:
         """What a net comes to that was trained with these options; the first is what variants are compared by."""
         return tuple(one for one in self.finals if one.only is None or options[one.only[0]] == one.only[1])
+
+    def metrics_of(self, options: Mapping[str, object]) -> tuple[Metric, ...]:
+        """What runs with these options can be compared by: what their nets come to, and what they cost."""
+        costs = tuple(one for one in COSTS if self.counts_macs or one.name != MACS)
+        return (*self.finals_of(options), *costs)
 
     @property
     def options(self) -> dict[str, object]:
@@ -213,6 +226,7 @@ _DIGITS: Final = Target(
     dataset="digits-seed-",
     source={"digits": "sklearn.datasets.load_digits", "generator": "torch.Generator", "order": ["split", "places"]},
     shapes=("variant", "placement", "channels"),
+    counts_macs=True,
     converges=True,
 )
 

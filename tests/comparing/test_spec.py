@@ -1,12 +1,20 @@
-"""Proves that a report's command makes the same again: it says what is not as it comes anyway, and nothing else."""
+"""Proves what can be asked of a comparison, and that a report's command makes the same again: it says what is not as it
+comes anyway, and nothing else.
+"""
 
 import shlex
+from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import BaseModel
 
+from paramshare.cli import main
 from paramshare.commands.comparing import Compare, Study
+from paramshare.comparing.run import run_study
 from paramshare.comparing.spec import CompareSpec, StudySpec
+from paramshare.tracking.store import StoreAddress, open_store
+from paramshare.tracking.values import read_values
 
 
 @pytest.mark.parametrize(
@@ -23,6 +31,39 @@ from paramshare.comparing.spec import CompareSpec, StudySpec
 )
 def test_a_command_says_what_is_not_as_it_comes(spec: StudySpec | CompareSpec, command: str) -> None:
     assert sorted(shlex.split(spec.command)) == sorted(shlex.split(command))
+
+
+@pytest.mark.parametrize(
+    ("asked", "metric", "expected"),
+    [
+        ({}, "final/accuracy", "final/loss_mean_depth, .*, train/loss, model/parameters, time/seconds"),
+        ({}, "model/macs", "final/loss_mean_depth, "),
+        ({"target": "digits", "placement": "plain"}, "final/accuracy_unseen", "final/accuracy, .*, model/macs"),
+        ({"target": "digits"}, "final/los", "final/accuracy_unseen, "),
+    ],
+)
+def test_a_metric_that_the_runs_will_not_have_is_refused_before_any_is_trained(
+    asked: dict[str, Any], metric: str, expected: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(ValueError, match=f"no metric '{metric}' to be compared by; expected one of {expected}"):
+        StudySpec(**asked, metric=metric)
+    target = [word for name, value in asked.items() for word in (f"--{name}", value)]
+    assert main(["study", *target, "--metric", metric, "--seeds", "0:2"]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("asked", [{}, {"target": "digits"}, {"target": "digits", "placement": "plain"}])
+def test_every_metric_that_a_study_can_be_asked_for_is_one_that_its_runs_have(
+    asked: dict[str, Any], address: StoreAddress
+) -> None:
+    """The list that refuses, and what training writes, held against each other."""
+    spec = StudySpec(**asked, steps=2, seeds="0")
+    outcome, _ = run_study(spec, address, {})
+    found = read_values(open_store(address))
+    assert outcome.failed == 0
+    for run in found:
+        assert {one.name for one in spec.trained.metrics_of(spec.options)} <= run.metrics.keys()
 
 
 @pytest.mark.parametrize(("command", "spec"), [(Study, StudySpec), (Compare, CompareSpec)])

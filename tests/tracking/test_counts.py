@@ -127,10 +127,12 @@ def test_a_note_with_more_than_mlflow_keeps_says_what_it_leaves_out(store: Store
     assert r"\<layer\> 0 guesses \*\_" in note
 
 
-def test_a_parameter_that_mlflow_would_cut_is_seen_to_be_cut(store: Store) -> None:
+def test_a_parameter_or_name_that_mlflow_would_cut_is_seen_to_be_cut(store: Store) -> None:
     source = {**SOURCE, "args": "x" * 7000}
     run = store.client.get_run(write_report(store, REPORT, source, {}))
     assert run.data.params["args"] == "x" * 5999 + "…"
+    assert len(run.info.run_name) == 250
+    assert run.info.run_name.startswith(f"{run.data.params['model']} xxx")
 
 
 def test_a_depth_that_there_is_not_is_refused_before_anything_is_written(store: Store) -> None:
