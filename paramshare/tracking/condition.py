@@ -20,7 +20,7 @@ from alembic.script import ScriptDirectory
 from paramshare.errors import StoreError
 from paramshare.tracking.moved import ARTIFACTS, former_folder
 
-__all__ = ["check_file"]
+__all__ = ["check_file", "check_log"]
 
 _BUSY: Final = 20.0  # seconds to wait for a writer that shuts out readers
 _MIGRATIONS: Final = Path(mlflow.__file__).parent / "store" / "db_migrations"
@@ -38,10 +38,26 @@ def check_file(database: Path, experiment: str | None) -> None:
     """
     try:
         _check_place(database)
+        check_log(database)
         if database.exists():
             _check_database(database, experiment)
     except OSError as error:
         raise StoreError(f"the store {database} cannot be opened: {error.strerror or error}") from error
+
+
+def check_log(database: Path) -> None:
+    """Refuse to begin anew beside what a killed process wrote last: SQLite would write it into the new database.
+
+    Raises:
+        StoreError: there is no database, or an empty one, beside a log that is not.
+    """
+    log = _log_of(database)
+    if _has_bytes(log) and not _has_bytes(database):
+        raise StoreError(
+            f"the store {database} is {'empty' if database.exists() else 'not there'}, but what was written to it last "
+            f"lies in {log.name} beside it, and would get into a new one; put {database.name} back, or move {log.name} "
+            f"and {database.name}-shm to where it went, to begin anew"
+        )
 
 
 def _check_place(database: Path) -> None:
@@ -72,9 +88,11 @@ def _check_database(database: Path, experiment: str | None) -> None:
             f"the store {database} cannot be read: {error}; wait until no other process uses it"
         ) from error
     except sqlite3.DatabaseError as error:
+        log = _log_of(database)
+        parts = f"; {log.name} and {database.name}-shm beside it go with it" if log.exists() else ""
         raise StoreError(
             f"the store {database} cannot be opened as an SQLite database: {error}; "
-            "put a copy of it back, or move it away or name another file to begin anew"
+            f"put a copy of it back, or move it away or name another file to begin anew{parts}"
         ) from error
     if not tables and _has_files(database.parent / ARTIFACTS):
         raise StoreError(
@@ -86,7 +104,7 @@ def _check_database(database: Path, experiment: str | None) -> None:
 @contextmanager
 def _reading(database: Path) -> Iterator[sqlite3.Connection]:
     """A connection that leaves the file as it is, and what a killed process left beside it for SQLite to recover."""
-    mode = "ro" if database.with_name(f"{database.name}-wal").exists() else "rw"  # ro leaves new such files behind
+    mode = "ro" if _log_of(database).exists() else "rw"  # ro leaves new such files behind
     with closing(sqlite3.connect(f"{database.as_uri()}?mode={mode}", _BUSY, uri=True)) as connection:
         yield connection
 
@@ -129,6 +147,15 @@ def _schemas() -> tuple[str, frozenset[str]]:
     """The newest schema that the installed MLflow knows, and all."""
     scripts = ScriptDirectory(str(_MIGRATIONS))
     return str(scripts.get_current_head()), frozenset(script.revision for script in scripts.walk_revisions())
+
+
+def _log_of(database: Path) -> Path:
+    """Where SQLite keeps what is not yet in the database; a kill leaves it there."""
+    return database.with_name(f"{database.name}-wal")
+
+
+def _has_bytes(file: Path) -> bool:
+    return file.exists() and file.stat().st_size > 0
 
 
 def _has_files(folder: Path) -> bool:

@@ -35,7 +35,7 @@ from sqlalchemy import create_engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from paramshare.errors import ServerError, StoreError
-from paramshare.tracking.condition import check_file
+from paramshare.tracking.condition import check_file, check_log
 from paramshare.tracking.embedded import Database, let_wait, open_database
 from paramshare.tracking.moved import ARTIFACTS, Relocation, relocate
 from paramshare.tracking.views import VIEWS, saved_view_tags
@@ -287,6 +287,7 @@ def _make_database(database: Path) -> None:
         engine = create_engine(f"{_SQLITE}{new}")
         _initialize_tables(engine)
         engine.dispose()
+        check_log(database)  # what another hand has moved away meanwhile
         new.replace(database)
     except Exception:
         new.unlink(missing_ok=True)

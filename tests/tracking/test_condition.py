@@ -5,6 +5,7 @@
 import random
 import shlex
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -14,10 +15,10 @@ from pathlib import Path
 
 import pytest
 from alembic import command
-from mlflow.store.db.utils import _get_alembic_config
+from mlflow.store.db.utils import _get_alembic_config, _initialize_tables
 from mlflow.store.tracking.dbmodels.initial_models import Base as FirstSchema
 from program import PROGRAM, SMALL
-from sqlalchemy import create_engine
+from sqlalchemy import Engine, create_engine
 
 from paramshare.cli import main
 from paramshare.errors import StoreError
@@ -130,10 +131,51 @@ def test_what_a_killed_process_left_beside_a_truncated_database_stays(
     whole = (store / "mlflow.db").read_bytes()
     (store / "mlflow.db").write_bytes(whole[:4096])
     assert (store / "mlflow.db-wal").stat().st_size > 0
-    assert "malformed" in refused(capsys, tmp_path)
+    said = refused(capsys, tmp_path)
+    assert "malformed" in said
+    assert said.endswith("to begin anew; mlflow.db-wal and mlflow.db-shm beside it go with it")
     (store / "mlflow.db").write_bytes(whole)
     opened = open_store(StoreAddress.of(None, "paramshare"))
     assert opened.client.search_runs([opened.experiment_id])[0].info.run_name == "late"
+
+
+@pytest.mark.parametrize("left", ["nothing", "an empty file"])
+def test_what_a_killed_process_wrote_last_gets_into_no_new_database(
+    left: str, store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Who moves the database alone away is told what belongs to it, and can put all together again."""
+    program = (
+        "import os, signal, sqlite3\n"
+        "with sqlite3.connect('mlruns/mlflow.db') as connection:\n"
+        "    connection.execute(\"UPDATE runs SET name = 'late'\")\n"
+        "os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    assert subprocess.run([sys.executable, "-c", program], cwd=tmp_path).returncode == -signal.SIGKILL
+    away = tmp_path / "away.db"
+    (store / "mlflow.db").rename(away)
+    if left == "an empty file":
+        (store / "mlflow.db").touch()
+    said = refused(capsys, tmp_path)
+    assert f"is {'empty' if left == 'an empty file' else 'not there'}, but what was written to it last lies in" in said
+    assert "put mlflow.db back, or move mlflow.db-wal and mlflow.db-shm to where it went, to begin anew" in said
+    away.replace(store / "mlflow.db")
+    opened = open_store(StoreAddress.of(None, "paramshare"))
+    assert opened.client.search_runs([opened.experiment_id])[0].info.run_name == "late"
+
+
+def test_a_log_that_comes_while_the_database_is_made_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    database = tmp_path / "mlruns" / "mlflow.db"
+    log = database.with_name("mlflow.db-wal")
+
+    def made_meanwhile(engine: Engine) -> None:
+        _initialize_tables(engine)
+        log.write_bytes(b"pages")
+
+    monkeypatch.setattr("paramshare.tracking.store._initialize_tables", made_meanwhile)
+    with pytest.raises(StoreError, match="would get into a new one"):
+        open_store(StoreAddress.of(None, "paramshare"))
+    assert sorted(path.name for path in database.parent.iterdir()) == ["mlflow.db-wal", "mlflow.lock"]
+    assert log.read_bytes() == b"pages"
 
 
 def test_an_empty_database_beside_the_files_of_runs_is_not_taken_for_a_new_one(
