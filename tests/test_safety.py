@@ -5,19 +5,18 @@ That models load without unpickling is proved in tests/tracking/test_runs.py.
 """
 
 import base64
-import http.server
 import os
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from urllib.request import Request, urlopen
 
 import pytest
-from program import PROGRAM, SMALL, clean_environment, free_port
+from gate import gate_before
+from program import PROGRAM, SIZES, SMALL, clean_environment, free_port
 
 from paramshare.cli import main
 from paramshare.errors import StoreError, without_secrets
@@ -128,41 +127,12 @@ def test_a_relative_address_holds_wherever_it_is_read(tmp_path: Path, monkeypatc
 def guarded(address: StoreAddress) -> Iterator[str]:
     """MLflow's own server behind a gate that asks for a user and password, as `host:port`."""
     port = free_port()
-    expected = f"Basic {HIDDEN[-1]}"
 
-    class Gate(http.server.BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+    def refusal(request: BaseHTTPRequestHandler) -> int | None:
+        return None if request.headers.get("Authorization") == f"Basic {HIDDEN[-1]}" else 401
 
-        def pass_on(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            if self.headers.get("Authorization") != expected:
-                return self.answer(401, b"who are you?")
-            headers = {"Content-Type": self.headers.get("Content-Type", "application/json")}
-            request = Request(f"http://127.0.0.1:{port}{self.path}", body or None, headers, method=self.command)
-            try:
-                with urlopen(request) as answer:
-                    return self.answer(answer.status, answer.read())
-            except OSError as error:
-                return self.answer(getattr(error, "code", 502), getattr(error, "read", bytes)())
-
-        def answer(self, status: int, body: bytes) -> None:
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = pass_on
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with (
-        served_pages(open_store(address), port),
-        http.server.ThreadingHTTPServer(("127.0.0.1", 0), Gate) as gate,
-    ):
-        threading.Thread(target=gate.serve_forever, daemon=True).start()
-        yield f"127.0.0.1:{gate.server_address[1]}"
-        gate.shutdown()
+    with served_pages(open_store(address), port), gate_before(port, refusal) as gate:
+        yield gate
 
 
 def command_lines() -> str:
@@ -195,10 +165,6 @@ def test_a_servers_password_opens_it_and_gets_nowhere(guarded: str, tmp_path: Pa
         ["flow", "sweep", *SMALL, "--seeds", "6:10", "--workers", "2"],
         ["ui", "--no-browser"],
         ["doctor"],
-        ["verify", "remote"],
-        ["reproduce", "--seed", "3"],
-        ["compare", "remote"],
-        ["flush"],
     ):
         with subprocess.Popen(
             [*PROGRAM, *arguments],
@@ -224,6 +190,21 @@ def test_a_servers_password_opens_it_and_gets_nowhere(guarded: str, tmp_path: Pa
     assert any(path.name == "prefect.db" for path in kept)
     assert any(path.name == "loss_curves.png" for path in kept)
     assert {path: found for path in kept if (found := hidden_in(path.read_bytes().decode("latin-1")))} == {}
+
+
+def test_commands_that_only_read_sign_in_too(guarded: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
+    for name in names:
+        monkeypatch.setenv(name, "")  # put back in the end, whoever signs in
+    uri = f"http://{USER}:{SECRET}@{guarded}"
+    spec = SweepSpec.model_validate(
+        {**SIZES, "seeds": "0:2", "devices": "cpu", "variant": "shared,untied", "workers": 1}
+    )
+    run_id = run_sweep(spec, StoreAddress(uri, "remote"), {}).rows[0].run_id
+    for arguments in (["verify", "--experiment"], ["reproduce", run_id, "--experiment"], ["compare"]):
+        for name in names:
+            monkeypatch.delenv(name)
+        assert main([*arguments, "remote", "--tracking-uri", uri]) == 0
 
 
 def test_who_has_no_password_or_a_wrong_one_is_told_so_in_a_line(guarded: str) -> None:

@@ -3,7 +3,10 @@
 import signal
 import socket
 import subprocess
+import sys
+import time
 import urllib.request
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -18,6 +21,21 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def naming(port: int) -> list[str]:
+    """The processes that have this port in their command line."""
+    found = []
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            if str(port).encode() in file.read_bytes().split(b"\0"):
+                found.append(file.parent.name)
+    return found
+
+
+def answers(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 @pytest.mark.parametrize(("ending", "code"), [(signal.SIGINT, 0), (signal.SIGTERM, 128 + signal.SIGTERM)])
@@ -35,8 +53,29 @@ def test_the_pages_are_there_until_it_is_ended_and_no_process_stays(
     pages.send_signal(ending)
     pages.communicate(timeout=60)
     assert pages.returncode == code
-    with socket.socket() as probe:
-        assert probe.connect_ex(("127.0.0.1", free_port)) != 0
+    assert not answers(free_port)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the processes are found in /proc")
+@pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGHUP])
+def test_the_server_ends_though_what_started_it_can_do_nothing_about_it(
+    ending: signal.Signals, address: StoreAddress, free_port: int, tmp_path: Path
+) -> None:
+    """Killed, or its terminal closed. Nothing of the server's group stays, whoever started whom in it."""
+    open_store(address)
+    command = [*PROGRAM, "ui", "--no-browser", "--port", str(free_port)]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE) as pages:
+        assert pages.stdout is not None
+        pages.stdout.readline()
+        before = naming(free_port)
+        pages.send_signal(ending)
+    assert pages.returncode == -ending
+    assert len(before) > 2  # the command, what holds the tether, the server
+    deadline = time.monotonic() + 60
+    while naming(free_port):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert not answers(free_port)
 
 
 def test_a_port_that_is_taken_is_refused_in_one_line(

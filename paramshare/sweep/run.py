@@ -18,7 +18,7 @@ from paramshare.tracking.leftover import FORCED, close_left_over, end_own
 from paramshare.tracking.owners import Owner, renewed
 from paramshare.tracking.runs import PARENT, SeedRun, find_finished, read_all_losses
 from paramshare.tracking.settling import SETTLED, drop_doubles, settle
-from paramshare.tracking.spool import Delivery, OutageError, answers, attempt, deliver
+from paramshare.tracking.spool import Delivery, OutageError, answers, attempt, deliver, spooled
 from paramshare.tracking.store import Store, StoreAddress, analyse, check_store, open_store, store_failures
 from paramshare.tracking.sweeps import (
     CURVES_FILE,
@@ -171,10 +171,12 @@ class Sweep:
 
     def _deliver(self) -> None:
         """Write what was kept while the server was gone, if it is back."""
-        kept = [row for row in self._rows.values() if row.status == "KEPT"]
-        if not kept or not answers(self.store.address):
+        if not spooled(self.store.address) or not answers(self.store.address):
             return
         deliver(self.store)
+        kept = [row for row in self._rows.values() if row.status == "KEPT"]
+        if not kept:
+            return
         with suppress(OutageError):
             found = attempt(self.store.address, lambda: find_finished(self.store, [row.spec for row in kept]))
             for row in kept:

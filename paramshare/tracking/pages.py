@@ -14,6 +14,7 @@ from typing import IO, Final
 from urllib.parse import quote
 
 from paramshare.errors import ServerError, UsageError
+from paramshare.tracking import tethered
 from paramshare.tracking.store import Store
 from paramshare.tracking.views import View, view_key
 
@@ -54,27 +55,33 @@ def picture_url(base: str, run_id: str, name: str) -> str:
 def served_pages(store: Store, port: int) -> Iterator[subprocess.Popen[bytes]]:
     """MLflow's server over an embedded store, answering on 127.0.0.1:`port` until the block is left.
 
+    However this process ends, the server does too.
+
     Raises:
         UsageError: the port is taken.
         ServerError: it did not come up; the message carries the end of what it said.
     """
     _check_port(port)
     assert store.address.database is not None
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", store.address.uri]
+    command = [sys.executable, "-P", tethered.__file__]
+    command += [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", store.address.uri]
     command += ["--artifacts-destination", str(store.address.database.parent / "mlartifacts")]
     command += ["--host", "127.0.0.1", "--port", str(port), "--workers", "1", "--uvicorn-opts", "--log-level warning"]
     # Python and uvicorn look for modules in the working directory: in this one there are none.
     environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "PYTHONSAFEPATH": "1"}
-    with tempfile.TemporaryFile() as said, tempfile.TemporaryDirectory(prefix="paramshare-") as nowhere:
-        process = subprocess.Popen(
+    with (
+        tempfile.TemporaryFile() as said,
+        tempfile.TemporaryDirectory(prefix="paramshare-") as nowhere,
+        subprocess.Popen(
             command,
             cwd=nowhere,
             env=environment,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,  # never written to: see `tethered`
             stdout=said,
             stderr=said,
             start_new_session=True,
-        )
+        ) as process,
+    ):
         try:
             _wait_for(process, f"http://127.0.0.1:{port}/health", said)
             yield process

@@ -25,8 +25,9 @@ from mlflow.exceptions import MlflowException
 from requests import RequestException
 
 from paramshare.errors import StoreError
+from paramshare.tracking.leftover import close_seeds
 from paramshare.tracking.record import Point, Record, RunExistsError
-from paramshare.tracking.runs import KEY, search
+from paramshare.tracking.runs import KEY, PARENT, search
 from paramshare.tracking.store import Store, StoreAddress, check_store, reason_of, redacted
 from paramshare.tracking.writing import write
 
@@ -170,8 +171,11 @@ def deliver(store: Store) -> Delivery:
 def _write_once(store: Store, record: Record) -> bool:
     """Write the record, unless the store holds it FINISHED; tells whether it was written.
 
-    What holds it is any run of its key; where the record may have others beside it, the one of the same training.
+    What holds it is any run of its key; where the record may have others beside it, the one of the same training. What
+    an earlier write of it has left RUNNING, as the server failed in the middle, is closed.
     """
+    if PARENT in record.tags and KEY in record.tags:
+        close_seeds(store, record.tags[PARENT], "its write was cut short", {record.tags[KEY]})
     if KEY in record.tags and record.status == "FINISHED":
         same_key = f"attributes.status = 'FINISHED' AND tags.`{KEY}` = '{record.tags[KEY]}'"
         same = same_key if record.identity else f"{same_key} AND attributes.start_time = {record.start}"

@@ -24,7 +24,7 @@ from wholeness import check_parent, check_runs, trained
 from paramshare.sweep.chunks import make_chunks, run_chunk
 from paramshare.sweep.spec import SweepSpec
 from paramshare.tracking.pages import served_pages
-from paramshare.tracking.runs import FINISHED_SEEDS, KEY, read_losses, search
+from paramshare.tracking.runs import FINISHED_SEEDS, KEY, KIND, read_losses, search
 from paramshare.tracking.spool import Delivery, deliver, spooled
 from paramshare.tracking.store import Store, StoreAddress, open_store
 from paramshare.training.engines import train
@@ -119,6 +119,7 @@ def check_whole(server: Server, seeds: int = SEEDS) -> Store:
     store = open_store(server.address)
     spec = SweepSpec.model_validate({**SIZES, "seeds": f"0:{seeds}", "devices": "cpu"})
     expected = {one.key(): one for one in spec.train_specs(("cpu",))}
+    assert [run.info.run_id for run in search(store, f"tags.`{KIND}` = 'seed' AND attributes.status = 'RUNNING'")] == []
     runs = list(search(store, FINISHED_SEEDS))
     assert sorted(run.data.tags[KEY] for run in runs) == sorted(expected)
     for run in runs:

@@ -3,13 +3,16 @@
 import json
 import math
 import socket
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import mlflow
 import numpy as np
 import pytest
+from gate import gate_before
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric
 from program import SIZES
 
@@ -17,9 +20,10 @@ from paramshare.errors import ServerError
 from paramshare.sweep.chunks import Row
 from paramshare.sweep.run import open_sweep, run_sweep
 from paramshare.sweep.spec import SweepSpec
+from paramshare.tracking.leftover import CLOSED
 from paramshare.tracking.pages import served_pages
 from paramshare.tracking.record import NIL_ID, Point, Record
-from paramshare.tracking.runs import read_losses
+from paramshare.tracking.runs import KIND, read_losses, search
 from paramshare.tracking.store import Store, StoreAddress, open_store
 from paramshare.tracking.sweeps import read_curves
 from paramshare.tracking.writing import write
@@ -81,6 +85,30 @@ def test_a_sweep_over_http_is_whole_and_is_reused(server: StoreAddress) -> None:
     again = run_sweep(SPEC, server, {})
     assert again.parent_run_id == outcome.parent_run_id
     assert all(row.reused for row in again.rows)
+
+
+def test_a_run_whose_write_is_cut_short_is_not_left_running(
+    address: StoreAddress, free_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server fails between a run's first request and its last, and is well again when the sweep ends."""
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    awaited = ["mlflow-artifacts", "log-batch", "runs/update"]  # a seed's files pass, what comes after them does not
+
+    def refusal(request: BaseHTTPRequestHandler) -> int | None:
+        if not awaited or awaited[0] not in request.path:
+            return None
+        return None if awaited.pop(0) == "mlflow-artifacts" else 503
+
+    with served_pages(open_store(address), free_port), gate_before(free_port, refusal) as gate:
+        store = open_store(StoreAddress(f"http://{gate}", "remote"))
+        outcome = run_sweep(SPEC, store.address, {})
+        assert awaited == []
+        assert [row.status for row in outcome.rows] == ["FINISHED", "FINISHED"]
+        seeds = list(search(store, f"tags.`{KIND}` = 'seed'"))
+        assert Counter(run.info.status for run in seeds) == {"FINISHED": 2, "KILLED": 1}
+        (cut,) = (run for run in seeds if run.info.status == "KILLED")
+        assert "its write was cut short" in cut.data.tags[CLOSED]
+        assert store.client.get_run(outcome.parent_run_id).info.status == "FINISHED"
 
 
 def test_a_record_written_over_http_is_what_an_embedded_store_holds(
