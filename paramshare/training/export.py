@@ -8,6 +8,7 @@ import io
 import json
 import zipfile
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -70,9 +71,15 @@ def exported(spec: Spec, net: nn.Module) -> bytes:
 
 
 def make_templates(specs: Iterable[Spec]) -> tuple[Template, ...]:
-    """The templates of all nets that `specs` train, exported here unless this process has them."""
-    shapes = {target_of(spec).shape(spec): None for spec in specs}
-    return tuple(_template(shape) for shape in shapes)
+    """The templates of all nets that `specs` train, exported here unless this process has them.
+
+    A net that cannot be made, as for want of memory, has none: who trains it says why.
+    """
+    templates = []
+    for shape in dict.fromkeys(target_of(spec).shape(spec) for spec in specs):
+        with suppress(Exception):
+            templates.append(_template(shape))
+    return tuple(templates)
 
 
 def adopt_templates(templates: Iterable[Template]) -> None:

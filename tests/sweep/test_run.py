@@ -205,6 +205,13 @@ def test_a_sweep_of_nothing_but_failures_still_ends_truthfully(address: StoreAdd
     assert parent_of(address, run(address, seeds="1")).info.status == "FAILED"
 
 
+def test_a_net_that_memory_has_no_room_for_fails_in_each_process_and_says_why(address: StoreAddress) -> None:
+    outcome = run(address, seeds="0:2", hidden_size=10**9, steps=1, workers=2)
+    assert [row.status for row in outcome.rows] == ["FAILED", "FAILED"]
+    assert all("allocate" in row.error for row in outcome.rows)
+    assert parent_of(address, outcome).info.status == "FAILED"
+
+
 def test_a_curve_that_left_the_numbers_is_kept_as_it_was(address: StoreAddress) -> None:
     outcome = run(address, learning_rate=1e6, seeds="0:2")
     assert outcome.rows[0].status == "FINISHED"
