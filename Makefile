@@ -17,13 +17,13 @@ run: install ## train 10 seeds on every device that is there, as a Prefect flow,
 test: install-dev ## the whole test suite
 	$(BIN)/python -m pytest
 
-test-containers: install-dev ## the images and the stack, built and run for real (minutes; needs a Docker engine)
+test-containers: install-dev ## the images and the stack, built and run for real (minutes; needs a Docker engine; DRAWS=4: more)
 	$(BIN)/python -m pytest tests/containers
 
 test-hosts: install-dev ## workers and clusters on several hosts, each killed in turn (half an hour; needs root for namespaces)
 	$(BIN)/python -m pytest tests/hosts
 
-test-faults: install-dev ## the faults, caused for real: kills, servers that die, full disks (minutes)
+test-faults: install-dev ## the faults, caused for real: kills, servers that die, full disks (minutes; DRAWS=4: more)
 	$(BIN)/python -m pytest tests/faults
 
 check: install-dev ## formatting, lint and types

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from draws import DRAWS
 from program import PROGRAM, SIZES, clean_environment, history
 from stack import prefect_server, wait_until
 from wholeness import check_database, check_parent, check_runs, runs_of, trained
@@ -44,7 +45,7 @@ def check_ended(flow: subprocess.Popen[str], out: str, err: str, store: Store) -
     check_parent(store, list(check_runs(store, expected).values()))
 
 
-@pytest.mark.parametrize("draw", range(2))
+@pytest.mark.parametrize("draw", range(DRAWS))
 def test_a_flow_whose_process_is_killed_goes_on_with_others(draw: int, address: StoreAddress) -> None:
     rng = random.Random(draw)
     home = Path("prefect-home").resolve()
