@@ -64,11 +64,18 @@ def test_the_server_ends_though_what_started_it_can_do_nothing_about_it(
     """Killed, or its terminal closed. Nothing of the server's group stays, whoever started whom in it."""
     open_store(address)
     command = [*PROGRAM, "ui", "--no-browser", "--port", str(free_port)]
-    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE) as pages:
-        assert pages.stdout is not None
-        pages.stdout.readline()
-        before = naming(free_port)
-        pages.send_signal(ending)
+    former = signal.signal(signal.SIGHUP, lambda *_: None)  # what nohup has ignored would be by what is started here
+    try:
+        with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE) as pages:
+            assert pages.stdout is not None
+            pages.stdout.readline()
+            before = naming(free_port)
+            pages.send_signal(ending)
+            with suppress(subprocess.TimeoutExpired):
+                pages.wait(60)
+            pages.kill()
+    finally:
+        signal.signal(signal.SIGHUP, former)
     assert pages.returncode == -ending
     assert len(before) > 2  # the command, what holds the tether, the server
     deadline = time.monotonic() + 60

@@ -176,11 +176,10 @@ def _verdict(contrast: Contrast) -> str:
 
 def _costs(one: GroupResult, base: GroupResult) -> str:
     """`Untied instead of shared takes 20,200 more parameters (131,410, 1.182 times as many) and `."""
-    name = PARAMETERS
     start = f"{one.name.capitalize() if one.name.isalpha() else one.name} instead of {base.name}"  # not Cuda:0
-    if name not in one.sizes or name not in base.sizes:
+    if PARAMETERS not in one.sizes or PARAMETERS not in base.sizes:
         return f"{start} "
-    ours, theirs = one.sizes[name], base.sizes[name]
+    ours, theirs = one.sizes[PARAMETERS], base.sizes[PARAMETERS]
     if ours == theirs:
         return f"{start} takes as many parameters ({number(ours)}) and "
     more = f"{abs(ours - theirs):,.0f} {'more' if ours > theirs else 'fewer'} parameters"

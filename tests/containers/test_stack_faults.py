@@ -180,7 +180,7 @@ def test_a_restore_that_is_killed_is_undone_or_kept_by_the_next_even_where_that_
         swap,
         *range(swap + 3, len(made) + 1),
     ]  # first those around the exchange of databases
-    for killed in moments[: 2 * DRAWS]:
+    for killed in moments[:DRAWS]:
         if everything(stack) != newer:
             stack.run("make", "restore", f"BACKUP={newest}")
             assert everything(stack) == newer

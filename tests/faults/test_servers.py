@@ -152,7 +152,7 @@ def test_a_server_that_is_down_at_the_start_is_said_in_seconds_and_nothing_is_tr
     assert list(here.iterdir()) == []
 
 
-@pytest.mark.parametrize("moment", (0, 7, 1, 23)[: 2 * DRAWS])
+@pytest.mark.parametrize("moment", (7, 0, 1, 23)[:DRAWS])
 def test_a_server_killed_in_the_middle_loses_nothing_and_flush_delivers_what_was_kept(
     moment: int, server: Server, here: Path
 ) -> None:
