@@ -23,8 +23,9 @@ test-containers: install-dev ## the images and the stack, built and run for real
 test-hosts: install-dev ## workers and clusters on several hosts, each killed in turn (half an hour; needs root for namespaces)
 	$(BIN)/python -m pytest tests/hosts
 
+FAULTS ?= tests/faults
 test-faults: install-dev ## the faults, caused for real: kills, servers that die, full disks (minutes; DRAWS=4: more)
-	$(BIN)/python -m pytest tests/faults
+	$(BIN)/python -m pytest $(FAULTS)
 
 check: install-dev ## formatting, lint and types
 	$(BIN)/ruff format --check .
