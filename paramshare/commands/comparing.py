@@ -8,6 +8,7 @@ from pydantic import Field
 from pydantic_settings import CliPositionalArg, SettingsConfigDict
 
 from paramshare.commands.answer import answer
+from paramshare.commands.files import check_place
 from paramshare.commands.store import address_of, flush_command, ui_command
 from paramshare.commands.training import devices_of, quiet_where_a_bar_is
 from paramshare.comparing.spec import CompareSpec, StudySpec
@@ -122,5 +123,4 @@ class FlowStudy(StudyCommand, DaskSettings):
 def _check_report(report: Path) -> None:
     if report.suffix not in _FORMS:
         raise UsageError(f"--report is {str(report)!r}; expected a file that ends in {' or '.join(_FORMS)}")
-    if not report.absolute().parent.is_dir():
-        raise UsageError(f"--report is {str(report)!r}; there is no folder {report.parent}, make it first")
+    check_place(report)

@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field
 from pydantic_settings import CliPositionalArg, SettingsConfigDict
 
 from paramshare.commands.answer import answer
+from paramshare.commands.files import check_place
 from paramshare.commands.store import address_of, ui_command
 from paramshare.counting.spec import CountSpec, ModelSpec, RowsSpec
 from paramshare.errors import SpecError, UsageError
@@ -73,7 +74,7 @@ class Analyze(ModelSpec, RowsSpec):
     def _check_files(self) -> None:
         for file in (self.json_file, self.plot):
             if file is not None and str(file) != "-":
-                _check_place(file)
+                check_place(file)
         if self.plot is not None and self.plot.suffix not in _PICTURES:
             raise UsageError(f"--plot is {str(self.plot)!r}; expected a name that ends in {', '.join(_PICTURES)}")
 
@@ -194,17 +195,6 @@ def _numbers(name: str, text: str) -> tuple[int, ...]:
         return tuple(int(part) for part in text.split(","))
     except ValueError as error:
         raise SpecError(f"--{name.replace('_', '-')} is {text!r}; expected whole numbers such as 3 or 3,5") from error
-
-
-def _check_place(file: Path) -> None:
-    """Refuse a file that cannot be written, as far as its name and folder tell."""
-    try:
-        if file.is_dir():
-            raise UsageError(f"{file} cannot be written: it is a folder; expected a file's name")
-        if not file.absolute().parent.is_dir():
-            raise UsageError(f"{file} cannot be written: there is no folder {file.parent}")
-    except OSError as error:
-        raise UsageError(f"{file} cannot be written: {error.strerror}") from error
 
 
 def _write(file: Path, content: bytes) -> None:
