@@ -1,10 +1,11 @@
 """The command line and flows as processes of their own, what they leave, and sizes that train in milliseconds."""
 
 import os
+import random
 import socket
 import sqlite3
 import sys
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -36,10 +37,14 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port of 127.0.0.1 that nobody listens on, below those that the system gives to outgoing connections.
+
+    So it is still free after a server's end: a client that asks for the gone server can't get it, not even from itself.
+    """
+    while True:
+        port = random.SystemRandom().randrange(10_000, 32_000)
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 def history(home: Path, query: str) -> list[tuple[Any, ...]]:

@@ -1,5 +1,6 @@
 """Proves that `paramshare ui` shows the store's pages, says where, and leaves nothing behind when it is ended."""
 
+import os
 import signal
 import socket
 import subprocess
@@ -10,17 +11,16 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from program import PROGRAM
+from program import PROGRAM, free_port
 
 from paramshare.cli import main
+from paramshare.tracking.pages import served_pages
 from paramshare.tracking.store import StoreAddress, open_store
 
 
 @pytest.fixture
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def port() -> int:
+    return free_port()
 
 
 def naming(port: int) -> list[str]:
@@ -40,36 +40,36 @@ def answers(port: int) -> bool:
 
 @pytest.mark.parametrize(("ending", "code"), [(signal.SIGINT, 0), (signal.SIGTERM, 128 + signal.SIGTERM)])
 def test_the_pages_are_there_until_it_is_ended_and_no_process_stays(
-    ending: signal.Signals, code: int, address: StoreAddress, free_port: int, tmp_path: Path
+    ending: signal.Signals, code: int, address: StoreAddress, port: int, tmp_path: Path
 ) -> None:
     store = open_store(address)
-    command = [*PROGRAM, "ui", "--no-browser", "--port", str(free_port)]
+    command = [*PROGRAM, "ui", "--no-browser", "--port", str(port)]
     pages = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
     assert pages.stdout is not None
     url = pages.stdout.readline().strip()
-    assert url.startswith(f"http://127.0.0.1:{free_port}/#/experiments/{store.experiment_id}/")
+    assert url.startswith(f"http://127.0.0.1:{port}/#/experiments/{store.experiment_id}/")
     with urllib.request.urlopen(url.partition("#")[0]) as page:
         assert b"<title>MLflow" in page.read()
     pages.send_signal(ending)
     pages.communicate(timeout=60)
     assert pages.returncode == code
-    assert not answers(free_port)
+    assert not answers(port)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the processes are found in /proc")
 @pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGHUP])
 def test_the_server_ends_though_what_started_it_can_do_nothing_about_it(
-    ending: signal.Signals, address: StoreAddress, free_port: int, tmp_path: Path
+    ending: signal.Signals, address: StoreAddress, port: int, tmp_path: Path
 ) -> None:
     """Killed, or its terminal closed. Nothing of the server's group stays, whoever started whom in it."""
     open_store(address)
-    command = [*PROGRAM, "ui", "--no-browser", "--port", str(free_port)]
+    command = [*PROGRAM, "ui", "--no-browser", "--port", str(port)]
     former = signal.signal(signal.SIGHUP, lambda *_: None)  # what nohup has ignored would be by what is started here
     try:
         with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE) as pages:
             assert pages.stdout is not None
             pages.stdout.readline()
-            before = naming(free_port)
+            before = naming(port)
             pages.send_signal(ending)
             with suppress(subprocess.TimeoutExpired):
                 pages.wait(60)
@@ -79,17 +79,25 @@ def test_the_server_ends_though_what_started_it_can_do_nothing_about_it(
     assert pages.returncode == -ending
     assert len(before) > 2  # the command, what holds the tether, the server
     deadline = time.monotonic() + 60
-    while naming(free_port):
+    while naming(port):
         assert time.monotonic() < deadline
         time.sleep(0.1)
-    assert not answers(free_port)
+    assert not answers(port)
+
+
+def test_the_port_of_a_server_that_was_killed_is_free_at_once(address: StoreAddress, port: int) -> None:
+    """Though the process that is waited for is gone before the one that listens has given its memory back."""
+    with served_pages(open_store(address), port) as server:
+        os.killpg(server.pid, signal.SIGKILL)
+    with socket.create_server(("127.0.0.1", port)):
+        pass
 
 
 def test_a_port_that_is_taken_is_refused_in_one_line(
-    address: StoreAddress, free_port: int, capsys: pytest.CaptureFixture[str]
+    address: StoreAddress, port: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with socket.create_server(("127.0.0.1", free_port)):
-        assert main(["ui", "--no-browser", "--port", str(free_port)]) == 2
+    with socket.create_server(("127.0.0.1", port)):
+        assert main(["ui", "--no-browser", "--port", str(port)]) == 2
     said = capsys.readouterr().err
-    assert f"port {free_port} of 127.0.0.1 is taken" in said
+    assert f"port {port} of 127.0.0.1 is taken" in said
     assert said.count("\n") == 1

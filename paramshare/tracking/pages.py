@@ -87,14 +87,28 @@ def served_pages(store: Store, port: int) -> Iterator[subprocess.Popen[bytes]]:
             yield process
         finally:
             _stop(process)
+            _wait_until_free(port)
 
 
 def _check_port(port: int) -> None:
-    try:
-        with socket.create_server(("127.0.0.1", port)):
-            return
-    except OSError as error:
+    if error := _refusal(port):
         raise UsageError(f"port {port} of 127.0.0.1 is taken ({error.strerror}); name another with --port") from error
+
+
+def _wait_until_free(port: int) -> None:
+    """A killed process holds its port until its memory is freed; the one that was waited for may be gone before it."""
+    deadline = time.monotonic() + _STOP
+    while _refusal(port) and time.monotonic() < deadline:
+        time.sleep(0.02)
+
+
+def _refusal(port: int) -> OSError | None:
+    """Why nobody can listen on the port now."""
+    try:
+        socket.create_server(("127.0.0.1", port)).close()
+    except OSError as error:
+        return error
+    return None
 
 
 def _wait_for(process: subprocess.Popen[bytes], health: str, said: IO[bytes]) -> None:

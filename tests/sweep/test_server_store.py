@@ -2,7 +2,6 @@
 
 import json
 import math
-import socket
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -14,7 +13,7 @@ import numpy as np
 import pytest
 from gate import gate_before
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric
-from program import SIZES
+from program import SIZES, free_port
 
 from paramshare.errors import ServerError
 from paramshare.sweep.chunks import Row
@@ -54,17 +53,15 @@ def history_of(store: Store, run_id: str, name: str) -> list[Metric]:
 
 
 @pytest.fixture
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def port() -> int:
+    return free_port()
 
 
 @pytest.fixture
-def server(address: StoreAddress, free_port: int) -> Iterator[StoreAddress]:
+def server(address: StoreAddress, port: int) -> Iterator[StoreAddress]:
     """An experiment on MLflow's own server, which keeps files in a folder of its own."""
-    with served_pages(open_store(address), free_port):
-        yield StoreAddress(f"http://127.0.0.1:{free_port}", "remote")
+    with served_pages(open_store(address), port):
+        yield StoreAddress(f"http://127.0.0.1:{port}", "remote")
 
 
 def test_a_sweep_over_http_is_whole_and_is_reused(server: StoreAddress) -> None:
@@ -88,7 +85,7 @@ def test_a_sweep_over_http_is_whole_and_is_reused(server: StoreAddress) -> None:
 
 
 def test_a_run_whose_write_is_cut_short_is_not_left_running(
-    address: StoreAddress, free_port: int, monkeypatch: pytest.MonkeyPatch
+    address: StoreAddress, port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The server fails between a run's first request and its last, and is well again when the sweep ends."""
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
@@ -99,7 +96,7 @@ def test_a_run_whose_write_is_cut_short_is_not_left_running(
             return None
         return None if awaited.pop(0) == "mlflow-artifacts" else 503
 
-    with served_pages(open_store(address), free_port), gate_before(free_port, refusal) as gate:
+    with served_pages(open_store(address), port), gate_before(port, refusal) as gate:
         store = open_store(StoreAddress(f"http://{gate}", "remote"))
         outcome = run_sweep(SPEC, store.address, {})
         assert awaited == []
@@ -128,12 +125,12 @@ def test_a_record_written_over_http_is_what_an_embedded_store_holds(
 
 
 def test_a_server_that_goes_away_is_said_in_one_line(
-    address: StoreAddress, free_port: int, monkeypatch: pytest.MonkeyPatch
+    address: StoreAddress, port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    remote = StoreAddress(f"http://127.0.0.1:{free_port}", "remote")
+    remote = StoreAddress(f"http://127.0.0.1:{port}", "remote")
     with ExitStack() as server:
-        server.enter_context(served_pages(open_store(address), free_port))
+        server.enter_context(served_pages(open_store(address), port))
         with (  # noqa: PT012 - it fails on leaving, too
             pytest.raises(ServerError, match=r"^the store http://127.* run the same command again") as caught,
             open_sweep(SPEC, remote, {}) as sweep,
