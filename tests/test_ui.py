@@ -18,11 +18,6 @@ from paramshare.tracking.pages import served_pages
 from paramshare.tracking.store import StoreAddress, open_store
 
 
-@pytest.fixture
-def port() -> int:
-    return free_port()
-
-
 def naming(port: int) -> list[str]:
     """The processes that have this port in their command line."""
     found = []
@@ -40,9 +35,9 @@ def answers(port: int) -> bool:
 
 @pytest.mark.parametrize(("ending", "code"), [(signal.SIGINT, 0), (signal.SIGTERM, 128 + signal.SIGTERM)])
 def test_the_pages_are_there_until_it_is_ended_and_no_process_stays(
-    ending: signal.Signals, code: int, address: StoreAddress, port: int, tmp_path: Path
+    ending: signal.Signals, code: int, address: StoreAddress, tmp_path: Path
 ) -> None:
-    store = open_store(address)
+    store, port = open_store(address), free_port()
     command = [*PROGRAM, "ui", "--no-browser", "--port", str(port)]
     pages = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
     assert pages.stdout is not None
@@ -59,10 +54,11 @@ def test_the_pages_are_there_until_it_is_ended_and_no_process_stays(
 @pytest.mark.skipif(sys.platform != "linux", reason="the processes are found in /proc")
 @pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGHUP])
 def test_the_server_ends_though_what_started_it_can_do_nothing_about_it(
-    ending: signal.Signals, address: StoreAddress, port: int, tmp_path: Path
+    ending: signal.Signals, address: StoreAddress, tmp_path: Path
 ) -> None:
     """Killed, or its terminal closed. Nothing of the server's group stays, whoever started whom in it."""
     open_store(address)
+    port = free_port()
     command = [*PROGRAM, "ui", "--no-browser", "--port", str(port)]
     former = signal.signal(signal.SIGHUP, lambda *_: None)  # what nohup has ignored would be by what is started here
     try:
@@ -85,17 +81,17 @@ def test_the_server_ends_though_what_started_it_can_do_nothing_about_it(
     assert not answers(port)
 
 
-def test_the_port_of_a_server_that_was_killed_is_free_at_once(address: StoreAddress, port: int) -> None:
+def test_the_port_of_a_server_that_was_killed_is_free_at_once(address: StoreAddress) -> None:
     """Though the process that is waited for is gone before the one that listens has given its memory back."""
+    port = free_port()
     with served_pages(open_store(address), port) as server:
         os.killpg(server.pid, signal.SIGKILL)
     with socket.create_server(("127.0.0.1", port)):
         pass
 
 
-def test_a_port_that_is_taken_is_refused_in_one_line(
-    address: StoreAddress, port: int, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_port_that_is_taken_is_refused_in_one_line(address: StoreAddress, capsys: pytest.CaptureFixture[str]) -> None:
+    port = free_port()
     with socket.create_server(("127.0.0.1", port)):
         assert main(["ui", "--no-browser", "--port", str(port)]) == 2
     said = capsys.readouterr().err

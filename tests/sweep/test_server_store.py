@@ -53,13 +53,9 @@ def history_of(store: Store, run_id: str, name: str) -> list[Metric]:
 
 
 @pytest.fixture
-def port() -> int:
-    return free_port()
-
-
-@pytest.fixture
-def server(address: StoreAddress, port: int) -> Iterator[StoreAddress]:
+def server(address: StoreAddress) -> Iterator[StoreAddress]:
     """An experiment on MLflow's own server, which keeps files in a folder of its own."""
+    port = free_port()
     with served_pages(open_store(address), port):
         yield StoreAddress(f"http://127.0.0.1:{port}", "remote")
 
@@ -85,7 +81,7 @@ def test_a_sweep_over_http_is_whole_and_is_reused(server: StoreAddress) -> None:
 
 
 def test_a_run_whose_write_is_cut_short_is_not_left_running(
-    address: StoreAddress, port: int, monkeypatch: pytest.MonkeyPatch
+    address: StoreAddress, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The server fails between a run's first request and its last, and is well again when the sweep ends."""
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
@@ -96,6 +92,7 @@ def test_a_run_whose_write_is_cut_short_is_not_left_running(
             return None
         return None if awaited.pop(0) == "mlflow-artifacts" else 503
 
+    port = free_port()
     with served_pages(open_store(address), port), gate_before(port, refusal) as gate:
         store = open_store(StoreAddress(f"http://{gate}", "remote"))
         outcome = run_sweep(SPEC, store.address, {})
@@ -124,10 +121,9 @@ def test_a_record_written_over_http_is_what_an_embedded_store_holds(
     assert described[0] == described[1]
 
 
-def test_a_server_that_goes_away_is_said_in_one_line(
-    address: StoreAddress, port: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_server_that_goes_away_is_said_in_one_line(address: StoreAddress, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    port = free_port()
     remote = StoreAddress(f"http://127.0.0.1:{port}", "remote")
     with ExitStack() as server:
         server.enter_context(served_pages(open_store(address), port))
