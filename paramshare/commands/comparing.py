@@ -2,13 +2,13 @@
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Final, Literal, NoReturn
 
 from pydantic import Field
 from pydantic_settings import CliPositionalArg, SettingsConfigDict
 
 from paramshare.commands.answer import answer
-from paramshare.commands.files import check_place
+from paramshare.commands.files import check_place, write_whole
 from paramshare.commands.store import address_of, flush_command, ui_command
 from paramshare.commands.training import devices_of, quiet_where_a_bar_is
 from paramshare.comparing.spec import CompareSpec, StudySpec
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Compare", "FlowStudy", "Study"]
 
-_FORMS = {".html": "html", ".md": "md"}
+_FORMS: Final[dict[str, Literal["html", "md"]]] = {".html": "html", ".md": "md"}
 
 
 class Compare(StoreSettings, CompareSpec):
@@ -41,7 +41,7 @@ class Compare(StoreSettings, CompareSpec):
 
     def cli_cmd(self) -> None:
         """Read, compare, and show what came out."""
-        from paramshare.comparing.run import compare, write_report
+        from paramshare.comparing.run import compare, report_of
         from paramshare.console import print_study, working
 
         if self.report is not None:
@@ -50,7 +50,7 @@ class Compare(StoreSettings, CompareSpec):
         with working("reading the runs"):
             found = compare(spec, address_of(self), curves=self.report is not None)
         if self.report is not None:
-            write_report(found, self.report, spec.command)
+            write_whole(self.report, report_of(found, _FORMS[self.report.suffix], spec.command).encode())
         answer(
             found,
             self.as_json,

@@ -1,6 +1,5 @@
 """`paramshare analyze`, `layer`, `article` and `flow count`: what weights are, and would be if they were not shared."""
 
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -9,7 +8,7 @@ from pydantic import BaseModel, Field
 from pydantic_settings import CliPositionalArg, SettingsConfigDict
 
 from paramshare.commands.answer import answer
-from paramshare.commands.files import check_place
+from paramshare.commands.files import check_place, write_whole
 from paramshare.commands.store import address_of, ui_command
 from paramshare.counting.spec import CountSpec, ModelSpec, RowsSpec
 from paramshare.errors import SpecError, UsageError
@@ -51,7 +50,7 @@ class Analyze(ModelSpec, RowsSpec):
             from paramshare.plots import picture_of
 
             figure = report.figure(self.depth, self.sort)
-            _write(self.plot, picture_of(figure, self.plot.suffix.removeprefix(".")))
+            write_whole(self.plot, picture_of(figure, self.plot.suffix.removeprefix(".")))
         if store is not None:
             tags = {"mlflow.source.name": "paramshare analyze", "mlflow.source.type": "LOCAL"}
             tracked = track(report, address_of(store), spec.source, tags, depth=self.depth, sort=self.sort)
@@ -84,7 +83,7 @@ class Analyze(ModelSpec, RowsSpec):
             return
         print(report.table(self.depth, self.sort))  # noqa: T201 - the answer itself
         if self.json_file:
-            _write(self.json_file, f"{report.to_json()}\n".encode())
+            write_whole(self.json_file, f"{report.to_json()}\n".encode())
 
 
 class Layer(BaseModel):
@@ -195,15 +194,3 @@ def _numbers(name: str, text: str) -> tuple[int, ...]:
         return tuple(int(part) for part in text.split(","))
     except ValueError as error:
         raise SpecError(f"--{name.replace('_', '-')} is {text!r}; expected whole numbers such as 3 or 3,5") from error
-
-
-def _write(file: Path, content: bytes) -> None:
-    """Write a file whole or not at all."""
-    written = file.with_name(f".paramshare-{os.getpid()}")
-    try:
-        written.write_bytes(content)
-        written.replace(file)
-    except OSError as error:
-        raise UsageError(f"{file} cannot be written: {error.strerror}") from error
-    finally:
-        written.unlink(missing_ok=True)

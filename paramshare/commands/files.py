@@ -1,10 +1,11 @@
-"""The files that commands are asked to write: looked at before the work is done."""
+"""The files that commands are asked to write: looked at before the work is done, and written whole or not at all."""
 
+import os
 from pathlib import Path
 
 from paramshare.errors import UsageError
 
-__all__ = ["check_place"]
+__all__ = ["check_place", "write_whole"]
 
 
 def check_place(file: Path) -> None:
@@ -20,3 +21,19 @@ def check_place(file: Path) -> None:
             raise UsageError(f"{file} cannot be written: there is no folder {file.parent}, make it first")
     except OSError as error:
         raise UsageError(f"{file} cannot be written: {error.strerror}") from error
+
+
+def write_whole(file: Path, content: bytes) -> None:
+    """Write a file whole or not at all; what was there stays until then.
+
+    Raises:
+        UsageError: it cannot be written.
+    """
+    written = file.with_name(f".paramshare-{os.getpid()}")
+    try:
+        written.write_bytes(content)
+        written.replace(file)
+    except OSError as error:
+        raise UsageError(f"{file} cannot be written: {error.strerror}") from error
+    finally:
+        written.unlink(missing_ok=True)

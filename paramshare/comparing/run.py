@@ -2,8 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from paramshare.comparing.figures import Drawn, draw
 from paramshare.comparing.groups import Grouped, group
@@ -11,7 +10,6 @@ from paramshare.comparing.report import html_report, markdown_report
 from paramshare.comparing.spec import CompareSpec, GroupSpec, StudySpec
 from paramshare.comparing.study import Study, make_study
 from paramshare.comparing.text import answers
-from paramshare.errors import UsageError
 from paramshare.markdown import plain
 from paramshare.plots import Band
 from paramshare.sweep.chunks import Row
@@ -23,7 +21,7 @@ from paramshare.tracking.store import Store, StoreAddress, open_store, store_fai
 from paramshare.tracking.sweeps import log_report
 from paramshare.tracking.values import read_values
 
-__all__ = ["Concluded", "compare", "compare_sweep", "conclude", "log_study", "run_study", "write_report"]
+__all__ = ["Concluded", "compare", "compare_sweep", "conclude", "log_study", "report_of", "run_study"]
 
 FOLDER: Final = "study"
 _LONGEST_NOTE: Final = 7900  # characters
@@ -91,19 +89,14 @@ def conclude(spec: StudySpec, address: StoreAddress, outcome: Outcome) -> Conclu
     return concluded
 
 
-def write_report(study: Study, report: Path, command: str) -> None:
-    """Write the study's report to a file: Markdown where its name ends in `.md`, else HTML.
+def report_of(study: Study, form: Literal["html", "md"], command: str) -> str:
+    """The study's report, as a page or as Markdown.
 
-    Raises:
-        UsageError: it cannot be written.
+    Args:
+        command: that made the study.
     """
     figures = draw(study)
-    write: Callable[[Study, Sequence[Drawn], str], str]
-    write = markdown_report if report.suffix == ".md" else html_report
-    try:
-        report.write_text(write(study, figures, command), encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"--report {report} cannot be written: {error.strerror}; name another file") from error
+    return html_report(study, figures, command) if form == "html" else markdown_report(study, figures, command)
 
 
 def compare_sweep(spec: StudySpec, store: Store, rows: Sequence[Row]) -> Study:

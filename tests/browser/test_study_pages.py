@@ -15,7 +15,7 @@ import pytest
 from browser.chromium import Page, find_chromium, sees
 from program import SIZES, free_port
 
-from paramshare.comparing.run import run_study, write_report
+from paramshare.comparing.run import report_of, run_study
 from paramshare.comparing.spec import StudySpec
 from paramshare.comparing.study import Study
 from paramshare.comparing.text import answers
@@ -51,7 +51,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pages]:
     address = StoreAddress(f"sqlite:///{folder / 'mlflow.db'}", "pages")
     outcome, study = run_study(SPEC, address, {})
     assert study is not None
-    write_report(study, folder / "report.html", SPEC.command)
+    (folder / "report.html").write_text(report_of(study, "html", SPEC.command), encoding="utf-8")
     port, store = free_port(), open_store(address)
     base = f"http://127.0.0.1:{port}"
     run = run_url(f"{base}/", store.experiment_id, outcome.parent_run_id)

@@ -139,6 +139,8 @@ def test_the_command_line_studies_digits_and_proves_a_run_of_them(
     assert main(["compare", "--report", "report.html", "--metric", "final/loss"]) == 0
     assert "report: report.html" in capsys.readouterr().out
     assert (tmp_path / "report.html").read_text().count("<img ") >= 4
+    assert main(["compare", "--report", "report.md", "--metric", "final/loss"]) == 0
+    assert "| conv" in (tmp_path / "report.md").read_text()
     run_id = read_values(open_store(address))[0].run_id
     assert main(["reproduce", run_id]) == 0
     assert "bitwise equal" in capsys.readouterr().out

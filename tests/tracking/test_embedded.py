@@ -4,20 +4,19 @@ it is there whole or not at all, whatever happens; and that a database that is n
 
 import json
 import math
-import resource
 import shutil
 import sqlite3
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from disk import files_of_at_most
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag
 from mlflow.exceptions import MlflowException
@@ -170,17 +169,6 @@ def test_once_analysed_the_curve_of_one_run_is_not_looked_for_among_those_of_all
     with closing(sqlite3.connect(database_of(store))) as connection:
         plan = "EXPLAIN QUERY PLAN SELECT * FROM metrics WHERE run_uuid = 'a' AND key = 'b'"
         assert "index_metrics_run_uuid_key_step" in connection.execute(plan).fetchone()[-1]
-
-
-@contextmanager
-def files_of_at_most(size: int) -> Iterator[None]:
-    """As on a full disk: no file of this process can grow beyond `size` bytes."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_a_file_that_cannot_be_written_leaves_nothing(store: Store) -> None:
