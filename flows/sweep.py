@@ -20,9 +20,9 @@ from prefect.futures import PrefectConcurrentFuture, PrefectFuture, as_completed
 from prefect.logging import get_run_logger
 from prefect.settings import PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED, get_current_settings, temporary_settings
 from prefect.states import Completed, Crashed, Failed
-from prefect.task_runners import ProcessPoolTaskRunner
 
 from flows.cluster import Cluster, find_cluster, unwanted
+from flows.pool import PoolRunner
 from flows.retries import RETRIES
 from flows.surroundings import (
     Surroundings,
@@ -34,11 +34,13 @@ from flows.surroundings import (
     run_here,
 )
 from paramshare.plots import inline_picture
-from paramshare.sweep.chunks import Chunk, Row, Stop, outlast, run_chunk, slots, start_worker, templates_of
+from paramshare.sweep.chunks import Chunk, Row, slots
 from paramshare.sweep.elsewhere import Kit, go_on, run_elsewhere
+from paramshare.sweep.pools import Stop, outlast, start_server, start_worker, worker_arguments
 from paramshare.sweep.report import sweep_name
 from paramshare.sweep.run import Outcome, Sweep, open_sweep
 from paramshare.sweep.spec import SweepSpec
+from paramshare.sweep.worker import run_chunk, templates_of
 from paramshare.tracking.pages import picture_url, run_url
 from paramshare.tracking.store import Store, StoreAddress, open_store
 from paramshare.tracking.sweeps import CURVES_FILE, read_curves
@@ -175,6 +177,8 @@ def _train(opened: Sweep, cluster: Cluster | None) -> Generator[Row, None, None]
         at_once = sum(cluster.slots[device] for device in opened.devices)
         return cluster.rows(train_chunk, opened.chunks(_chunk_size(pending, at_once)))
     chunks = opened.chunks(_chunk_size(pending, opened.slots()))
+    if chunks:
+        start_server(__name__)  # imports while the templates are made
     templates = templates_of(chunks)
     return outlast(chunks, lambda waiting: _in_pools(waiting, opened, templates))
 
@@ -188,12 +192,13 @@ def _in_pools(
         BrokenProcessPool: a process was ended from outside.
     """
     stop = Stop()
+    arguments = worker_arguments(stop, templates)
     with ExitStack() as pools:
         futures: dict[PrefectFuture[list[Row]], Chunk] = {}
         for device, of_device in groupby(chunks, key=lambda chunk: chunk.device):
             queue = list(of_device)
             most = min(slots(device, opened.spec.workers, opened.store.address), len(queue))
-            runner = ProcessPoolTaskRunner(max_workers=most, initializer=start_worker, initargs=(stop, templates))
+            runner = PoolRunner(max_workers=most, initializer=start_worker, initargs=arguments)
             pool = pools.enter_context(runner)
             futures |= {pool.submit(train_chunk, {"chunk": chunk}): chunk for chunk in queue}
         pools.callback(stop.set)

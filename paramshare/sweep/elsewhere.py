@@ -14,7 +14,8 @@ from typing import Final
 
 from paramshare.errors import StoreError, UsageError
 from paramshare.provenance import provenance_tags
-from paramshare.sweep.chunks import Chunk, Row, not_written, run_chunk, templates_of
+from paramshare.sweep.chunks import Chunk, Row
+from paramshare.sweep.worker import not_written, run_chunk, templates_of
 from paramshare.tracking.owners import Owner
 from paramshare.tracking.spool import attempt, deliver, spooled
 from paramshare.tracking.store import StoreAddress, check_store, open_store

@@ -11,7 +11,8 @@ from typing import Any, Final
 
 from paramshare.plots import Band, aggregate_curves
 from paramshare.provenance import provenance_tags
-from paramshare.sweep.chunks import Chunk, Row, make_chunks, run_chunks, slots
+from paramshare.sweep.chunks import Chunk, Row, make_chunks, slots
+from paramshare.sweep.pools import run_chunks
 from paramshare.sweep.report import counts_of, group_of, note_of, sweep_name, table_of
 from paramshare.sweep.spec import SweepSpec
 from paramshare.tracking.leftover import FORCED, close_left_over, end_own

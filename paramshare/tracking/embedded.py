@@ -33,10 +33,11 @@ from mlflow.utils.uri import append_to_uri_path, is_local_uri
 from mlflow.utils.validation import _validate_dataset_inputs, _validate_metric_name, _validate_param, _validate_tag
 from sqlalchemy import ColumnElement, Connection, Engine, create_engine, event, insert, select, text
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import configure_mappers
 
 from paramshare.tracking.record import Point, Record, RunExistsError
 
-__all__ = ["Database", "StoreWarning", "let_wait", "open_database"]
+__all__ = ["Database", "StoreWarning", "let_wait", "map_tables", "open_database"]
 
 _SCHEMA: Final = "dc11669786a5"
 """MLflow's name for the schema of its tables, since 3.17."""
@@ -201,6 +202,13 @@ def _engine(uri: str) -> Engine:
         connection.execute("PRAGMA synchronous=NORMAL")  # in WAL a power cut can take the last runs, and break nothing
 
     return engine
+
+
+def map_tables() -> None:
+    """Let SQLAlchemy map MLflow's tables now, which it would do at the first query: half a second."""
+    import mlflow.store.tracking.sqlalchemy_store  # noqa: F401 - has further tables
+
+    configure_mappers()
 
 
 def let_wait(client: MlflowClient) -> None:

@@ -1,0 +1,193 @@
+"""The pools of processes that run chunks on this machine.
+
+Processes are forked from a server that has imported what a worker needs (`preload`): importing torch and MLflow takes
+seconds in each process, a fork takes milliseconds. The server has run no operation of torch, whose threads do not
+survive a fork. The server ends when this process and its workers have ended. Platforms without a forkserver spawn.
+"""
+
+import multiprocessing
+import multiprocessing.forkserver
+import os
+import signal
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack, contextmanager
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, Final
+
+from paramshare.errors import WorkerError
+from paramshare.sweep.chunks import Chunk, Row, slots
+
+if TYPE_CHECKING:
+    from multiprocessing.context import BaseContext
+
+    from paramshare.training.export import Template
+
+__all__ = ["PROCESSES", "Stop", "outlast", "run_chunks", "start_server", "start_worker", "worker_arguments"]
+
+_PRELOADED: Final = "paramshare.sweep.preload"
+_HAS_SERVER: Final = "forkserver" in multiprocessing.get_all_start_methods()
+_MOST_BREAKS: Final = 3  # in a row: more is no accident
+
+PROCESSES: "Final[BaseContext]" = multiprocessing.get_context("forkserver" if _HAS_SERVER else "spawn")
+"""How worker processes are started."""
+
+
+def start_server(*more: str) -> None:
+    """Start the process that workers are forked from, unless it runs already. Returns at once; it imports meanwhile.
+
+    The server starts with SIGINT blocked, and so do the processes forked from it: Ctrl-C reaches the whole group of a
+    terminal, and only the parent handles it.
+
+    Args:
+        more: the names of modules that workers need beside the library's own.
+    """
+    if not _HAS_SERVER:
+        return
+    server = multiprocessing.forkserver
+    with _interrupts_held():
+        server.set_forkserver_preload([_PRELOADED, *more])
+        server.ensure_running()
+
+
+def start_worker(stop: "Stop", templates: "Sequence[Template]", environment: Mapping[str, str]) -> None:
+    """Begin a process of a pool; see `worker.become_worker`.
+
+    Args:
+        environment: the parent's environment variables now; the server may have been started with others.
+    """
+    for name in os.environ.keys() - environment.keys():
+        del os.environ[name]
+    os.environ.update(environment)
+    from paramshare.sweep.worker import become_worker
+
+    become_worker(stop, templates)
+
+
+def worker_arguments(stop: "Stop", templates: "Sequence[Template]") -> tuple[Any, ...]:
+    """Return the arguments of `start_worker` for processes that this one starts."""
+    return stop, templates, dict(os.environ)
+
+
+class Stop:
+    """What tells the processes of pools to stop; made by their parent, handed to each as it starts.
+
+    It is the end of a pipe: there is no lock that a process killed at the wrong moment could keep for ever.
+    """
+
+    def __init__(self) -> None:
+        self._told, self._teller = PROCESSES.Pipe(duplex=False)
+
+    def __getstate__(self) -> object:
+        return self._told
+
+    def __setstate__(self, told: Any) -> None:
+        self._told = told
+
+    def set(self) -> None:
+        """Tell them; the parent's death does, too."""
+        self._teller.close()
+
+    def is_set(self) -> bool:
+        """Whether they have been told."""
+        return self._told.poll()
+
+    def wait(self) -> None:
+        """Return when they have been told."""
+        self._told.poll(None)
+
+
+def run_chunks(chunks: Sequence[Chunk], workers: int | None = None) -> Generator[Row, None, None]:
+    """Run chunks on this machine, as many at once as their devices have room for, and yield rows as they end.
+
+    What cannot run beside anything else runs in this process; else each device has a pool of processes, which end
+    with this one. Where one of them is ended from outside, new pools train what is not written yet.
+
+    Raises:
+        WorkerError: that happened again and again, and nothing was trained in between.
+    """
+    at_once = _at_once(chunks, workers)
+    if sum(at_once.values()) > 1:
+        start_server()  # imports what is imported here at the same time
+    from paramshare.sweep.worker import run_chunk, templates_of
+
+    if sum(at_once.values()) <= 1:
+        for chunk in chunks:
+            yield from run_chunk(chunk)
+        return
+    templates = templates_of(chunks)
+    yield from outlast(chunks, lambda waiting: _in_pools(waiting, at_once, templates))
+
+
+def outlast(
+    chunks: Sequence[Chunk], in_pools: Callable[[Sequence[Chunk]], Iterable[tuple[Chunk, list[Row]]]]
+) -> Generator[Row, None, None]:
+    """The rows of chunks; where a pool's process is ended from outside, new pools train what is not written yet.
+
+    Args:
+        in_pools: runs chunks in processes and gives each with its rows as it ends.
+
+    Raises:
+        WorkerError: that happened again and again, and nothing was trained in between.
+    """
+    waiting, breaks = list(chunks), 0
+    while waiting:
+        try:
+            for chunk, rows in in_pools(tuple(waiting)):
+                waiting.remove(chunk)
+                breaks = 0
+                yield from rows
+        except BrokenProcessPool:
+            breaks += 1
+            if breaks > _MOST_BREAKS:
+                raise WorkerError(
+                    f"a process that trains was ended from outside {breaks} times in a row, as it is when there is too "
+                    "little memory; what was finished stays, run the same command again for the rest, or with fewer "
+                    "--workers"
+                ) from None
+            from paramshare.sweep.worker import not_written
+
+            waiting, rows = not_written(waiting)
+            yield from rows
+
+
+def _at_once(chunks: Sequence[Chunk], workers: int | None) -> dict[str, int]:
+    """How many processes each device gets."""
+    queues = ((device, list(queue)) for device, queue in groupby(chunks, key=lambda chunk: chunk.device))
+    return {device: min(slots(device, workers, queue[0].address), len(queue)) for device, queue in queues}
+
+
+def _in_pools(
+    chunks: Sequence[Chunk], at_once: Mapping[str, int], templates: "Sequence[Template]"
+) -> Iterator[tuple[Chunk, list[Row]]]:
+    """Each chunk with its rows as it ends; when this is left, so are the processes, within seconds.
+
+    Raises:
+        BrokenProcessPool: a process was ended from outside.
+    """
+    from paramshare.sweep.worker import run_chunk
+
+    stop = Stop()
+    start_server()
+    with ExitStack() as stack:
+        futures: dict[Future[list[Row]], Chunk] = {}
+        for device, queue in groupby(chunks, key=lambda chunk: chunk.device):
+            arguments = worker_arguments(stop, templates)
+            pool = ProcessPoolExecutor(at_once[device], PROCESSES, start_worker, arguments)
+            stack.callback(pool.shutdown, wait=True, cancel_futures=True)
+            stack.callback(stop.set)
+            with _interrupts_held():
+                futures |= {pool.submit(run_chunk, chunk): chunk for chunk in queue}
+        for future in as_completed(futures):
+            yield futures[future], future.result()
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Let processes start with Ctrl-C held back, which they would report, until `start_worker` has it ignored."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -1,0 +1,161 @@
+"""The work of one worker: train the specs of a chunk and write each as a run.
+
+Importing this module loads torch and MLflow; a pool's processes are forked from one that has done so (`pools`).
+"""
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final
+
+from paramshare.errors import in_a_line
+from paramshare.sweep.chunks import Chunk, Row
+from paramshare.tracking.leftover import close_seeds
+from paramshare.tracking.record import RunExistsError
+from paramshare.tracking.runs import (
+    PARENT,
+    failure_record,
+    find_finished,
+    seed_record,
+    seed_run,
+    write_failure,
+    write_run,
+)
+from paramshare.tracking.spool import OutageError, attempt, keep
+from paramshare.tracking.store import Store, StoreAddress, open_store
+from paramshare.training.engines import train_many
+from paramshare.training.export import Template, adopt_templates, make_templates
+from paramshare.training.result import Result
+from paramshare.training.targets import LOSS, Spec
+
+if TYPE_CHECKING:
+    from paramshare.sweep.pools import Stop
+
+__all__ = ["become_worker", "not_written", "run_chunk", "templates_of"]
+
+_TO_STOP: Final = 2.0  # seconds that a process has to end its seed when it has been told to stop
+
+
+def run_chunk(chunk: Chunk, stops: Callable[[], bool] | None = None) -> list[Row]:
+    """Train the chunk's specs here and write each as a run when its training ends.
+
+    A training that raises becomes a FAILED run and a row that says so; the others go on. A result that a server cannot
+    take now is kept in the spool, and its row says so. Where the process is one of a pool that has been told to stop,
+    only the specs begun before have rows.
+
+    Args:
+        stops: asked in place of the pool whether to stop, and before each run is written, too: nobody ends this process
+            or waits for it, so that a run could come when its sweep has long ended.
+    """
+    outcomes = _train(chunk)
+    rows: list[Row] = []
+    while not (stops or _pool_stops)() and (outcome := next(outcomes, None)):
+        if stops is not None and stops():
+            break
+        rows.append(_write(chunk, *outcome))
+    return rows
+
+
+def not_written(chunks: Sequence[Chunk]) -> tuple[list[Chunk], list[Row]]:
+    """Of chunks whose processes are gone: what is left to train of them, and the rows of what they have written."""
+    parent = chunks[0].tags.get(PARENT)  # that of all
+    if parent is None:
+        return list(chunks), []
+    store, specs = _store(chunks[0].address), [spec for chunk in chunks for spec in chunk.specs]
+    close_seeds(store, parent, "the process that wrote it was ended", {spec.key() for spec in specs})
+    found = find_finished(store, specs, parent)
+    rows = [replace(Row.finished(spec, found[spec.key()]), reused=False) for spec in specs if spec.key() in found]
+    rest = [(chunk, tuple(spec for spec in chunk.specs if spec.key() not in found)) for chunk in chunks]
+    return [replace(chunk, specs=specs) for chunk, specs in rest if specs], rows
+
+
+def templates_of(chunks: Sequence[Chunk]) -> tuple[Template, ...]:
+    """What the models of the chunks have in common, made here once for all processes that write them."""
+    return make_templates(spec for chunk in chunks for spec in chunk.specs)
+
+
+def _train(chunk: Chunk) -> Iterator[tuple[Spec, Result | Exception]]:
+    """The result of each spec, or what its training raised, as it ends."""
+    waiting = deque(chunk.specs)
+    while waiting:
+        results = train_many(list(waiting), chunk.engine)
+        outcome: Result | Exception | None = None
+        while waiting and not isinstance(outcome, Exception):
+            try:
+                outcome = next(results)
+            except Exception as error:  # whatever it was, the other seeds go on
+                outcome = error
+            yield waiting.popleft(), outcome
+
+
+def _write(chunk: Chunk, spec: Spec, outcome: Result | Exception) -> Row:
+    """Write what came out as a run; where a server does not take it, keep it in the spool."""
+    address, tags = chunk.address, chunk.tags
+    if isinstance(outcome, Exception):
+        reason = in_a_line(outcome)
+        try:
+            run_id = attempt(address, lambda: write_failure(_store(address), spec, reason, tags))
+        except OutageError:
+            keep(failure_record(spec, reason, tags), address)
+            run_id = ""
+        return Row(spec, run_id, "FAILED", None, {}, 0.0, error=reason)
+    try:
+        run = attempt(address, lambda: write_run(_store(address), outcome, tags, again=chunk.force))
+    except RunExistsError as other:  # another sweep was first
+        return Row.finished(spec, seed_run(_store(address).client.get_run(other.run_id)))
+    except OutageError as outage:
+        keep(seed_record(outcome, tags, again=chunk.force), address)
+        return Row.kept(spec, outcome, str(outage))
+    except Exception:  # a server refuses, as when a password has changed: that ends the sweep, and loses nothing
+        if address.database is None:
+            keep(seed_record(outcome, tags, again=chunk.force), address)
+        raise
+    return Row.finished(spec, run, outcome.curves[LOSS])
+
+
+def _pool_stops() -> bool:
+    """Whether the pool that this process belongs to has been told to stop; `become_worker` puts the answer here."""
+    return False
+
+
+@lru_cache(maxsize=1)
+def _store(address: StoreAddress) -> Store:
+    return open_store(address)
+
+
+def become_worker(stop: "Stop", templates: Sequence[Template]) -> None:
+    """What a pool's process does first: leave Ctrl-C to its parent, and end when that has died or says stop.
+
+    A pool's process waits for work for ever, and a parent ended by kill -9 cannot tell it to stop.
+
+    Args:
+        stop: set by the parent when no further spec shall be begun; one that takes longer than seconds is cut short.
+        templates: as of `templates_of`.
+    """
+    global _pool_stops
+    _pool_stops = stop.is_set
+    adopt_templates(templates)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    _end_after("end-when-stopped", stop.wait, _TO_STOP)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        _end_after("end-with-parent", parent.join, 0)
+
+
+def _end_after(name: str, wait: Callable[[], object], grace: float) -> None:
+    """End this process, be it in the middle of a seed, some seconds after `wait` has returned."""
+
+    def watch() -> None:
+        wait()
+        time.sleep(grace)
+        os._exit(1)
+
+    threading.Thread(target=watch, name=name, daemon=True).start()
