@@ -19,7 +19,7 @@ from statistics import median
 import numpy as np
 from measuring import PROGRAM, Line, interleaved, parser, seconds, show, tell
 
-from paramshare.tracking.runs import write_run
+from paramshare.tracking.seeds import write_run
 from paramshare.tracking.store import StoreAddress, analyse, open_store
 from paramshare.training.engines import train
 from paramshare.training.spec import TrainSpec, Variant

@@ -90,7 +90,7 @@ def items(runs: int) -> list[Line]:
     from paramshare.plots import LossPlot
     from paramshare.provenance import provenance_tags
     from paramshare.tracking.model import saved_model
-    from paramshare.tracking.runs import run_name, seed_record, write_run
+    from paramshare.tracking.seeds import run_name, seed_record, write_run
     from paramshare.tracking.store import StoreAddress, open_store
     from paramshare.training.engines import train
     from paramshare.training.spec import TrainSpec

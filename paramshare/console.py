@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from rich.console import Console
 from rich.progress import (
@@ -18,15 +18,15 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from paramshare.comparing.study import Study
-from paramshare.comparing.text import answers, contrast_table, footnotes, group_table, title
-from paramshare.counting.report import CountOutcome
-from paramshare.proof.report import Reproduction, Verification
 from paramshare.sharing.report import MAIN_REGIMES
 from paramshare.sharing.text import readable_factor
-from paramshare.sweep.chunks import Row
-from paramshare.sweep.run import Outcome, Sweep
-from paramshare.tracking.spool import SPOOL, Delivery
+
+if TYPE_CHECKING:
+    from paramshare.comparing.study import Study
+    from paramshare.counting.report import CountOutcome
+    from paramshare.proof.report import Reproduction, Verification
+    from paramshare.sweep.chunks import Row
+    from paramshare.sweep.run import Outcome, Sweep
 
 __all__ = [
     "print_checks",
@@ -53,7 +53,7 @@ _PLAIN_WIDTH = 120  # columns, where the output is no terminal
 
 
 @contextmanager
-def sweep_progress() -> Iterator[tuple[Callable[[Sweep], None], Callable[[Row], None]]]:
+def sweep_progress() -> "Iterator[tuple[Callable[[Sweep], None], Callable[[Row], None]]]":
     """A progress bar over a sweep's runs, on stderr; silent where stdout is no terminal.
 
     Gives what to call when the sweep has been opened and for each row.
@@ -69,7 +69,9 @@ def sweep_progress() -> Iterator[tuple[Callable[[Sweep], None], Callable[[Row], 
     with Progress(*columns, console=console, disable=not sys.stdout.isatty()) as progress:
         task, told = progress.add_task("opening the store", total=None), False
 
-        def opened(sweep: Sweep) -> None:
+        def opened(sweep: "Sweep") -> None:
+            from paramshare.tracking.spool import SPOOL, Delivery
+
             if sweep.delivery != Delivery():
                 came = sweep.delivery.written + sweep.delivery.known
                 left = f"; {sweep.delivery.left} stay: {sweep.delivery.reason}" if sweep.delivery.left else ""
@@ -78,7 +80,7 @@ def sweep_progress() -> Iterator[tuple[Callable[[Sweep], None], Callable[[Row], 
             engines = ", ".join(dict.fromkeys(choice.engine for choice in sweep.spec.choices(sweep.devices)))
             progress.update(task, description=f"training ({engines})", total=len(sweep.specs), completed=done)
 
-        def ended(row: Row) -> None:
+        def ended(row: "Row") -> None:
             nonlocal told
             progress.advance(task)
             if row.status == "KEPT":
@@ -108,7 +110,7 @@ def working(what: str) -> Iterator[None]:
         yield
 
 
-def print_counts(outcome: CountOutcome, ui_command: str) -> None:
+def print_counts(outcome: "CountOutcome", ui_command: str) -> None:
     """The totals of several models, what failed, and the command that opens MLflow's pages."""
     console = _stdout()
     table = _new_table()
@@ -126,12 +128,14 @@ def print_counts(outcome: CountOutcome, ui_command: str) -> None:
     console.print(f"MLflow's pages: {ui_command}", markup=False, highlight=False, soft_wrap=True)
 
 
-def print_outcome(outcome: Outcome, ui_command: str, flush_command: str) -> None:
+def print_outcome(outcome: "Outcome", ui_command: str, flush_command: str) -> None:
     """The table of a sweep's runs, where the aggregate curve lies, and the command that opens MLflow's pages.
 
     Args:
         flush_command: delivers what the store could not take.
     """
+    from paramshare.tracking.spool import SPOOL
+
     console = _stdout()
     console.print(_table(outcome))
     reused = sum(row.reused for row in outcome.rows)
@@ -148,14 +152,14 @@ def print_outcome(outcome: Outcome, ui_command: str, flush_command: str) -> None
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def print_reproduction(outcome: Reproduction, ui_command: str) -> None:
+def print_reproduction(outcome: "Reproduction", ui_command: str) -> None:
     """Whether the run came out again, how far it is from it if not, and what of its environment is otherwise here."""
     console = _stdout()
     for line in (*outcome.lines(), f"MLflow's pages: {ui_command}"):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def print_verification(outcome: Verification, ui_command: str) -> None:
+def print_verification(outcome: "Verification", ui_command: str) -> None:
     """A row a run, what there is to say of those that did not come out to the bit, and the command of the pages."""
     console = _stdout()
     table = _new_table()
@@ -169,12 +173,14 @@ def print_verification(outcome: Verification, ui_command: str) -> None:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def print_study(study: Study, ui_command: str, report: Path | None) -> None:
+def print_study(study: "Study", ui_command: str, report: Path | None) -> None:
     """The answers, the groups and how they stand against each other, and where to see more.
 
     Args:
         report: where the whole report was written to.
     """
+    from paramshare.comparing.text import answers, contrast_table, footnotes, group_table, title
+
     console = _stdout()
     for line in (title(study), "", *answers(study)):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
@@ -198,7 +204,7 @@ def print_checks(checks: Sequence[tuple[str, str, bool]]) -> None:
         console.print(f"{name:<8}  {found}", markup=False, highlight=False, soft_wrap=True)
 
 
-def _table(outcome: Outcome) -> Table:
+def _table(outcome: "Outcome") -> Table:
     """A row a run; 80 columns hold it."""
     table = _new_table()
     for name, justify in _COLUMNS.items():
@@ -214,7 +220,7 @@ def _table(outcome: Outcome) -> Table:
     return table
 
 
-def _cells(row: Row) -> tuple[str, ...]:
+def _cells(row: "Row") -> tuple[str, ...]:
     spec = row.spec
     loss = "–" if row.final_loss is None else f"{row.final_loss:.6g}"
     remark = row.status.lower() if row.error else "diverged" if row.diverged else "re-used" if row.reused else ""

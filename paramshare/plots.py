@@ -3,7 +3,6 @@
 import base64
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final, cast
 
@@ -17,9 +16,10 @@ from matplotlib.ticker import EngFormatter, MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
+from paramshare.bands import Band
+
 __all__ = [
-    "GROUP_STYLES", "VARIANT_COLORS", "Band", "LossPlot", "aggregate_curves", "inline_picture", "picture_of",
-    "quartiles", "sharing_bars",
+    "GROUP_STYLES", "VARIANT_COLORS", "LossPlot", "aggregate_curves", "inline_picture", "picture_of", "sharing_bars",
 ]  # fmt: skip
 
 # One colour and one marker a depth, one colour and one dash a group: readable in grey too. The colours are
@@ -46,47 +46,6 @@ VARIANT_COLORS = {
     "conv": GROUP_STYLES[0][0], "local": GROUP_STYLES[1][0], "dense": GROUP_STYLES[2][0],
 }  # fmt: skip
 """The colour of a variant wherever it stands alone."""
-
-
-@dataclass(frozen=True, slots=True)
-class Band:
-    """Curves of many seeds, summarised step by step.
-
-    Args:
-        n: how many curves.
-        median, lower, upper: (steps,), the median and the quartiles at every step.
-    """
-
-    n: int
-    median: NDArray[np.float64]
-    lower: NDArray[np.float64]
-    upper: NDArray[np.float64]
-
-    @classmethod
-    def of(cls, curves: Sequence[ArrayLike]) -> "Band":
-        """The band of curves; a loss that is not finite counts as larger than any that is.
-
-        A curve that ends before another, since its training had come to its end, goes on at its last value.
-        """
-        longest = max(map(len, curves))  # type: ignore[arg-type]
-        lower, median, upper = quartiles([np.pad(one, (0, longest - len(one)), "edge") for one in curves])  # type: ignore[arg-type]
-        return cls(len(curves), median, lower, upper)
-
-
-def quartiles(losses: Sequence[ArrayLike]) -> NDArray[np.float64]:
-    """The quartiles over the first axis, (3, ...): lower, median, upper.
-
-    Args:
-        losses: those that are not finite diverged, and count as larger than any that is: so the quartiles stay numbers
-            while few have diverged, and are infinite where they fall among those that have.
-    """
-    values, which = np.asarray(losses, dtype=np.float64), (0.25, 0.5, 0.75)
-    values = np.where(np.isfinite(values), values, np.inf)
-    with np.errstate(invalid="ignore"):
-        between = np.quantile(values, which, axis=0)
-    # Between a number and infinity, and between two infinities, NumPy finds NaN.
-    found = np.where(np.isnan(between), np.quantile(values, which, axis=0, method="higher"), between)
-    return np.asarray(found, dtype=np.float64)
 
 
 class LossPlot:

@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
-from paramshare.plots import Band, LossPlot, aggregate_curves, picture_of, quartiles, sharing_bars
+from paramshare.bands import Band, quartiles
+from paramshare.plots import LossPlot, aggregate_curves, picture_of, sharing_bars
 
 BARS = {"shared": [10, 0, 3], "unshared": [100, 20, 30], "dense": [10**30, 200, 300]}
 

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Literal, NamedTuple
 
+from paramshare.bands import Band
 from paramshare.comparing.figures import Drawn, draw
 from paramshare.comparing.groups import Grouped, group
 from paramshare.comparing.report import html_report, markdown_report
@@ -11,7 +12,6 @@ from paramshare.comparing.spec import CompareSpec, GroupSpec, StudySpec
 from paramshare.comparing.study import Study, make_study
 from paramshare.comparing.text import answers
 from paramshare.markdown import plain
-from paramshare.plots import Band
 from paramshare.sweep.chunks import Row
 from paramshare.sweep.run import Outcome, Sweep, run_sweep
 from paramshare.tracking.pages import picture_url

@@ -7,9 +7,9 @@ from itertools import combinations
 from statistics import median
 from typing import Any
 
+from paramshare.bands import Band
 from paramshare.comparing.groups import Group, Grouped
 from paramshare.comparing.spec import GroupSpec
-from paramshare.plots import Band
 from paramshare.stats.comparison import adjusted
 from paramshare.stats.paired import Paired, compare_paired
 from paramshare.stats.summary import Summary, summarise

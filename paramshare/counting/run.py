@@ -2,16 +2,17 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from paramshare.counting.report import CountRow
 from paramshare.counting.spec import ModelSpec
-from paramshare.provenance import provenance_tags
 from paramshare.sharing.analyze import analyze
 from paramshare.sharing.inputs import parse_dtypes, parse_sizes
 from paramshare.sharing.models import load_model
 from paramshare.sharing.report import SharingReport, Sort
-from paramshare.tracking.counts import write_report
-from paramshare.tracking.store import StoreAddress, open_store, store_failures
+
+if TYPE_CHECKING:
+    from paramshare.tracking.store import StoreAddress
 
 __all__ = ["TrackedReport", "analyze_model", "count_model", "track"]
 
@@ -41,7 +42,7 @@ def analyze_model(spec: ModelSpec) -> SharingReport:
 
 def track(
     report: SharingReport,
-    address: StoreAddress,
+    address: "StoreAddress",
     source: Mapping[str, str],
     tags: Mapping[str, str],
     *,
@@ -60,6 +61,10 @@ def track(
         UsageError: the store cannot be opened, or there is no such depth or sort.
         ServerError: the store failed.
     """
+    from paramshare.provenance import provenance_tags
+    from paramshare.tracking.counts import write_report
+    from paramshare.tracking.store import open_store, store_failures
+
     with store_failures(address):
         store = open_store(address)
         run_id = write_report(store, report, source, {**provenance_tags(), **tags}, depth=depth, sort=sort)
@@ -67,7 +72,7 @@ def track(
 
 
 def count_model(
-    spec: ModelSpec, address: StoreAddress, tags: Mapping[str, str], depth: int | None = None, sort: Sort = "order"
+    spec: ModelSpec, address: "StoreAddress", tags: Mapping[str, str], depth: int | None = None, sort: Sort = "order"
 ) -> CountRow:
     """Analyse the model that `spec` names, write its report as a run, and return its row.
 

@@ -111,6 +111,11 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     supports_higher_order_operators = True  # only to say which one it is that cannot be followed
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Return False: torch's guard against torch.compile imports `torch._dynamo` (a second); see `_as_written`."""
+        return False
+
     def __init__(self, model: nn.Module, sample: Sample) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.uses: defaultdict[Place, Use] = defaultdict(Use)

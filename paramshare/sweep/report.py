@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-from paramshare.plots import quartiles
+from paramshare.bands import quartiles
 from paramshare.sweep.chunks import Row
 from paramshare.sweep.spec import SweepSpec
 from paramshare.tracking.pages import picture_url, run_url

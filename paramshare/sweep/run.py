@@ -9,8 +9,7 @@ from contextlib import closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from paramshare.plots import Band, aggregate_curves
-from paramshare.provenance import provenance_tags
+from paramshare.bands import Band
 from paramshare.sweep.chunks import Chunk, Row, make_chunks, slots
 from paramshare.sweep.pools import run_chunks
 from paramshare.sweep.report import counts_of, group_of, note_of, sweep_name, table_of
@@ -210,6 +209,8 @@ class Sweep:
             self._rows[key] = Row.finished(written[key].spec, run)
 
     def _write_parent(self, rows: Sequence[Row], name: str) -> None:
+        from paramshare.plots import aggregate_curves
+
         bands = self._bands(rows)
         log_progress(self.store, self.parent_run_id, len(rows))
         finish_sweep(
@@ -325,6 +326,10 @@ def _open(
     reused = {} if spec.force else find_finished(store, specs)
     sweep_key = hashlib.sha256("".join(sorted(keys)).encode()).hexdigest()[:32]
     found = find_sweep(store, sweep_key) if len(reused) == len(keys) else None
+    if found is not None:
+        return Sweep(spec, devices, specs, store, delivery, reused, found, complete=True, tags={})
+    from paramshare.provenance import provenance_tags  # reads versions, asks git
+
     carried = {**provenance_tags(), **tags}
     above = {
         **carried,
@@ -333,18 +338,9 @@ def _open(
         **({FORCED: "true"} if spec.force else {}),
         **({SETTLED: "true"} if store.database is not None else {}),
     }
-    parent = found or start_sweep(store, sweep_name(spec, devices), sweep_key, _params(spec, devices), above)
-    return Sweep(
-        spec,
-        devices,
-        specs,
-        store,
-        delivery,
-        reused,
-        parent,
-        found is not None,
-        {**carried, PARENT: parent},
-    )
+    parent = start_sweep(store, sweep_name(spec, devices), sweep_key, _params(spec, devices), above)
+    tags = {**carried, PARENT: parent}
+    return Sweep(spec, devices, specs, store, delivery, reused, parent, complete=False, tags=tags)
 
 
 def _note_finished(error: BaseException, spec: SweepSpec, store: Store, specs: Sequence[Spec]) -> None:

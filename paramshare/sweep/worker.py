@@ -18,15 +18,8 @@ from paramshare.errors import in_a_line
 from paramshare.sweep.chunks import Chunk, Row
 from paramshare.tracking.leftover import close_seeds
 from paramshare.tracking.record import RunExistsError
-from paramshare.tracking.runs import (
-    PARENT,
-    failure_record,
-    find_finished,
-    seed_record,
-    seed_run,
-    write_failure,
-    write_run,
-)
+from paramshare.tracking.runs import PARENT, find_finished, seed_run
+from paramshare.tracking.seeds import failure_record, seed_record, write_failure, write_run
 from paramshare.tracking.spool import OutageError, attempt, keep
 from paramshare.tracking.store import Store, StoreAddress, open_store
 from paramshare.training.engines import train_many

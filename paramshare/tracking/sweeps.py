@@ -5,19 +5,21 @@ import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 from urllib.parse import unquote, urlsplit
 
-from matplotlib.figure import Figure
 from mlflow.entities import Param, RunTag
 
-from paramshare.plots import Band
+from paramshare.bands import Band
 from paramshare.tracking.record import Point
 from paramshare.tracking.runs import KIND, NOTE, search
 from paramshare.tracking.store import Store
 from paramshare.tracking.tables import table_artifact
 from paramshare.tracking.views import View, saved_view_tags
 from paramshare.tracking.writing import log_points
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = [
     "CURVES_FILE",
@@ -64,7 +66,7 @@ def finish_sweep(
     status: Literal["FINISHED", "FAILED"],
     bands: Mapping[str, Band],
     metrics: Mapping[str, float],
-    figure: Figure,
+    figure: "Figure",
     table: Mapping[str, list[object]],
     note: str,
 ) -> None:

@@ -2,14 +2,19 @@
 
 import os
 import platform
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from paramshare.errors import DeviceError
 from paramshare.training.spec import canonical_device
 
 __all__ = ["Device", "choose_devices", "cpu_cores", "find_devices"]
+
+_DRIVERS: Final = ("nvidia", "nvhost", "nvgpu", "nvmap", "dxg", "kfd")
+"""What the names of the files of GPUs' drivers begin with: NVIDIA's, NVIDIA's on Jetson, Windows' for WSL, AMD's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,15 +34,24 @@ class Device:
 
 def find_devices() -> tuple[Device, ...]:
     """Every device of this machine that torch can use, the CPU first."""
+    found = [Device("cpu", cpu_model(), f"always there; {cpu_cores()} cores for this process")]
+    if not _may_have_accelerator():
+        return tuple(found)  # importing torch to learn that takes a second
     import torch
 
-    found = [Device("cpu", cpu_model(), f"always there; {cpu_cores()} cores for this process")]
     for index in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
         name = torch.cuda.get_device_name(index)
         found.append(Device(f"cuda:{index}", name, f"CUDA {torch.version.cuda} sees it"))
     if torch.backends.mps.is_available():
         found.append(Device("mps", platform.processor() or "Apple GPU", "Metal sees it"))
     return tuple(found)
+
+
+def _may_have_accelerator() -> bool:
+    """Whether this machine can have a device beside its CPU: on Linux the driver of each has a file in `/dev`."""
+    if sys.platform != "linux" or "torch" in sys.modules:
+        return True
+    return any(file.name.startswith(_DRIVERS) for file in Path("/dev").iterdir())
 
 
 def choose_devices(requests: Sequence[str], found: Sequence[Device], where: str = "on this machine") -> tuple[str, ...]:

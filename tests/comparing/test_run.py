@@ -13,17 +13,18 @@ import numpy as np
 import pytest
 from program import SIZES, free_port
 
+from paramshare.bands import Band
 from paramshare.cli import main
 from paramshare.commands.comparing import Study as StudyCommand
 from paramshare.comparing.run import compare, run_study
 from paramshare.comparing.spec import CompareSpec, StudySpec
 from paramshare.comparing.study import Study
 from paramshare.errors import UsageError
-from paramshare.plots import Band
 from paramshare.sweep.run import Outcome
 from paramshare.tracking.histories import histories_of
 from paramshare.tracking.pages import served_pages
-from paramshare.tracking.runs import read_losses, write_failure, write_run
+from paramshare.tracking.runs import read_losses
+from paramshare.tracking.seeds import write_failure, write_run
 from paramshare.tracking.store import StoreAddress, open_store
 from paramshare.tracking.sweeps import read_note
 from paramshare.tracking.values import read_values

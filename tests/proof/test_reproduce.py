@@ -13,7 +13,7 @@ from tampering import tamper
 from paramshare.errors import DeviceError, UsageError
 from paramshare.proof.reproduce import reproduce
 from paramshare.provenance import provenance_tags
-from paramshare.tracking.runs import write_run
+from paramshare.tracking.seeds import write_run
 from paramshare.tracking.store import Store, StoreAddress, open_store
 from paramshare.tracking.sweeps import artifact_location
 from paramshare.training.choice import EngineName

@@ -8,8 +8,9 @@ from program import SIZES
 from pydantic import ValidationError
 from tampering import tamper
 
+from paramshare.bands import Band
 from paramshare.errors import StoreError, UsageError
-from paramshare.plots import Band, aggregate_curves
+from paramshare.plots import aggregate_curves
 from paramshare.proof.spec import VerifySpec
 from paramshare.proof.verify import draw_sample, verify
 from paramshare.sweep.report import table_of

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from paramshare.sharing.outcomes import Outcomes
+from paramshare.sharing.plain_outcomes import plain_outcome
 
 aten = torch.ops.aten
 
@@ -100,3 +101,44 @@ def test_an_error_is_an_error_each_time() -> None:
     for _ in range(2):
         with pytest.raises(RuntimeError):
             outcomes.run(aten.mm.default, (new(3, 4), new(3, 4)), {})
+
+
+@pytest.mark.parametrize(
+    ("func", "args"),
+    [
+        *(
+            (func, (new(2, 3), new(2, 3)))
+            for func in (aten.add.Tensor, aten.sub.Tensor, aten.mul.Tensor, aten.div.Tensor)
+        ),
+        *(
+            (func, (new(2, 3, dtype=torch.bfloat16),))
+            for func in (
+                aten.elu.default, aten.gelu.default, aten.hardtanh.default, aten.leaky_relu.default, aten.relu.default,
+                aten.sigmoid.default, aten.silu.default, aten.tanh.default,
+            )
+        ),
+        (aten.mm.default, (new(3, 4), new(5, 4).t())),
+        (aten.addmm.default, (new(5), new(3, 4), new(5, 4).t())),
+        (aten.addmm.default, (new(3, 5), new(3, 4), new(4, 5))),
+    ],
+)  # fmt: skip
+def test_a_plain_outcome_is_the_one_that_torch_derives(func: Any, args: Any) -> None:
+    plain = plain_outcome(func, args, {})
+    assert plain is not None
+    assert told(plain) == told(func(*args))
+
+
+@pytest.mark.parametrize(
+    ("func", "args"),
+    [
+        (aten.add.Tensor, (new(2, 3), new(3))),
+        (aten.add.Tensor, (new(2, 3), new(2, 3, dtype=torch.float64))),
+        (aten.mul.Tensor, (new(2, 3), new(3, 2).t())),
+        (aten.relu.default, (new(2, 3, dtype=torch.int64),)),
+        (aten.addmm.default, (new(1), new(3, 4), new(4, 5))),
+        (aten.mm.default, (new(3, 4), new(3, 4))),
+        (aten.eq.Tensor, (new(2, 3), new(2, 3))),
+    ],
+)
+def test_what_is_not_plain_is_left_to_torch(func: Any, args: Any) -> None:
+    assert plain_outcome(func, args, {}) is None

@@ -13,8 +13,8 @@ import pytest
 from mlflow.entities import Run
 from program import SIZES
 
+from paramshare.bands import Band
 from paramshare.errors import DeviceError, StoreError
-from paramshare.plots import Band
 from paramshare.sweep import chunks
 from paramshare.sweep.run import Outcome, open_sweep, run_sweep
 from paramshare.sweep.spec import SweepSpec

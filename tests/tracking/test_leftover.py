@@ -8,7 +8,8 @@ from mlflow.entities import Run
 
 from paramshare.tracking.leftover import CLOSED, close_left_over, end_own
 from paramshare.tracking.owners import ALIVE_UNTIL, Owner
-from paramshare.tracking.runs import KIND, PARENT, write_run
+from paramshare.tracking.runs import KIND, PARENT
+from paramshare.tracking.seeds import write_run
 from paramshare.tracking.store import Store, StoreAddress, open_store
 from paramshare.training.engines import train
 from paramshare.training.spec import TrainSpec

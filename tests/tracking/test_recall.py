@@ -12,7 +12,7 @@ from tampering import tamper
 
 from paramshare.errors import StoreError, UsageError
 from paramshare.tracking.recall import open_recorded, read_weights, recall_run
-from paramshare.tracking.runs import write_failure, write_run
+from paramshare.tracking.seeds import write_failure, write_run
 from paramshare.tracking.store import Store, StoreAddress, open_store
 from paramshare.tracking.sweeps import artifact_location
 from paramshare.training.engines import train

@@ -11,7 +11,8 @@ import pytest
 from mlflow.entities import Run
 
 from paramshare.tracking.record import RunExistsError
-from paramshare.tracking.runs import find_finished, read_all_losses, write_failure, write_run
+from paramshare.tracking.runs import find_finished, read_all_losses
+from paramshare.tracking.seeds import write_failure, write_run
 from paramshare.tracking.store import Store, StoreAddress, open_store
 from paramshare.training.engines import train
 from paramshare.training.result import TrainResult

@@ -9,7 +9,8 @@ import pytest
 
 from paramshare.tracking import settling
 from paramshare.tracking.owners import Owner
-from paramshare.tracking.runs import KIND, PARENT, SeedRun, find_finished, write_run
+from paramshare.tracking.runs import KIND, PARENT, SeedRun, find_finished
+from paramshare.tracking.seeds import write_run
 from paramshare.tracking.settling import drop_doubles, settle
 from paramshare.tracking.store import Store, StoreAddress, open_store
 from paramshare.training.engines import train_many

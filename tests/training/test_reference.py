@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from paramshare.tracking.runs import read_losses, write_run
+from paramshare.tracking.runs import read_losses
+from paramshare.tracking.seeds import write_run
 from paramshare.tracking.store import StoreAddress, open_store
 from paramshare.training.engines import train
 from paramshare.training.spec import TrainSpec

@@ -1,0 +1,141 @@
+"""Training results as the runs of a store, one whole run a seed. Importing this module loads torch and matplotlib."""
+
+import hashlib
+import json
+import time
+from collections.abc import Mapping
+from typing import Final
+
+from mlflow.entities import Dataset, DatasetInput, InputTag
+
+from paramshare.plots import VARIANT_COLORS, LossPlot
+from paramshare.tracking.model import saved_model
+from paramshare.tracking.pages import picture_url
+from paramshare.tracking.record import NIL_ID, Point, Record
+from paramshare.tracking.runs import DIVERGED, KEY, KIND, NOTE, TARGET, SeedRun
+from paramshare.tracking.store import Store
+from paramshare.tracking.writing import write
+from paramshare.training.result import Result
+from paramshare.training.targets import DEPTH, LOSS, SECONDS, STEPS_PER_SECOND, Spec, target_of
+
+__all__ = ["failure_record", "run_name", "seed_record", "write_failure", "write_run"]
+
+PLOT_FILE: Final = "loss.png"
+
+_PLOT: Final = LossPlot()  # the process's: drawing axes costs more than all else
+
+
+def write_run(store: Store, result: Result, tags: Mapping[str, str], *, again: bool = True) -> SeedRun:
+    """Write `result` as one whole run and return it.
+
+    Args:
+        tags: what the run carries beside its own: its parent, where it came from.
+        again: whether it is written though the store may hold a FINISHED run of its spec. If not, an embedded store
+            takes one alone; a server's sweeps see to that when they end.
+
+    Raises:
+        RunExistsError: not `again`, and there is one.
+    """
+    run_id = write(store, seed_record(result, tags, again=again))
+    diverged = result.diverged_at is not None
+    return SeedRun(result.spec.key(), run_id, result.final_loss, dict(result.finals), result.seconds, diverged)
+
+
+def seed_record(result: Result, tags: Mapping[str, str], *, again: bool = True) -> Record:
+    """All that the run of `result` says. Arguments as of `write_run`."""
+    spec, name = result.spec, run_name(result.spec)
+    start = int(result.started * 1000)
+    model = saved_model(spec, result.net)
+    curves, measure = result.curves, target_of(spec).loss
+    own_tags = {
+        **_spec_tags(spec),
+        **_diverged_tags(result.diverged_at),
+        "paramshare.engine": result.engine,
+        "paramshare.engine_reason": result.reason,
+        "paramshare.threads": str(result.threads),
+        "mlflow.log-model.history": model.history,
+        NOTE: f"![loss at every step]({picture_url('', NIL_ID, PLOT_FILE)})",
+    }
+    return Record(
+        name,
+        "FINISHED",
+        start,
+        start + int(result.seconds * 1000),
+        tags={**tags, **own_tags},
+        params=_params(spec),
+        points=_points(result, start),
+        inputs=(_dataset(result),),
+        files={PLOT_FILE: _PLOT.picture(curves[LOSS], curves.get(DEPTH), name, measure), **model.files},
+        identity="" if again else KEY,
+    )
+
+
+def write_failure(store: Store, spec: Spec, reason: str, tags: Mapping[str, str]) -> str:
+    """Write that the training of `spec` failed, and why; returns the run's id."""
+    return write(store, failure_record(spec, reason, tags))
+
+
+def failure_record(spec: Spec, reason: str, tags: Mapping[str, str]) -> Record:
+    """All that the run of a training that failed says."""
+    now = int(time.time() * 1000)
+    own_tags = {**_spec_tags(spec), "paramshare.error": reason}
+    return Record(run_name(spec), "FAILED", now, now, {**tags, **own_tags}, _params(spec))
+
+
+def run_name(spec: Spec) -> str:
+    """What a person calls the run: `shared seed 3 on cpu`."""
+    return f"{spec.variant} seed {spec.seed} on {spec.device}"
+
+
+def _points(result: Result, start: int) -> list[Point]:
+    """All points of a run. Times are start + step, so that writing the same twice changes nothing."""
+    every_step = [
+        Point(name, value, start + step, step)
+        for name, curve in result.curves.items()
+        for step, value in enumerate(curve.tolist())
+    ]
+    finals = {
+        **result.finals,
+        **result.sizes,
+        SECONDS: result.seconds,
+        STEPS_PER_SECOND: len(result.curves[LOSS]) / result.seconds,
+    }
+    # At step 0 MLflow's pages draw a bar a run; at any later one they draw a line with a single point.
+    return every_step + [Point(name, value, start, 0) for name, value in finals.items()]
+
+
+def _params(spec: Spec) -> dict[str, str]:
+    return {TARGET: target_of(spec).name, **{name: str(value) for name, value in spec.as_dict().items()}}
+
+
+def _spec_tags(spec: Spec) -> dict[str, str]:
+    return {
+        KIND: "seed",
+        KEY: spec.key(),
+        "paramshare.variant": spec.variant,
+        "paramshare.device": spec.device,
+        "mlflow.runColor": VARIANT_COLORS[spec.variant],
+    }
+
+
+def _diverged_tags(step: int | None) -> dict[str, str]:
+    return {} if step is None else {DIVERGED: "true", f"{DIVERGED}_at": str(step)}
+
+
+def _dataset(result: Result) -> DatasetInput:
+    """The data as an MLflow input: drawn, so its source is the seed and its digest that of its bytes."""
+    target = target_of(result.spec)
+    columns = {name: tensor.numpy() for name, tensor in result.data.items()}
+    tensors = {
+        name: {"type": "tensor", "tensor-spec": {"dtype": str(value.dtype), "shape": [-1, *value.shape[1:]]}}
+        for name, value in columns.items()
+    }
+    dataset = Dataset(
+        name=f"{target.dataset}{result.spec.seed}",
+        digest=hashlib.sha256(b"".join(value.tobytes() for value in columns.values())).hexdigest()[:8],
+        source_type="code",
+        source=json.dumps({**target.source, "seed": result.spec.seed}),
+        schema=json.dumps({"mlflow_tensorspec": {key: json.dumps([value]) for key, value in tensors.items()}}),
+        profile=json.dumps({f"{name}_shape": list(value.shape) for name, value in columns.items()}),
+    )
+    return DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])
