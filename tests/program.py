@@ -47,6 +47,30 @@ def free_port() -> int:
             return port
 
 
+def pool_processes(parent: int) -> list[int]:
+    """The processes of a sweep's pools: the children of the server that the sweep has them forked from."""
+    return [worker for server in fork_servers(parent) for worker in _children(server)]
+
+
+def fork_servers(parent: int) -> list[int]:
+    """The server, if there is one yet, that a sweep's processes are forked from."""
+    return [child for child in _children(parent) if b"multiprocessing.forkserver" in _command_line(child)]
+
+
+def _children(pid: int) -> list[int]:
+    found: list[int] = []
+    for file in Path(f"/proc/{pid}/task").glob("*/children"):  # any thread may have started them
+        with suppress(OSError):
+            found += map(int, file.read_text().split())
+    return found
+
+
+def _command_line(pid: int) -> bytes:
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    return b""
+
+
 def history(home: Path, query: str) -> list[tuple[Any, ...]]:
     """What Prefect has kept in `home`."""
     with closing(sqlite3.connect(home / "prefect.db")) as connection:

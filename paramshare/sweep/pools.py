@@ -7,6 +7,7 @@ survive a fork. The server ends when this process and its workers have ended. Pl
 
 import multiprocessing
 import multiprocessing.forkserver
+import multiprocessing.resource_tracker
 import os
 import signal
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
@@ -46,6 +47,7 @@ def start_server(*more: str) -> None:
     if not _HAS_SERVER:
         return
     server = multiprocessing.forkserver
+    multiprocessing.resource_tracker.ensure_running()  # first: whoever starts it unblocks SIGINT again
     with _interrupts_held():
         server.set_forkserver_preload([_PRELOADED, *more])
         server.ensure_running()

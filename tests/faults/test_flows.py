@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from draws import DRAWS
-from program import PROGRAM, SIZES, clean_environment, history
+from program import PROGRAM, SIZES, clean_environment, history, pool_processes
 from stack import prefect_server, wait_until
 from wholeness import check_database, check_parent, check_runs, runs_of, trained
 
@@ -21,13 +21,6 @@ from paramshare.tracking.store import Store, StoreAddress, open_store
 
 SPEC = {**SIZES, "seeds": "0:60", "devices": "cpu", "workers": 2}
 PATIENCE = 600.0  # seconds
-
-
-def processes_that_train(process: int) -> list[int]:
-    """The pool's processes of a flow."""
-    tasks = Path(f"/proc/{process}/task").glob("*/children")  # a thread starts them
-    children = [child for file in tasks for child in file.read_text().split()]
-    return [int(child) for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
 
 
 def started(environment: dict[str, str]) -> subprocess.Popen[str]:
@@ -55,7 +48,7 @@ def test_a_flow_whose_process_is_killed_goes_on_with_others(draw: int, address: 
         while len(runs_of(store, "seed", "FINISHED")) < rng.randrange(2, 30):
             assert time.monotonic() < deadline
             time.sleep(0.05)
-        os.kill(rng.choice(processes_that_train(flow.pid)), signal.SIGKILL)
+        os.kill(rng.choice(pool_processes(flow.pid)), signal.SIGKILL)
         out, err = flow.communicate(timeout=PATIENCE)
     finally:
         flow.kill()

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 from draws import DRAWS
-from program import PROGRAM, SIZES, clean_environment, free_port
+from program import PROGRAM, SIZES, clean_environment, fork_servers, free_port, pool_processes
 from wholeness import check_database, check_parent, check_runs, runs_of, trained
 
 from paramshare.sweep.spec import SweepSpec
@@ -95,14 +95,7 @@ class Started:
 
     def workers(self) -> list[int]:
         """The pool's processes."""
-        found = []
-        with suppress(OSError):
-            children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-            for child in children:
-                with suppress(OSError):
-                    if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes():
-                        found.append(int(child))
-        return found
+        return pool_processes(self.process.pid)
 
     def kill(self) -> str:
         """End whatever is left of it; what it said."""
@@ -204,6 +197,22 @@ def test_a_sweep_whose_workers_are_killed_for_ever_gives_up_in_one_line_and_goes
     assert err.count("\n") == 1
     assert [run.info.status for run in runs_of(open_store(address), "sweep")] == ["FAILED"]
     finish(command(), address)
+    check(address, expected)
+
+
+@pytest.mark.parametrize("moment", ["while it imports", "while its workers train"])
+def test_a_sweep_whose_fork_server_is_killed_goes_on_with_another(
+    moment: str, address: StoreAddress, expected: dict[str, TrainResult]
+) -> None:
+    with started(command(), address) as sweep:
+        assert sweep.wait_until(lambda: bool(fork_servers(sweep.process.pid)))
+        if moment == "while its workers train":
+            assert sweep.wait_until(lambda: sweep.count(FINISHED) > 2)
+        (server,) = fork_servers(sweep.process.pid)
+        os.kill(server, signal.SIGKILL)
+        out, err = sweep.ended()
+        assert (sweep.process.returncode, err) == (0, "")
+    assert [run["status"] for run in json.loads(out)["runs"]] == ["FINISHED"] * PLANNED
     check(address, expected)
 
 

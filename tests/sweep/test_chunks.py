@@ -25,9 +25,9 @@ PARENT = """
 import time
 from concurrent.futures import ProcessPoolExecutor
 from os import getpid
-from paramshare.sweep.chunks import SPAWN, Stop, start_worker
+from paramshare.sweep.pools import PROCESSES, Stop, start_worker, worker_arguments
 if __name__ == "__main__":
-    pool = ProcessPoolExecutor(1, SPAWN, start_worker, (Stop(), ()))
+    pool = ProcessPoolExecutor(1, PROCESSES, start_worker, worker_arguments(Stop(), ()))
     print(pool.submit(getpid).result(), flush=True)
     time.sleep(60)
 """
