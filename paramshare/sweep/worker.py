@@ -22,6 +22,7 @@ from paramshare.tracking.runs import PARENT, find_finished, seed_run
 from paramshare.tracking.seeds import failure_record, seed_record, write_failure, write_run
 from paramshare.tracking.spool import OutageError, attempt, keep
 from paramshare.tracking.store import Store, StoreAddress, open_store
+from paramshare.tracking.summaries import summary_of
 from paramshare.training.engines import train_many
 from paramshare.training.export import Template, adopt_templates, make_templates
 from paramshare.training.result import Result
@@ -101,7 +102,7 @@ def _write(chunk: Chunk, spec: Spec, outcome: Result | Exception) -> Row:
     try:
         run = attempt(address, lambda: write_run(_store(address), outcome, tags, again=chunk.force))
     except RunExistsError as other:  # another sweep was first
-        return Row.finished(spec, seed_run(_store(address).client.get_run(other.run_id)))
+        return Row.finished(spec, seed_run(summary_of(_store(address).client.get_run(other.run_id))))
     except OutageError as outage:
         keep(seed_record(outcome, tags, again=chunk.force), address)
         return Row.kept(spec, outcome, str(outage))

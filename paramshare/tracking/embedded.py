@@ -36,6 +36,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import configure_mappers
 
 from paramshare.tracking.record import Point, Record, RunExistsError
+from paramshare.tracking.summaries import Selection, Summary, read_summaries
 
 __all__ = ["Database", "StoreWarning", "let_wait", "map_tables", "open_database"]
 
@@ -106,6 +107,11 @@ class Database:
                 for run_id, points in groupby(connection.execute(rows), key=lambda row: row[0]):
                     found[run_id] = [math.nan if is_nan else value for _, value, is_nan in points]
         return found
+
+    def summaries(self, kind: tuple[str, str], selection: Selection) -> list[Summary]:
+        """Return the selected parts of runs, as of `read_summaries`."""
+        with self._engine.connect() as connection:
+            return list(read_summaries(connection, self.experiment_id, kind, selection))
 
     def analyse(self) -> None:
         """Let SQLite count what is in its tables: without, it chooses poor indexes once there are many runs."""

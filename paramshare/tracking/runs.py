@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from paramshare.tracking.histories import histories_of
 from paramshare.tracking.store import Store
+from paramshare.tracking.summaries import Selection, Summary, summary_of
 from paramshare.training.targets import (
     LOSS,
     SECONDS,
@@ -28,8 +29,10 @@ __all__ = [
     "finished_runs",
     "read_all_losses",
     "read_losses",
+    "read_seeds",
     "search",
     "seed_run",
+    "target_of_params",
     "target_of_run",
 ]
 
@@ -41,6 +44,10 @@ DIVERGED: Final = "paramshare.diverged"
 NOTE: Final = "mlflow.note.content"
 
 FINISHED_SEEDS: Final = f"attributes.status = 'FINISHED' AND tags.`{KIND}` = 'seed'"
+_ENDED_SEEDS: Final = f"tags.`{KIND}` = 'seed' AND attributes.status != 'RUNNING' AND attributes.status != 'KILLED'"
+_FINALS: Final = tuple(metric for target in TARGETS.values() for metric in target.finals)
+_SEED_PARAMS: Final = (TARGET, *dict.fromkeys(metric.only[0] for metric in _FINALS if metric.only))
+_SEED_METRICS: Final = (LOSS, SECONDS, *dict.fromkeys(metric.name for metric in _FINALS))
 _FIRST_TARGET: Final = "dynamicnet"  # what runs trained when there was no other, and none was named
 _RUNS_A_PAGE: Final = 1000
 _NAMES_A_SEARCH: Final = 200
@@ -71,21 +78,21 @@ def find_finished(store: Store, specs: Sequence[Spec], parent_run_id: str | None
     """The newest FINISHED run of each of `specs` that has one, by the spec's key; of one sweep alone if it is given."""
     wanted, found = {spec.key() for spec in specs}, dict[str, SeedRun]()
     for run in finished_runs(store, (spec.seed for spec in specs)):
-        key = run.data.tags.get(KEY, "")
-        of_sweep = parent_run_id is None or run.data.tags.get(PARENT) == parent_run_id
+        key = run.tags.get(KEY, "")
+        of_sweep = parent_run_id is None or run.tags.get(PARENT) == parent_run_id
         if of_sweep and key in wanted and key not in found:
             found[key] = seed_run(run)
     return found
 
 
-def seed_run(run: Run) -> SeedRun:
+def seed_run(run: Summary) -> SeedRun:
     """A seed's FINISHED run as a sweep remembers it."""
-    key, metrics = run.data.tags[KEY], run.data.metrics
-    target = target_of_run(run)
-    names = (LOSS, *(metric.name for metric in target.finals_of(run.data.params)))
+    key, metrics = run.tags[KEY], run.metrics
+    target = target_of_params(run.params)
+    names = (LOSS, *(metric.name for metric in target.finals_of(run.params)))
     last, *finals = (as_trained(metrics[name]) for name in names)
-    diverged = DIVERGED in run.data.tags or not all(map(math.isfinite, (last, *finals)))
-    return SeedRun(key, run.info.run_id, last, dict(zip(names[1:], finals, strict=True)), metrics[SECONDS], diverged)
+    diverged = DIVERGED in run.tags or not all(map(math.isfinite, (last, *finals)))
+    return SeedRun(key, run.run_id, last, dict(zip(names[1:], finals, strict=True)), metrics[SECONDS], diverged)
 
 
 def target_of_run(run: Run) -> Target:
@@ -94,19 +101,41 @@ def target_of_run(run: Run) -> Target:
     Raises:
         SpecError: nothing that is known here.
     """
-    return target_named(run.data.params.get(TARGET, _FIRST_TARGET))
+    return target_of_params(run.data.params)
 
 
-def finished_runs(store: Store, seeds: Iterable[int]) -> Iterator[Run]:
-    """Every FINISHED run of these seeds, of whatever spec; the newest first within some seeds.
+def target_of_params(params: Mapping[str, str]) -> Target:
+    """Return the target that a run's parameters name, as `target_of_run`."""
+    return target_named(params.get(TARGET, _FIRST_TARGET))
 
-    MLflow's search takes no list of a tag's values. A list of datasets it takes, and a seed's dataset has its name:
-    so that of a large store only the runs of these seeds are read.
+
+def finished_runs(store: Store, seeds: Iterable[int]) -> Iterator[Summary]:
+    """Yield what `seed_run` needs of every FINISHED run of these seeds; runs of one seed newest first.
+
+    A tag's value has no index, and MLflow's search takes no list of them. It takes a list of datasets, and the name of
+    a seed's dataset has the seed in it. So of a large store only the runs of these seeds are read.
     """
-    names = [target.dataset + str(seed) for seed in dict.fromkeys(seeds) for target in TARGETS.values()]
-    for begin in range(0, len(names), _NAMES_A_SEARCH):
-        listed = ", ".join(f"'{name}'" for name in names[begin : begin + _NAMES_A_SEARCH])
-        yield from search(store, f"{FINISHED_SEEDS} AND datasets.name IN ({listed})")
+    names = tuple(target.dataset + str(seed) for seed in dict.fromkeys(seeds) for target in TARGETS.values())
+    yield from read_seeds(store, Selection(True, names, (KEY, PARENT, DIVERGED), _SEED_PARAMS, _SEED_METRICS))
+
+
+def read_seeds(store: Store, selection: Selection) -> Iterator[Summary]:
+    """Yield the selected seeds' runs, the newest first: of an embedded store by SQL, of a server by MLflow's client.
+
+    The client reads all parts of a run. It asks for some datasets at a time, and the order holds within each request.
+    """
+    if store.database is not None:
+        yield from store.database.summaries((KIND, "seed"), selection)
+    elif selection.datasets is None:
+        yield from map(summary_of, search(store, _condition(selection)))
+    else:
+        for begin in range(0, len(selection.datasets), _NAMES_A_SEARCH):
+            listed = ", ".join(f"'{name}'" for name in selection.datasets[begin : begin + _NAMES_A_SEARCH])
+            yield from map(summary_of, search(store, f"{_condition(selection)} AND datasets.name IN ({listed})"))
+
+
+def _condition(selection: Selection) -> str:
+    return FINISHED_SEEDS if selection.finished else _ENDED_SEEDS
 
 
 def read_losses(store: Store, run_id: str) -> NDArray[np.float32]:

@@ -17,12 +17,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final
 
-from mlflow.entities import Run, RunTag
+from mlflow.entities import RunTag
 from mlflow.exceptions import MlflowException
 
 from paramshare.tracking.owners import Owner, is_alive
 from paramshare.tracking.runs import FINISHED_SEEDS, KEY, PARENT, SeedRun, finished_runs, search, seed_run
 from paramshare.tracking.store import Store
+from paramshare.tracking.summaries import Summary
 
 __all__ = ["SETTLED", "drop_doubles", "settle"]
 
@@ -50,10 +51,10 @@ def settle(store: Store, parent_run_id: str, ours: Mapping[str, str], seeds: Ite
         own = dict[str, str]()  # what was delivered from the spool can be another's
         there = set[str]()
         for run in finished_runs(store, seeds):
-            key = run.data.tags.get(KEY, "")
-            there.add(run.info.run_id)
-            if run.data.tags.get(PARENT) == parent_run_id:
-                own[run.info.run_id] = key
+            key = run.tags.get(KEY, "")
+            there.add(run.run_id)
+            if run.tags.get(PARENT) == parent_run_id:
+                own[run.run_id] = key
             elif key in ours and key not in found and _stays(store, run, stay):
                 found[key] = seed_run(run)
         for key in found:
@@ -84,9 +85,9 @@ def _of(parent_run_id: str) -> str:
     return f"tags.`{PARENT}` = '{parent_run_id}'"
 
 
-def _stays(store: Store, run: Run, stay: dict[str, bool]) -> bool:
+def _stays(store: Store, run: Summary, stay: dict[str, bool]) -> bool:
     """Whether the run's sweep has settled or ended; `stay` remembers the answer by sweep."""
-    parent_id = run.data.tags.get(PARENT, "")
+    parent_id = run.tags.get(PARENT, "")
     if parent_id not in stay:
         try:
             parent = store.client.get_run(parent_id) if parent_id else None

@@ -3,15 +3,16 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
-from mlflow.entities import Run
-
-from paramshare.tracking.runs import DIVERGED, KEY, KIND, TARGET, as_trained, search, target_of_run
+from paramshare.tracking.runs import DIVERGED, KEY, TARGET, as_trained, read_seeds, target_of_params
 from paramshare.tracking.store import Store
+from paramshare.tracking.summaries import Selection, Summary
 
 __all__ = ["SeedValues", "read_values"]
 
-_SEEDS = f"tags.`{KIND}` = 'seed' AND attributes.status != 'RUNNING' AND attributes.status != 'KILLED'"
+_ENGINE: Final = "paramshare.engine"
+_ENDED: Final = Selection(finished=False, datasets=None, tags=(KEY, DIVERGED, _ENGINE))
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +38,8 @@ class SeedValues:
 def read_values(store: Store) -> list[SeedValues]:
     """Of every spec in the experiment the newest FINISHED run by each engine, else the newest FAILED one."""
     finished, failed = dict[tuple[str, str], SeedValues](), dict[str, SeedValues]()
-    for run in search(store, _SEEDS):
-        key, values = run.data.tags.get(KEY, ""), _values(run)
+    for run in read_seeds(store, _ENDED):
+        key, values = run.tags.get(KEY, ""), _values(run)
         if values.finished:
             finished.setdefault((key, values.facts["engine"]), values)
         else:
@@ -47,12 +48,12 @@ def read_values(store: Store) -> list[SeedValues]:
     return [*finished.values(), *(values for key, values in failed.items() if key not in done)]
 
 
-def _values(run: Run) -> SeedValues:
-    target = target_of_run(run)
-    facts = {TARGET: target.name, "arithmetic": "direct", **run.data.params}
+def _values(run: Summary) -> SeedValues:
+    target = target_of_params(run.params)
+    facts = {TARGET: target.name, "arithmetic": "direct", **run.params}
     seed = int(facts.pop("seed"))
-    metrics = {name: as_trained(value) for name, value in run.data.metrics.items()}
-    if DIVERGED in run.data.tags:
+    metrics = {name: as_trained(value) for name, value in run.metrics.items()}
+    if DIVERGED in run.tags:
         metrics |= dict.fromkeys(metrics.keys() & {metric.name for metric in target.finals}, math.nan)
-    engine = run.data.tags.get("paramshare.engine", "")
-    return SeedValues(run.info.run_id, seed, run.info.status == "FINISHED", {**facts, "engine": engine}, metrics)
+    engine = run.tags.get(_ENGINE, "")
+    return SeedValues(run.run_id, seed, run.status == "FINISHED", {**facts, "engine": engine}, metrics)

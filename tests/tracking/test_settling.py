@@ -48,8 +48,8 @@ class Sweep:
 def alive(store: Store, results: list[TrainResult]) -> set[str]:
     """The runs that are there; there must be one a key."""
     runs = list(settling.finished_runs(store, [one.spec.seed for one in results]))
-    assert len(runs) == len({run.data.tags["paramshare.key"] for run in runs}) == len(results)
-    return {run.info.run_id for run in runs}
+    assert len(runs) == len({run.tags["paramshare.key"] for run in runs}) == len(results)
+    return {run.run_id for run in runs}
 
 
 @pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
