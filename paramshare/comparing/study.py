@@ -151,7 +151,8 @@ def _result(one: Group, grouped: Grouped, spec: GroupSpec, curves: Band | None) 
     names = [size.name for size in SIZES if one.runs and all(size.name in run.metrics for run in one.runs)]
     sizes = {name: median(run.metrics[name] for run in one.runs) for name in names}
     finals = {metric.name: summary(metric) for metric in grouped.finals}
-    return GroupResult(one, summary(grouped.metric), sizes, finals, curves)
+    primary = finals.get(grouped.metric.name) or summary(grouped.metric)
+    return GroupResult(one, primary, sizes, finals, curves)
 
 
 def _contrast(one: Group, other: Group, grouped: Grouped, spec: GroupSpec, family: int) -> Paired | Unpaired:

@@ -188,3 +188,14 @@ def test_what_cannot_be_is_refused() -> None:
         summarise([1, 2], level=95)
     with pytest.raises(UsageError, match="'lower' or 'higher'"):
         summarise([1, 2], better="smaller")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("n", [10, 37, 300])
+def test_the_iqms_interval_does_not_depend_on_how_many_resamples_are_drawn_at_once(
+    n: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = np.random.default_rng(n).lognormal(size=n)
+    whole = iqm(values, 0.95, np.random.default_rng(1))
+    for block in (1, 7 * n, 10**9):  # one row, rows that 4000 is no multiple of, all
+        monkeypatch.setattr("paramshare.stats.location._BLOCK", block)
+        assert iqm(values, 0.95, np.random.default_rng(1)) == whole
