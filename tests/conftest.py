@@ -5,21 +5,41 @@ import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
+from uuid import uuid4
 
 import pytest
 
 from paramshare.training.spec import TrainSpec
 
+if TYPE_CHECKING:
+    from serving import MlflowServer
+
+    from paramshare.tracking.store import StoreAddress
+
 # A shell that starts the tests in the background has Ctrl-C ignored, in all that they start too.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _forget_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.startswith(("PARAMSHARE_", "PREFECT_", "MLFLOW_")):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_settings_from_outside() -> Iterator[None]:
+    """No setting of the person who runs the tests reaches the servers that serve a whole session."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        _forget_settings(monkeypatch)
+        monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+        yield
 
 
 @pytest.fixture(autouse=True)
 def _nothing_from_outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No setting of the person who runs the tests reaches them, and nothing they write reaches that person."""
-    for name in list(os.environ):
-        if name.startswith(("PARAMSHARE_", "PREFECT_", "MLFLOW_")):
-            monkeypatch.delenv(name)
+    _forget_settings(monkeypatch)
     monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "prefect-home"))
     monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
     monkeypatch.setenv("PYTHONSAFEPATH", "")  # the command line sets it for what it starts
@@ -38,7 +58,7 @@ def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def address(migrated: Path, tmp_path: Path) -> Iterator["StoreAddress"]:  # noqa: F821
+def address(migrated: Path, tmp_path: Path) -> "StoreAddress":
     """An embedded store of this test's own, at the place that the command line would use."""
     from paramshare.tracking.store import StoreAddress
 
@@ -47,6 +67,24 @@ def address(migrated: Path, tmp_path: Path) -> Iterator["StoreAddress"]:  # noqa
     for file in migrated.parent.glob("mlflow.db*"):
         shutil.copy(file, folder)
     return StoreAddress.of(None, "paramshare")
+
+
+@pytest.fixture(scope="session")
+def mlflow_server(migrated: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator["MlflowServer"]:
+    """MLflow's server, started once: it takes seconds. A test that ends it or stops it starts one of its own."""
+    from serving import serving
+
+    folder = tmp_path_factory.mktemp("served")
+    for file in migrated.parent.glob("mlflow.db*"):
+        shutil.copy(file, folder)
+    with serving(folder) as server:
+        yield server
+
+
+@pytest.fixture
+def experiment() -> str:
+    """The name of an experiment of this test's own, on a server that other tests use, too."""
+    return f"experiment-{uuid4().hex[:8]}"
 
 
 @pytest.fixture

@@ -16,13 +16,15 @@ from pathlib import Path
 
 import pytest
 from gate import gate_before
+from mlflow import MlflowClient
 from program import PROGRAM, SIZES, SMALL, clean_environment, free_port
+from serving import MlflowServer
 
 from paramshare.cli import main
 from paramshare.errors import StoreError, without_secrets
 from paramshare.sweep.run import run_sweep
 from paramshare.sweep.spec import SweepSpec
-from paramshare.tracking.pages import served_pages, server_url
+from paramshare.tracking.pages import server_url
 from paramshare.tracking.store import StoreAddress, open_store
 
 CONSOLE = Path(sys.executable).with_name("paramshare")
@@ -123,15 +125,21 @@ def test_a_relative_address_holds_wherever_it_is_read(tmp_path: Path, monkeypatc
 # --- secrets
 
 
+SIGNED_IN = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
+"""What signing in leaves in the environment."""
+
+
 @pytest.fixture
-def guarded(address: StoreAddress) -> Iterator[str]:
+def guarded(mlflow_server: MlflowServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """MLflow's own server behind a gate that asks for a user and password, as `host:port`."""
-    port = free_port()
+    for name in SIGNED_IN:
+        monkeypatch.setenv(name, "")  # put back in the end, whoever signs in
+        monkeypatch.delenv(name)
 
     def refusal(request: BaseHTTPRequestHandler) -> int | None:
         return None if request.headers.get("Authorization") == f"Basic {HIDDEN[-1]}" else 401
 
-    with served_pages(open_store(address), port), gate_before(port, refusal) as gate:
+    with gate_before(mlflow_server.port, refusal) as gate:
         yield gate
 
 
@@ -149,11 +157,18 @@ def hidden_in(text: str) -> list[str]:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the processes' command lines are read from /proc")
-def test_a_servers_password_opens_it_and_gets_nowhere(guarded: str, tmp_path: Path) -> None:
+def test_a_servers_password_opens_it_and_gets_nowhere(
+    guarded: str,
+    mlflow_server: MlflowServer,
+    experiment: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     """Given in the environment: on the command line it would be the person who shows it. Pages, flow and sweep."""
-    environment = clean_environment(tmp_path / "home") | {
+    settings = {
         "PARAMSHARE_TRACKING_URI": f"http://{USER}:{SECRET}@{guarded}",
-        "PARAMSHARE_EXPERIMENT": "remote",
+        "PARAMSHARE_EXPERIMENT": experiment,
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "PREFECT_LOGGING_LEVEL": "DEBUG",
     }
@@ -163,13 +178,11 @@ def test_a_servers_password_opens_it_and_gets_nowhere(guarded: str, tmp_path: Pa
     for arguments in (
         ["train", *SMALL, "--seeds", "0:6", "--workers", "2"],
         ["flow", "sweep", *SMALL, "--seeds", "6:10", "--workers", "2"],
-        ["ui", "--no-browser"],
-        ["doctor"],
     ):
         with subprocess.Popen(
             [*PROGRAM, *arguments],
             cwd=work,
-            env=environment,
+            env=clean_environment(tmp_path / "home") | settings,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -180,37 +193,51 @@ def test_a_servers_password_opens_it_and_gets_nowhere(guarded: str, tmp_path: Pa
             assert program.stdout is not None
             said += program.stdout.read()
         assert program.returncode == 0, said
+    assert "multiprocessing.forkserver" in seen  # the pool's processes were among those looked at
+    monkeypatch.chdir(work)
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    for arguments in (["ui", "--no-browser"], ["doctor"]):  # these start no process that stays
+        for name in SIGNED_IN:
+            monkeypatch.delenv(name, raising=False)
+        assert main(arguments) == 0
+        said += "".join(capsys.readouterr())
     assert "6 trained" in said
     assert "4 trained" in said
     assert f"http://{guarded}/" in said
-    assert "multiprocessing.forkserver" in seen  # the pool's processes were among those looked at
     assert hidden_in(said) == []
     assert hidden_in(seen) == []
-    kept = [path for path in tmp_path.rglob("*") if path.is_file()]
+    kept = [path for folder in (tmp_path, mlflow_server.folder) for path in folder.rglob("*") if path.is_file()]
     assert any(path.name == "prefect.db" for path in kept)
-    assert any(path.name == "loss_curves.png" for path in kept)
+    assert any(
+        path.name == "loss_curves.png" and f"/{experiment_id_of(mlflow_server, experiment)}/" in str(path)
+        for path in kept
+    )
     assert {path: found for path in kept if (found := hidden_in(path.read_bytes().decode("latin-1")))} == {}
 
 
-def test_commands_that_only_read_sign_in_too(guarded: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    names = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
-    for name in names:
-        monkeypatch.setenv(name, "")  # put back in the end, whoever signs in
+def experiment_id_of(server: MlflowServer, experiment: str) -> str:
+    found = MlflowClient(server.embedded(experiment).uri).get_experiment_by_name(experiment)
+    assert found is not None
+    return str(found.experiment_id)
+
+
+def test_commands_that_only_read_sign_in_too(guarded: str, experiment: str, monkeypatch: pytest.MonkeyPatch) -> None:
     uri = f"http://{USER}:{SECRET}@{guarded}"
     spec = SweepSpec.model_validate(
         {**SIZES, "seeds": "0:2", "devices": "cpu", "variant": "shared,untied", "workers": 1}
     )
-    run_id = run_sweep(spec, StoreAddress(uri, "remote"), {}).rows[0].run_id
+    run_id = run_sweep(spec, StoreAddress(uri, experiment), {}).rows[0].run_id
     for arguments in (["verify", "--experiment"], ["reproduce", run_id, "--experiment"], ["compare"]):
-        for name in names:
+        for name in SIGNED_IN:
             monkeypatch.delenv(name)
-        assert main([*arguments, "remote", "--tracking-uri", uri]) == 0
+        assert main([*arguments, experiment, "--tracking-uri", uri]) == 0
 
 
-def test_who_has_no_password_or_a_wrong_one_is_told_so_in_a_line(guarded: str) -> None:
+def test_who_has_no_password_or_a_wrong_one_is_told_so_in_a_line(guarded: str, experiment: str) -> None:
     for who in ("", "me:wrong@"):
         with pytest.raises(StoreError, match=r"no MLflow server answers at http://127\S+ \(Unauthorized\)") as caught:
-            open_store(StoreAddress(f"http://{who}{guarded}", "remote"))
+            open_store(StoreAddress(f"http://{who}{guarded}", experiment))
         assert "wrong" not in str(caught.value)
 
 
@@ -334,6 +361,6 @@ def test_what_stands_in_a_settings_file_is_never_run(file: str, name: str, value
     assert not (trap.parent / "sprung").exists()
 
 
-def test_links_into_a_server_carry_no_password(guarded: str) -> None:
-    store = open_store(StoreAddress(f"http://{USER}:{SECRET}@{guarded}", "remote"))
+def test_links_into_a_server_carry_no_password(guarded: str, experiment: str) -> None:
+    store = open_store(StoreAddress(f"http://{USER}:{SECRET}@{guarded}", experiment))
     assert server_url(store) == f"http://{guarded}/"

@@ -85,6 +85,11 @@ class Page:
                 raise AssertionError(f"not true in {seconds} s: {expression}\nerrors: {self.errors}\n{self.text()}")
             time.sleep(0.1)
 
+    def resize(self, width: int, height: int) -> None:
+        """Make the window that large, in CSS pixels; a telephone's below 500 in width."""
+        screen = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
+        self.ask("Emulation.setDeviceMetricsOverride", **screen)
+
     def text(self) -> str:
         """The text that a person sees."""
         return str(self.evaluate("document.body ? document.body.innerText : ''"))
@@ -133,9 +138,7 @@ class Chromium:
             page = Page(connection)
             for domain in ("Page", "Runtime"):
                 page.ask(f"{domain}.enable")
-            page.ask(
-                "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False
-            )
+            page.resize(width, height)
             yield page
             connection.send(json.dumps({"id": -1, "method": "Page.close"}))
 

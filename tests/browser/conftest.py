@@ -15,19 +15,23 @@ class Served(Protocol):
     base: str
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def tab() -> Iterator[Page]:
-    """A tab tall enough that every chart is in view: those below it would not be drawn."""
+    """A tab of the one browser of a session."""
     program = find_chromium()
     assert program is not None
-    with running_chromium(program) as browser, browser.page(width=1600, height=3000) as page:
+    with running_chromium(program) as browser, browser.page() as page:
         yield page
 
 
 @pytest.fixture
 def page(tab: Page, pages: Served) -> Iterator[Page]:
-    """The tab, as new as on a first visit; no script may fail in it during a test."""
+    """The tab, as new as on a first visit; no script may fail in it during a test.
+
+    It is tall enough that every chart is in view: those below it would not be drawn.
+    """
     tab.ask("Page.navigate", url="about:blank")
+    tab.resize(1600, 3000)
     tab.ask("Storage.clearDataForOrigin", origin=pages.base, storageTypes="all")
     tab.errors.clear()
     yield tab

@@ -6,19 +6,18 @@ A real report, MLflow's real server, a real headless Chromium. What the pages of
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
 from browser.chromium import Page, find_chromium, sees
-from program import free_port
+from serving import MlflowServer
 from torch import Tensor, nn
 
 from paramshare.sharing.analyze import analyze
 from paramshare.sharing.report import SharingReport
 from paramshare.tracking.counts import write_report
-from paramshare.tracking.pages import experiment_url, run_url, search_url, served_pages
-from paramshare.tracking.store import StoreAddress, open_store
+from paramshare.tracking.pages import experiment_url, run_url, search_url
+from paramshare.tracking.store import open_store
 
 pytestmark = [
     pytest.mark.browser,
@@ -60,19 +59,17 @@ class Pages:
 
 
 @pytest.fixture(scope="module")
-def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pages]:
+def pages(mlflow_server: MlflowServer) -> Pages:
     """A small model's report, written and served."""
-    store = open_store(StoreAddress(f"sqlite:///{tmp_path_factory.mktemp('store') / 'mlflow.db'}", "pages"))
+    store = open_store(mlflow_server.embedded("counts"))
     report = analyze(Net(), (3, 32, 32))
     run_id = write_report(store, report, {"model": "nets:Net", "input": "3,32,32"}, {})
     for name in ("nets:Twin", "nets:Stranger"):
         write_report(store, report, {"model": name}, {})
-    port = free_port()
-    base, experiment = f"http://127.0.0.1:{port}", store.experiment_id
+    base, experiment = mlflow_server.url, store.experiment_id
     two = search_url(f"{base}/", experiment, "params.`model` != 'nets:Stranger'")
-    with served_pages(store, port):
-        view = experiment_url(f"{base}/", experiment, "counts")
-        yield Pages(report, base, run_url(f"{base}/", experiment, run_id), two, view)
+    view = experiment_url(f"{base}/", experiment, "counts")
+    return Pages(report, base, run_url(f"{base}/", experiment, run_id), two, view)
 
 
 def test_the_runs_note_shows_the_picture_the_totals_ties_and_warnings(pages: Pages, page: Page) -> None:

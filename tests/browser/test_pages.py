@@ -8,17 +8,16 @@ A real sweep, MLflow's real server, a real headless Chromium. What the pages of 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
 from browser.chromium import Page, find_chromium, sees
-from program import free_port
+from serving import MlflowServer
 
 from paramshare.sweep.run import Outcome, run_sweep
 from paramshare.sweep.spec import SweepSpec
-from paramshare.tracking.pages import experiment_url, run_url, served_pages
-from paramshare.tracking.store import Store, StoreAddress, open_store
+from paramshare.tracking.pages import experiment_url, run_url
+from paramshare.tracking.store import Store, open_store
 
 pytestmark = [
     pytest.mark.browser,
@@ -68,14 +67,11 @@ class Pages:
 
 
 @pytest.fixture(scope="module")
-def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pages]:
+def pages(mlflow_server: MlflowServer) -> Pages:
     """A sweep of two seeds, trained, written and served."""
-    address = StoreAddress(f"sqlite:///{tmp_path_factory.mktemp('store') / 'mlflow.db'}", "pages")
+    address = mlflow_server.embedded("sweep")
     outcome = run_sweep(SPEC, address, {})
-    store = open_store(address)
-    port = free_port()
-    with served_pages(store, port):
-        yield Pages(store, outcome, f"http://127.0.0.1:{port}")
+    return Pages(open_store(address), outcome, mlflow_server.url)
 
 
 def test_the_experiment_page_opens_on_every_seed_with_its_curve_and_its_loss_by_depth(pages: Pages, page: Page) -> None:

@@ -6,28 +6,26 @@ A real study, its report as a file, MLflow's real server, a real headless Chromi
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from browser.chromium import Page, find_chromium, sees
-from program import SIZES, free_port
+from program import SIZES
+from serving import MlflowServer
 
 from paramshare.comparing.run import report_of, run_study
 from paramshare.comparing.spec import StudySpec
 from paramshare.comparing.study import Study
 from paramshare.comparing.text import answers
-from paramshare.tracking.pages import experiment_url, run_url, served_pages
-from paramshare.tracking.store import StoreAddress, open_store
+from paramshare.tracking.pages import experiment_url, run_url
 
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(find_chromium() is None, reason="no chromium on the PATH: apt-get install chromium"),
 ]
 
-SPEC = StudySpec.model_validate({**SIZES, "seeds": "0:12", "devices": "cpu", "workers": 1, "experiment": "pages"})
+SPEC = StudySpec.model_validate({**SIZES, "seeds": "0:12", "devices": "cpu", "workers": 1, "experiment": "study"})
 FIGURES = 5
 TEXTS = "[...document.querySelectorAll('p, td, th, figcaption, h1, h2')]"
 LETTER = f"Math.min(...{TEXTS}.map(one => parseFloat(getComputedStyle(one).fontSize)))"
@@ -45,46 +43,31 @@ class Pages:
 
 
 @pytest.fixture(scope="module")
-def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pages]:
+def pages(mlflow_server: MlflowServer, tmp_path_factory: pytest.TempPathFactory) -> Pages:
     """A study of tiny nets, written and served."""
-    folder = tmp_path_factory.mktemp("store")
-    address = StoreAddress(f"sqlite:///{folder / 'mlflow.db'}", "pages")
+    address, base = mlflow_server.embedded(SPEC.experiment), mlflow_server.url
     outcome, study = run_study(SPEC, address, {})
     assert study is not None
-    (folder / "report.html").write_text(report_of(study, "html", SPEC.command), encoding="utf-8")
-    port, store = free_port(), open_store(address)
-    base = f"http://127.0.0.1:{port}"
-    run = run_url(f"{base}/", store.experiment_id, outcome.parent_run_id)
-    with served_pages(store, port):
-        view = experiment_url(f"{base}/", store.experiment_id, "dynamicnet")
-        yield Pages(study, folder / "report.html", base, run, view)
-
-
-@contextmanager
-def sized(page: Page, width: int) -> Iterator[None]:
-    """The tab as wide as that, a telephone's below 500 pixels; then as it was."""
-    screen = {"height": 900, "deviceScaleFactor": 1}
-    page.ask("Emulation.setDeviceMetricsOverride", width=width, mobile=width < 500, **screen)
-    yield
-    page.ask("Emulation.setDeviceMetricsOverride", width=1600, mobile=False, **{**screen, "height": 3000})
+    report = tmp_path_factory.mktemp("study") / "report.html"
+    report.write_text(report_of(study, "html", SPEC.command), encoding="utf-8")
+    run = run_url(f"{base}/", outcome.experiment_id, outcome.parent_run_id)
+    return Pages(study, report, base, run, experiment_url(f"{base}/", outcome.experiment_id, "dynamicnet"))
 
 
 @pytest.mark.parametrize("width", [1280, 390])
 def test_the_report_alone_can_be_read_on_a_page_of_any_width(pages: Pages, page: Page, width: int) -> None:
-    with sized(page, width):
-        page.open(pages.report.as_uri())
-        sees(page, *answers(pages.study), "Against each other", "geometric mean")
-        images = page.evaluate(
-            "[...document.images].map(one => [one.complete && one.naturalWidth, one.alt, one.width])"
-        )
-        assert len(images) == FIGURES
-        for natural, alt, shown in images:
-            assert natural == 1040
-            assert len(alt) > 40
-            assert shown >= 330  # letters of 11 points in 520 pixels are 10 pixels high there
-        assert page.evaluate("document.documentElement.scrollWidth") <= width
-        assert page.evaluate(LETTER) >= 14
-        assert page.evaluate("[...document.querySelectorAll('link, script, [src^=http]')].length") == 0
+    page.resize(width, 900)
+    page.open(pages.report.as_uri())
+    sees(page, *answers(pages.study), "Against each other", "geometric mean")
+    images = page.evaluate("[...document.images].map(one => [one.complete && one.naturalWidth, one.alt, one.width])")
+    assert len(images) == FIGURES
+    for natural, alt, shown in images:
+        assert natural == 1040
+        assert len(alt) > 40
+        assert shown >= 330  # letters of 11 points in 520 pixels are 10 pixels high there
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.evaluate(LETTER) >= 14
+    assert page.evaluate("[...document.querySelectorAll('link, script, [src^=http]')].length") == 0
 
 
 def test_the_runs_page_shows_the_answers_and_the_figures(pages: Pages, page: Page) -> None:

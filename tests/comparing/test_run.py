@@ -4,14 +4,14 @@ numbers, the same bits in the curves; that it leaves its report with the sweep; 
 
 import json
 import sqlite3
-from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from program import SIZES, free_port
+from program import SIZES
+from serving import MlflowServer
 
 from paramshare.bands import Band
 from paramshare.cli import main
@@ -22,7 +22,6 @@ from paramshare.comparing.study import Study
 from paramshare.errors import UsageError
 from paramshare.sweep.run import Outcome
 from paramshare.tracking.histories import histories_of
-from paramshare.tracking.pages import served_pages
 from paramshare.tracking.runs import read_losses
 from paramshare.tracking.seeds import write_failure, write_run
 from paramshare.tracking.store import StoreAddress, open_store
@@ -37,10 +36,8 @@ DIGITS = ["--target", "digits", "--placement", "plain", "--examples", "60", "--s
 
 
 @pytest.fixture
-def server(address: StoreAddress) -> Iterator[StoreAddress]:
-    port = free_port()
-    with served_pages(open_store(address), port):
-        yield StoreAddress(f"http://127.0.0.1:{port}", "served")
+def server(mlflow_server: MlflowServer, experiment: str) -> StoreAddress:
+    return mlflow_server.remote(experiment)
 
 
 def studied(address: StoreAddress) -> tuple[Outcome, Study]:

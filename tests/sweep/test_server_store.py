@@ -3,7 +3,6 @@
 import json
 import math
 from collections import Counter
-from collections.abc import Iterator
 from contextlib import ExitStack
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -14,6 +13,7 @@ import pytest
 from gate import gate_before
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric
 from program import SIZES, free_port
+from serving import MlflowServer
 
 from paramshare.errors import ServerError
 from paramshare.sweep.chunks import Row
@@ -53,11 +53,9 @@ def history_of(store: Store, run_id: str, name: str) -> list[Metric]:
 
 
 @pytest.fixture
-def server(address: StoreAddress) -> Iterator[StoreAddress]:
+def server(mlflow_server: MlflowServer, experiment: str) -> StoreAddress:
     """An experiment on MLflow's own server, which keeps files in a folder of its own."""
-    port = free_port()
-    with served_pages(open_store(address), port):
-        yield StoreAddress(f"http://127.0.0.1:{port}", "remote")
+    return mlflow_server.remote(experiment)
 
 
 def test_a_sweep_over_http_is_whole_and_is_reused(server: StoreAddress) -> None:
@@ -73,7 +71,7 @@ def test_a_sweep_over_http_is_whole_and_is_reused(server: StoreAddress) -> None:
         outcome.curves == f"mlflow-artifacts:/{store.experiment_id}/{outcome.parent_run_id}/artifacts/loss_curves.png"
     )
     assert read_curves(store, outcome.parent_run_id).startswith(b"\x89PNG")
-    assert not Path("mlruns", "artifacts").exists()
+    assert not Path("mlruns").exists()
 
     again = run_sweep(SPEC, server, {})
     assert again.parent_run_id == outcome.parent_run_id
@@ -81,7 +79,7 @@ def test_a_sweep_over_http_is_whole_and_is_reused(server: StoreAddress) -> None:
 
 
 def test_a_run_whose_write_is_cut_short_is_not_left_running(
-    address: StoreAddress, monkeypatch: pytest.MonkeyPatch
+    mlflow_server: MlflowServer, experiment: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The server fails between a run's first request and its last, and is well again when the sweep ends."""
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
@@ -92,9 +90,8 @@ def test_a_run_whose_write_is_cut_short_is_not_left_running(
             return None
         return None if awaited.pop(0) == "mlflow-artifacts" else 503
 
-    port = free_port()
-    with served_pages(open_store(address), port), gate_before(port, refusal) as gate:
-        store = open_store(StoreAddress(f"http://{gate}", "remote"))
+    with gate_before(mlflow_server.port, refusal) as gate:
+        store = open_store(StoreAddress(f"http://{gate}", experiment))
         outcome = run_sweep(SPEC, store.address, {})
         assert awaited == []
         assert [row.status for row in outcome.rows] == ["FINISHED", "FINISHED"]
