@@ -1,23 +1,36 @@
 """A store that has been used, for tests that do to its files what nobody should."""
 
 import shutil
-import subprocess
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
-from program import PROGRAM, SMALL, clean_environment
+from program import SIZES
 
+from paramshare.sweep.run import run_sweep
+from paramshare.sweep.spec import SweepSpec
 from paramshare.tracking.store import StoreAddress, relocate_store
 
 
 @pytest.fixture(scope="session")
-def used(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def used(migrated: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a store with a sweep of one run, which no process has open."""
-    folder = tmp_path_factory.mktemp("used")
-    command = [*PROGRAM, "train", *SMALL, "--seeds", "0:1", "--workers", "1"]
-    subprocess.run(command, cwd=folder, env=clean_environment(folder), check=True, capture_output=True)
-    return folder / "mlruns"
+    folder = tmp_path_factory.mktemp("used") / "mlruns"
+    shutil.copytree(migrated.parent, folder)
+    spec = SweepSpec.model_validate({**SIZES, "seeds": "0:1", "devices": "cpu", "workers": 1})
+    run_sweep(spec, StoreAddress(f"sqlite:///{folder / 'mlflow.db'}", "paramshare"), {})
+    return _closed(folder)
+
+
+def _closed(folder: Path) -> Path:
+    """A copy of a store that this process has open, as it would be after the end of the process."""
+    copy = folder.with_name("closed")
+    shutil.copytree(folder, copy, ignore=shutil.ignore_patterns("mlflow.db*"))
+    with closing(sqlite3.connect(folder / "mlflow.db")) as source, closing(sqlite3.connect(copy / "mlflow.db")) as into:
+        source.backup(into)
+    return copy
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 2 (the doctor, who looks at everything, with 1), and leaves every byte as it was.
 """
 
+import json
 import random
 import shlex
 import shutil
@@ -15,9 +16,11 @@ from pathlib import Path
 
 import pytest
 from alembic import command
+from click.testing import CliRunner
+from mlflow.cli import cli
 from mlflow.store.db.utils import _get_alembic_config, _initialize_tables
 from mlflow.store.tracking.dbmodels.initial_models import Base as FirstSchema
-from program import PROGRAM, SMALL
+from program import SMALL
 from sqlalchemy import Engine, create_engine
 
 from paramshare.cli import main
@@ -102,8 +105,10 @@ def test_a_store_of_an_older_mlflow_is_not_migrated_until_asked_and_opens_after_
     said = refused(capsys, tmp_path)
     assert f"the store {database} is of an older MLflow (its schema is {schema_of(database)}, MLflow 3." in said
     assert "; copy the file, then run `mlflow db upgrade sqlite:///" in said
-    named = shlex.split(said.split("`")[1])
-    subprocess.run([sys.executable, "-m", *named], cwd=tmp_path, check=True, capture_output=True)
+    mlflow, *named = shlex.split(said.split("`")[1])
+    assert mlflow == "mlflow"
+    done = CliRunner().invoke(cli, named)
+    assert done.exit_code == 0, done.output
     assert open_store(StoreAddress.of(None, "paramshare")).database is not None
 
 
@@ -221,6 +226,21 @@ def test_a_folder_in_the_place_of_the_database_is_said(tmp_path: Path, capsys: p
 READ_ONLY = 'mount --bind "$1" "$1" && mount -o remount,ro,bind "$1" || exit 77; cd "$1/.."; shift; exec "$@"'
 
 
+# Each command's exit code and what it says, as JSON: all in one process, whose start takes longest.
+ONE_AFTER_THE_OTHER = """
+import io, json, sys
+from contextlib import redirect_stderr, redirect_stdout
+from paramshare.cli import main
+
+said = []
+for arguments in json.loads(sys.argv[1]):
+    with redirect_stdout(io.StringIO()) as out, redirect_stderr(io.StringIO()) as err:
+        code = main(arguments)
+    said.append([code, out.getvalue(), err.getvalue()])
+print(json.dumps(said))
+"""
+
+
 @pytest.mark.parametrize("made", [True, False], ids=["a store", "no store yet"])
 def test_a_read_only_folder_is_said_and_stays_as_it_is(made: bool, address: StoreAddress, tmp_path: Path) -> None:
     """Read-only by a mount, which binds whoever runs the tests, root too."""
@@ -231,16 +251,19 @@ def test_a_read_only_folder_is_said_and_stays_as_it_is(made: bool, address: Stor
         shutil.rmtree(folder)
         folder.mkdir()
     before = everything(folder)
-    for arguments in COMMANDS if made else COMMANDS[:1]:
-        inside = ["unshare", "-Urm", "sh", "-c", READ_ONLY, "sh", str(folder), *PROGRAM, *arguments]
-        try:
-            done = subprocess.run(inside, capture_output=True, text=True, timeout=120)
-        except FileNotFoundError:
-            pytest.skip("there is no unshare here")
-        if done.returncode == 77 or done.stderr.startswith("unshare"):
-            pytest.skip(f"nothing can be mounted here: {done.stderr.strip()}")
-        said = done.stdout if arguments == ["doctor"] else done.stderr
-        assert done.returncode == (1 if arguments == ["doctor"] else 2), said
+    commands = COMMANDS if made else COMMANDS[:1]
+    program = [sys.executable, "-c", ONE_AFTER_THE_OTHER, json.dumps(commands)]
+    inside = ["unshare", "-Urm", "sh", "-c", READ_ONLY, "sh", str(folder), *program]
+    try:
+        done = subprocess.run(inside, capture_output=True, text=True, timeout=120)
+    except FileNotFoundError:
+        pytest.skip("there is no unshare here")
+    if done.returncode == 77 or done.stderr.startswith("unshare"):
+        pytest.skip(f"nothing can be mounted here: {done.stderr.strip()}")
+    assert (done.returncode, done.stderr) == (0, "")
+    for arguments, (code, out, err) in zip(commands, json.loads(done.stdout), strict=True):
+        said = out if arguments == ["doctor"] else err
+        assert code == (1 if arguments == ["doctor"] else 2), said
         assert f"cannot be written: {folder} is read-only for this user or lies on a read-only file system" in said
         assert arguments == ["doctor"] or said.count("\n") == 1
     assert everything(folder) == before

@@ -3,10 +3,11 @@
 import json
 import math
 import os
-import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -145,35 +146,70 @@ def test_where_it_cannot_write_it_says_so_and_leaves_nothing() -> None:
 
 
 KEEP_ON = """
-from paramshare.tracking.spool import keep
-from test_spool import FAR, RECORD
-print("go", flush=True)
-while True:
-    keep(RECORD, FAR)
+    os.write(say, b"g")
+    while True:
+        keep(RECORD, FAR)
 """
 DELIVER = """
-from paramshare.tracking.spool import deliver
+    store = open_store(StoreAddress.of(None, "paramshare"))
+    os.write(say, b"g")
+    deliver(store)
+"""
+
+# Imports once and forks a process for each line that comes, which is killed so many seconds after it said that it goes.
+KILLED = """
+import os, signal, sys, time
+from paramshare.tracking.spool import deliver, keep
 from paramshare.tracking.store import StoreAddress, open_store
-store = open_store(StoreAddress.of(None, "paramshare"))
-print("go", flush=True)
-deliver(store)
+from test_spool import FAR, RECORD
+
+def work(say):
+    WORK
+
+for seconds in sys.stdin:
+    said, say = os.pipe()
+    if (child := os.fork()) == 0:
+        try:
+            work(say)
+        finally:
+            os._exit(1)
+    os.close(say)
+    assert os.read(said, 1) == b"g"
+    os.close(said)
+    time.sleep(float(seconds))
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    print("killed", flush=True)
 """
 
 
-def killed_after(program: str, seconds: float) -> None:
-    """Run a program in a process of its own and end it by kill -9, `seconds` after it said that it goes."""
+@contextmanager
+def killed(work: str) -> Iterator[Callable[[float], None]]:
+    """Gives what runs some lines in a process of its own and ends it by kill -9, so many seconds after it began."""
     here = Path(__file__).parent
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(here), str(here.parent)))}
-    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, env=environment) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == b"go\n"
-        time.sleep(seconds)
-        process.send_signal(signal.SIGKILL)
+    command = [sys.executable, "-c", KILLED.replace("WORK", work.strip())]
+    with subprocess.Popen(
+        command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as program:
+        assert program.stdin is not None
+        assert program.stdout is not None
+        stdin, stdout = program.stdin, program.stdout
+
+        def kill_after(seconds: float) -> None:
+            stdin.write(f"{seconds}\n")
+            stdin.flush()
+            assert stdout.readline() == "killed\n"
+
+        yield kill_after
+        stdin.close()
+        assert program.wait(60) == 0
 
 
 def test_killed_while_it_keeps_every_record_that_is_there_is_whole(address: StoreAddress) -> None:
-    for moment in (0.01, 0.05, 0.083, 0.14, 0.2):
-        killed_after(KEEP_ON, moment)
+    with killed(KEEP_ON) as kill_after:
+        for moment in (0.01, 0.05, 0.083, 0.14, 0.2):
+            kill_after(moment)
     kept = spooled(FAR)
     assert kept
     assert {spool._read(folder).named("run").files["model/MLmodel"] for folder in kept} == {"run_id: 'run'\r\n"}
@@ -185,11 +221,12 @@ def test_killed_while_it_delivers_nothing_is_lost_and_nothing_is_there_twice(add
     keys = [f"k{number}" for number in range(120)]
     for number, key in enumerate(keys):
         keep(replace(RECORD, tags={KEY: key}, start=number + 1, points=RECORD.points[:50]), address)
-    for moment in (0.05, 0.2, 0.41):
-        killed_after(DELIVER, moment)
-        assert {run.data.tags[KEY] for run in search(store, "")} | {
-            spool._read(folder).tags[KEY] for folder in spooled(address)
-        } == set(keys)
+    with killed(DELIVER) as kill_after:
+        for moment in (0.05, 0.2, 0.41):
+            kill_after(moment)
+            assert {run.data.tags[KEY] for run in search(store, "")} | {
+                spool._read(folder).tags[KEY] for folder in spooled(address)
+            } == set(keys)
     assert 0 < len(finished(store)) < len(keys)
     deliver(store)
     assert sorted(run.data.tags[KEY] for run in search(store, "")) == sorted(keys)
