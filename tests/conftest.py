@@ -28,10 +28,11 @@ def _forget_settings(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _no_settings_from_outside() -> Iterator[None]:
-    """No setting of the person who runs the tests reaches the servers that serve a whole session."""
+def _no_settings_from_outside(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Nor do they reach what serves a whole session or module."""
     with pytest.MonkeyPatch.context() as monkeypatch:
         _forget_settings(monkeypatch)
+        monkeypatch.setenv("PREFECT_HOME", str(tmp_path_factory.mktemp("prefect-home")))
         monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
         yield
 

@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from program import PROGRAM
 
 from paramshare.cli import main
 from paramshare.tracking.store import StoreAddress, open_store
@@ -146,22 +145,6 @@ def test_a_file_that_cannot_be_written_is_said_in_one_line_and_nothing_is_left(
     said = capsys.readouterr().err.splitlines()[-1]
     assert said.startswith("paramshare: /dev/fd/report.json cannot be written: ")
     assert [file.name for file in Path().iterdir() if file.name.startswith(".")] == []
-
-
-@pytest.mark.usefixtures("nets", "address")
-def test_flow_count_counts_each_model_and_its_exit_code_tells_that_one_failed(tmp_path: Path) -> None:
-    """In a process of its own, with a Prefect server of its own."""
-    wide = json.dumps({"model": "nets.py:Net", "input": "3,8,8", "args": {"width": 16}})
-    done = subprocess.run(
-        [*PROGRAM, "flow", "count", "--json", "nets.py:Net@3x8x8", wide, "nets.py:Needs@3"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 1, done.stderr
-    found = json.loads(done.stdout)["models"]
-    assert [model["totals"] and model["totals"]["shared"] for model in found] == [314, 618, None]
-    assert "missing a required argument: 'width'" in found[2]["error"]
 
 
 @pytest.mark.parametrize("models", [["nets.py:Net"], ["@3,8,8"], ["{"], ["{}"], []])

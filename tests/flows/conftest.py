@@ -1,24 +1,49 @@
-"""A Prefect home in which everything is registered: made once, as it takes half a minute; a copy takes none."""
+"""One Prefect server for all flows that run in this process, and homes for those that start a server of their own."""
 
-import shutil
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
-from stack import prefect_server, register
+from stack import PrefectServer, prefect_server, register
+
+MIGRATED, REGISTERED = "migrated.db", "registered.db"
 
 
 @pytest.fixture(scope="session")
-def registered(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A server's home after the first `python -m flows.register`, every schedule paused."""
-    home = tmp_path_factory.mktemp("registered") / "home"
-    with prefect_server(home) as server:
-        done = register(server)
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
+    """A server on which everything is registered and every schedule paused. A test leaves it so, or has its own."""
+    home = tmp_path_factory.mktemp("prefect") / "home"
+    with prefect_server(home) as started:
+        _copy(home / "prefect.db", home / MIGRATED)
+        done = register(started)
         assert done.returncode == 0, done.stderr
         assert "deployment sweep/nightly: 0 2 * * * UTC, paused\n" in done.stdout
-    return home
+        _copy(home / "prefect.db", home / REGISTERED)
+        yield started
 
 
 @pytest.fixture(scope="module")
-def prefect_home(registered: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of it for a module's own server."""
-    return Path(shutil.copytree(registered, tmp_path_factory.mktemp("prefect") / "home"))
+def migrated_home(server: PrefectServer, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A `$PREFECT_HOME` without any history, whose database is there: making one takes ten seconds."""
+    return _home(server.home / MIGRATED, tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
+def registered_home(server: PrefectServer, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A `$PREFECT_HOME` after the first `python -m flows.register`."""
+    return _home(server.home / REGISTERED, tmp_path_factory)
+
+
+def _home(database: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    home = tmp_path_factory.mktemp("prefect") / "home"
+    home.mkdir()
+    _copy(database, home / "prefect.db")
+    return home
+
+
+def _copy(database: Path, to: Path) -> None:
+    """Copy a database that a server may be writing to."""
+    with closing(sqlite3.connect(database, timeout=60)) as source, closing(sqlite3.connect(to)) as into:
+        source.backup(into)

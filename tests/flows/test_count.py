@@ -1,19 +1,24 @@
 """Proves that the flow counts every model as the library does, one task each, that a model that fails stops no other
-and is named, and that Prefect and MLflow lead to each other. A real flow run in a process of its own.
+and is named, and that Prefect and MLflow lead to each other. Real flow runs against a real server.
 """
 
 import json
 import re
 import shutil
-import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
 import pytest
-from program import clean_environment, history
+from program import history
+from recorded import connected, recorded
+from stack import PrefectServer
 
+from flows.count import run_count_flow
+from paramshare.cli import main
+from paramshare.counting.report import CountRow
 from paramshare.counting.spec import CountSpec
 from paramshare.tracking.store import Store, StoreAddress, open_store
 
@@ -36,6 +41,10 @@ class Pair(nn.Module):
 
     def forward(self, tokens, x):
         return self.table(tokens) + self.linear(x)
+
+class Needs(nn.Module):
+    def __init__(self, width):
+        super().__init__()
 
 class Broken(nn.Module):
     def __init__(self):
@@ -60,50 +69,40 @@ SPEC = CountSpec.model_validate(
 
 NET = 'nets.py:Net {"width": 2} on 3,8,8'
 
-# Runs the flow twice: as it is, and without the model that fails. Prints what came out.
-FLOW = """
-import json, sys
-from flows.count import run_count_flow
-from flows.server import prefect_api
-from paramshare.counting.spec import CountSpec
-from paramshare.tracking.store import StoreAddress
-
-spec = CountSpec.model_validate_json(sys.argv[1])
-address = StoreAddress.of(None, spec.experiment)
-with prefect_api():
-    watched = []
-    outcome = run_count_flow(spec, address, watched.append)
-    well = run_count_flow(spec.model_copy(update={"models": spec.models[:1]}), address)
-print(json.dumps([outcome.as_dict(), [row.as_dict() for row in watched], well.as_dict()]))
-"""
-
 
 class Counted:
-    """What the flow has said and left."""
+    """What the flow has given and left, run as it is and then without the model that fails."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, server: PrefectServer) -> None:
         self.home = folder / "prefect-home"
-        (folder / "nets.py").write_text(NETS)
-        self.done = subprocess.run(
-            [sys.executable, "-c", FLOW, SPEC.model_dump_json()],
-            cwd=folder,
-            env=clean_environment(self.home),
-            capture_output=True,
-            text=True,
-        )
-        assert self.done.returncode == 0, self.done.stderr
-        self.said, self.watched, self.well = json.loads(self.done.stdout)
-        self.store: Store = open_store(StoreAddress(f"sqlite:///{folder / 'mlruns' / 'mlflow.db'}", "counts"))
+        address = StoreAddress(f"sqlite:///{folder / 'mlruns' / 'mlflow.db'}", SPEC.experiment)
+        watched: list[CountRow] = []
+        with recorded(server, self.home, tasks=4):
+            outcome = run_count_flow(SPEC, address, watched.append)
+            well = run_count_flow(SPEC.model_copy(update={"models": SPEC.models[:1]}), address)
+        self.said, self.watched = plain(outcome.as_dict()), [plain(row.as_dict()) for row in watched]
+        self.well = plain(well.as_dict())
+        self.store: Store = open_store(address)
 
     def history(self, query: str) -> list[tuple[Any, ...]]:
         return history(self.home, query)
 
 
+def plain(found: object) -> Any:
+    """As somebody reads it who is given JSON."""
+    return json.loads(json.dumps(found))
+
+
 @pytest.fixture(scope="module")
-def counted(migrated: Path, tmp_path_factory: pytest.TempPathFactory) -> Counted:
+def counted(server: PrefectServer, migrated: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Counted]:
     folder = tmp_path_factory.mktemp("counted")
     shutil.copytree(migrated.parent, folder / "mlruns")
-    return Counted(folder)
+    (folder / "nets.py").write_text(NETS)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.chdir(folder)
+        monkeypatch.syspath_prepend(folder)
+        yield Counted(folder, server)
+    sys.modules.pop("nets", None)
 
 
 def test_each_model_is_counted_and_the_one_that_fails_says_why(counted: Counted) -> None:
@@ -167,3 +166,15 @@ def test_a_flow_without_failures_completes(counted: Counted) -> None:
     (net,) = counted.well["models"]
     assert net["totals"] == counted.said["models"][0]["totals"]
     assert net["run_id"] != counted.said["models"][0]["run_id"]
+
+
+def test_flow_count_counts_each_model_and_its_exit_code_tells_that_one_failed(
+    server: PrefectServer, address: StoreAddress, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "nets.py").write_text(NETS)
+    wide = json.dumps({"model": "nets.py:Net", "input": "3,8,8", "args": {"width": 16}})
+    with connected(server):
+        assert main(["flow", "count", "--json", "nets.py:Net@3x8x8", wide, "nets.py:Needs@3"]) == 1
+    found = json.loads(capsys.readouterr().out)["models"]
+    assert [model["totals"] and model["totals"]["shared"] for model in found] == [4 * 28, 16 * 28, None]
+    assert "missing a required argument: 'width'" in found[2]["error"]

@@ -6,7 +6,6 @@ The cluster is real: a scheduler and workers on this machine. Machines that die 
 
 import json
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -14,7 +13,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from program import PROGRAM, SIZES, SMALL, clean_environment, free_port, history, refused
+from program import SIZES, SMALL, clean_environment, free_port, history, refused
+from recorded import recorded
+from stack import PrefectServer
 
 from paramshare.cli import main
 from paramshare.errors import ServerError, UsageError
@@ -37,15 +38,22 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def test_the_flow_on_dask_writes_the_runs_of_train_bit_for_bit(
-    cluster: str, address: StoreAddress, migrated: Path, tmp_path: Path
+    cluster: str,
+    server: PrefectServer,
+    address: StoreAddress,
+    migrated: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    folder = tmp_path / "flow"
+    folder, home = tmp_path / "flow", tmp_path / "home"
     shutil.copytree(migrated.parent, folder / "mlruns")
-    home = folder / "prefect-home"
-    command = [*PROGRAM, "flow", "sweep", "--json", *SMALL, "--seeds", "0:5", "--dask-scheduler", cluster]
-    done = subprocess.run(command, cwd=folder, env=clean_environment(home), capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    said = json.loads(done.stdout)["runs"]
+    monkeypatch.chdir(folder)
+    command = ["flow", "sweep", "--json", *SMALL, "--seeds", "0:5", "--dask-scheduler", cluster]
+    with recorded(server, home, tasks=3):
+        assert main(command) == 0
+    out, err = capsys.readouterr()
+    said = json.loads(out)["runs"]
     spec = SweepSpec.model_validate({**SIZES, "seeds": "0:5", "devices": "cpu", "workers": 1})
     library = run_sweep(spec, address, {})
     store, flows = open_store(address), open_store(StoreAddress(f"sqlite:///{folder}/mlruns/mlflow.db", "paramshare"))
@@ -59,7 +67,7 @@ def test_the_flow_on_dask_writes_the_runs_of_train_bit_for_bit(
         ("cpu: shared seed 2 to shared seed 3", "COMPLETED"),
         ("cpu: shared seed 4 to shared seed 4", "COMPLETED"),
     ]
-    assert "Traceback" not in done.stderr
+    assert "Traceback" not in err
 
 
 def test_a_worker_with_several_threads_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -94,12 +102,11 @@ def test_what_is_no_schedulers_address_is_refused(address: str, capsys: pytest.C
     assert "--dask-scheduler" in refused(capsys, "flow", "sweep", "--dask-scheduler", address)
 
 
-def test_without_the_extra_one_line_says_how_to_install_it(tmp_path: Path) -> None:
-    program = "import sys; sys.modules['prefect_dask'] = None; from paramshare.cli import main; sys.exit(main())"
-    command = [sys.executable, "-c", program, "flow", "sweep", *SMALL, "--dask-scheduler", "tcp://127.0.0.1:1"]
-    done = subprocess.run(command, cwd=tmp_path, env=clean_environment(tmp_path), capture_output=True, text=True)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == (
+def test_without_the_extra_one_line_says_how_to_install_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "prefect_dask", None)
+    assert refused_by(capsys, "tcp://127.0.0.1:1") == (
         "paramshare: a Dask cluster needs the extra `dask`, which is not installed here: "
         "pip install --no-deps --require-hashes -r requirements-dask.lock\n"
     )

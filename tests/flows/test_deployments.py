@@ -4,24 +4,17 @@ before a run is there, limits, and schedules that get runs at the hour of their 
 
 from collections.abc import Iterator
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from stack import PrefectServer, prefect_server, wait_until
+from stack import PrefectServer, wait_until
 
 DEPLOYMENTS = (
     "count/cpu", "study/cpu", "sweep/cpu", "sweep/gpu", "sweep/nightly", "verify/cpu", "verify/nightly",
 )  # fmt: skip
 SCHEDULED = ("sweep/nightly", "verify/nightly")
 MODEL = {"model": "torch.nn:Conv2d", "input": "3,8,8"}
-
-
-@pytest.fixture(scope="module")
-def server(prefect_home: Path) -> Iterator[PrefectServer]:
-    with prefect_server(prefect_home) as started:
-        yield started
 
 
 @pytest.fixture(scope="module")
@@ -92,11 +85,12 @@ def test_parameters_that_cannot_be_are_refused_before_a_run_is_there(
     deployment: str, spec: dict[str, Any], server: PrefectServer, deployments: dict[str, Any]
 ) -> None:
     found = deployments[deployment]["id"]
+    of_it = {"deployments": {"id": {"any_": [found]}}, "flow_runs": {"state": {"type": {"not_any_": ["SCHEDULED"]}}}}
+    before = [one["id"] for one in server.ask("flow_runs/filter", of_it)]
     status, said = server.refused(f"deployments/{found}/create_flow_run", {"parameters": {"spec": spec}})
     assert status in (409, 422), said
     assert "alidation failed" in said
-    of_it = {"deployments": {"id": {"any_": [found]}}, "flow_runs": {"state": {"type": {"not_any_": ["SCHEDULED"]}}}}
-    assert server.ask("flow_runs/filter", of_it) == []
+    assert [one["id"] for one in server.ask("flow_runs/filter", of_it)] == before
 
 
 @pytest.mark.parametrize(
@@ -138,13 +132,16 @@ def test_a_schedule_that_is_resumed_gets_runs_at_the_hour_of_its_time_zone(
     (schedule,) = deployment["schedules"]
     path = f"deployments/{deployment['id']}/schedules/{schedule['id']}"
     elsewhere = {**schedule["schedule"], "timezone": "Asia/Kolkata"}
-    server.ask(path, {"active": True, "schedule": elsewhere}, method="PATCH")
     of_it = {"deployments": {"id": {"any_": [deployment["id"]]}}}
 
     def scheduled() -> list[Any]:
         return [one for one in server.ask("flow_runs/filter", of_it) if one["auto_scheduled"]]
 
-    runs = wait_until(scheduled, "the scheduler makes runs")
+    server.ask(path, {"active": True, "schedule": elsewhere}, method="PATCH")
+    try:
+        runs = wait_until(scheduled, "the scheduler makes runs")
+    finally:
+        server.ask(path, {"active": False, "schedule": schedule["schedule"]}, method="PATCH")
     for run in runs:
         due = datetime.fromisoformat(run["expected_start_time"]).astimezone(ZoneInfo("Asia/Kolkata"))
         assert (due.hour, due.minute) == (hour, 0)

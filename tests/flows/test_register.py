@@ -3,15 +3,15 @@ something else, that what is no longer named is gone, and what is said where Pre
 """
 
 import shutil
-import subprocess
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from program import clean_environment, free_port
-from stack import ROOT, PrefectServer, prefect_server, register
+from prefect.settings import PREFECT_API_URL, temporary_settings
+from program import free_port
+from recorded import connected
+from stack import ROOT, PrefectServer, prefect_server
 
 from flows.register import main
 from paramshare.settings import StackSettings
@@ -20,9 +20,29 @@ NIGHTLY = "sweep/nightly"
 
 
 @pytest.fixture(scope="module")
-def server(prefect_home: Path) -> Iterator[PrefectServer]:
-    with prefect_server(prefect_home) as started:
+def server(registered_home: Path) -> Iterator[PrefectServer]:
+    """A server of this module's own, as what is registered on it changes."""
+    with prefect_server(registered_home) as started:
         yield started
+
+
+@pytest.fixture
+def register(
+    server: PrefectServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., str]:
+    """Registers in this process, with the options and settings that are given; gives what is said."""
+    monkeypatch.chdir(ROOT)
+
+    def registered(*arguments: str, **settings: str) -> str:
+        with connected(server), monkeypatch.context() as given:
+            for name, value in settings.items():
+                given.setenv(name, value)
+            code = main(arguments)
+        out, err = capsys.readouterr()
+        assert (code, err) == (0, "")
+        return out
+
+    return registered
 
 
 def everything(server: PrefectServer) -> dict[str, Any]:
@@ -62,36 +82,37 @@ def set_active(server: PrefectServer, to: bool) -> None:
             server.ask(path, {"active": to}, method="PATCH")
 
 
-def test_registering_again_changes_nothing(server: PrefectServer) -> None:
+def test_registering_again_changes_nothing(server: PrefectServer, register: Callable[..., str]) -> None:
     before = everything(server)
-    done = register(server)
-    assert (done.returncode, done.stderr) == (0, "")
+    said = register()
     assert everything(server) == before
-    assert "work pool cpu: there\nwork pool gpu: there\n" in done.stdout
+    assert "work pool cpu: there\nwork pool gpu: there\n" in said
 
 
-def test_a_persons_hand_on_a_schedule_holds_until_the_setting_says_something_else(server: PrefectServer) -> None:
+def test_a_persons_hand_on_a_schedule_holds_until_the_setting_says_something_else(
+    server: PrefectServer, register: Callable[..., str]
+) -> None:
     """One long story, as each chapter begins where the one before it ended."""
     set_active(server, True)
     deployment = server.ask(f"deployments/name/{NIGHTLY}")
     added = {"schedule": {"interval": 3600}, "active": False}
     server.ask(f"deployments/{deployment['id']}/schedules", [added])
 
-    assert register(server).returncode == 0  # an upgrade: STACK_SCHEDULES is paused, as before
+    register()  # an upgrade: STACK_SCHEDULES is paused, as before
     now = active(server)
     (name,) = {one for one in now if one.startswith(f"{NIGHTLY}:added-")}
     assert now == {f"{NIGHTLY}:nightly": True, "verify/nightly:nightly": False, name: False}
 
-    assert register(server, STACK_SCHEDULES="active", STACK_TIMEZONE="Europe/Berlin").returncode == 0
+    register(STACK_SCHEDULES="active", STACK_TIMEZONE="Europe/Berlin")
     assert active(server) == {f"{NIGHTLY}:nightly": True, "verify/nightly:nightly": True, name: False}
     (schedule,) = server.deployments()["verify/nightly"]["schedules"]
     assert (schedule["schedule"]["cron"], schedule["schedule"]["timezone"]) == ("0 4 * * *", "Europe/Berlin")
 
     set_active(server, False)
-    assert register(server, STACK_SCHEDULES="active").returncode == 0
+    register(STACK_SCHEDULES="active")
     assert active(server) == {f"{NIGHTLY}:nightly": False, "verify/nightly:nightly": True, name: False}
 
-    assert register(server).returncode == 0  # paused again
+    register()  # paused again
     assert active(server) == {f"{NIGHTLY}:nightly": False, "verify/nightly:nightly": False, name: False}
     server.ask(f"deployments/{deployment['id']}/schedules/{_id(server, name)}", method="DELETE")
 
@@ -102,7 +123,7 @@ def _id(server: PrefectServer, name: str) -> str:
 
 
 def test_a_new_schedule_is_as_the_setting_says_and_a_deployment_that_is_no_longer_named_is_deleted(
-    server: PrefectServer, tmp_path: Path
+    server: PrefectServer, register: Callable[..., str], tmp_path: Path
 ) -> None:
     text = (ROOT / "prefect.yaml").read_text()
     assert text.count("  - name: gpu\n") == text.count('      - slug: nightly\n        cron: "0 4') == 1
@@ -110,10 +131,8 @@ def test_a_new_schedule_is_as_the_setting_says_and_a_deployment_that_is_no_longe
         '      - slug: nightly\n        cron: "0 4', '      - slug: weekly\n        cron: "0 4'
     )
     (tmp_path / "prefect.yaml").write_text(other)
-    command = [sys.executable, "-m", "flows.register", "--file", str(tmp_path / "prefect.yaml")]
-    done = subprocess.run(command, env=server.environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert "deployment sweep/gpu: deleted, prefect.yaml does not name it\n" in done.stdout
+    said = register("--file", str(tmp_path / "prefect.yaml"))
+    assert "deployment sweep/gpu: deleted, prefect.yaml does not name it\n" in said
     assert set(server.deployments()) == {
         "count/cpu",
         "study/cpu",
@@ -134,14 +153,14 @@ def test_the_silence_of_a_run_is_watched(server: PrefectServer) -> None:
     assert [action["state"] for action in automation["actions"]] == ["CRASHED"]
 
 
-def test_where_prefect_does_not_answer_one_line_says_so(tmp_path: Path) -> None:
-    environment = {**clean_environment(tmp_path), "PREFECT_API_URL": f"http://127.0.0.1:{free_port()}/api"}
-    command = [sys.executable, "-m", "flows.register"]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith("paramshare: nothing was registered: http://127.0.0.1:")
-    assert "does not answer" in done.stderr
-    assert done.stderr.count("\n") == 1
+def test_where_prefect_does_not_answer_one_line_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    with temporary_settings({PREFECT_API_URL: f"http://127.0.0.1:{free_port()}/api"}):
+        assert main(["--file", str(ROOT / "prefect.yaml")]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("paramshare: nothing was registered: http://127.0.0.1:")
+    assert "does not answer" in err
+    assert err.count("\n") == 1
 
 
 @pytest.mark.parametrize(

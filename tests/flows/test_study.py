@@ -1,46 +1,50 @@
 """Proves that the study as a flow gives what the library gives, says the answers in the flow run's state, and leaves
-the whole report where Prefect's pages show it. A real flow run in a process of its own, by the command line.
+the whole report where Prefect's pages show it. A real flow run by the command line, against a real server.
 """
 
 import json
 import shutil
-import subprocess
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
-from program import PROGRAM, SMALL, clean_environment, history
+from program import SMALL, history
+from recorded import recorded
+from stack import PrefectServer
 
+from paramshare.cli import main
 from paramshare.comparing.run import compare
 from paramshare.comparing.spec import CompareSpec
 from paramshare.comparing.text import answers
 from paramshare.tracking.runs import search
 from paramshare.tracking.store import StoreAddress, open_store
 
-OPTIONS = ["flow", "study", "--json", "--seeds", "0:4", "--workers", "2", *SMALL]
+OPTIONS = ["flow", "study", "--json", "--seeds", "0:4", "--workers", "1", *SMALL]
+
+TASKS = 2  # for each process
 
 
 class Studied:
     """What the flow has said and left."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, server: PrefectServer) -> None:
         self.home = folder / "prefect-home"
         self.address = StoreAddress(f"sqlite:///{folder / 'mlruns' / 'mlflow.db'}", "paramshare")
-        done = subprocess.run(
-            [*PROGRAM, *OPTIONS], cwd=folder, env=clean_environment(self.home), capture_output=True, text=True
-        )
-        assert done.returncode == 0, done.stderr
-        self.said = json.loads(done.stdout)
+        with recorded(server, self.home, TASKS), redirect_stdout(StringIO()) as out:
+            assert main([*OPTIONS, "--tracking-uri", self.address.uri]) == 0
+        self.said = json.loads(out.getvalue())
 
     def history(self, query: str) -> list[tuple[Any, ...]]:
         return history(self.home, query)
 
 
 @pytest.fixture(scope="module")
-def studied(migrated: Path, tmp_path_factory: pytest.TempPathFactory) -> Studied:
+def studied(server: PrefectServer, migrated: Path, tmp_path_factory: pytest.TempPathFactory) -> Studied:
     folder = tmp_path_factory.mktemp("studied")
     shutil.copytree(migrated.parent, folder / "mlruns")
-    return Studied(folder)
+    return Studied(folder, server)
 
 
 def test_the_flow_finds_what_the_library_finds(studied: Studied) -> None:

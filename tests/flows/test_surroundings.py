@@ -2,24 +2,15 @@
 what it links to can be opened by whoever reads it.
 """
 
-import os
-import subprocess
-import sys
-
 import pytest
 
-from flows.surroundings import pages_base
+from flows.surroundings import here, pages_base
 from paramshare.tracking.store import StoreAddress, open_store
 
-HERE = (
-    "from flows.surroundings import here; around = here('counts'); print(around.address.uri, around.address.experiment)"
-)
 
-
-def test_on_a_worker_the_store_is_that_of_the_settings() -> None:
-    environment = {**os.environ, "PARAMSHARE_TRACKING_URI": "http://mlflow:5000"}
-    done = subprocess.run([sys.executable, "-c", HERE], env=environment, capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["http://mlflow:5000", "counts"]
+def test_on_a_worker_the_store_is_that_of_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PARAMSHARE_TRACKING_URI", "http://mlflow:5000")
+    assert here("counts").address == StoreAddress("http://mlflow:5000", "counts")
 
 
 @pytest.mark.parametrize(

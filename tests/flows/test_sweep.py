@@ -10,11 +10,16 @@ from typing import Any
 import numpy as np
 import pytest
 from program import PROGRAM, SIZES, SMALL, clean_environment, history
+from recorded import connected
+from stack import PrefectServer
 
+from paramshare.cli import main
 from paramshare.sweep.run import run_sweep
 from paramshare.sweep.spec import SweepSpec
 from paramshare.tracking.runs import read_losses
 from paramshare.tracking.store import Store, StoreAddress, open_store
+
+SWEEP = ["flow", "sweep", "--json", *SMALL, "--seeds", "0:5"]
 
 
 def all_environments() -> list[list[bytes]]:
@@ -27,29 +32,27 @@ def all_environments() -> list[list[bytes]]:
 
 
 class Swept:
-    """A sweep of five seeds that `paramshare flow sweep` has run over two processes, and what it left."""
+    """A sweep of five seeds that `paramshare flow sweep` has run over two processes, and what it left.
 
-    def __init__(self, folder: Path) -> None:
-        self.home = folder / "prefect-home"
-        self.environment = clean_environment(self.home)
-        self.folder = folder
-        self.done = self.run("--seeds", "0:5", "--workers", "2")
+    In a process of its own, which starts a Prefect server of its own.
+    """
+
+    def __init__(self, folder: Path, home: Path) -> None:
+        self.home, self.folder = home, folder
+        command = [*PROGRAM, *SWEEP, "--workers", "2"]
+        self.done = subprocess.run(command, cwd=folder, env=clean_environment(home), capture_output=True, text=True)
         self.said: dict[str, Any] = json.loads(self.done.stdout)
         self.store: Store = open_store(StoreAddress(f"sqlite:///{folder / 'mlruns' / 'mlflow.db'}", "paramshare"))
-
-    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [*PROGRAM, "flow", "sweep", "--json", *SMALL, *arguments]
-        return subprocess.run(command, cwd=self.folder, env=self.environment, capture_output=True, text=True)
 
     def history(self, query: str) -> list[tuple[Any, ...]]:
         return history(self.home, query)
 
 
 @pytest.fixture(scope="module")
-def swept(migrated: Path, tmp_path_factory: pytest.TempPathFactory) -> Swept:
+def swept(migrated: Path, migrated_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Swept:
     folder = tmp_path_factory.mktemp("swept")
     shutil.copytree(migrated.parent, folder / "mlruns")
-    return Swept(folder)
+    return Swept(folder, migrated_home)
 
 
 def test_the_flow_writes_the_runs_of_train_bit_for_bit(swept: Swept, address: StoreAddress) -> None:
@@ -98,7 +101,12 @@ def test_one_server_was_started_and_nothing_is_left_running(swept: Swept) -> Non
     assert not any(environments)
 
 
-def test_run_again_the_flow_trains_nothing(swept: Swept) -> None:
-    said = json.loads(swept.run("--seeds", "0:5").stdout)
+def test_run_again_the_flow_trains_nothing(
+    swept: Swept, server: PrefectServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(swept.folder)
+    with connected(server):
+        assert main(SWEEP) == 0
+    said = json.loads(capsys.readouterr().out)
     assert said["parent_run_id"] == swept.said["parent_run_id"]
     assert all(run["reused"] for run in said["runs"])

@@ -1,71 +1,57 @@
 """Proves that the flow compares as the library does, one task a run, that what is not reproduced fails its task and the
-flow run and stops no other, and that the report leads to MLflow. A real flow run in a process of its own.
+flow run and stops no other, and that the report leads to MLflow. Real flow runs against a real server.
 """
 
-import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from program import SIZES, clean_environment, history
+from program import SIZES, history
+from recorded import recorded
+from stack import PrefectServer
 from tampering import tamper
 
+from flows.verify import run_verify_flow
+from paramshare.proof.report import VerifyRow
+from paramshare.proof.spec import VerifySpec
 from paramshare.sweep.run import Outcome, run_sweep
 from paramshare.sweep.spec import SweepSpec
 from paramshare.tracking.store import StoreAddress
 
-# Runs the flow over the whole sweep, and over one run of it. Prints what came out.
-FLOW = """
-import json
-from flows.server import prefect_api
-from flows.verify import run_verify_flow
-from paramshare.proof.spec import VerifySpec
-from paramshare.tracking.store import StoreAddress
-
-address = StoreAddress.of(None, "proofs")
-with prefect_api():
-    watched = []
-    spec = VerifySpec(sample=9, experiment="proofs", engine="reference")
-    outcome = run_verify_flow(spec, address, watched.append)
-    well = run_verify_flow(VerifySpec(sample=1, sample_seed=SEED, experiment="proofs"), address)
-print(json.dumps([outcome.as_dict(), [row.as_dict() for row in watched], well.as_dict()]))
-"""
 SEED = 5
 """Draws the last of three runs."""
 
 
 class Verified:
-    """A sweep of three seeds, the second of which was changed, and what the flow has said and left."""
+    """A sweep of three seeds, the second of which was changed, and what the flow has given and left over all of it
+    and over one run.
+    """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, server: PrefectServer) -> None:
         self.home = folder / "prefect-home"
         address = StoreAddress(f"sqlite:///{folder / 'mlruns' / 'mlflow.db'}", "proofs")
         spec = SweepSpec.model_validate({**SIZES, "devices": "cpu", "workers": 1, "seeds": "0:3"})
         self.sweep: Outcome = run_sweep(spec, address, {})
         changed = f"key = 'train/loss' AND step = 7 AND run_uuid = '{self.sweep.rows[1].run_id}'"
         tamper(address, f"UPDATE metrics SET value = value * 2 WHERE {changed}")
-        done = subprocess.run(
-            [sys.executable, "-c", FLOW.replace("SEED", str(SEED))],
-            cwd=folder,
-            env=clean_environment(self.home),
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == 0, done.stderr
-        self.said, self.watched, self.well = json.loads(done.stdout)
+        watched: list[VerifyRow] = []
+        with recorded(server, self.home, tasks=4):
+            whole = VerifySpec(sample=9, experiment="proofs", engine="reference")
+            outcome = run_verify_flow(whole, address, watched.append)
+            well = run_verify_flow(VerifySpec(sample=1, sample_seed=SEED, experiment="proofs"), address)
+        self.said, self.well = outcome.as_dict(), well.as_dict()
+        self.watched = [row.as_dict() for row in watched]
 
     def history(self, query: str) -> list[tuple[Any, ...]]:
         return history(self.home, query)
 
 
 @pytest.fixture(scope="module")
-def verified(migrated: Path, tmp_path_factory: pytest.TempPathFactory) -> Verified:
+def verified(server: PrefectServer, migrated: Path, tmp_path_factory: pytest.TempPathFactory) -> Verified:
     folder = tmp_path_factory.mktemp("verified")
     shutil.copytree(migrated.parent, folder / "mlruns")
-    return Verified(folder)
+    return Verified(folder, server)
 
 
 def test_each_run_is_compared_and_what_was_changed_is_found(verified: Verified) -> None:

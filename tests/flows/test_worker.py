@@ -9,7 +9,6 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ import pytest
 from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from program import clean_environment, free_port
-from stack import PrefectServer, prefect_server, wait_until, worker
+from stack import PrefectServer, wait_until, worker
 
 from flows.interrupted import gone_workers, take_up_again
 from flows.names import claimed_names
@@ -81,12 +80,6 @@ def test_orphans_are_the_flows_of_a_name_without_their_own_children_and_end_in_t
     for flow in flows:
         assert flow.stdout is not None
         flow.stdout.close()
-
-
-@pytest.fixture(scope="module")
-def server(prefect_home: Path) -> Iterator[PrefectServer]:
-    with prefect_server(prefect_home) as started:
-        yield started
 
 
 def run_of(server: PrefectServer, owner: str, state: str, pid: int = 0) -> str:
