@@ -1,6 +1,6 @@
 # The same few commands on a laptop and in CI. `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help install install-dask install-dev install-bench run test test-faults test-hosts test-containers check audit \
+.PHONY: help install install-dask install-dev install-bench run test test-all test-faults test-hosts test-containers check audit \
   bench format image lock clean secrets backup restore upgrade
 
 PYTHON ?= python3
@@ -16,6 +16,9 @@ run: install ## train 10 seeds on every device that is there, as a Prefect flow,
 
 test: install-dev ## the whole test suite
 	$(BIN)/python -m pytest
+
+test-all: install-dev ## every test, and of all that is drawn four times as much (hours; needs what each of the targets needs)
+	$(MAKE) test test-faults test-hosts test-containers DRAWS=4
 
 test-containers: install-dev ## the images and the stack, built and run for real (minutes; needs a Docker engine; DRAWS=4: more)
 	$(BIN)/python -m pytest tests/containers

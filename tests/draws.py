@@ -1,6 +1,6 @@
-"""How often a fault is caused at moments that are drawn: `make test-faults DRAWS=4`, likewise `make test-containers`.
+"""How much is drawn of what would take long: a fault's moments, published nets. `make test-all` draws more of all.
 
-Once by default, as each takes minutes.
+Once by default, as each fault takes minutes; `make test-faults DRAWS=4`, likewise the other targets.
 """
 
 import os

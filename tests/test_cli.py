@@ -124,8 +124,10 @@ def test_the_doctor_names_versions_devices_store_and_servers(capsys: pytest.Capt
     assert main(["doctor", "--tracking-uri", "http://127.0.0.1:9"]) == 1
 
 
-def test_a_terminated_sweep_ends_by_its_signal_and_goes_on_the_next_time(address: StoreAddress, tmp_path: Path) -> None:
-    """Once in a process of its own: what is finished stays and is counted, the next run trains the rest."""
+def test_a_terminated_sweep_ends_by_its_signal_and_goes_on_the_next_time(
+    address: StoreAddress, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In a process of its own: what is finished stays and is counted, the next run trains the rest."""
     arguments = ["train", "--seeds", "0:400", "--json", *SMALL, "--workers", "1"]
     sweep = subprocess.Popen([*PROGRAM, *arguments], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
     assert address.database is not None
@@ -140,12 +142,7 @@ def test_a_terminated_sweep_ends_by_its_signal_and_goes_on_the_next_time(address
         finished = database.execute("SELECT count(*) FROM runs WHERE status = 'FINISHED'").fetchone()[0]
     come = f"{finished} of 400 runs are finished and stay"
     assert said == f"paramshare: terminated; {come}, run the same command again for the rest\n"
-    again = subprocess.run(
-        [*PROGRAM, "train", "--seeds", "0:3", "--json", *SMALL, "--workers", "1"],
-        cwd=tmp_path,
-        capture_output=True,
-        check=True,
-    )
-    runs = json.loads(again.stdout)["runs"]
+    assert main(["train", "--seeds", "0:3", "--json", *SMALL, "--workers", "1"]) == 0
+    runs = json.loads(capsys.readouterr().out)["runs"]
     assert runs[0]["reused"]
     assert {run["status"] for run in runs} == {"FINISHED"}

@@ -351,14 +351,18 @@ def test_the_pages_server_imports_nothing_from_the_working_directory_and_writes_
     ],
 )
 @pytest.mark.parametrize("file", [".env", "paramshare.toml"])
-def test_what_stands_in_a_settings_file_is_never_run(file: str, name: str, value: str, trap: Path) -> None:
+def test_what_stands_in_a_settings_file_is_never_run(
+    file: str, name: str, value: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even where the module that it names could be imported."""
     line = f'PARAMSHARE_{name}="{value}"' if file == ".env" else f'{name.lower()} = "{value}"'
-    (trap / file).write_text(line + "\n")
-    (trap / "evil.py").write_text(f"open({str(trap.parent / 'sprung')!r}, 'w')\n")
+    (tmp_path / file).write_text(line + "\n")
+    (tmp_path / "evil.py").write_text(f"open({str(tmp_path / 'sprung')!r}, 'w')\n")
+    monkeypatch.syspath_prepend(tmp_path)
     seeds = "0:1" if name == "TRACKING_URI" else "none"  # one that is refused trains nothing
-    assert console(trap, "train", *SMALL, *([] if name == "SEEDS" else ["--seeds", seeds])).returncode == 2
-    assert not (trap / "sprung").exists()
-    assert not (trap.parent / "sprung").exists()
+    assert main(["train", *SMALL, *([] if name == "SEEDS" else ["--seeds", seeds])]) == 2
+    assert not (tmp_path / "sprung").exists()
+    assert "evil" not in sys.modules
 
 
 def test_links_into_a_server_carry_no_password(guarded: str, experiment: str) -> None:

@@ -58,7 +58,7 @@ def test_every_metric_that_a_study_can_be_asked_for_is_one_that_its_runs_have(
     asked: dict[str, Any], address: StoreAddress
 ) -> None:
     """The list that refuses, and what training writes, held against each other."""
-    spec = StudySpec(**asked, steps=2, seeds="0")
+    spec = StudySpec(**asked, steps=2, seeds="0", workers=1)
     outcome, _ = run_study(spec, address, {})
     found = read_values(open_store(address))
     assert outcome.failed == 0
