@@ -6,8 +6,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from program import SMALL
 
 import paramshare
+from paramshare.cli import main
+from paramshare.tracking.store import StoreAddress
 
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted([*(ROOT / "paramshare").rglob("*.py"), *(ROOT / "flows").rglob("*.py")])
@@ -22,21 +25,24 @@ ALLOWED = {
     "paramshare.training": {"paramshare.errors"},
     "paramshare.training.digits": {"paramshare.errors", "paramshare.sharing", "paramshare.training"},  # twins by untie
     "paramshare.stats": {"paramshare.errors"},
-    "paramshare.plots": set(),
+    "paramshare.bands": set(),
+    "paramshare.plots": {"paramshare.bands"},
     "paramshare.provenance": {"paramshare.training"},
     "paramshare.tracking": {
-        "paramshare.errors", "paramshare.markdown", "paramshare.plots", "paramshare.sharing.report",
+        "paramshare.bands", "paramshare.errors", "paramshare.markdown", "paramshare.plots", "paramshare.sharing.report",
         "paramshare.sharing.text", "paramshare.training",
     },
     "paramshare.sweep": {
-        "paramshare.errors", "paramshare.plots", "paramshare.provenance", "paramshare.tracking", "paramshare.training",
+        "paramshare.bands", "paramshare.errors", "paramshare.plots", "paramshare.provenance", "paramshare.tracking",
+        "paramshare.training",
     },
     "paramshare.counting": {
         "paramshare.errors", "paramshare.markdown", "paramshare.plots", "paramshare.provenance", "paramshare.sharing",
         "paramshare.sweep.spec", "paramshare.tracking",
     },
     "paramshare.comparing": {
-        "paramshare.errors", "paramshare.markdown", "paramshare.plots", "paramshare.provenance", "paramshare.stats",
+        "paramshare.bands", "paramshare.errors", "paramshare.markdown", "paramshare.plots", "paramshare.provenance",
+        "paramshare.stats",
         "paramshare.sweep", "paramshare.tracking", "paramshare.training.targets",
     },
     "paramshare.proof": {
@@ -131,7 +137,8 @@ def test_the_environment_is_read_by_settings_alone() -> None:
     readers = {module_of(path) for path in SOURCES if "os.environ" in path.read_text()}
     assert readers == {
         "flows", "flows.register", "flows.server", "flows.worker", "paramshare.cli", "paramshare.commands.training",
-        "paramshare.settings", "paramshare.tracking", "paramshare.tracking.pages", "paramshare.tracking.store",
+        "paramshare.settings", "paramshare.sweep.pools", "paramshare.tracking", "paramshare.tracking.pages",
+        "paramshare.tracking.store",
     }  # fmt: skip
 
 
@@ -154,3 +161,36 @@ def test_the_public_names_are_these_and_all_of_them_are_there() -> None:
     assert all(getattr(paramshare, name) is not None for name in paramshare.__all__)
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         paramshare.nothing  # noqa: B018
+
+
+LOADED_BY: "dict[str, tuple[list[str], set[str]]]" = {
+    "analyze": (["analyze", "net.py:net", "--input", "4"], {"mlflow", "prefect", "scipy", "sklearn", "matplotlib"}),
+    "analyze, without torch's compiler": (["analyze", "net.py:net", "--input", "4"], {"torch._dynamo", "sympy"}),
+    "layer": (["layer", "linear", "--in", "4", "--out", "2"], {"torch", "mlflow", "prefect", "scipy", "numpy"}),
+    "train, nothing to do": (  # MLflow itself imports scipy.sparse
+        ["train", *SMALL, "--seeds", "0"],
+        {"torch", "matplotlib", "scipy.stats", "scipy.optimize", "sklearn", "prefect"},
+    ),
+    "compare": (["compare", "--partial"], {"torch", "prefect", "sklearn", "matplotlib"}),
+    "ui": (["ui", "--help"], {"torch", "mlflow", "prefect", "numpy"}),
+}  # fmt: skip
+"""A command, and the modules that it must not load."""
+
+
+@pytest.mark.parametrize("command", LOADED_BY)
+def test_a_command_loads_what_it_uses_and_no_more(
+    command: str, address: StoreAddress, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "net.py").write_text("import torch\n\ndef net():\n    return torch.nn.Linear(4, 2)\n")
+    arguments, unwanted = LOADED_BY[command]
+    if command in ("train, nothing to do", "compare"):
+        assert main(["train", *SMALL, "--seeds", "0"]) == 0
+        capsys.readouterr()
+    program = (
+        "import sys\nfrom paramshare.cli import main\n"
+        "assert main(sys.argv[1:]) == 0\nprint(*sys.modules, file=sys.stderr)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=False)
+    loaded = set(done.stderr.split())
+    assert {"paramshare.cli"} <= loaded, done.stderr
+    assert loaded & unwanted == set()

@@ -2,12 +2,10 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from paramshare.bands import Band
-from paramshare.comparing.figures import Drawn, draw
 from paramshare.comparing.groups import Grouped, group
-from paramshare.comparing.report import html_report, markdown_report
 from paramshare.comparing.spec import CompareSpec, GroupSpec, StudySpec
 from paramshare.comparing.study import Study, make_study
 from paramshare.comparing.text import answers
@@ -21,6 +19,9 @@ from paramshare.tracking.store import Store, StoreAddress, open_store, store_fai
 from paramshare.tracking.sweeps import log_report
 from paramshare.tracking.values import read_values
 
+if TYPE_CHECKING:
+    from paramshare.comparing.figures import Drawn
+
 __all__ = ["Concluded", "compare", "compare_sweep", "conclude", "log_study", "report_of", "run_study"]
 
 FOLDER: Final = "study"
@@ -31,7 +32,7 @@ class Concluded(NamedTuple):
     """A sweep's comparison, and its figures, which take seconds to draw."""
 
     study: Study
-    figures: tuple[Drawn, ...]
+    figures: "tuple[Drawn, ...]"
 
 
 def compare(spec: CompareSpec, address: StoreAddress, *, curves: bool = False) -> Study:
@@ -84,6 +85,8 @@ def conclude(spec: StudySpec, address: StoreAddress, outcome: Outcome) -> Conclu
     with store_failures(address):
         store = open_store(address)
         study = compare_sweep(spec, store, outcome.rows)
+        from paramshare.comparing.figures import draw
+
         concluded = Concluded(study, draw(study))
         log_study(store, outcome.parent_run_id, concluded, spec.command)
     return concluded
@@ -95,6 +98,9 @@ def report_of(study: Study, form: Literal["html", "md"], command: str) -> str:
     Args:
         command: that made the study.
     """
+    from paramshare.comparing.figures import draw
+    from paramshare.comparing.report import html_report, markdown_report
+
     figures = draw(study)
     return html_report(study, figures, command) if form == "html" else markdown_report(study, figures, command)
 
@@ -126,6 +132,8 @@ def log_study(store: Store, parent_run_id: str, concluded: Concluded, command: s
     Args:
         command: that made it.
     """
+    from paramshare.comparing.report import html_report, markdown_report
+
     study, figures = concluded
     files = {
         f"{FOLDER}/report.html": html_report(study, figures, command).encode(),
@@ -138,6 +146,8 @@ def log_study(store: Store, parent_run_id: str, concluded: Concluded, command: s
 
 def _note(concluded: Concluded, command: str, run_id: str) -> str:
     """What the run's page shows: MLflow cuts a tag at 8000 characters, silently, so of a large study the answers."""
+    from paramshare.comparing.report import markdown_report
+
     study, figures = concluded
     whole = markdown_report(study, figures, command, lambda one: picture_url("", run_id, f"{FOLDER}/{one.name}.png"))
     if len(whole) <= _LONGEST_NOTE:

@@ -109,6 +109,8 @@ def run_chunks(chunks: Sequence[Chunk], workers: int | None = None) -> Generator
     Raises:
         WorkerError: that happened again and again, and nothing was trained in between.
     """
+    if not chunks:
+        return  # and import nothing
     at_once = _at_once(chunks, workers)
     if sum(at_once.values()) > 1:
         start_server()  # imports what is imported here at the same time

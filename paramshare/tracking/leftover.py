@@ -34,6 +34,8 @@ def close_left_over(store: Store) -> list[str]:
         The ids of the sweeps.
     """
     here, now = Owner.here(), time.time() * 1000
+    if store.database is not None and not store.database.has_running():
+        return []
     running = list(search(store, _RUNNING))
     closed = []
     for run in running:

@@ -24,13 +24,11 @@ from mlflow.models import Model, ModelSignature
 from mlflow.types import ParamSchema, ParamSpec, Schema, TensorSpec
 
 from paramshare.tracking.record import NIL_ID
+from paramshare.tracking.runs import MODEL_FOLDER
 from paramshare.training.export import exported
 from paramshare.training.targets import Spec, target_of
 
-__all__ = ["MODEL_FOLDER", "SavedModel", "saved_model"]
-
-MODEL_FOLDER: Final = "model"
-"""The folder among a run's artifacts: the model's URI is `runs:/<run id>/model`."""
+__all__ = ["SavedModel", "saved_model"]
 
 _DEFAULT_DEPTH: Final = 1
 

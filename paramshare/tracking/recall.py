@@ -16,8 +16,8 @@ from mlflow.entities import Metric, Run
 from numpy.typing import ArrayLike, NDArray
 
 from paramshare.errors import SpecError, StoreError, UsageError
-from paramshare.tracking.model import MODEL_FOLDER
-from paramshare.tracking.runs import KEY, KIND, search, target_of_run
+from paramshare.tracking.database import find_experiment
+from paramshare.tracking.runs import KEY, KIND, MODEL_FOLDER, search, target_of_run
 from paramshare.tracking.store import Store, StoreAddress, check_store, open_store, redacted, sign_in
 from paramshare.tracking.sweeps import artifact_location
 from paramshare.training.targets import Spec
@@ -70,7 +70,8 @@ def open_recorded(address: StoreAddress) -> Store:
     if address.database is not None and not address.database.exists():
         raise StoreError(f"there is no store at {shown}; expected one that holds runs, named by --tracking-uri")
     sign_in(address)
-    if MlflowClient(tracking_uri=address.uri).get_experiment_by_name(address.experiment) is None:
+    known = find_experiment(address.database, address.experiment) if address.database else None
+    if not known and MlflowClient(tracking_uri=address.uri).get_experiment_by_name(address.experiment) is None:
         raise StoreError(f"the store {shown} has no experiment {address.experiment!r}; name another with --experiment")
     return open_store(address)
 

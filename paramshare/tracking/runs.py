@@ -23,6 +23,7 @@ from paramshare.training.targets import (
 
 __all__ = [
     "KIND",
+    "MODEL_FOLDER",
     "NOTE",
     "SeedRun",
     "find_finished",
@@ -42,6 +43,9 @@ PARENT: Final = "mlflow.parentRunId"
 TARGET: Final = "target"
 DIVERGED: Final = "paramshare.diverged"
 NOTE: Final = "mlflow.note.content"
+
+MODEL_FOLDER: Final = "model"
+"""The folder among a run's artifacts: the model's URI is `runs:/<run id>/model`."""
 
 FINISHED_SEEDS: Final = f"attributes.status = 'FINISHED' AND tags.`{KIND}` = 'seed'"
 _ENDED_SEEDS: Final = f"tags.`{KIND}` = 'seed' AND attributes.status != 'RUNNING' AND attributes.status != 'KILLED'"

@@ -17,9 +17,10 @@ import re
 import sqlite3
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cached_property, partial
 from http.client import HTTPException
 from pathlib import Path
 from typing import Final
@@ -30,13 +31,12 @@ from mlflow import MlflowClient
 from mlflow.entities import Experiment, ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, ErrorCode
-from mlflow.store.db.utils import _initialize_tables
 from sqlalchemy import create_engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from paramshare.errors import ServerError, StoreError
 from paramshare.tracking.condition import check_file, check_log
-from paramshare.tracking.embedded import Database, let_wait, open_database
+from paramshare.tracking.database import Database, find_experiment, let_wait, open_database
 from paramshare.tracking.moved import ARTIFACTS, Relocation, relocate
 from paramshare.tracking.views import VIEWS, saved_view_tags
 
@@ -105,21 +105,26 @@ class StoreAddress:
         return Path(self.uri.removeprefix(_SQLITE)) if self.uri.startswith(_SQLITE) else None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Store:
     """An open store.
 
     Args:
         address: what it was opened with.
         experiment_id: MLflow's id of the experiment.
-        client: talks to it; never MLflow's global active run.
+        connect: makes `client`.
         database: writes whole runs to an embedded store; None for a server, or a database that MLflow alone can write.
     """
 
     address: StoreAddress
     experiment_id: str
-    client: MlflowClient = field(repr=False, compare=False)
+    connect: Callable[[], MlflowClient] = field(repr=False, compare=False)
     database: Database | None = field(repr=False, compare=False)
+
+    @cached_property
+    def client(self) -> MlflowClient:
+        """MLflow's client of the store, made when it is first used: half a second for an embedded one."""
+        return self.connect()
 
 
 def open_store(address: StoreAddress) -> Store:
@@ -134,11 +139,14 @@ def open_store(address: StoreAddress) -> Store:
     try:
         if address.database is None:
             client = MlflowClient(tracking_uri=address.uri)
-        else:
-            client = _embedded_client(address.uri, address.database)
-        experiment = _experiment(client, address)
-        database = open_database(address.uri, experiment) if address.database else None
-        return Store(address, str(experiment.experiment_id), client, database)
+            return Store(address, str(_experiment(client, address).experiment_id), lambda: client, None)
+        experiment = find_experiment(address.database, address.experiment)
+        if experiment is not None:
+            connect = partial(_waiting_client, address.uri)
+            return Store(address, experiment.experiment_id, connect, open_database(address.uri, experiment))
+        client = _embedded_client(address.uri, address.database)
+        made = _experiment(client, address)
+        return Store(address, str(made.experiment_id), lambda: client, open_database(address.uri, made))
     except (MlflowException, OSError, sqlite3.Error, SQLAlchemyError) as error:
         reason = str(error).strip().splitlines()[0]
         raise StoreError(f"the store {redacted(address.uri)} cannot be opened: {reason}") from error
@@ -278,12 +286,20 @@ def _embedded_client(uri: str, database: Path) -> MlflowClient:
     return client
 
 
+def _waiting_client(uri: str) -> MlflowClient:
+    client = MlflowClient(tracking_uri=uri)
+    let_wait(client)
+    return client
+
+
 def _make_database(database: Path) -> None:
     """Make MLflow's tables beside their place and put them there whole: this takes seconds, and a kill can come."""
     new = database.with_name(f"{database.name}.new")
     for left_over in database.parent.glob(f"{glob.escape(new.name)}*"):
         left_over.unlink()
     try:
+        from mlflow.store.db.utils import _initialize_tables  # with MLflow's tables
+
         engine = create_engine(f"{_SQLITE}{new}")
         _initialize_tables(engine)
         engine.dispose()

@@ -49,6 +49,8 @@ def start_sweep(store: Store, name: str, sweep_key: str, params: Mapping[str, st
 
 def find_sweep(store: Store, sweep_key: str) -> str | None:
     """The newest FINISHED parent run over exactly these specs, if there is one."""
+    if store.database is not None:
+        return store.database.newest_finished(_SWEEP_KEY, sweep_key)
     condition = f"attributes.status = 'FINISHED' AND tags.`{_SWEEP_KEY}` = '{sweep_key}'"
     run = next(search(store, condition), None)
     return run.info.run_id if run else None
@@ -119,6 +121,8 @@ def log_report(store: Store, run_id: str, files: Mapping[str, bytes], note: str,
 
 def read_note(store: Store, run_id: str) -> str:
     """The note on a run's page, in Markdown."""
+    if store.database is not None:
+        return store.database.tag(run_id, NOTE) or ""
     return str(store.client.get_run(run_id).data.tags.get(NOTE, ""))
 
 
@@ -130,5 +134,6 @@ def read_curves(store: Store, run_id: str) -> bytes:
 
 def artifact_location(store: Store, run_id: str, name: str) -> str:
     """Where an artifact of a run lies: a path on this machine for an embedded store, else its URI."""
-    uri = f"{store.client.get_run(run_id).info.artifact_uri}/{name}"
+    folder = store.database.artifact_uri(run_id) if store.database else store.client.get_run(run_id).info.artifact_uri
+    uri = f"{folder}/{name}"
     return unquote(urlsplit(uri).path) if uri.startswith("file:") else uri

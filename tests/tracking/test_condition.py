@@ -176,7 +176,7 @@ def test_a_log_that_comes_while_the_database_is_made_is_seen(tmp_path: Path, mon
         _initialize_tables(engine)
         log.write_bytes(b"pages")
 
-    monkeypatch.setattr("paramshare.tracking.store._initialize_tables", made_meanwhile)
+    monkeypatch.setattr("mlflow.store.db.utils._initialize_tables", made_meanwhile)
     with pytest.raises(StoreError, match="would get into a new one"):
         open_store(StoreAddress.of(None, "paramshare"))
     assert sorted(path.name for path in database.parent.iterdir()) == ["mlflow.db-wal", "mlflow.lock"]

@@ -22,7 +22,7 @@ from mlflow.entities import Dataset, DatasetInput, InputTag
 from mlflow.exceptions import MlflowException
 from sqlalchemy import event
 
-from paramshare.tracking.embedded import StoreWarning, open_database
+from paramshare.tracking.database import StoreWarning, open_database
 from paramshare.tracking.record import NIL_ID, Point, Record, RunExistsError
 from paramshare.tracking.store import Store, StoreAddress, analyse, open_store
 from paramshare.tracking.writing import write, write_by_client
@@ -92,7 +92,7 @@ def twin(store: Store, tmp_path: Path) -> Store:
     address = StoreAddress(f"sqlite:///{file}", store.address.experiment)
     experiment = store.client.get_experiment(store.experiment_id)
     client = MlflowClient(tracking_uri=address.uri)
-    return Store(address, store.experiment_id, client, open_database(address.uri, experiment))
+    return Store(address, store.experiment_id, lambda: client, open_database(address.uri, experiment))
 
 
 def rows_of(store: Store) -> dict[str, list[str]]:
@@ -246,7 +246,7 @@ def test_of_an_identity_that_many_write_at_once_one_run_is_written(store: Store)
 def test_a_run_of_an_identity_is_looked_for_by_indexes_alone(store: Store) -> None:
     assert store.database is not None
     asked: list[tuple[str, object]] = []
-    event.listen(store.database._engine, "before_cursor_execute", lambda *given: asked.append(given[2:4]))
+    event.listen(store.database.engine, "before_cursor_execute", lambda *given: asked.append(given[2:4]))
     write(store, ALONE)
     (statement, values) = next(one for one in asked if "tags" in one[0] and one[0].startswith("SELECT"))
     with closing(sqlite3.connect(database_of(store))) as connection:
@@ -270,6 +270,7 @@ from paramshare.tracking.writing import write
 store = open_store(StoreAddress.of(None, "paramshare"))
 points = [Point(f"m{index}", 1.0, 1, 1) for index in range(50)]
 record = Record("x", "FINISHED", 1, 2, {}, {}, points, files={f"f/{point.name}": b"x" * 9000 for point in points})
+write(store, record)  # imports what writing needs
 print("ready", flush=True)
 while True:
     write(store, record)

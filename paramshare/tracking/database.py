@@ -1,0 +1,180 @@
+"""An embedded store's database: read by SQL, written a whole run at a time.
+
+Nothing here imports MLflow's tables or its client, which take a second: a sweep that finds nothing to do needs neither.
+"""
+
+import math
+import sqlite3
+import warnings
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from mlflow.utils.uri import is_local_uri
+from sqlalchemy import Engine, create_engine, event, text
+
+from paramshare.tracking.condition import SCHEMA
+from paramshare.tracking.summaries import Selection, Summary, read_summaries
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Experiment
+
+    from paramshare.tracking.record import Record
+
+__all__ = ["Database", "KnownExperiment", "StoreWarning", "find_experiment", "let_wait", "open_database"]
+
+_BUSY: Final = 60.0  # seconds to wait for another writer
+_RUNS_A_QUERY: Final = 500
+_ROWS_COUNTED: Final = 100_000  # of each index: more than a run has, or SQLite takes all runs to be as short as that
+
+
+class StoreWarning(UserWarning):
+    """The store works, but not as fast as it could."""
+
+
+class KnownExperiment(NamedTuple):
+    """What is needed of an experiment to read and write its runs: named as in MLflow's own class."""
+
+    experiment_id: str
+    name: str
+    artifact_location: str
+
+
+@dataclass(frozen=True, slots=True)
+class Database:
+    """The database of an embedded store, for the runs of one experiment.
+
+    Args:
+        experiment_id: MLflow's id.
+        artifacts: the URI of the folder below which each run has one for its files.
+        engine: SQLAlchemy's.
+    """
+
+    experiment_id: int
+    artifacts: str
+    engine: Engine = field(repr=False)
+
+    def write(self, record: "Record") -> str:
+        """Write a run as of `embedded.write`, and return its id."""
+        from paramshare.tracking.embedded import write
+
+        return write(self, record)
+
+    def histories(self, run_ids: Sequence[str], metric: str) -> dict[str, list[float]]:
+        """Return the values of a metric in the order of its steps, by run."""
+        found = {}
+        with self.engine.connect() as connection:
+            for begin in range(0, len(run_ids), _RUNS_A_QUERY):
+                asked = tuple(run_ids[begin : begin + _RUNS_A_QUERY])
+                query = (
+                    f"SELECT run_uuid, value, is_nan FROM metrics WHERE run_uuid IN ({', '.join('?' * len(asked))}) "  # noqa: S608
+                    "AND key = ? ORDER BY run_uuid, step"
+                )
+                rows = connection.exec_driver_sql(query, (*asked, metric))
+                for run_id, points in groupby(rows, key=lambda row: row[0]):
+                    found[run_id] = [math.nan if is_nan else value for _, value, is_nan in points]
+        return found
+
+    def summaries(self, kind: tuple[str, str], selection: Selection) -> list[Summary]:
+        """Return the selected parts of runs, as of `read_summaries`."""
+        with self.engine.connect() as connection:
+            return list(read_summaries(connection, self.experiment_id, kind, selection))
+
+    def has_running(self) -> bool:
+        """Return whether a run of the experiment is RUNNING."""
+        query = f"SELECT run_uuid FROM runs WHERE {_OF_STATUS} LIMIT 1"  # noqa: S608 - of a constant
+        return self._text(query, self.experiment_id, "RUNNING") is not None
+
+    def newest_finished(self, tag: str, value: str) -> str | None:
+        """Return the id of the newest FINISHED run of the experiment whose tag has this value."""
+        runs = f"tags CROSS JOIN runs USING (run_uuid) WHERE tags.key = ? AND tags.value = ? AND {_OF_STATUS}"
+        query = f"SELECT run_uuid FROM {runs} ORDER BY start_time DESC, run_uuid LIMIT 1"  # noqa: S608 - of constants
+        return self._text(query, tag, value, self.experiment_id, "FINISHED")
+
+    def artifact_uri(self, run_id: str) -> str | None:
+        """Return where the files of a run lie; None if there is no such run."""
+        return self._text("SELECT artifact_uri FROM runs WHERE run_uuid = ?", run_id)
+
+    def tag(self, run_id: str, name: str) -> str | None:
+        """Return the value of a run's tag; None if it has no such tag."""
+        return self._text("SELECT value FROM tags WHERE run_uuid = ? AND key = ?", run_id, name)
+
+    def _text(self, query: str, *parameters: object) -> str | None:
+        with self.engine.connect() as connection:
+            found = connection.exec_driver_sql(query, parameters).scalar()
+        return None if found is None else str(found)
+
+    def analyse(self) -> None:
+        """Let SQLite count what is in its tables: without, it chooses poor indexes once there are many runs."""
+        with self.engine.connect() as connection:
+            connection.execute(text(f"PRAGMA analysis_limit={_ROWS_COUNTED}"))
+            connection.execute(text("ANALYZE"))
+
+
+_OF_STATUS: Final = "experiment_id = ? AND status = ? AND lifecycle_stage = 'active'"
+
+
+def find_experiment(database: Path, name: str) -> KnownExperiment | None:
+    """Return an active experiment of a database that MLflow's client need not prepare any more; None of any other."""
+    if not database.exists() or not database.stat().st_size:
+        return None
+    with closing(sqlite3.connect(f"{database.as_uri()}?mode=rw", _BUSY, uri=True)) as connection:
+        (mode,) = connection.execute("PRAGMA journal_mode").fetchone()
+        if mode != "wal" or connection.execute("SELECT version_num FROM alembic_version").fetchone() != (SCHEMA,):
+            return None
+        columns = "experiment_id, name, artifact_location"
+        query = f"SELECT {columns} FROM experiments WHERE name = ? AND lifecycle_stage = 'active'"  # noqa: S608 - constants
+        row = connection.execute(query, (name,)).fetchone()
+    return row and KnownExperiment(str(row[0]), *row[1:])
+
+
+def open_database(uri: str, experiment: "Experiment | KnownExperiment") -> Database | None:
+    """The SQLite database at `uri`, to write runs of `experiment` to; None, with a warning, if it is not as expected.
+
+    Raises:
+        SQLAlchemyError: it is not one that MLflow has made.
+    """
+    engine = _engine(uri)
+    with engine.connect() as connection:
+        schema = connection.scalar(text("SELECT version_num FROM alembic_version"))
+    if schema != SCHEMA:
+        reason = f"its tables have the schema {schema}, and this version of paramshare knows {SCHEMA}"
+    elif not is_local_uri(experiment.artifact_location):
+        reason = f"the experiment {experiment.name!r} keeps its files at {experiment.artifact_location}"
+    else:
+        return Database(int(experiment.experiment_id), experiment.artifact_location, engine)
+    engine.dispose()
+    warnings.warn(f"runs are written to {uri} by MLflow's slower client: {reason}", StoreWarning, stacklevel=2)
+    return None
+
+
+def _engine(uri: str) -> Engine:
+    # IMMEDIATE: a writer waits for the one before it; one that first reads and then wants to write fails instead.
+    arguments = {"timeout": _BUSY, "isolation_level": "IMMEDIATE"}
+    engine = create_engine(uri, connect_args=arguments)
+
+    @event.listens_for(engine, "connect")
+    def prepare(connection: Any, _: object) -> None:
+        connection.execute("PRAGMA foreign_keys=ON")
+        connection.execute("PRAGMA synchronous=NORMAL")  # in WAL a power cut can take the last runs, and break nothing
+
+    return engine
+
+
+def let_wait(client: "MlflowClient") -> None:
+    """Let MLflow's own client wait for another writer as long as is waited here; it sets 20 seconds in each session."""
+    engine = client._tracking_client.store.engine
+    if not event.contains(engine, "before_cursor_execute", _longer):
+        event.listen(engine, "before_cursor_execute", _longer, retval=True)
+
+
+def _longer(*given: Any) -> tuple[str, Any]:
+    """SQLAlchemy's hook: the statement and the parameters to go on with."""
+    _, _, statement, parameters, *_ = given
+    if statement.startswith("PRAGMA busy_timeout"):
+        return f"PRAGMA busy_timeout = {_BUSY * 1000:.0f}", parameters
+    return statement, parameters
