@@ -116,11 +116,11 @@ def run_chunks(chunks: Sequence[Chunk], workers: int | None = None) -> Generator
         start_server()  # imports what is imported here at the same time
     from paramshare.sweep.worker import run_chunk, templates_of
 
-    if sum(at_once.values()) <= 1:
+    templates = templates_of(chunks)
+    if sum(at_once.values()) == 1:
         for chunk in chunks:
             yield from run_chunk(chunk)
         return
-    templates = templates_of(chunks)
     yield from outlast(chunks, lambda waiting: _in_pools(waiting, at_once, templates))
 
 

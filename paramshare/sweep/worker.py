@@ -24,7 +24,8 @@ from paramshare.tracking.spool import OutageError, attempt, keep
 from paramshare.tracking.store import Store, StoreAddress, open_store
 from paramshare.tracking.summaries import summary_of
 from paramshare.training.engines import train_many
-from paramshare.training.export import Template, adopt_templates, make_templates
+from paramshare.training.export import Template, adopt_templates
+from paramshare.training.kept_templates import make_templates
 from paramshare.training.result import Result
 from paramshare.training.targets import LOSS, Spec
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["become_worker", "not_written", "run_chunk", "templates_of"]
 
+_TEMPLATES: Final = "templates"  # the folder beside an embedded store
 _TO_STOP: Final = 2.0  # seconds that a process has to end its seed when it has been told to stop
 
 
@@ -70,8 +72,13 @@ def not_written(chunks: Sequence[Chunk]) -> tuple[list[Chunk], list[Row]]:
 
 
 def templates_of(chunks: Sequence[Chunk]) -> tuple[Template, ...]:
-    """What the models of the chunks have in common, made here once for all processes that write them."""
-    return make_templates(spec for chunk in chunks for spec in chunk.specs)
+    """What the models of the chunks have in common, made here once for all processes that write them.
+
+    An embedded store keeps them in the folder `templates` beside its database, for the next sweep.
+    """
+    database = chunks[0].address.database if chunks else None
+    folder = database.parent / _TEMPLATES if database else None
+    return make_templates((spec for chunk in chunks for spec in chunk.specs), folder)
 
 
 def _train(chunk: Chunk) -> Iterator[tuple[Spec, Result | Exception]]:

@@ -8,7 +8,6 @@ import io
 import json
 import zipfile
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -19,7 +18,7 @@ from paramshare.training.digits.nets import digits_program
 from paramshare.training.programs import dynamicnet_program
 from paramshare.training.targets import Spec, target_of
 
-__all__ = ["Template", "adopt_templates", "exported", "make_templates"]
+__all__ = ["Template", "adopt_templates", "exported", "make_template"]
 
 _PROGRAMS: Final[dict[str, Callable[[Any], torch.export.ExportedProgram]]] = {
     "dynamicnet": dynamicnet_program,
@@ -67,19 +66,7 @@ def exported(spec: Spec, net: nn.Module) -> bytes:
     x is float32 (any batch, *input_shape). DynamicNet takes its depth beside it, a whole number from 0 to 3. What comes
     out is equal, bit for bit, to `net(x)` and `net(x, depth)`.
     """
-    return _template(target_of(spec).shape(spec)).filled(net)
-
-
-def make_templates(specs: Iterable[Spec]) -> tuple[Template, ...]:
-    """The templates of all nets that `specs` train, exported here unless this process has them.
-
-    A net that cannot be made, as for want of memory, has none: who trains it says why.
-    """
-    templates = []
-    for shape in dict.fromkeys(target_of(spec).shape(spec) for spec in specs):
-        with suppress(Exception):
-            templates.append(_template(shape))
-    return tuple(templates)
+    return make_template(target_of(spec).shape(spec)).filled(net)
 
 
 def adopt_templates(templates: Iterable[Template]) -> None:
@@ -87,7 +74,8 @@ def adopt_templates(templates: Iterable[Template]) -> None:
     _templates.update((template.shape, template) for template in templates)
 
 
-def _template(shape: Spec) -> Template:
+def make_template(shape: Spec) -> Template:
+    """Return the template of nets of a shape, exported here unless this process has it."""
     if shape not in _templates:
         _templates[shape] = _export(shape)
     return _templates[shape]

@@ -22,8 +22,9 @@ from draws import DRAWS
 from program import PROGRAM, SIZES, SMALL, clean_environment, free_port
 from wholeness import check_parent, check_runs, trained
 
-from paramshare.sweep.chunks import make_chunks, run_chunk
+from paramshare.sweep.chunks import make_chunks
 from paramshare.sweep.spec import SweepSpec
+from paramshare.sweep.worker import run_chunk
 from paramshare.tracking.pages import served_pages
 from paramshare.tracking.runs import FINISHED_SEEDS, KEY, KIND, read_losses, search
 from paramshare.tracking.spool import Delivery, deliver, spooled

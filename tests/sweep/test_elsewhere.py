@@ -11,9 +11,10 @@ from program import SIZES, free_port
 from wholeness import runs_of
 
 from paramshare.errors import UsageError
-from paramshare.sweep.chunks import Chunk, run_chunk
+from paramshare.sweep.chunks import Chunk
 from paramshare.sweep.elsewhere import Kit, Place, deliver_here, different, go_on, run_elsewhere
 from paramshare.sweep.spec import SweepSpec
+from paramshare.sweep.worker import run_chunk
 from paramshare.tracking.pages import served_pages
 from paramshare.tracking.runs import read_losses
 from paramshare.tracking.spool import OutageError

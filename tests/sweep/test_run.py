@@ -15,7 +15,7 @@ from program import SIZES
 
 from paramshare.bands import Band
 from paramshare.errors import DeviceError, StoreError
-from paramshare.sweep import chunks
+from paramshare.sweep import chunks, pools, worker
 from paramshare.sweep.run import Outcome, open_sweep, run_sweep
 from paramshare.sweep.spec import SweepSpec
 from paramshare.tracking.owners import Owner
@@ -53,7 +53,7 @@ def seed_1_fails(monkeypatch: pytest.MonkeyPatch) -> None:
                 raise RuntimeError("out of memory\nand more lines")
             yield train(spec, engine)
 
-    monkeypatch.setattr(chunks, "train_many", train_or_fail)
+    monkeypatch.setattr(worker, "train_many", train_or_fail)
 
 
 def test_every_seed_is_a_finished_run_below_one_parent(address: StoreAddress) -> None:
@@ -170,14 +170,14 @@ def test_engines_of_the_same_bits_share_their_runs_and_others_do_not(address: St
 def test_the_chunks_of_several_seeds_are_trained_and_written_one_by_one(address: StoreAddress) -> None:
     specs = spec(seeds="0:3").train_specs(("cpu",))
     (chunk,) = chunks.make_chunks(specs, 3, "auto", address, {})
-    assert [row.spec.seed for row in chunks.run_chunk(chunk)] == [0, 1, 2]
+    assert [row.spec.seed for row in worker.run_chunk(chunk)] == [0, 1, 2]
 
 
 def test_several_devices_train_beside_each_other_and_one_that_fails_stops_no_other(address: StoreAddress) -> None:
     """The second device is one that this machine lacks, put past the check: each of its runs fails, none on the CPU."""
     absent = "cuda:99"
     specs = spec(seeds="0:2").train_specs((absent, "cpu"))
-    rows = list(chunks.run_chunks(chunks.make_chunks(specs, 1, "auto", address, {}), workers=1))
+    rows = list(pools.run_chunks(chunks.make_chunks(specs, 1, "auto", address, {}), workers=1))
     assert sorted((row.spec.device, row.spec.seed, row.status) for row in rows) == [
         ("cpu", 0, "FINISHED"),
         ("cpu", 1, "FINISHED"),
@@ -230,7 +230,7 @@ def test_runs_that_diverged_are_counted_and_said_and_stop_nothing(
                 result.losses[3:] = np.nan
             yield result
 
-    monkeypatch.setattr(chunks, "train_many", train_or_diverge)
+    monkeypatch.setattr(worker, "train_many", train_or_diverge)
     outcome = run(address, seeds="0:5")
     assert [row.diverged for row in outcome.rows] == [False, True, False, False, False]
     assert (outcome.failed, outcome.diverged) == (0, 1)
@@ -297,7 +297,7 @@ def test_a_sweep_says_who_runs_it_and_until_when_that_can_be_believed(address: S
             raise SystemExit(143)
         statuses = [sweep.store.client.get_run(one.parent_run_id).info.status for one in (sweep, other)]
         assert statuses == ["RUNNING", "KILLED"]
-        for row in chunks.run_chunks(sweep.chunks(1), 1):
+        for row in pools.run_chunks(sweep.chunks(1), 1):
             sweep.add(row)
         sweep.finish()
 

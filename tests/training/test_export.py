@@ -6,6 +6,7 @@ import io
 import pickle
 import subprocess
 import sys
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,9 +16,10 @@ from torch import nn
 
 from paramshare.training.digits.spec import DigitsSpec
 from paramshare.training.engines import train
-from paramshare.training.export import exported, make_templates
+from paramshare.training.export import exported
+from paramshare.training.kept_templates import make_templates
 from paramshare.training.nets import DynamicNet
-from paramshare.training.spec import DEPTHS, TrainSpec, Variant
+from paramshare.training.spec import DEPTHS, VARIANTS, TrainSpec, Variant
 
 # Fills a template that another process has made; torch exports with the help of torch._dynamo alone.
 ADOPT = """
@@ -98,3 +100,30 @@ def test_a_process_that_was_given_the_templates_exports_nothing_and_saves_the_sa
     (tmp_path / "net").write_bytes(pickle.dumps((small, net)))
     subprocess.run([sys.executable, "-c", ADOPT], cwd=tmp_path, check=True)
     assert (tmp_path / "archive").read_bytes() == exported(small, net)
+
+
+def test_a_kept_template_is_the_exported_one_and_another_process_exports_nothing(
+    small: TrainSpec, tmp_path: Path
+) -> None:
+    (made,) = make_templates([small], tmp_path / "kept")
+    program = (
+        "import pickle, sys\nfrom pathlib import Path\nfrom paramshare.training.kept_templates import make_templates\n"
+        "spec = pickle.loads(Path('spec').read_bytes())\n(read,) = make_templates([spec], Path('kept'))\n"
+        "assert 'torch._dynamo' not in sys.modules\nPath('read').write_bytes(pickle.dumps(read))\n"
+    )
+    (tmp_path / "spec").write_bytes(pickle.dumps(small))
+    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=True)
+    assert pickle.loads((tmp_path / "read").read_bytes()) == made
+
+
+def test_a_kept_template_that_is_damaged_is_exported_again(small: TrainSpec, tmp_path: Path) -> None:
+    (made,) = make_templates([small], tmp_path)
+    (file,) = tmp_path.iterdir()
+    file.write_bytes(file.read_bytes()[:100])
+    assert make_templates([small], tmp_path) == (made,)
+    assert zipfile.is_zipfile(file)
+
+
+def test_each_shape_is_kept_by_itself(small: TrainSpec, tmp_path: Path) -> None:
+    make_templates([replace(small, variant=variant, seed=seed) for variant in VARIANTS for seed in (1, 2)], tmp_path)
+    assert len(list(tmp_path.iterdir())) == len(VARIANTS)
