@@ -5,7 +5,7 @@ from typing import Any, Self
 
 from prefect.task_runners import ProcessPoolTaskRunner
 
-from paramshare.sweep.pools import PROCESSES, start_server
+from paramshare.sweep.pools import start_server
 
 __all__ = ["PoolRunner"]
 
@@ -19,6 +19,6 @@ class PoolRunner(ProcessPoolTaskRunner):
     def __enter__(self) -> Self:
         super().__enter__()
         spawning: Any = self._executor
-        start_server()
-        self._executor = ProcessPoolExecutor(self._max_workers, PROCESSES, spawning._initializer, spawning._initargs)
+        processes = start_server()
+        self._executor = ProcessPoolExecutor(self._max_workers, processes, spawning._initializer, spawning._initargs)
         return self

@@ -2,7 +2,7 @@
 
 Processes are forked from a server that has imported what a worker needs (`preload`): importing torch and MLflow takes
 seconds in each process, a fork takes milliseconds. The server has run no operation of torch, whose threads do not
-survive a fork. The server ends when this process and its workers have ended. Platforms without a forkserver spawn.
+survive a fork. The server ends when this process and its workers have ended.
 """
 
 import multiprocessing
@@ -25,32 +25,33 @@ if TYPE_CHECKING:
 
     from paramshare.training.export import Template
 
-__all__ = ["PROCESSES", "Stop", "outlast", "run_chunks", "start_server", "start_worker", "worker_arguments"]
+__all__ = ["Stop", "outlast", "run_chunks", "start_server", "start_worker", "worker_arguments"]
 
 _PRELOADED: Final = "paramshare.sweep.preload"
-_HAS_SERVER: Final = "forkserver" in multiprocessing.get_all_start_methods()
 _MOST_BREAKS: Final = 3  # in a row: more is no accident
 
-PROCESSES: "Final[BaseContext]" = multiprocessing.get_context("forkserver" if _HAS_SERVER else "spawn")
-"""How worker processes are started."""
 
+def start_server(*more: str) -> "BaseContext":
+    """Start the process that workers are forked from, unless it runs already, and return how processes are started.
 
-def start_server(*more: str) -> None:
-    """Start the process that workers are forked from, unless it runs already. Returns at once; it imports meanwhile.
-
-    The server starts with SIGINT blocked, and so do the processes forked from it: Ctrl-C reaches the whole group of a
-    terminal, and only the parent handles it.
+    It returns at once; the server imports meanwhile. The server starts with SIGINT blocked, and so do the processes
+    forked from it: Ctrl-C reaches the whole group of a terminal, and only the parent handles it. Where no server can be
+    started (no forkserver on this platform, no room for its socket, a path too long for one) processes are spawned.
 
     Args:
         more: the names of modules that workers need beside the library's own.
     """
-    if not _HAS_SERVER:
-        return
-    server = multiprocessing.forkserver
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
     multiprocessing.resource_tracker.ensure_running()  # first: whoever starts it unblocks SIGINT again
-    with _interrupts_held():
-        server.set_forkserver_preload([_PRELOADED, *more])
-        server.ensure_running()
+    server = multiprocessing.forkserver
+    try:
+        with _interrupts_held():
+            server.set_forkserver_preload([_PRELOADED, *more])
+            server.ensure_running()
+    except OSError:
+        return multiprocessing.get_context("spawn")
+    return multiprocessing.get_context("forkserver")
 
 
 def start_worker(stop: "Stop", templates: "Sequence[Template]", environment: Mapping[str, str]) -> None:
@@ -79,7 +80,7 @@ class Stop:
     """
 
     def __init__(self) -> None:
-        self._told, self._teller = PROCESSES.Pipe(duplex=False)
+        self._told, self._teller = multiprocessing.Pipe(duplex=False)
 
     def __getstate__(self) -> object:
         return self._told
@@ -172,13 +173,12 @@ def _in_pools(
     """
     from paramshare.sweep.worker import run_chunk
 
-    stop = Stop()
-    start_server()
+    stop, processes = Stop(), start_server()
     with ExitStack() as stack:
         futures: dict[Future[list[Row]], Chunk] = {}
         for device, queue in groupby(chunks, key=lambda chunk: chunk.device):
             arguments = worker_arguments(stop, templates)
-            pool = ProcessPoolExecutor(at_once[device], PROCESSES, start_worker, arguments)
+            pool = ProcessPoolExecutor(at_once[device], processes, start_worker, arguments)
             stack.callback(pool.shutdown, wait=True, cancel_futures=True)
             stack.callback(stop.set)
             with _interrupts_held():

@@ -1,10 +1,13 @@
 """Proves how a sweep is cut up, and that a pool's process does not outlive its parent."""
 
+import multiprocessing
+import multiprocessing.forkserver
 import os
 import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from paramshare.sweep.chunks import TOGETHER, make_chunks, slots
+from paramshare.sweep.pools import Stop, start_server, start_worker, worker_arguments
 from paramshare.tracking.store import StoreAddress
 from paramshare.training.devices import cpu_cores
 from paramshare.training.digits.spec import DigitsSpec
@@ -25,9 +29,9 @@ PARENT = """
 import time
 from concurrent.futures import ProcessPoolExecutor
 from os import getpid
-from paramshare.sweep.pools import PROCESSES, Stop, start_worker, worker_arguments
+from paramshare.sweep.pools import Stop, start_server, start_worker, worker_arguments
 if __name__ == "__main__":
-    pool = ProcessPoolExecutor(1, PROCESSES, start_worker, worker_arguments(Stop(), ()))
+    pool = ProcessPoolExecutor(1, start_server(), start_worker, worker_arguments(Stop(), ()))
     print(pool.submit(getpid).result(), flush=True)
     time.sleep(60)
 """
@@ -84,3 +88,31 @@ def test_a_pools_process_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
         time.sleep(0.05)
     os.kill(worker, signal.SIGKILL)
     pytest.fail("the pool's process was still there ten seconds after its parent")
+
+
+def test_where_no_server_can_be_started_processes_are_spawned(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_room() -> None:
+        raise OSError("AF_UNIX path too long")
+
+    monkeypatch.setattr(multiprocessing.forkserver, "ensure_running", no_room)
+    assert start_server().get_start_method() == "spawn"
+
+
+@pytest.mark.skipif("forkserver" not in multiprocessing.get_all_start_methods(), reason="no forkserver here")
+def test_a_worker_has_the_parents_environment_of_now_not_that_of_the_servers_start(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    processes = start_server()
+    for value in ("first", "second"):
+        monkeypatch.setenv("PARAMSHARE_TEST", value)
+        monkeypatch.delenv("PARAMSHARE_GONE", raising=False)
+        arguments = worker_arguments(Stop(), ())
+        with ProcessPoolExecutor(1, processes, start_worker, arguments) as pool:
+            seen = dict(pool.submit(environment_here).result())
+            assert seen["PARAMSHARE_TEST"] == value
+            assert "PARAMSHARE_GONE" not in seen
+        monkeypatch.setenv("PARAMSHARE_GONE", "yes")
+
+
+def environment_here() -> dict[str, str]:
+    return dict(os.environ)
