@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from program import SIZES
 from serving import MlflowServer
 
@@ -27,6 +28,8 @@ from paramshare.tracking.seeds import write_failure, write_run
 from paramshare.tracking.store import StoreAddress, open_store
 from paramshare.tracking.sweeps import read_note
 from paramshare.tracking.values import read_values
+from paramshare.training.digits import train as digits_train
+from paramshare.training.digits.data import Draws, draw
 from paramshare.training.digits.spec import DigitsSpec
 from paramshare.training.engines import train
 from paramshare.training.spec import TrainSpec
@@ -145,11 +148,19 @@ def test_the_command_line_studies_digits_and_proves_a_run_of_them(
 
 
 def test_a_net_of_nans_has_diverged_by_every_metric_though_it_has_an_accuracy(
-    address: StoreAddress, capsys: pytest.CaptureFixture[str]
+    address: StoreAddress, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    arguments = ["--variant", "local", "--seeds", "4:6", "--learning-rate", "3", "--devices", "cpu", "--workers", "1"]
-    assert main(["study", *DIGITS[:2], "--examples", "100", "--steps", "40", "--channels", "2", *arguments]) == 0
+    def draw_nans(spec: DigitsSpec) -> Draws:
+        draws = draw(spec)
+        return replace(draws, images=torch.full_like(draws.images, torch.nan))
+
+    monkeypatch.setattr(digits_train, "draw", draw_nans)  # no learning rate does so on every processor
+    arguments = ["--variant", "local", "--seeds", "4:6", "--devices", "cpu", "--workers", "1"]
+    assert main(["study", *DIGITS, *arguments]) == 0
     capsys.readouterr()
+    store = open_store(address)
+    for run in read_values(store):
+        assert 0 <= store.client.get_run(run.run_id).data.metrics["final/accuracy"] <= 1
     for metric in ("final/accuracy_unseen", "final/accuracy", "final/loss", "final/steps"):
         assert main(["compare", "--metric", metric, "--json"]) == 0
         (group,) = json.loads(capsys.readouterr().out)["groups"]
