@@ -3,7 +3,8 @@
 import base64
 import io
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
+from itertools import combinations
 from typing import Any, Final, cast
 
 import numpy as np
@@ -39,7 +40,8 @@ _SQUARED = "summed squared error"  # DynamicNet's
 _MOST_ROWS = 60  # of bars: more than that nobody reads
 _ROWS_WITH_VALUES = 12  # up to so many rows each bar has room for its number
 _NAME_LENGTH = 44  # characters
-_SHEETS = 16  # that a LossPlot keeps, of some 4 MB each
+_SHEETS = 16  # that a LossPlot keeps, of some 8 MB each
+_INKS = 1024  # texts of a legend that a sheet keeps, of some 5 kB each
 
 VARIANT_COLORS = {
     "shared": GROUP_STYLES[0][0], "untied": GROUP_STYLES[1][0],
@@ -106,8 +108,10 @@ class _Sheet:
         ]
         legend = _legend(self._axes, "middle layer applied") if marked or not decades else None
         self._labels = legend.get_texts() if legend else []
-        on_top = [*filter(None, legend.legend_handles), legend.get_title(), *self._labels] if legend else []
-        self._changing: list[Artist] = [self._curve, *self._marks, self._axes.title, *on_top]
+        self._heading: Any = legend.get_title() if legend else None
+        on_top: list[Any] = [*filter(None, legend.legend_handles), self._heading, *self._labels] if legend else []
+        handles = filter(None, legend.legend_handles) if legend else ()
+        self._changing: list[Artist] = [self._curve, *self._marks, self._axes.title, *handles]
         # Empty, animated or invisible: what changes is not drawn yet but has its place; a label has room for any n.
         self._axes.title.set_animated(True)
         for artist in on_top:
@@ -115,23 +119,85 @@ class _Sheet:
         self._canvas = cast(Any, FigureCanvasAgg(figure))  # matplotlib's backends have no types
         self._canvas.draw()
         self._in_common = self._canvas.copy_from_bbox(figure.bbox)
+        self._common_pixels = _packed(self._canvas).copy()
+        self._common_indices = _palette_indices(self._common_pixels)
         for artist in on_top:
             artist.set_visible(True)
+        self._canvas.renderer.clear()
+        self._blank = self._canvas.copy_from_bbox(figure.bbox)
+        self._ink_of = lru_cache(maxsize=_INKS)(self._draw_ink)
 
     def picture(self, loss: NDArray[np.float64], depth: NDArray[np.int64] | None, title: str) -> bytes:
         self._curve.set_data(np.arange(len(loss)), loss)
-        for value, (marks, label) in enumerate(zip(self._marks, self._labels, strict=True)):
+        inks = [self._ink_of(-1, self._heading.get_text())] if self._heading else []
+        for value, marks in enumerate(self._marks):
             (steps,) = np.nonzero(np.asarray(depth == value))
             marks.set_offsets(np.column_stack((steps, loss[steps])))
-            label.set_text(_counted(value, len(steps)))
+            inks.append(self._ink_of(value, _counted(value, len(steps))))
         self._axes.title.set_text(title)
         self._canvas.restore_region(self._in_common)
         for artist in self._changing:
             self._axes.draw_artist(artist)
-        drawn = io.BytesIO()
-        pixels = Image.frombytes("RGB", self._canvas.get_width_height(), self._canvas.buffer_rgba(), "raw", "RGBX")
-        pixels.save(drawn, "png", compress_level=1)
+        colors = np.asarray(self._canvas.buffer_rgba())[..., :3]
+        for place, below in inks:
+            colors[place] = colors[place] * below + np.float32(0.5)
+        return self._encode()
+
+    def _draw_ink(self, label: int, string: str) -> tuple[tuple[slice, slice], NDArray[np.float32]]:
+        """Draw one black text of the legend; return its place and how much of each pixel stays visible below it.
+
+        Args:
+            label: the index of the legend's label, or -1 for the legend's title.
+        """
+        text: Any = self._labels[label] if label >= 0 else self._heading
+        text.set_text(string)
+        self._canvas.restore_region(self._blank)
+        self._axes.draw_artist(text)
+        opacity = np.asarray(self._canvas.buffer_rgba())[..., 3]  # the blank canvas is transparent
+        box, height = text.get_window_extent().padded(3), opacity.shape[0]
+        place = (slice(max(int(height - box.y1), 0), int(height - box.y0)), slice(max(int(box.x0), 0), int(box.x1)))
+        return place, (1 - opacity[place][..., None] / 255).astype(np.float32)
+
+    def _encode(self) -> bytes:
+        """Return the canvas as a PNG; only pixels that differ from the common ones are looked up in the palette."""
+        pixels = _packed(self._canvas)
+        indices, changed = self._common_indices.copy(), pixels != self._common_pixels
+        indices[changed] = _palette_indices(pixels[changed])
+        drawn, image = io.BytesIO(), Image.fromarray(indices)
+        image.putpalette(_palette()[0].tobytes())
+        image.save(drawn, "png", compress_level=1)
         return drawn.getvalue()
+
+
+@cache
+def _palette() -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Return 256 colours, (256, 3), and the index of the nearest one to each colour of 5 bits a channel, (32768,).
+
+    The palette holds the colours of a sheet and the blends of every two of them, which antialiasing makes.
+    """
+    names = ["#ffffff", "#000000", "#eeeeee", "#cccccc", *(color for color, _ in _DEPTH_STYLES)]
+    bases = np.array([list(bytes.fromhex(name[1:])) for name in names], dtype=np.float32)
+    blends = np.linspace(0, 1, 10, dtype=np.float32)[1:-1, None]
+    ramps = [first + (second - first) * blends for first, second in combinations(bases, 2)]
+    greys = np.repeat(np.linspace(5, 250, 256 - len(bases) - 8 * len(ramps), dtype=np.float32)[:, None], 3, axis=1)
+    colors = np.round(np.concatenate([bases, *ramps, greys])).astype(np.uint8)
+    levels = np.arange(32, dtype=np.float32) * 8 + 4
+    cells = np.stack(np.meshgrid(levels, levels, levels, indexing="ij"), axis=-1).reshape(-1, 3)
+    distances = (colors.astype(np.float32) ** 2).sum(axis=1) - 2 * cells @ colors.astype(np.float32).T
+    nearest = distances.argmin(axis=1).astype(np.uint8)
+    for index, (red, green, blue) in enumerate(colors[: len(bases)].tolist()):
+        nearest[red >> 3 << 10 | green >> 3 << 5 | blue >> 3] = index  # exactly as matplotlib draws them
+    return colors, nearest
+
+
+def _packed(canvas: Any) -> NDArray[np.uint32]:
+    """Return the canvas's pixels, (height, width), each in one number: red in the lowest byte."""
+    return np.asarray(canvas.buffer_rgba()).view("<u4")[..., 0]
+
+
+def _palette_indices(pixels: NDArray[np.uint32]) -> NDArray[np.uint8]:
+    cells = (pixels & 0xF8) << 7 | (pixels >> 6) & 0x3E0 | (pixels >> 19) & 0x1F
+    return np.asarray(_palette()[1][cells])
 
 
 def aggregate_curves(bands: Mapping[str, Band], title: str, measure: str = _SQUARED) -> Figure:

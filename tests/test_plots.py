@@ -84,10 +84,12 @@ def drawn_rows(figure: Figure) -> list[str]:
 
 
 @pytest.mark.parametrize("losses", [FALLING, FALLING[::-1], WITH_HOLES], ids=["falling", "rising", "with holes"])
-def test_a_runs_picture_is_pixel_by_pixel_what_matplotlib_draws_in_one_go(losses: NDArray[np.float64]) -> None:
+def test_each_pixel_of_a_runs_picture_is_close_to_what_matplotlib_draws_in_one_go(losses: NDArray[np.float64]) -> None:
     drawn = LossPlot().picture(losses, DEPTHS, "$a title_")
     anew = drawn_in_one_go(losses, DEPTHS, "$a title_", limits=(1e-2, 10**3.5))
-    np.testing.assert_array_equal(pixels(drawn), pixels(anew))
+    difference = np.abs(pixels(drawn).astype(int) - pixels(anew))
+    assert difference.max() <= 40  # of 255: the palette's colours beside those of antialiasing
+    assert difference.mean() < 0.5
 
 
 def test_a_picture_does_not_depend_on_those_drawn_before() -> None:
