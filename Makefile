@@ -1,7 +1,7 @@
 # The same few commands on a laptop and in CI. `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help install install-dask install-dev install-bench run test test-all test-faults test-hosts test-containers check audit \
-  bench format image lock clean secrets backup restore upgrade
+.PHONY: help install install-dask install-dev install-bench run test test-all test-numerics test-faults test-hosts \
+  test-containers coverage check audit bench format image lock clean secrets backup restore upgrade
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -16,6 +16,14 @@ run: install ## train 10 seeds on every device that is there, as a Prefect flow,
 
 test: install-dev ## the whole test suite
 	$(BIN)/python -m pytest
+
+CAPABILITY ?= default
+test-numerics: install-dev ## the tests of trained numbers with other instructions of the CPU (CAPABILITY=default, avx2 or avx512)
+	ATEN_CPU_CAPABILITY=$(CAPABILITY) $(BIN)/python -m pytest tests/training tests/comparing tests/proof \
+	  --ignore=tests/proof/test_server_store.py
+
+coverage: install-dev ## the lines that `make test` runs, those of its child processes too
+	$(BIN)/python -m pytest --cov --cov-report=term
 
 test-all: install-dev ## every test, and of all that is drawn four times as much (hours; needs what each of the targets needs)
 	$(MAKE) test test-faults test-hosts test-containers DRAWS=4

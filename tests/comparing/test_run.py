@@ -155,8 +155,8 @@ def test_a_net_of_nans_has_diverged_by_every_metric_though_it_has_an_accuracy(
         return replace(draws, images=torch.full_like(draws.images, torch.nan))
 
     monkeypatch.setattr(digits_train, "draw", draw_nans)  # no learning rate does so on every processor
-    arguments = ["--variant", "local", "--seeds", "4:6", "--devices", "cpu", "--workers", "1"]
-    assert main(["study", *DIGITS, *arguments]) == 0
+    arguments = ["--variant", "local", "--seeds", "4:6", "--devices", "cpu", "--workers", "1", "--channels", "2"]
+    assert main(["study", *DIGITS[:2], "--examples", "100", "--steps", "12", *arguments]) == 0
     capsys.readouterr()
     store = open_store(address)
     for run in read_values(store):
