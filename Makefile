@@ -1,7 +1,7 @@
 # The same few commands on a laptop and in CI. `make help` lists them.
 .DEFAULT_GOAL := help
 .PHONY: help install install-dask install-dev install-bench run test test-all test-numerics test-faults test-hosts \
-  test-containers coverage check audit bench format image lock clean secrets backup restore upgrade
+  test-containers test-gpu coverage check audit bench format image lock clean secrets backup restore upgrade
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -37,6 +37,11 @@ test-hosts: install-dev ## workers and clusters on several hosts, each killed in
 FAULTS ?= tests/faults
 test-faults: install-dev ## the faults, caused for real: kills, servers that die, full disks (minutes; DRAWS=4: more)
 	$(BIN)/python -m pytest $(FAULTS)
+
+# The interpreter with the torch for the GPU: nothing is installed.
+GPU_PYTHON ?= $(if $(wildcard $(BIN)/python),$(BIN)/python,python3)
+test-gpu: ## what only a GPU can show, in at most 8 minutes, into gpu-report.md (GPU_PYTHON=python3: with that one's torch)
+	@$(GPU_PYTHON) benchmarks/gpu.py $(if $(OUTPUT),--output "$(OUTPUT)")
 
 check: install-dev ## formatting, lint and types
 	$(BIN)/ruff format --check .

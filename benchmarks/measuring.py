@@ -17,8 +17,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TypeVar
 
-import numpy as np
-
 T = TypeVar("T")
 
 PROGRAM = str(Path(sys.executable).with_name("paramshare"))
@@ -90,6 +88,8 @@ def rate(times: Sequence[float]) -> float:
     Neither what comes before the first seed's end nor what comes after the last one's has a part in it. Where several
     processes hand in their seeds in batches, the first batch and the last one count no more than those between.
     """
+    import numpy as np  # all else here needs the standard library alone, as gpu.py does before it has looked
+
     return float(np.polyfit(np.asarray(times) - times[0], np.arange(1, len(times) + 1), 1)[0])
 
 
