@@ -2,10 +2,13 @@
 
 import base64
 import io
+import math
+import re
+import zlib
 from collections.abc import Mapping, Sequence
 from functools import cache, lru_cache
 from itertools import combinations
-from typing import Any, Final, cast
+from typing import Any, Final, NamedTuple, cast
 
 import numpy as np
 from matplotlib.artist import Artist
@@ -41,7 +44,8 @@ _MOST_ROWS = 60  # of bars: more than that nobody reads
 _ROWS_WITH_VALUES = 12  # up to so many rows each bar has room for its number
 _NAME_LENGTH = 44  # characters
 _SHEETS = 16  # that a LossPlot keeps, of some 8 MB each
-_INKS = 1024  # texts of a legend that a sheet keeps, of some 5 kB each
+_WORDINGS = 1024  # that a sheet keeps, of some 5 kB each
+_FONT = "DejaVu Sans"  # matplotlib's own; all of its digits are equally wide and have no kerning
 
 VARIANT_COLORS = {
     "shared": GROUP_STYLES[0][0], "untied": GROUP_STYLES[1][0],
@@ -107,13 +111,13 @@ class _Sheet:
             for value, (color, marker) in enumerate(_DEPTH_STYLES if decades and marked else ())
         ]
         legend = _legend(self._axes, "middle layer applied") if marked or not decades else None
-        self._labels = legend.get_texts() if legend else []
-        self._heading: Any = legend.get_title() if legend else None
-        on_top: list[Any] = [*filter(None, legend.legend_handles), self._heading, *self._labels] if legend else []
-        handles = filter(None, legend.legend_handles) if legend else ()
-        self._changing: list[Artist] = [self._curve, *self._marks, self._axes.title, *handles]
+        handles = [*filter(None, legend.legend_handles), legend.get_title()] if legend else []
+        self._texts: list[Any] = [self._axes.title, *(legend.get_texts() if legend else [])]
+        for text in self._texts:
+            text.set_fontfamily(_FONT)
         # Empty, animated or invisible: what changes is not drawn yet but has its place; a label has room for any n.
         self._axes.title.set_animated(True)
+        on_top: list[Any] = [*handles, *self._texts[1:]]
         for artist in on_top:
             artist.set_visible(False)
         self._canvas = cast(Any, FigureCanvasAgg(figure))  # matplotlib's backends have no types
@@ -125,38 +129,67 @@ class _Sheet:
             artist.set_visible(True)
         self._canvas.renderer.clear()
         self._blank = self._canvas.copy_from_bbox(figure.bbox)
-        self._ink_of = lru_cache(maxsize=_INKS)(self._draw_ink)
+        self._handles = [self._ink(handles)] if handles else []
+        self._wording = lru_cache(maxsize=_WORDINGS)(self._draw_wording)
 
     def picture(self, loss: NDArray[np.float64], depth: NDArray[np.int64] | None, title: str) -> bytes:
         self._curve.set_data(np.arange(len(loss)), loss)
-        inks = [self._ink_of(-1, self._heading.get_text())] if self._heading else []
+        texts = [title]
         for value, marks in enumerate(self._marks):
             (steps,) = np.nonzero(np.asarray(depth == value))
             marks.set_offsets(np.column_stack((steps, loss[steps])))
-            inks.append(self._ink_of(value, _counted(value, len(steps))))
-        self._axes.title.set_text(title)
+            texts.append(_counted(value, len(steps)))
+        inks = self._handles + [self._text_ink(which, string) for which, string in enumerate(texts) if string]
         self._canvas.restore_region(self._in_common)
-        for artist in self._changing:
+        for artist in (self._curve, *self._marks):
             self._axes.draw_artist(artist)
         colors = np.asarray(self._canvas.buffer_rgba())[..., :3]
-        for place, below in inks:
-            colors[place] = colors[place] * below + np.float32(0.5)
+        for ink in inks:
+            colors[ink.place] = colors[ink.place] * ink.below + ink.added
         return self._encode()
 
-    def _draw_ink(self, label: int, string: str) -> tuple[tuple[slice, slice], NDArray[np.float32]]:
-        """Draw one black text of the legend; return its place and how much of each pixel stays visible below it.
+    def _text_ink(self, which: int, string: str) -> "_Ink":
+        """Put a text together from wordings whose digits are all the same, so that most need no drawing.
 
         Args:
-            label: the index of the legend's label, or -1 for the legend's title.
+            which: the index of the text, whose place it takes.
         """
-        text: Any = self._labels[label] if label >= 0 else self._heading
+        zeros = re.sub("[1-9]", "0", string)
+        opacity, place, cells = self._wording(which, zeros)
+        opacity = opacity.copy()
+        for digit, cell in zip(re.findall("[0-9]", string), cells, strict=True):
+            if digit != "0":
+                opacity[:, cell] = self._wording(which, zeros.replace("0", digit)).opacity[:, cell]
+        return _Ink(place, 1 - opacity[..., None] / np.float32(255), np.float32(0.5))
+
+    def _draw_wording(self, which: int, string: str) -> "_Wording":
+        text, renderer = self._texts[which], self._canvas.get_renderer()
         text.set_text(string)
+        box, height = text.get_window_extent(renderer), int(self._canvas.figure.bbox.height)
+        top, left = max(height - math.ceil(box.y1) - 2, 0), max(int(box.x0) - 2, 0)
+        place = slice(top, height - math.floor(box.y0) + 2), slice(left, math.ceil(box.x1) + 2)
+
+        def column(length: int) -> int:
+            before, font = string[:length], text.get_fontproperties()
+            width, _, _ = renderer.get_text_width_height_descent(before, font, ismath=False)
+            return round(float(box.x0 + width)) - left
+
+        cells = [slice(column(at.start()), column(at.end())) for at in re.finditer("[0-9]", string)]
+        return _Wording(self._drawn([text])[place][..., 3].copy(), place, cells)
+
+    def _ink(self, artists: Sequence[Artist]) -> "_Ink":
+        drawn = self._drawn(artists)
+        rows, columns = (np.nonzero(drawn[..., 3].any(axis=axis))[0] for axis in (1, 0))
+        place = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+        opacity = drawn[place][..., 3:] / np.float32(255)
+        return _Ink(place, 1 - opacity, drawn[place][..., :3] * opacity + np.float32(0.5))
+
+    def _drawn(self, artists: Sequence[Artist]) -> NDArray[np.uint8]:
+        """Draw artists on a transparent canvas: (height, width, 4), to be read before anything else is drawn."""
         self._canvas.restore_region(self._blank)
-        self._axes.draw_artist(text)
-        opacity = np.asarray(self._canvas.buffer_rgba())[..., 3]  # the blank canvas is transparent
-        box, height = text.get_window_extent().padded(3), opacity.shape[0]
-        place = (slice(max(int(height - box.y1), 0), int(height - box.y0)), slice(max(int(box.x0), 0), int(box.x1)))
-        return place, (1 - opacity[place][..., None] / 255).astype(np.float32)
+        for artist in artists:
+            self._axes.draw_artist(artist)
+        return np.asarray(self._canvas.buffer_rgba())
 
     def _encode(self) -> bytes:
         """Return the canvas as a PNG; only pixels that differ from the common ones are looked up in the palette."""
@@ -165,8 +198,36 @@ class _Sheet:
         indices[changed] = _palette_indices(pixels[changed])
         drawn, image = io.BytesIO(), Image.fromarray(indices)
         image.putpalette(_palette()[0].tobytes())
-        image.save(drawn, "png", compress_level=1)
+        image.save(drawn, "png", compress_level=1, compress_type=zlib.Z_RLE)  # rows of equal pixels
         return drawn.getvalue()
+
+
+class _Ink(NamedTuple):
+    """What something drawn does to the pixels below it.
+
+    Args:
+        place: the rows and columns.
+        below: (height, width, 1), how much of each pixel stays visible.
+        added: (height, width, 3) or a number, what is added to that; one half more, since bytes are rounded down.
+    """
+
+    place: tuple[slice, slice]
+    below: NDArray[np.floating]
+    added: NDArray[np.floating] | np.floating
+
+
+class _Wording(NamedTuple):
+    """A black text that was drawn.
+
+    Args:
+        opacity: (height, width), of 255.
+        place: the rows and columns.
+        cells: the columns of each of its digits, counted from the first of `place`.
+    """
+
+    opacity: NDArray[np.uint8]
+    place: tuple[slice, slice]
+    cells: list[slice]
 
 
 @cache
