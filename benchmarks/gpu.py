@@ -1,4 +1,4 @@
-"""What only a GPU can show, in at most 8 minutes, in one report.
+"""Measure and test on a GPU, in at most 8 minutes, and write one report.
 
     make test-gpu
     make test-gpu GPU_PYTHON=python3 OUTPUT=report.md
@@ -56,7 +56,7 @@ class Card:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a stage.
+    """The outcome of a stage.
 
     Args:
         result: in words, one line.
@@ -93,7 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def find_card() -> Card | str:
-    """The first GPU, or why there is none. A process of its own looks, so that this one takes no memory of it."""
+    """Return the first GPU, or why there is none. A separate process looks, so this one uses no GPU memory."""
     done = subprocess.run([sys.executable, "-c", PROBE], capture_output=True, text=True)
     if done.returncode:
         reason = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
@@ -103,7 +103,7 @@ def find_card() -> Card | str:
 
 
 def missing() -> list[str]:
-    """The packages that the stages need and this interpreter lacks. Their versions are those that are there."""
+    """Return the packages that the stages need and this interpreter lacks. Versions are not checked."""
     table = re.search(r"^dependencies = \[\n(.*?)^\]", (ROOT / "pyproject.toml").read_text(), re.DOTALL | re.MULTILINE)
     assert table
     lacking = []
@@ -116,7 +116,7 @@ def missing() -> list[str]:
 
 
 def carry_out(stages: Sequence[Stage], folder: Path, longest: float = LONGEST) -> list[Outcome]:
-    """Run every stage, whatever becomes of those before it, in at most `longest` seconds together."""
+    """Run every stage, also after one that failed, in at most `longest` seconds together."""
     last = time.monotonic() + longest - RESERVE
     outcomes = []
     for stage in stages:
@@ -129,7 +129,7 @@ def carry_out(stages: Sequence[Stage], folder: Path, longest: float = LONGEST) -
 
 
 def attempt(stage: Stage, place: Place) -> tuple[str, bool, str]:
-    """Run one stage: its result, whether it passed, and details if it did not."""
+    """Run one stage. Return its result, whether it passed, and details if it did not."""
     if time.monotonic() >= place.until:
         return "not begun: no time is left", False, ""
     try:
@@ -141,7 +141,7 @@ def attempt(stage: Stage, place: Place) -> tuple[str, bool, str]:
 
 
 def report(card: Card, outcomes: Sequence[Outcome], date: str) -> str:
-    """The report in Markdown."""
+    """Return the report in Markdown."""
     failed = [outcome for outcome in outcomes if not outcome.passed]
     rows = [
         f"| {cell(outcome.stage.name)} | {cell(outcome.result)} | {cell(outcome.stage.claim)} "
@@ -161,7 +161,7 @@ def report(card: Card, outcomes: Sequence[Outcome], date: str) -> str:
 
 
 def cell(text: str) -> str:
-    """Text as one cell of a Markdown table."""
+    """Return a text as one cell of a Markdown table."""
     return " ".join(text.split()).replace("|", "\\|")
 
 

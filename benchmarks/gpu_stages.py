@@ -1,4 +1,4 @@
-"""The stages of `gpu.py`: what each runs on the GPU, and how a command is run, watched and ended.
+"""The stages of `gpu.py`, and how a command of a stage is run, watched and ended.
 
 Each stage takes a `Place` and returns its result in words; it raises `StageError` if its claim does not hold, if its
 command fails, and if its command runs longer than it may.
@@ -28,7 +28,7 @@ GRACE = 5.0  # seconds that a command has to end itself after SIGTERM
 
 
 class StageError(Exception):
-    """A stage that did not come to what it claims.
+    """The failure of a stage.
 
     Attributes:
         details: the end of its command's output; empty if there is nothing to add.
@@ -41,7 +41,7 @@ class StageError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where stages run and how much they do.
+    """The place and the size of the work of stages.
 
     Args:
         folder: holds the stores of all stages.
@@ -72,7 +72,7 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """What was seen of a sweep: the seconds that each seed trained, and when each run was first seen finished."""
+    """The seconds that each seed of a sweep trained, and the times at which runs were first seen finished."""
 
     trained: list[float]
     ends: list[float]
@@ -103,7 +103,7 @@ class Memory:
 
 
 def members(session: int) -> list[int]:
-    """The processes of a session."""
+    """Return the processes of a session."""
     found = []
     for file in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError):
@@ -114,7 +114,7 @@ def members(session: int) -> list[int]:
 
 
 def card_mib() -> float:
-    """The memory in use on the first GPU, by all processes, in MiB."""
+    """Return the memory in use on the first GPU, by all processes, in MiB."""
     query = ["nvidia-smi", "--id=0", "--query-gpu=memory.used", "--format=csv,noheader,nounits"]
     try:
         return float(subprocess.run(query, capture_output=True, text=True, check=True, timeout=10).stdout)
@@ -166,7 +166,7 @@ def end(process: subprocess.Popen[str]) -> None:
 
 
 def metadata(place: Place) -> Path:
-    """A folder that tells paramshare's version as an installation does, since nothing may be installed."""
+    """Return a folder with paramshare's version in the form of an installed package; nothing is installed."""
     version = re.search(r'^version = "(.+)"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
     assert version
     folder = place.folder / "metadata"
@@ -198,7 +198,7 @@ def beside_the_plain_loop(place: Place) -> str:
 
 
 def measured_of(printed: str) -> str:
-    """What `training.py` measured, from its output; empty if it measured nothing."""
+    """Return the measurement in the output of `training.py`; empty if there is none."""
     found = re.search(r'"measured": ("(?:[^"\\]|\\.)*")', printed)
     return str(json.loads(found[1])) if found else ""
 
@@ -224,7 +224,7 @@ def sweep(command: Sequence[str], seeds: int, place: Place, folder: Path, memory
 
 
 def rates(seen: Sweep) -> str:
-    """How fast a sweep trained and wrote, in words."""
+    """Return the rates at which a sweep trained and wrote, in words."""
     trained = len(seen.trained) / sum(seen.trained)
     told = f"{len(seen.trained)} runs finished; one process trains {trained:.0f} seeds/s"
     if len(set(seen.ends)) < 2:
@@ -236,12 +236,12 @@ def rates(seen: Sweep) -> str:
 
 
 def train(place: Place) -> str:
-    """Take the rates of `paramshare train`."""
+    """Measure the rates of `paramshare train`."""
     return rates(sweep(["train"], place.seeds, place, place.folder / "train"))
 
 
 def flow_sweep(place: Place) -> str:
-    """Take the rates of `paramshare flow sweep`."""
+    """Measure the rates of `paramshare flow sweep`."""
     return rates(sweep(["flow", "sweep"], place.seeds, place, place.folder / "flow"))
 
 
@@ -263,7 +263,7 @@ def reproduce(place: Place) -> str:
 
 
 def memory(place: Place) -> str:
-    """Take the memory of the card and of each process while many seeds are trained and written."""
+    """Measure the memory of the card and of each process while many seeds are trained and written."""
     seen = Memory(card=place.device.startswith("cuda"))
     sweep(["train"], place.many, place, place.folder / "memory", seen)
     largest = sorted(seen.processes.values())

@@ -1,13 +1,12 @@
-"""How long one waits for a command, beside what Python itself needs.
+"""The start-up time of commands, as multiples of what Python and the libraries need to start.
 
     python benchmarks/startup.py
 
 Covered: `paramshare --help` as a multiple of `python -c pass`; `analyze` of a small net as a multiple of
 `python -c "import torch"`; a sweep that finds nothing to do as a multiple of `python -c "import mlflow"`; `train` with
 one seed, in a store that it has to make and in one that is there, as a multiple of `python -c "import torch, mlflow"`.
-In every round each command runs once, in a new order,
-with the files of all in the disk cache; what is printed is the median over the rounds of that round's ratio. The seed
-to train is another one in every round.
+In every round each command runs once, in a new order, with the files of all in the disk cache; what is printed is the
+median over the rounds of that round's ratio. The seed to train is another one in every round.
 Not covered: the first start after an install (Python compiles then); flows, whose Prefect server is
 `beside_by_hand.py`'s matter.
 """

@@ -203,7 +203,7 @@ class _Sheet:
 
 
 class _Ink(NamedTuple):
-    """What something drawn does to the pixels below it.
+    """The effect of a drawing on the pixels below it.
 
     Args:
         place: the rows and columns.

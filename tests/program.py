@@ -48,12 +48,12 @@ def free_port() -> int:
 
 
 def pool_processes(parent: int) -> list[int]:
-    """The processes of a sweep's pools: the children of the server that the sweep has them forked from."""
+    """Return the processes of a sweep's pools: the children of the server that they are forked from."""
     return [worker for server in fork_servers(parent) for worker in _children(server)]
 
 
 def fork_servers(parent: int) -> list[int]:
-    """The server, if there is one yet, that a sweep's processes are forked from."""
+    """Return the server that a sweep's processes are forked from, if it has started."""
     return [child for child in _children(parent) if b"multiprocessing.forkserver" in _command_line(child)]
 
 

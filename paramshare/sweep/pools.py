@@ -34,9 +34,10 @@ _MOST_BREAKS: Final = 3  # in a row: more is no accident
 def start_server(*more: str) -> "BaseContext":
     """Start the process that workers are forked from, unless it runs already, and return how processes are started.
 
-    It returns at once; the server imports meanwhile. The server starts with SIGINT blocked, and so do the processes
-    forked from it: Ctrl-C reaches the whole group of a terminal, and only the parent handles it. Where no server can be
-    started (no forkserver on this platform, no room for its socket, a path too long for one) processes are spawned.
+    The function returns at once; the server imports meanwhile. The server starts with SIGINT blocked, and so do the
+    processes forked from it: Ctrl-C reaches the whole group of a terminal, and only the parent handles it. If no server
+    can be started (no forkserver on this platform, no room for its socket, a path too long for one), processes are
+    spawned.
 
     Args:
         more: the names of modules that workers need beside the library's own.
@@ -74,9 +75,9 @@ def worker_arguments(stop: "Stop", templates: "Sequence[Template]") -> tuple[Any
 
 
 class Stop:
-    """What tells the processes of pools to stop; made by their parent, handed to each as it starts.
+    """The signal to stop that a parent gives to the processes of its pools, passed to each when it starts.
 
-    It is the end of a pipe: there is no lock that a process killed at the wrong moment could keep for ever.
+    It is the end of a pipe. A lock could stay held after the process that holds it was killed; a pipe cannot.
     """
 
     def __init__(self) -> None:
@@ -89,23 +90,23 @@ class Stop:
         self._told = told
 
     def set(self) -> None:
-        """Tell them; the parent's death does, too."""
+        """Tell the processes to stop. The death of the parent tells them, too."""
         self._teller.close()
 
     def is_set(self) -> bool:
-        """Whether they have been told."""
+        """Return whether the processes have been told to stop."""
         return self._told.poll()
 
     def wait(self) -> None:
-        """Return when they have been told."""
+        """Wait until the processes are told to stop."""
         self._told.poll(None)
 
 
 def run_chunks(chunks: Sequence[Chunk], workers: int | None = None) -> Generator[Row, None, None]:
     """Run chunks on this machine, as many at once as their devices have room for, and yield rows as they end.
 
-    What cannot run beside anything else runs in this process; else each device has a pool of processes, which end
-    with this one. Where one of them is ended from outside, new pools train what is not written yet.
+    If only one chunk can run at a time, all run in this process. Else each device has a pool of processes, which end
+    with this one. If one of them is killed, new pools train what is not written yet.
 
     Raises:
         WorkerError: that happened again and again, and nothing was trained in between.
@@ -128,7 +129,7 @@ def run_chunks(chunks: Sequence[Chunk], workers: int | None = None) -> Generator
 def outlast(
     chunks: Sequence[Chunk], in_pools: Callable[[Sequence[Chunk]], Iterable[tuple[Chunk, list[Row]]]]
 ) -> Generator[Row, None, None]:
-    """The rows of chunks; where a pool's process is ended from outside, new pools train what is not written yet.
+    """Yield the rows of chunks; if a process of a pool is killed, new pools train what is not written yet.
 
     Args:
         in_pools: runs chunks in processes and gives each with its rows as it ends.
@@ -158,7 +159,7 @@ def outlast(
 
 
 def _at_once(chunks: Sequence[Chunk], workers: int | None) -> dict[str, int]:
-    """How many processes each device gets."""
+    """Return the number of processes of each device."""
     queues = ((device, list(queue)) for device, queue in groupby(chunks, key=lambda chunk: chunk.device))
     return {device: min(slots(device, workers, queue[0].address), len(queue)) for device, queue in queues}
 
@@ -166,7 +167,7 @@ def _at_once(chunks: Sequence[Chunk], workers: int | None) -> dict[str, int]:
 def _in_pools(
     chunks: Sequence[Chunk], at_once: Mapping[str, int], templates: "Sequence[Template]"
 ) -> Iterator[tuple[Chunk, list[Row]]]:
-    """Each chunk with its rows as it ends; when this is left, so are the processes, within seconds.
+    """Yield each chunk with its rows as it ends; the processes end within seconds of the end of this generator.
 
     Raises:
         BrokenProcessPool: a process was ended from outside.
@@ -189,7 +190,7 @@ def _in_pools(
 
 @contextmanager
 def _interrupts_held() -> Iterator[None]:
-    """Let processes start with Ctrl-C held back, which they would report, until `start_worker` has it ignored."""
+    """Block SIGINT while processes start: they would print a traceback before `start_worker` ignores the signal."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield

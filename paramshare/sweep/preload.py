@@ -1,11 +1,11 @@
-"""What every worker imports, and MLflow's tables mapped: run once, in the server that workers are forked from.
+"""Import what every worker needs, and map MLflow's tables. The server that workers are forked from runs it once.
 
 Nothing here may run an operation of torch or start a thread: neither survives a fork.
 """
 
 import gc
 
-import paramshare.sweep.worker  # noqa: F401 - this is what takes seconds
+import paramshare.sweep.worker  # noqa: F401 - loads torch and MLflow
 from paramshare.tracking.embedded import map_tables
 
 map_tables()

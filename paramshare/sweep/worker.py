@@ -59,7 +59,7 @@ def run_chunk(chunk: Chunk, stops: Callable[[], bool] | None = None) -> list[Row
 
 
 def not_written(chunks: Sequence[Chunk]) -> tuple[list[Chunk], list[Row]]:
-    """Of chunks whose processes are gone: what is left to train of them, and the rows of what they have written."""
+    """Return what is left to train of chunks whose processes are gone, and the rows of the runs that are written."""
     parent = chunks[0].tags.get(PARENT)  # that of all
     if parent is None:
         return list(chunks), []
@@ -72,7 +72,7 @@ def not_written(chunks: Sequence[Chunk]) -> tuple[list[Chunk], list[Row]]:
 
 
 def templates_of(chunks: Sequence[Chunk]) -> tuple[Template, ...]:
-    """What the models of the chunks have in common, made here once for all processes that write them.
+    """Return the templates of the chunks' models, made once here for all processes that write them.
 
     An embedded store keeps them in the folder `templates` beside its database, for the next sweep.
     """
@@ -82,7 +82,7 @@ def templates_of(chunks: Sequence[Chunk]) -> tuple[Template, ...]:
 
 
 def _train(chunk: Chunk) -> Iterator[tuple[Spec, Result | Exception]]:
-    """The result of each spec, or what its training raised, as it ends."""
+    """Yield each spec with its result, or with the exception that its training raised."""
     waiting = deque(chunk.specs)
     while waiting:
         results = train_many(list(waiting), chunk.engine)
@@ -96,7 +96,7 @@ def _train(chunk: Chunk) -> Iterator[tuple[Spec, Result | Exception]]:
 
 
 def _write(chunk: Chunk, spec: Spec, outcome: Result | Exception) -> Row:
-    """Write what came out as a run; where a server does not take it, keep it in the spool."""
+    """Write an outcome as a run; if the server cannot take it, keep it in the spool."""
     address, tags = chunk.address, chunk.tags
     if isinstance(outcome, Exception):
         reason = in_a_line(outcome)
@@ -121,7 +121,7 @@ def _write(chunk: Chunk, spec: Spec, outcome: Result | Exception) -> Row:
 
 
 def _pool_stops() -> bool:
-    """Whether the pool that this process belongs to has been told to stop; `become_worker` puts the answer here."""
+    """Return whether the pool of this process has been told to stop; `become_worker` replaces this function."""
     return False
 
 
@@ -131,9 +131,9 @@ def _store(address: StoreAddress) -> Store:
 
 
 def become_worker(stop: "Stop", templates: Sequence[Template]) -> None:
-    """What a pool's process does first: leave Ctrl-C to its parent, and end when that has died or says stop.
+    """Leave Ctrl-C to the parent, and end this process when the parent has died or tells it to stop.
 
-    A pool's process waits for work for ever, and a parent ended by kill -9 cannot tell it to stop.
+    Without this, a process whose parent was killed by SIGKILL would wait for work forever.
 
     Args:
         stop: set by the parent when no further spec shall be begun; one that takes longer than seconds is cut short.
@@ -152,7 +152,7 @@ def become_worker(stop: "Stop", templates: Sequence[Template]) -> None:
 
 
 def _end_after(name: str, wait: Callable[[], object], grace: float) -> None:
-    """End this process, be it in the middle of a seed, some seconds after `wait` has returned."""
+    """End this process `grace` seconds after `wait` has returned, even in the middle of a seed."""
 
     def watch() -> None:
         wait()

@@ -37,7 +37,7 @@ class StoreWarning(UserWarning):
 
 
 class KnownExperiment(NamedTuple):
-    """What is needed of an experiment to read and write its runs: named as in MLflow's own class."""
+    """The fields of an experiment that its runs are read and written with, named as in MLflow's own class."""
 
     experiment_id: str
     name: str
@@ -109,7 +109,7 @@ class Database:
         return None if found is None else str(found)
 
     def analyse(self) -> None:
-        """Let SQLite count what is in its tables: without, it chooses poor indexes once there are many runs."""
+        """Update SQLite's statistics of the tables: without them it chooses poor indexes when there are many runs."""
         with self.engine.connect() as connection:
             connection.execute(text(f"PRAGMA analysis_limit={_ROWS_COUNTED}"))
             connection.execute(text("ANALYZE"))
@@ -119,7 +119,7 @@ _OF_STATUS: Final = "experiment_id = ? AND status = ? AND lifecycle_stage = 'act
 
 
 def find_experiment(database: Path, name: str) -> KnownExperiment | None:
-    """Return an active experiment of a database that MLflow's client need not prepare any more; None of any other."""
+    """Return an active experiment of a database that MLflow's client has prepared; None if there is none."""
     if not database.exists() or not database.stat().st_size:
         return None
     with closing(sqlite3.connect(f"{database.as_uri()}?mode=rw", _BUSY, uri=True)) as connection:
@@ -133,7 +133,7 @@ def find_experiment(database: Path, name: str) -> KnownExperiment | None:
 
 
 def open_database(uri: str, experiment: "Experiment | KnownExperiment") -> Database | None:
-    """The SQLite database at `uri`, to write runs of `experiment` to; None, with a warning, if it is not as expected.
+    """Open the SQLite database at `uri` for the runs of `experiment`; return None, with a warning, if it is unknown.
 
     Raises:
         SQLAlchemyError: it is not one that MLflow has made.
@@ -166,7 +166,7 @@ def _engine(uri: str) -> Engine:
 
 
 def let_wait(client: "MlflowClient") -> None:
-    """Let MLflow's own client wait for another writer as long as is waited here; it sets 20 seconds in each session."""
+    """Make MLflow's client wait for another writer as long as this module does; it sets 20 seconds in each session."""
     engine = client._tracking_client.store.engine
     if not event.contains(engine, "before_cursor_execute", _longer):
         event.listen(engine, "before_cursor_execute", _longer, retval=True)

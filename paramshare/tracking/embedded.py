@@ -70,7 +70,7 @@ def write(database: Database, record: Record) -> str:
 
 
 def _check_identity(connection: Connection, experiment_id: int, record: Record) -> None:
-    """Let no second run of one identity in.
+    """Refuse a second run of one identity.
 
     Once something is inserted, and not before, the transaction excludes every other writer.
 
@@ -90,7 +90,7 @@ def _check_identity(connection: Connection, experiment_id: int, record: Record) 
 
 
 def _insert(connection: Connection, database: Database, run_id: str, record: Record) -> None:
-    """Everything that the record says, and what MLflow adds to it."""
+    """Insert the rows of a record, and those that MLflow adds to it."""
     tags = [_validate_tag(key, value) for key, value in {**record.tags, "mlflow.runName": record.name}.items()]
     params = [_validate_param(key, value) for key, value in record.params.items()]
     run = _run(database, run_id, record)
@@ -131,7 +131,7 @@ def _check_active(connection: Connection, experiment_id: int) -> None:
 
 
 def map_tables() -> None:
-    """Let SQLAlchemy map MLflow's tables now, which it would do at the first query: half a second."""
+    """Map MLflow's tables now; SQLAlchemy would do it at the first query, in half a second."""
     import mlflow.store.tracking.sqlalchemy_store  # noqa: F401 - has further tables
 
     configure_mappers()
@@ -143,7 +143,7 @@ def _insert_all(connection: Connection, table: type, rows: Sequence[Mapping[str,
 
 
 def _insert_metrics(connection: Connection, run_id: str, points: Sequence[Point]) -> None:
-    """Every point, and of each metric the latest: the largest by step, time and value."""
+    """Insert every point, and the latest of each metric: the largest by step, time and value."""
     for name in {point.name for point in points}:
         _validate_metric_name(name)
     rows: list[_Row] = []
@@ -169,7 +169,7 @@ def _same_dataset(experiment_id: int, given: DatasetInput) -> tuple[ColumnElemen
 
 
 def _insert_input(connection: Connection, run_id: str, experiment_id: int, given: DatasetInput) -> None:
-    """The dataset where the experiment has it not yet, and that the run has read it."""
+    """Insert the dataset if the experiment does not have it yet, and the run's use of it."""
     dataset, input_id = given.dataset, uuid.uuid4().hex
     dataset_id = connection.scalar(select(SqlDataset.dataset_uuid).where(*_same_dataset(experiment_id, given)))
     if dataset_id is None:

@@ -42,7 +42,7 @@ def write_run(store: Store, result: Result, tags: Mapping[str, str], *, again: b
 
 
 def seed_record(result: Result, tags: Mapping[str, str], *, again: bool = True) -> Record:
-    """All that the run of `result` says. Arguments as of `write_run`."""
+    """Return the content of the run of `result`. Arguments as of `write_run`."""
     spec, name = result.spec, run_name(result.spec)
     start = int(result.started * 1000)
     model = saved_model(spec, result.net)
@@ -71,24 +71,24 @@ def seed_record(result: Result, tags: Mapping[str, str], *, again: bool = True) 
 
 
 def write_failure(store: Store, spec: Spec, reason: str, tags: Mapping[str, str]) -> str:
-    """Write that the training of `spec` failed, and why; returns the run's id."""
+    """Write a FAILED run of `spec` with the reason, and return its id."""
     return write(store, failure_record(spec, reason, tags))
 
 
 def failure_record(spec: Spec, reason: str, tags: Mapping[str, str]) -> Record:
-    """All that the run of a training that failed says."""
+    """Return the content of the run of a training that failed."""
     now = int(time.time() * 1000)
     own_tags = {**_spec_tags(spec), "paramshare.error": reason}
     return Record(run_name(spec), "FAILED", now, now, {**tags, **own_tags}, _params(spec))
 
 
 def run_name(spec: Spec) -> str:
-    """What a person calls the run: `shared seed 3 on cpu`."""
+    """Return the run's name, such as `shared seed 3 on cpu`."""
     return f"{spec.variant} seed {spec.seed} on {spec.device}"
 
 
 def _points(result: Result, start: int) -> list[Point]:
-    """All points of a run. Times are start + step, so that writing the same twice changes nothing."""
+    """Return all points of a run. Times are start + step, so that writing a run twice changes nothing."""
     every_step = [
         Point(name, value, start + step, step)
         for name, curve in result.curves.items()
@@ -123,7 +123,7 @@ def _diverged_tags(step: int | None) -> dict[str, str]:
 
 
 def _dataset(result: Result) -> DatasetInput:
-    """The data as an MLflow input: drawn, so its source is the seed and its digest that of its bytes."""
+    """Return the data as an MLflow input. The data are drawn: the source is the seed, the digest is of their bytes."""
     target = target_of(result.spec)
     columns = {name: tensor.numpy() for name, tensor in result.data.items()}
     tensors = {

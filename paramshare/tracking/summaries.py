@@ -81,7 +81,7 @@ def read_summaries(
 def _run_ids(
     connection: Connection, experiment_id: int, kind: tuple[str, str], selection: Selection
 ) -> list[tuple[str, str]]:
-    """The id and status of each run. CROSS JOIN keeps SQLite to the order of the tables, each read by its key."""
+    """Return the id and status of each run. CROSS JOIN makes SQLite read the tables in this order, each by its key."""
     status = "= 'FINISHED'" if selection.finished else "NOT IN ('RUNNING', 'KILLED')"
     named, values = "", tuple[object, ...]()
     if selection.datasets is not None:
@@ -113,7 +113,7 @@ _COLUMNS: Final = {
 
 
 def _parts(table: str, run_ids: str, names: Sequence[str] | None) -> tuple[str, tuple[str, ...]]:
-    """The query of a table's rows of some runs, in the order in which they were written, and what it is given."""
+    """Return the query of a table's rows of some runs, in the order in which they were written, and its parameters."""
     columns = f"{table}.run_uuid, {table}.key, {_COLUMNS[table]}"
     if names is None:
         joined = f"{table} ON {table}.run_uuid = asked.value ORDER BY asked.key, {table}.rowid"
@@ -128,7 +128,7 @@ def _number(value: float, is_nan: bool) -> float:
 
 
 def _by_run(rows: Iterable[Any], value_of: Callable[..., Any] = str) -> dict[str, dict[str, Any]]:
-    """The values of each run by name."""
+    """Return the values of each run by name."""
     found = defaultdict[str, dict[str, Any]](dict)
     for run_id, name, *value in rows:
         made = value_of(*value)

@@ -1,4 +1,4 @@
-"""Templates of models kept in a folder, so that the next process need not export them: two seconds each.
+"""Templates of models kept in a folder: a process that finds one there does not export it, which takes two seconds.
 
 A file is valid for one shape of nets, one version of torch and Python, and one state of this library's code.
 """
@@ -8,6 +8,7 @@ import json
 import os
 import platform
 import zipfile
+import zlib
 from collections.abc import Iterable
 from contextlib import suppress
 from functools import cache
@@ -59,13 +60,13 @@ def _read(file: Path, shape: Spec) -> Template | None:
         with zipfile.ZipFile(file) as archive:
             members = tuple((name, archive.read(name)) for name in archive.namelist() if name != _WEIGHTS)
             weights = json.loads(archive.read(_WEIGHTS))
-    except (OSError, zipfile.BadZipFile, KeyError, ValueError):
+    except (OSError, zipfile.BadZipFile, zlib.error, KeyError, ValueError):
         return None
     return Template(shape, members, tuple((name, tensor) for name, tensor in weights))
 
 
 def _write(file: Path, template: Template) -> None:
-    """Write a template beside its place and put it there whole."""
+    """Write a template to a temporary file and rename it, so that no process reads half of it."""
     file.parent.mkdir(parents=True, exist_ok=True)
     new = file.with_name(f"{file.name}.{os.getpid()}.new")
     try:

@@ -116,10 +116,15 @@ def test_a_kept_template_is_the_exported_one_and_another_process_exports_nothing
     assert pickle.loads((tmp_path / "read").read_bytes()) == made
 
 
-def test_a_kept_template_that_is_damaged_is_exported_again(small: TrainSpec, tmp_path: Path) -> None:
+@pytest.mark.parametrize("damage", ["cut short", "other bytes"])
+def test_a_kept_template_that_is_damaged_is_exported_again(damage: str, small: TrainSpec, tmp_path: Path) -> None:
     (made,) = make_templates([small], tmp_path)
     (file,) = tmp_path.iterdir()
-    file.write_bytes(file.read_bytes()[:100])
+    with zipfile.ZipFile(file) as archive:
+        largest = max(archive.infolist(), key=lambda member: member.compress_size)
+    whole, begin = file.read_bytes(), largest.header_offset + 30 + len(largest.filename)  # of its compressed bytes
+    no_deflate = whole[:begin] + b"\xff" * 8 + whole[begin + 8 :]
+    file.write_bytes(whole[:100] if damage == "cut short" else no_deflate)
     assert make_templates([small], tmp_path) == (made,)
     assert zipfile.is_zipfile(file)
 
