@@ -90,6 +90,7 @@ def items(runs: int) -> list[Line]:
     from paramshare.plots import LossPlot
     from paramshare.provenance import provenance_tags
     from paramshare.tracking.model import saved_model
+    from paramshare.tracking.record import save_files
     from paramshare.tracking.seeds import run_name, seed_record, write_run
     from paramshare.tracking.store import StoreAddress, open_store
     from paramshare.training.engines import train
@@ -108,7 +109,7 @@ def items(runs: int) -> list[Line]:
             "run": lambda n: write_run(store, results[n], tags),
             "model": lambda n: saved_model(results[n].spec, results[n].net),
             "picture": lambda n: plot.picture(results[n].losses, results[n].depths, run_name(results[n].spec)),
-            "files": lambda n: records[n].save_files(folder / "files" / str(n)),
+            "files": lambda n: save_files(records[n].files, folder / "files" / str(n)),
         }
 
         def spent(item: str) -> float:

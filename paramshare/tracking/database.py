@@ -1,4 +1,4 @@
-"""An embedded store's database: read by SQL, written a whole run at a time.
+"""An embedded store's database: read and written by SQL, all of a run in one transaction.
 
 Nothing here imports MLflow's tables or its client, which take a second: a sweep that finds nothing to do needs neither.
 """
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Experiment
 
-    from paramshare.tracking.record import Record
+    from paramshare.tracking.record import Addition, Record
 
 __all__ = ["Database", "KnownExperiment", "StoreWarning", "find_experiment", "let_wait", "open_database"]
 
@@ -63,6 +63,12 @@ class Database:
         from paramshare.tracking.embedded import write
 
         return write(self, record)
+
+    def add(self, run_id: str, addition: "Addition") -> None:
+        """Add to a run as of `embedded.add`."""
+        from paramshare.tracking.embedded import add
+
+        add(self, run_id, addition)
 
     def histories(self, run_ids: Sequence[str], metric: str) -> dict[str, list[float]]:
         """Return the values of a metric in the order of its steps, by run."""

@@ -1,4 +1,4 @@
-"""An embedded store's database, written to directly: a whole run in one transaction.
+"""Write to an embedded store's database directly: a whole run, or all that is added to one, in one transaction.
 
 MLflow's own client takes a transaction a call and an object a point, some 60 ms a run. Here the rows that it would
 leave are put straight into its tables, as MLflow itself defines them, and only where the database's schema is the one
@@ -7,6 +7,7 @@ that this was written for. A test writes the same record both ways and compares 
 
 import math
 import shutil
+import time
 import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,21 +27,32 @@ from mlflow.store.tracking.dbmodels.models import (
 from mlflow.utils.file_utils import local_file_uri_to_path
 from mlflow.utils.uri import append_to_uri_path
 from mlflow.utils.validation import _validate_dataset_inputs, _validate_metric_name, _validate_param, _validate_tag
-from sqlalchemy import ColumnElement, Connection, insert, select
+from sqlalchemy import ColumnElement, Connection, insert, select, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import configure_mappers
 
 from paramshare.tracking.database import Database
-from paramshare.tracking.record import Point, Record, RunExistsError
+from paramshare.tracking.record import Addition, Point, Record, RunExistsError, save_files
 
-__all__ = ["map_tables", "write"]
+__all__ = ["add", "map_tables", "write"]
 
 _Row = tuple[str, float, int, int, bool, str]
 _LARGEST: Final = 1.7976931348623157e308  # what MLflow keeps for infinity
 
 # A run has a thousand of these rows: given as they are they cost half of what SQLAlchemy's dictionaries do.
-_INSERT_METRICS: Final = "INSERT INTO metrics (key, value, timestamp, step, is_nan, run_uuid) VALUES (?, ?, ?, ?, ?, ?)"
-_INSERT_LATEST: Final = _INSERT_METRICS.replace("metrics", "latest_metrics", 1)
+_POINT: Final = "(key, value, timestamp, step, is_nan, run_uuid) VALUES (?, ?, ?, ?, ?, ?)"
+_INSERT_METRICS: Final = f"INSERT INTO metrics {_POINT}"
+_INSERT_LATEST: Final = f"INSERT INTO latest_metrics {_POINT}"
+_ADD_METRICS: Final = f"{_INSERT_METRICS} ON CONFLICT (key, timestamp, step, run_uuid, value, is_nan) DO NOTHING"
+_ADD_LATEST: Final = (
+    f"{_INSERT_LATEST} ON CONFLICT (key, run_uuid) DO UPDATE SET "
+    "value = excluded.value, timestamp = excluded.timestamp, step = excluded.step, is_nan = excluded.is_nan "
+    "WHERE (excluded.step, excluded.timestamp, excluded.value) > (step, timestamp, value)"
+)
+_ADD_TAG: Final = (
+    "INSERT INTO tags (key, value, run_uuid) VALUES (?, ?, ?) "
+    "ON CONFLICT (key, run_uuid) DO UPDATE SET value = excluded.value"
+)
 
 
 def write(database: Database, record: Record) -> str:
@@ -57,7 +69,7 @@ def write(database: Database, record: Record) -> str:
     record = record.named(run_id)
     folder = Path(local_file_uri_to_path(database.artifacts)) / run_id
     try:
-        record.save_files(folder / "artifacts")
+        save_files(record.files, folder / "artifacts")
         with database.engine.begin() as connection:
             _insert(connection, database, run_id, record)
     except SQLAlchemyError as error:
@@ -67,6 +79,46 @@ def write(database: Database, record: Record) -> str:
         shutil.rmtree(folder, ignore_errors=True)
         raise
     return run_id
+
+
+def add(database: Database, run_id: str, addition: Addition) -> None:
+    """Add to a run in one transaction, after its files are written.
+
+    Raises:
+        MlflowException: the run is not there or was deleted, or the database was locked for too long.
+        OSError: a file could not be written.
+    """
+    try:
+        if addition.files:
+            save_files(addition.files, _artifacts_of(database, run_id))
+        with database.engine.begin() as connection:
+            _add(connection, run_id, addition)
+    except SQLAlchemyError as error:
+        raise MlflowException(str(error)) from error
+
+
+def _artifacts_of(database: Database, run_id: str) -> Path:
+    uri = database.artifact_uri(run_id)
+    if uri is None:
+        raise MlflowException(f"the run {run_id} is not there")
+    return Path(local_file_uri_to_path(uri))
+
+
+def _add(connection: Connection, run_id: str, addition: Addition) -> None:
+    """Insert the rows of an addition; once something is written, nobody else deletes the run meanwhile."""
+    tags = [_validate_tag(key, value) for key, value in addition.tags.items()]
+    if tags:
+        connection.exec_driver_sql(_ADD_TAG, [(tag.key, tag.value, run_id) for tag in tags])
+    every, latest = _metric_rows(run_id, addition.points)
+    if every:
+        connection.exec_driver_sql(_ADD_METRICS, every)
+        connection.exec_driver_sql(_ADD_LATEST, latest)
+    of_run = SqlRun.run_uuid == run_id
+    if addition.status is not None:
+        ended = {"status": addition.status, "end_time": int(time.time() * 1000)}
+        connection.execute(update(SqlRun).where(of_run).values(ended))
+    if connection.scalar(select(SqlRun.lifecycle_stage).where(of_run)) != "active":
+        raise MlflowException(f"the run {run_id} is not there or was deleted")
 
 
 def _check_identity(connection: Connection, experiment_id: int, record: Record) -> None:
@@ -99,7 +151,10 @@ def _insert(connection: Connection, database: Database, run_id: str, record: Rec
     _check_identity(connection, database.experiment_id, record)
     _insert_all(connection, SqlTag, [{"key": tag.key, "value": tag.value, "run_uuid": run_id} for tag in tags])
     _insert_all(connection, SqlParam, [{"key": one.key, "value": one.value, "run_uuid": run_id} for one in params])
-    _insert_metrics(connection, run_id, record.points)
+    every, latest = _metric_rows(run_id, record.points)
+    if every:
+        connection.exec_driver_sql(_INSERT_METRICS, every)
+        connection.exec_driver_sql(_INSERT_LATEST, latest)
     _validate_dataset_inputs(record.inputs)
     for given in record.inputs:
         _insert_input(connection, run_id, database.experiment_id, given)
@@ -142,22 +197,20 @@ def _insert_all(connection: Connection, table: type, rows: Sequence[Mapping[str,
         connection.execute(insert(table), rows)
 
 
-def _insert_metrics(connection: Connection, run_id: str, points: Sequence[Point]) -> None:
-    """Insert every point, and the latest of each metric: the largest by step, time and value."""
+def _metric_rows(run_id: str, points: Sequence[Point]) -> tuple[list[_Row], list[_Row]]:
+    """Return the row of every point, and of the latest of each metric: the largest by step, time and value."""
     for name in {point.name for point in points}:
         _validate_metric_name(name)
     rows: list[_Row] = []
     latest: dict[str, tuple[tuple[int, int, float], _Row]] = {}
-    for name, value, time, step in points:
+    for name, value, timestamp, step in points:
         is_nan = math.isnan(value)
         kept = 0.0 if is_nan else min(max(value, -_LARGEST), _LARGEST)
-        row, age = (name, kept, time, step, is_nan, run_id), (step, time, kept)
+        row, age = (name, kept, timestamp, step, is_nan, run_id), (step, timestamp, kept)
         rows.append(row)
         if name not in latest or age > latest[name][0]:
             latest[name] = age, row
-    if rows:
-        connection.exec_driver_sql(_INSERT_METRICS, rows)
-        connection.exec_driver_sql(_INSERT_LATEST, [row for _, row in latest.values()])
+    return rows, [row for _, row in latest.values()]
 
 
 def _same_dataset(experiment_id: int, given: DatasetInput) -> tuple[ColumnElement[bool], ...]:

@@ -10,13 +10,15 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Final, Literal
 
-from mlflow.entities import Run, RunTag
+from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
 from paramshare.tracking.owners import Owner, is_alive
+from paramshare.tracking.record import Addition
 from paramshare.tracking.runs import FINISHED_SEEDS, KEY, KIND, PARENT, search
 from paramshare.tracking.settling import settle
 from paramshare.tracking.store import Store
+from paramshare.tracking.writing import add
 
 __all__ = ["CLOSED", "FORCED", "close_left_over", "close_seeds", "end_own"]
 
@@ -85,18 +87,16 @@ def _end(store: Store, run: Run, status: Literal["FAILED", "KILLED"], why: str) 
         own = list(search(store, f"{FINISHED_SEEDS} AND tags.`{PARENT}` = '{parent_run_id}'"))
         ours = {one.data.tags[KEY]: one.info.run_id for one in own}
         settle(store, parent_run_id, ours, dict.fromkeys(int(one.data.params["seed"]) for one in own))
-    store.client.set_terminated(parent_run_id, status)
+    add(store, parent_run_id, Addition(status=status))
 
 
 def _take_over(store: Store, run: Run, here: Owner, why: str) -> None:
     """Own the sweep while it is ended: so its claim to settle counts, and it is left over if this process dies."""
-    tags = {**here.tags(), CLOSED: _said(here, why)}
-    store.client.log_batch(run.info.run_id, tags=[RunTag(key, value) for key, value in tags.items()])
+    add(store, run.info.run_id, Addition(tags={**here.tags(), CLOSED: _said(here, why)}))
 
 
 def _close(store: Store, run: Run, why: str) -> None:
-    store.client.set_tag(run.info.run_id, CLOSED, _said(Owner.here(), why))
-    store.client.set_terminated(run.info.run_id, "KILLED")
+    add(store, run.info.run_id, Addition(tags={CLOSED: _said(Owner.here(), why)}, status="KILLED"))
 
 
 def _said(here: Owner, why: str) -> str:

@@ -14,7 +14,9 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
+from paramshare.tracking.record import Addition
 from paramshare.tracking.store import Store
+from paramshare.tracking.writing import add
 
 __all__ = ["ALIVE_UNTIL", "OWNER", "Owner", "is_alive", "renewed"]
 
@@ -93,7 +95,7 @@ def renewed(store: Store, run_id: str) -> Iterator[None]:
     def renew() -> None:
         while not ended.wait(_RENEWED_EVERY):
             with suppress(Exception):
-                store.client.set_tag(run_id, ALIVE_UNTIL, _lease())
+                add(store, run_id, Addition(tags={ALIVE_UNTIL: _lease()}))
 
     threading.Thread(target=renew, name="renew-lease", daemon=True).start()
     try:

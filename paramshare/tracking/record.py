@@ -1,4 +1,4 @@
-"""A run as plain data: all that one run of the store says, before any of it is written.
+"""Runs as plain data, before any of it is written: a whole run, and what is added to a run later.
 
 What is written in one piece can be there whole or not at all, and can be compared.
 """
@@ -10,9 +10,9 @@ from typing import Final, Literal, NamedTuple
 
 from mlflow.entities import DatasetInput
 
-__all__ = ["NIL_ID", "Point", "Record", "RunExistsError", "Status"]
+__all__ = ["NIL_ID", "Addition", "Point", "Record", "RunExistsError", "Status", "save_files"]
 
-Status = Literal["FINISHED", "FAILED"]
+Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
 
 NIL_ID: Final = "0" * 32
 """The nil UUID, which no run has: it stands in a record's tags and texts where the run's own id belongs."""
@@ -37,12 +37,12 @@ class RunExistsError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A run that has ended.
+    """A whole run: one that has ended, or a parent run at its start.
 
     Args:
-        name: what a person calls it.
-        status: how it ended.
-        start, end: when, in milliseconds since 1970.
+        name: the name that MLflow's pages show.
+        status: RUNNING, or how the run ended.
+        start, end: times in milliseconds since 1970; `end` is None for a RUNNING run.
         tags, params: by name. `NIL_ID` in a tag's value stands for the run's own id.
         points: of the metrics, no two alike.
         inputs: the datasets that it read, no two alike.
@@ -56,7 +56,7 @@ class Record:
     name: str
     status: Status
     start: int
-    end: int
+    end: int | None
     tags: Mapping[str, str]
     params: Mapping[str, str]
     points: Sequence[Point] = ()
@@ -75,9 +75,27 @@ class Record:
             },
         )
 
-    def save_files(self, folder: Path) -> None:
-        """Write the artifacts below `folder`, which is made where it is not there yet."""
-        for path, content in self.files.items():
-            file = folder / path
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_bytes(content.encode() if isinstance(content, str) else content)
+
+@dataclass(frozen=True, slots=True)
+class Addition:
+    """What is added to a run that the store already has.
+
+    Args:
+        tags: by name; a tag that the run has gets the new value.
+        points: of the metrics; a point that the run has already changes nothing.
+        files: the content of each artifact by its path.
+        status: the new status of the run, which ends now. Defaults to None: the run keeps its status.
+    """
+
+    tags: Mapping[str, str] = field(default_factory=dict)
+    points: Sequence[Point] = ()
+    files: Mapping[str, bytes | str] = field(default_factory=dict)
+    status: Status | None = None
+
+
+def save_files(files: Mapping[str, bytes | str], folder: Path) -> None:
+    """Write each file by its path below `folder`, which is created if it does not exist."""
+    for path, content in files.items():
+        file = folder / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content.encode() if isinstance(content, str) else content)

@@ -17,13 +17,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final
 
-from mlflow.entities import RunTag
 from mlflow.exceptions import MlflowException
 
 from paramshare.tracking.owners import Owner, is_alive
+from paramshare.tracking.record import Addition
 from paramshare.tracking.runs import FINISHED_SEEDS, KEY, PARENT, SeedRun, finished_runs, search, seed_run
 from paramshare.tracking.store import Store
 from paramshare.tracking.summaries import Summary
+from paramshare.tracking.writing import add
 
 __all__ = ["SETTLED", "drop_doubles", "settle"]
 
@@ -63,7 +64,7 @@ def settle(store: Store, parent_run_id: str, ours: Mapping[str, str], seeds: Ite
         for run_id, key in own.items():
             if ours.get(key, run_id) != run_id and ours[key] in there:  # trained twice: see `drop_doubles`
                 store.client.delete_run(run_id)
-        store.client.set_tag(parent_run_id, SETTLED, "true")
+        add(store, parent_run_id, Addition(tags={SETTLED: "true"}))
         return found
 
 
@@ -121,7 +122,7 @@ def _alone(store: Store, run_id: str) -> Iterator[None]:
 
 
 def _claim(store: Store, run_id: str, claimed: bool) -> None:
-    store.client.log_batch(run_id, tags=[RunTag(_SETTLING, str(claimed).lower())])
+    add(store, run_id, Addition(tags={_SETTLING: str(claimed).lower()}))
 
 
 def _claimants(store: Store, run_id: str) -> list[str]:

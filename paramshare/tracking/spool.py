@@ -26,7 +26,7 @@ from requests import RequestException
 
 from paramshare.errors import StoreError
 from paramshare.tracking.leftover import close_seeds
-from paramshare.tracking.record import Point, Record, RunExistsError
+from paramshare.tracking.record import Point, Record, RunExistsError, save_files
 from paramshare.tracking.runs import KEY, PARENT, search
 from paramshare.tracking.store import Store, StoreAddress, check_store, reason_of, redacted
 from paramshare.tracking.writing import write
@@ -112,7 +112,7 @@ def keep(record: Record, address: StoreAddress) -> Path:
     unfinished = folder / f"{_UNFINISHED}{name}"
     try:
         (unfinished / _FILES).mkdir(parents=True)
-        record.save_files(unfinished / _FILES)
+        save_files(record.files, unfinished / _FILES)
         (unfinished / _RECORD).write_text(json.dumps(_as_data(record, address)))
         for path in (*unfinished.rglob("*"), unfinished):
             _to_disk(path)

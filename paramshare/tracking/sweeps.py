@@ -1,5 +1,6 @@
 """The parent run of a sweep: made when it starts, told of progress while it goes, filled when it ends."""
 
+import io
 import math
 import tempfile
 import time
@@ -8,15 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 from urllib.parse import unquote, urlsplit
 
-from mlflow.entities import Param, RunTag
-
 from paramshare.bands import Band
-from paramshare.tracking.record import Point
+from paramshare.tracking.record import Addition, Point, Record
 from paramshare.tracking.runs import KIND, NOTE, search
 from paramshare.tracking.store import Store
 from paramshare.tracking.tables import table_artifact
 from paramshare.tracking.views import View, saved_view_tags
-from paramshare.tracking.writing import log_points
+from paramshare.tracking.writing import add, write
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -41,10 +40,7 @@ _SWEEP_KEY: Final = "paramshare.sweep_key"
 def start_sweep(store: Store, name: str, sweep_key: str, params: Mapping[str, str], tags: Mapping[str, str]) -> str:
     """Make the parent run, RUNNING, and return its id."""
     own = {KIND: "sweep", _SWEEP_KEY: sweep_key}
-    run = store.client.create_run(store.experiment_id, tags={**tags, **own}, run_name=name)
-    run_id: str = run.info.run_id
-    store.client.log_batch(run_id, params=[Param(key, value) for key, value in params.items()])
-    return run_id
+    return write(store, Record(name, "RUNNING", _now(), None, {**tags, **own}, params))
 
 
 def find_sweep(store: Store, sweep_key: str) -> str | None:
@@ -57,8 +53,8 @@ def find_sweep(store: Store, sweep_key: str) -> str | None:
 
 
 def log_progress(store: Store, run_id: str, done: int) -> None:
-    """Let the parent run show how many of its runs have ended."""
-    store.client.log_metric(run_id, "runs/done", done, step=done, synchronous=True)
+    """Log how many runs of the sweep have ended, as a metric of the parent run."""
+    add(store, run_id, Addition(points=[Point("runs/done", float(done), _now(), done)]))
 
 
 def finish_sweep(
@@ -84,13 +80,10 @@ def finish_sweep(
         table: a row a run, by column.
         note: Markdown, shown on the run's page.
     """
-    client, now = store.client, int(time.time() * 1000)
+    now = _now()
     content, table_tag = table_artifact(TABLE_FILE, table)
-    with tempfile.TemporaryDirectory(prefix="paramshare-") as folder:
-        figure.savefig(Path(folder, CURVES_FILE))
-        Path(folder, TABLE_FILE).write_text(content)
-        client.log_artifacts(run_id, folder)
-    client.log_batch(run_id, tags=[RunTag(key, value) for key, value in {NOTE: note, **table_tag}.items()])
+    picture = io.BytesIO()
+    figure.savefig(picture)
     points = [
         Point(f"loss/{name}/{group}", float(value), now + step, step)
         for group, band in bands.items()
@@ -102,19 +95,14 @@ def finish_sweep(
         for step, value in enumerate(curve)
         if math.isfinite(value)  # MLflow would keep 1.8e308, and its pages draw no axis that shows anything beside it
     ]
-    log_points(client, run_id, points + [Point(name, value, now, 0) for name, value in metrics.items()])
-    client.set_terminated(run_id, status)
+    points += [Point(name, float(value), now, 0) for name, value in metrics.items()]
+    files: dict[str, bytes | str] = {CURVES_FILE: picture.getvalue(), TABLE_FILE: content}
+    add(store, run_id, Addition({NOTE: note, **table_tag}, points, files, status))
 
 
-def log_report(store: Store, run_id: str, files: Mapping[str, bytes], note: str, view: View) -> None:
-    """Give a sweep that has ended more artifacts, by their paths, and another note; and its experiment a view."""
-    with tempfile.TemporaryDirectory(prefix="paramshare-") as folder:
-        for path, content in files.items():
-            file = Path(folder, path)
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_bytes(content)
-        store.client.log_artifacts(run_id, folder)
-    store.client.set_tag(run_id, NOTE, note)
+def log_report(store: Store, run_id: str, files: Mapping[str, bytes | str], note: str, view: View) -> None:
+    """Add artifacts by their paths and a new note to a sweep that has ended, and a view to its experiment."""
+    add(store, run_id, Addition(tags={NOTE: note}, files=files))
     for key, value in saved_view_tags(view).items():  # the experiment can be older than the view
         store.client.set_experiment_tag(store.experiment_id, key, value)
 
@@ -137,3 +125,8 @@ def artifact_location(store: Store, run_id: str, name: str) -> str:
     folder = store.database.artifact_uri(run_id) if store.database else store.client.get_run(run_id).info.artifact_uri
     uri = f"{folder}/{name}"
     return unquote(urlsplit(uri).path) if uri.startswith("file:") else uri
+
+
+def _now() -> int:
+    """Return the time in milliseconds since 1970."""
+    return int(time.time() * 1000)

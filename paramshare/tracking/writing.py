@@ -1,4 +1,4 @@
-"""Write a record as a run, whole: in one transaction to an embedded store, else by MLflow's public calls.
+"""Write a whole run, or add to one: in one transaction to an embedded store, else by MLflow's public calls.
 
 Most of what a run costs on a server is the server's own work: so there are as few requests as MLflow's limits allow,
 and nothing that the client could ask for is asked for.
@@ -18,10 +18,10 @@ from mlflow.store.artifact.artifact_repository_registry import get_artifact_repo
 from mlflow.utils.credentials import get_default_host_creds
 from mlflow.utils.rest_utils import http_request, verify_rest_response
 
-from paramshare.tracking.record import NIL_ID, Point, Record
+from paramshare.tracking.record import NIL_ID, Addition, Point, Record, save_files
 from paramshare.tracking.store import Store
 
-__all__ = ["log_points", "write", "write_by_client"]
+__all__ = ["add", "add_by_client", "write", "write_by_client"]
 
 _ENTITIES_A_CALL: Final = 1000  # MLflow's limit: metrics, params and tags together
 _LOG_BATCH: Final = "/api/2.0/mlflow/runs/log-batch"
@@ -39,8 +39,34 @@ def write(store: Store, record: Record) -> str:
     return write_by_client(store.client, store.experiment_id, record)
 
 
+def add(store: Store, run_id: str, addition: Addition) -> None:
+    """Add to a run of the store.
+
+    Raises:
+        MlflowException: the store refused it or does not answer, or the run was deleted.
+        OSError: a file could not be written.
+    """
+    if store.database is not None:
+        store.database.add(run_id, addition)
+    else:
+        add_by_client(store.client, run_id, addition)
+
+
+def add_by_client(client: MlflowClient, run_id: str, addition: Addition) -> None:
+    """Add to a run in as few calls as MLflow's limits allow: the files first, the status last."""
+    if addition.files:
+        with tempfile.TemporaryDirectory(prefix="paramshare-") as folder:
+            save_files(addition.files, Path(folder))
+            client.log_artifacts(run_id, folder)
+    tags = [RunTag(key, value) for key, value in addition.tags.items()]
+    if tags or addition.points:
+        _log_points(client, run_id, addition.points, tags=tags)
+    if addition.status is not None:
+        client.set_terminated(run_id, addition.status)
+
+
 def write_by_client(client: MlflowClient, experiment_id: str, record: Record) -> str:
-    """Write `record` in as few calls as MLflow's limits allow; FINISHED last, and FAILED where it was cut short."""
+    """Write `record` in as few calls as MLflow's limits allow: its status last, which is FAILED after an error."""
     early = {key: value for key, value in record.tags.items() if NIL_ID not in value}
     run = client.create_run(experiment_id, start_time=record.start, tags=early, run_name=record.name)
     run_id: str = run.info.run_id
@@ -48,19 +74,20 @@ def write_by_client(client: MlflowClient, experiment_id: str, record: Record) ->
         named = record.named(run_id)
         if named.files:
             with tempfile.TemporaryDirectory(prefix="paramshare-") as folder:
-                named.save_files(Path(folder))
+                save_files(named.files, Path(folder))
                 # The client's own log_artifacts asks the server for the whole run first, to learn this address.
                 get_artifact_repository(run.info.artifact_uri, client.tracking_uri).log_artifacts(folder)
         if named.inputs:
             _log_inputs(client, run_id, named.inputs)
         params = [Param(key, value) for key, value in named.params.items()]
         tags = [RunTag(key, value) for key, value in named.tags.items() if key not in early]
-        log_points(client, run_id, _latest_first(named.points), params, tags)
+        _log_points(client, run_id, _latest_first(named.points), params, tags)
     except BaseException:
         with suppress(MlflowException):  # a server that is gone, or a connection that is: what was raised says more
             client.set_terminated(run_id, "FAILED")
         raise
-    client.set_terminated(run_id, record.status, end_time=record.end)
+    if record.status != "RUNNING":
+        client.set_terminated(run_id, record.status, end_time=record.end)
     return run_id
 
 
@@ -77,7 +104,7 @@ def _log_inputs(client: MlflowClient, run_id: str, inputs: Sequence[DatasetInput
         client.log_inputs(run_id, list(inputs))
 
 
-def log_points(
+def _log_points(
     client: MlflowClient,
     run_id: str,
     points: Sequence[Point],

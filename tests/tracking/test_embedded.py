@@ -23,9 +23,9 @@ from mlflow.exceptions import MlflowException
 from sqlalchemy import event
 
 from paramshare.tracking.database import StoreWarning, open_database
-from paramshare.tracking.record import NIL_ID, Point, Record, RunExistsError
+from paramshare.tracking.record import NIL_ID, Addition, Point, Record, RunExistsError
 from paramshare.tracking.store import Store, StoreAddress, analyse, open_store
-from paramshare.tracking.writing import write, write_by_client
+from paramshare.tracking.writing import add, add_by_client, write, write_by_client
 
 STEPS = 1234
 DATA = Dataset("gaussian-ü-seed-3", "0123abcd", "code", '{"seed": 3}', '{"x": "…"}', '{"rows": 4}')
@@ -133,6 +133,44 @@ def test_a_run_is_row_by_row_and_file_by_file_what_mlflows_client_leaves(
         for one, run_id in ((store, ours), (twin, theirs))
     ]
     assert json.loads(described[0]) == json.loads(described[1])
+
+
+STARTED = Record("sweep", "RUNNING", 1_700_000_000_123, None, {"mlflow.user": "jo"}, {"seeds": "0:3"})
+ADDITIONS = (
+    Addition(points=[Point("runs/done", 1.0, 5, 1), Point("loss", 2.0, 5, 0)], tags={"lease": "1"}),
+    Addition(points=[Point("runs/done", 1.0, 5, 1), Point("runs/done", 2.0, 6, 2)], tags={"lease": "2"}),  # one again
+    Addition(points=[Point("loss", 9.0, 4, 0), Point("loss", math.nan, 6, 0), Point("late", math.inf, 1, 1)]),
+    Addition(points=[Point("late", 1.0, 2, 0)]),  # of an earlier step: it does not become the latest
+    Addition({"mlflow.note.content": "ü"}, FULL.points, {"a/b.txt": "ü", "c.png": b"\x89"}, status="KILLED"),
+)
+
+
+def test_what_is_added_to_a_run_is_row_by_row_and_file_by_file_what_mlflows_client_leaves(
+    store: Store, twin: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, theirs = write(store, STARTED), write_by_client(twin.client, twin.experiment_id, STARTED)
+    assert rows_of(store) == rows_of(twin)
+    monkeypatch.setattr(time, "time", lambda: 1_700_000_009.0)  # a run ends now, of which each writer has its own
+    for addition in ADDITIONS:
+        add(store, ours, addition)
+        add_by_client(twin.client, theirs, addition)
+        assert rows_of(store) == rows_of(twin)
+        assert files_of(store, ours) == files_of(store, theirs)
+    assert store.client.get_run(ours).info.end_time == 1_700_000_009_000
+    assert len(files_of(store, ours)) == 2
+
+
+def test_nothing_is_added_to_a_run_that_was_deleted_or_never_was(store: Store) -> None:
+    deleted = write(store, STARTED)
+    store.client.delete_run(deleted)
+    before = rows_of(store)
+    for run_id in (deleted, "0" * 32):
+        for addition in (Addition(tags={"a": "b"}), Addition(status="FINISHED"), Addition(points=FULL.points[:3])):
+            with pytest.raises(MlflowException):
+                add(store, run_id, addition)
+    with pytest.raises(MlflowException, match="is not there"):
+        add(store, "0" * 32, Addition(files={"a": "b"}))
+    assert rows_of(store) == before
 
 
 def test_a_dataset_that_the_experiment_has_is_not_written_again(store: Store, twin: Store) -> None:
