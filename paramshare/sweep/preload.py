@@ -1,4 +1,4 @@
-"""Import what every worker needs, and map MLflow's tables. The server that workers are forked from runs it once.
+"""Import what every worker needs. The server that workers are forked from runs this once.
 
 Nothing here may run an operation of torch or start a thread: neither survives a fork.
 """
@@ -6,7 +6,6 @@ Nothing here may run an operation of torch or start a thread: neither survives a
 import gc
 
 import paramshare.sweep.worker  # noqa: F401 - loads torch and MLflow
-from paramshare.tracking.embedded import map_tables
+import paramshare.tracking.embedded  # noqa: F401 - loaded only when a run is written
 
-map_tables()
 gc.freeze()  # a collection in a worker would otherwise copy every page that it shares with the server

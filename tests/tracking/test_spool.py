@@ -159,12 +159,10 @@ DELIVER = """
 # Imports once and forks a process for each line that comes, which is killed so many seconds after it said that it goes.
 KILLED = """
 import os, signal, sys, time
-from paramshare.tracking.embedded import map_tables
+import paramshare.tracking.embedded
 from paramshare.tracking.spool import deliver, keep
 from paramshare.tracking.store import StoreAddress, open_store
 from test_spool import FAR, RECORD
-
-map_tables()
 
 def work(say):
     WORK
