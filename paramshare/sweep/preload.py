@@ -5,7 +5,7 @@ Nothing here may run an operation of torch or start a thread: neither survives a
 
 import gc
 
-import paramshare.sweep.worker  # noqa: F401 - loads torch and MLflow
+import paramshare.sweep.worker
 import paramshare.tracking.embedded  # noqa: F401 - loaded only when a run is written
 
 gc.freeze()  # a collection in a worker would otherwise copy every page that it shares with the server
