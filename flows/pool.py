@@ -5,7 +5,7 @@ from typing import Any, Self
 
 from prefect.task_runners import ProcessPoolTaskRunner
 
-from paramshare.sweep.pools import start_server
+from paramshare.sweep.pools import signals_deferred, start_server
 
 __all__ = ["PoolRunner"]
 
@@ -19,6 +19,11 @@ class PoolRunner(ProcessPoolTaskRunner):
     def __enter__(self) -> Self:
         super().__enter__()
         spawning: Any = self._executor
-        processes = start_server()
+        processes = start_server("flows.sweep")
         self._executor = ProcessPoolExecutor(self._max_workers, processes, spawning._initializer, spawning._initargs)
         return self
+
+    def submit(self, *arguments: Any, **options: Any) -> Any:
+        """Submit a task as Prefect does; a signal that arrives while its process starts is delivered after that."""
+        with signals_deferred():
+            return super().submit(*arguments, **options)

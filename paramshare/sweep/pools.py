@@ -10,6 +10,7 @@ import multiprocessing.forkserver
 import multiprocessing.resource_tracker
 import os
 import signal
+import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -25,9 +26,10 @@ if TYPE_CHECKING:
 
     from paramshare.training.export import Template
 
-__all__ = ["Stop", "outlast", "run_chunks", "start_server", "start_worker", "worker_arguments"]
+__all__ = ["Stop", "outlast", "run_chunks", "signals_deferred", "start_server", "start_worker", "worker_arguments"]
 
 _PRELOADED: Final = "paramshare.sweep.preload"
+_DEFERRED: Final = (signal.SIGINT, signal.SIGTERM)
 _MOST_BREAKS: Final = 3  # in a row: more is no accident
 
 
@@ -47,7 +49,7 @@ def start_server(*more: str) -> "BaseContext":
     multiprocessing.resource_tracker.ensure_running()  # first: whoever starts it unblocks SIGINT again
     server = multiprocessing.forkserver
     try:
-        with _interrupts_held():
+        with signals_deferred():
             server.set_forkserver_preload([_PRELOADED, *more])
             server.ensure_running()
     except OSError:
@@ -182,17 +184,32 @@ def _in_pools(
             pool = ProcessPoolExecutor(at_once[device], processes, start_worker, arguments)
             stack.callback(pool.shutdown, wait=True, cancel_futures=True)
             stack.callback(stop.set)
-            with _interrupts_held():
+            with signals_deferred():
                 futures |= {pool.submit(run_chunk, chunk): chunk for chunk in queue}
         for future in as_completed(futures):
             yield futures[future], future.result()
 
 
 @contextmanager
-def _interrupts_held() -> Iterator[None]:
-    """Block SIGINT while processes start: they would print a traceback before `start_worker` ignores the signal."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+def signals_deferred() -> Iterator[None]:
+    """Defer SIGINT and SIGTERM while processes start, until the end of the block.
+
+    An exception between the start of a worker and the pool's note of it would leave a worker that nobody ends; the
+    worker would find the pool's semaphores removed, and print a traceback. Blocking the signals is not enough: any
+    other thread can receive them, and Python then runs the handler in the main thread. SIGINT is blocked as well, since
+    a spawned process inherits that: it would print a traceback for a SIGINT that arrives before `start_worker`.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # handlers run in the main thread alone
+        return
+    arrived: list[int] = []
+    former = {number: signal.signal(number, lambda number, _: arrived.append(number)) for number in _DEFERRED}
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        for number, handler in former.items():
+            signal.signal(number, handler or signal.SIG_DFL)  # None if the handler is not Python's
+        for deferred in arrived:
+            signal.raise_signal(deferred)

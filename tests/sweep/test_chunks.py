@@ -90,6 +90,38 @@ def test_a_pools_process_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
     pytest.fail("the pool's process was still there ten seconds after its parent")
 
 
+TERMINATED = """
+import os, signal, sys
+from multiprocessing import popen_forkserver, popen_spawn_posix
+
+def then_terminate(launch):
+    def launch_and_terminate(self, process):
+        launch(self, process)
+        os.kill(os.getpid(), signal.SIGTERM)
+    return launch_and_terminate
+
+for popen in (popen_forkserver.Popen, popen_spawn_posix.Popen):
+    popen._launch = then_terminate(popen._launch)
+
+from paramshare.cli import main
+if __name__ == "__main__":
+    sys.exit(main(["train", "--seeds", "0:4", "--workers", "2", "--devices", "cpu", "--steps", "5"]))
+"""
+
+
+@pytest.mark.parametrize("server", [True, False], ids=["forked", "spawned"])
+def test_a_sweep_that_is_terminated_between_a_workers_start_and_the_pools_note_of_it_says_one_line(
+    server: bool, tmp_path: Path
+) -> None:
+    refuse = "" if server else "multiprocessing.get_all_start_methods = lambda: ['spawn']\n"
+    (tmp_path / "terminated.py").write_text(f"import multiprocessing\n{refuse}{TERMINATED}")
+    command = [sys.executable, "terminated.py"]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    assert ended.returncode == 128 + signal.SIGTERM
+    assert ended.stderr.startswith("paramshare: terminated; 0 of 4 runs are finished")
+    assert ended.stderr.count("\n") == 1
+
+
 def test_where_no_server_can_be_started_processes_are_spawned(monkeypatch: pytest.MonkeyPatch) -> None:
     def no_room() -> None:
         raise OSError("AF_UNIX path too long")
