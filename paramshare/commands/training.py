@@ -69,12 +69,15 @@ class FlowSweep(SweepCommand, DaskSettings):
     def cli_cmd(self) -> None:
         """Run the flow, against a Prefect API that is there or one that ends with this process."""
         from paramshare.console import sweep_progress
+        from paramshare.sweep.pools import start_server
         from paramshare.sweep.run import check_sweep
 
         with sweep_progress() as (on_open, on_row):
             address = address_of(self)
             check_sweep(self.sweep_spec(), address, devices_of(self))  # bad input is said at once, not by a failed flow
             quiet_where_a_bar_is()
+            if self.dask_scheduler is None:
+                start_server("flows.sweep")  # imports while this process and Prefect's server do
             from flows.sweep import run_flow
 
             outcome = run_flow(self.sweep_spec(), address, on_open, on_row, self.dask_scheduler)
