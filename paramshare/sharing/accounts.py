@@ -20,8 +20,9 @@ from torch import Tensor
 from torch._ops import OpOverload
 
 from paramshare.sharing.operations import Rule, live_taps, look_up
-from paramshare.sharing.origins import Constant, Data, Derived, Origin, Padding, Root, Share, inherited, merged
+from paramshare.sharing.origins import Constant, Data, Derived, Origin, Padding, Patch, Root, inherited
 from paramshare.sharing.regions import region_of, size_of
+from paramshare.sharing.shares import Share, larger, summed
 
 __all__ = ["Operand", "Operation", "Sites"]
 
@@ -55,6 +56,11 @@ class Operand(NamedTuple):
         """How many different values it holds."""
         distinct = size_of(region_of(self.tensor))
         return min(distinct, self.origin.elements) if isinstance(self.origin, Data) else distinct
+
+    def as_data(self) -> "Operand":
+        """Return it as what takes the place of data."""
+        zero = isinstance(self.origin, Constant) and self.origin.zero
+        return self._replace(origin=Data(self.values, learned=True, zero=zero))
 
 
 class Sites(NamedTuple):
@@ -146,15 +152,31 @@ class Operation:
         """
         if self.of_data:
             return self._data()
-        shares = merged(
+        pieces = tuple(patch for patch in self._pieces() if patch.shares)
+        if pieces:
+            return Derived(pieces, self.out.numel())
+        join = summed if self.rule.side_by_side else larger
+        shares = join(
             self._passed_on(share, operand, layer)
             for operand in self.operands
             for share in inherited(operand.tensor, operand.origin)
         )
         if shares:
-            return Derived(shares, self.out.numel())
+            return Derived((Patch.of(self.out, shares),), self.out.numel())
         moved = self.rule.moves and bool(self.operands) and all(_zero(operand) for operand in self.operands)
         return Constant(self.rule.zeros or moved)
+
+    def _pieces(self) -> Iterator[Patch]:
+        """Yield the operands where they lie in the output, if they are joined along one of its dimensions."""
+        if self.func.overloadpacket is not _aten.cat:
+            return
+        dim, start = int(self.args[1]) if len(self.args) > 1 else 0, 0
+        for operand in self.operands:
+            if operand.tensor.dim() == self.out.dim():  # an empty vector can stand beside tensors of any dimensions
+                length = operand.tensor.shape[dim]
+                piece, shares = self.out.narrow(dim, start, length), inherited(operand.tensor, operand.origin)
+                yield Patch.of(piece, tuple(_shifted(share, operand.tensor, piece) for share in shares))
+                start += length
 
     def _choices(self, operand: Operand) -> int:
         """Among how many matrices each row of a grouped product chooses; as of a table, a site of its own has all."""
@@ -162,7 +184,9 @@ class Operation:
         return int(operand.tensor.shape[0]) if grouped and operand.tensor.dim() > self.factors[0].tensor.dim() else 1
 
     def _live(self, macs: int) -> int:
-        """How many of a product's sites are live: all but the taps of a convolution that lie on padding."""
+        """How many of a product's sites are live: those that meet no zeros, as around the input of a convolution."""
+        if any(isinstance(operand.origin, Data) and operand.origin.zero for operand in self.factors):
+            return 0
         if self.func.overloadpacket is not _aten.convolution:
             return macs
         origin, size = self.operands[0].origin, tuple(self.args[0].shape)
@@ -174,7 +198,7 @@ class Operation:
     def _passed_on(self, share: Share, operand: Operand, layer: str) -> Share:
         """What the result has of a weight that an operand has a share of, if no data is in it."""
         if self.rule.repeats:
-            return share.scaled(self.out.numel(), max(operand.tensor.numel(), 1))
+            return replace(share.scaled(self.out.numel(), max(operand.tensor.numel(), 1)), shift=None)
         if self.rule.kind == "lookup" and operand.place == 0:
             choices, picks, item = look_up(self.func, self.args, self.out)
             table = max(operand.tensor.numel(), 1)
@@ -184,18 +208,33 @@ class Operation:
                 live=share.live * picks * item // table,
                 dense=share.dense * picks * choices * item * picks // table,
                 owner=layer,
+                shift=None,
             )
+        share = _shifted(share, operand.tensor, self.out) if self.rule.aligned else replace(share, shift=None)
         factors = self.factors
         return replace(share, live=0) if operand in factors and any(map(_zero, factors)) else share
 
     def _data(self) -> Data:
+        """What the result is if it depends on data."""
+        learned = not self.rule.random and all(
+            operand.origin.learned for operand in self.operands if isinstance(operand.origin, Data)
+        )
         if not self.rule.moves:
-            return Data(self.out.numel())
+            return Data(self.out.numel(), learned=learned)
         moved = self.operands[:1] if self.rule.kind == "lookup" else self.operands
         elements = min(self.out.numel(), sum(operand.values for operand in moved))
         if self.func.overloadpacket is _aten.constant_pad_nd and (len(self.args) < 3 or self.args[2] == 0):
-            return Data(elements, _padding(self.args[0], self.args[1], self.out))
-        return Data(elements)
+            return Data(elements, _padding(self.args[0], self.args[1], self.out), learned)
+        return Data(elements, learned=learned)
+
+
+def _shifted(share: Share, tensor: Tensor, out: Tensor) -> Share:
+    """Return the share of `out`, whose elements are those at the same places of `tensor`."""
+    alike = share.shift is not None and tensor.shape == out.shape and tensor.stride() == out.stride()
+    if not alike:
+        return share if share.shift is None else replace(share, shift=None)
+    moved = int(tensor.storage_offset()) - int(out.storage_offset())
+    return replace(share, shift=(share.shift or 0) + moved)
 
 
 def _zero(operand: Operand) -> bool:

@@ -2,8 +2,8 @@
 
 import re
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 from torch import nn
@@ -28,12 +28,14 @@ class Call:
         inputs: what it was called with.
         steps: where repeated uses of a weight within a call are time steps of one use: how many elements of each were
             used so far. Else None.
+        given: the weights that it was given in place of data and has used.
     """
 
     layer: str
     module: nn.Module | None
     inputs: tuple[object, ...]
     steps: dict[tuple[int, Region], int] | None = None
+    given: set[tuple[int, tuple[Region, ...]]] = field(default_factory=set)
 
     def __str__(self) -> str:
         return f"{self.layer} ({type(self.module).__name__})" if self.module is not None else self.layer
@@ -59,6 +61,11 @@ class Calls:
     def current(self) -> Call:
         """The innermost."""
         return self._stack[-1]
+
+    @property
+    def stack(self) -> Sequence[Call]:
+        """All of them, the innermost last."""
+        return self._stack
 
     def refusal(self, error: Exception) -> str:
         """One line for an error that has ended the pass: which layer refused what, and why."""

@@ -134,6 +134,18 @@ _MOVED: set[Packet] = _REPEATS | {
     _aten._unsafe_view,
 }  # fmt: skip
 
+# Operands are put side by side, each whole.
+_SIDE_BY_SIDE: set[Packet] = _PLACED | {_aten.block_diag}
+
+# Each element of the output is made of those at the same place of the operands that have its shape.
+_ALIGNED: set[Packet] = {_aten.clone, _aten._to_copy, _aten.copy_, _aten.tril, _aten.triu, _aten.masked_fill}
+
+# Data is shifted and scaled by weights of the layer's own.
+_NORMS: set[Packet] = {
+    _aten.native_batch_norm, _aten._native_batch_norm_legit, _aten._native_batch_norm_legit_no_training,
+    _aten._batch_norm_with_update, _aten.native_layer_norm, _aten.native_group_norm, _aten._fused_rms_norm,
+}  # fmt: skip
+
 # New tensors that take only the shape of an old one.
 _FRESH: set[Packet] = {
     _aten.empty_like, _aten.zeros_like, _aten.ones_like, _aten.full_like, _aten.rand_like, _aten.randn_like,
@@ -157,6 +169,9 @@ class Rule:
         product: what it multiplies, where its kind is that.
         moves: whether it moves or repeats elements and makes them no different.
         repeats: whether it makes more of them.
+        side_by_side: whether each operand has a place of its own in the output.
+        aligned: whether each element of the output is made of those at the same place of the operands of its shape.
+        norm: whether it normalises its first operand.
         zeros: whether all it makes is 0.
         random: whether its outcome is drawn.
         mutates: whether it writes into its first argument.
@@ -171,6 +186,9 @@ class Rule:
     product: Product | None
     moves: bool
     repeats: bool
+    side_by_side: bool
+    aligned: bool
+    norm: bool
     zeros: bool
     random: bool
     mutates: bool
@@ -190,6 +208,9 @@ def rule_of(func: OpOverload[Any, Any]) -> Rule:
         product=_PRODUCTS.get(packet),
         moves=packet in _MOVED,
         repeats=packet in _REPEATS,
+        side_by_side=packet in _SIDE_BY_SIDE,
+        aligned=packet in _ALIGNED or torch.Tag.pointwise in func.tags,
+        norm=packet in _NORMS,
         zeros=packet in _ZEROS,
         random=torch.Tag.nondeterministic_seeded in func.tags,
         mutates=any(is_written(argument) for argument in func._schema.arguments[:1]),

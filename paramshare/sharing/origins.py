@@ -1,11 +1,12 @@
 """Where the values of a tensor come from: the input, weights, or neither."""
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from paramshare.sharing.regions import Region, region_of, size_of
+from paramshare.sharing.regions import Region, covered, region_of, size_of, within
+from paramshare.sharing.shares import Share, summed
 
 __all__ = [
     "CONSTANT",
@@ -14,10 +15,9 @@ __all__ = [
     "Derived",
     "Origin",
     "Padding",
+    "Patch",
     "Root",
-    "Share",
     "inherited",
-    "merged",
     "shares_of",
 ]
 
@@ -66,44 +66,61 @@ class Padding:
 
 @dataclass(frozen=True, slots=True)
 class Data:
-    """Depends on the input, or is drawn.
+    """Depends on the input, or is drawn; or is what a layer was given, or has made, in place of data.
 
     Args:
         elements: how many different values; fewer than the tensor's where they were repeated or padded.
         padding: what was put around them just before.
+        learned: whether it is made of weights and constants alone (`signals` says when that is data).
+        zero: whether every value is 0.
     """
 
     elements: int
     padding: Padding | None = None
+    learned: bool = False
+    zero: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
-    """What a tensor has of a weight.
+class Patch:
+    """A part of a storage that was made of weights in one piece.
 
     Args:
-        storage, region: the weight.
-        elements: how many of its elements, distinct.
-        copies: how many of them if the tensor is used once and each site has its own.
-        live: those copies that meet something other than zero, or that a fixed index selects.
-        dense: the copies without local connectivity.
-        owner: the layer that selected them by a fixed index (an embedding of positions): uses are counted there.
+        region: where it lies.
+        elements: how many elements it has.
+        shares: what it has of each weight.
+        element: bytes of an element; 0 if its place is not known.
     """
 
-    storage: int
     region: Region
     elements: int
-    copies: int
-    live: int
-    dense: int
-    owner: str | None = None
+    shares: tuple[Share, ...]
+    element: int = 0
 
-    def scaled(self, part: int, whole: int) -> "Share":
-        """The share of a tensor that has `part` elements for every `whole` of this one's."""
-        if part == whole:
-            return self
-        copies, live, dense = (number * part // whole for number in (self.copies, self.live, self.dense))
-        return replace(self, elements=min(self.elements, copies), copies=copies, live=live, dense=dense)
+    @classmethod
+    def of(cls, tensor: Tensor, shares: tuple[Share, ...]) -> "Patch":
+        """Return the patch that `tensor` is."""
+        return cls(region_of(tensor), tensor.numel(), shares, tensor.element_size())
+
+    def without(self, region: Region) -> "Patch":
+        """Return what is left of it after other values have been written to `region` of the storage."""
+        left = covered((self.region, region)) - size_of(region)
+        shares = tuple(share.scaled(left, max(self.elements, 1)) for share in self.shares)
+        return replace(self, elements=left, shares=shares)
+
+    def read(self, tensor: Tensor, region: Region, whole: int) -> Iterator[Share]:
+        """Yield what a view of the storage has of the weights through this patch.
+
+        Args:
+            tensor, region: the view, and where it lies.
+            whole: how many elements `region` has.
+        """
+        own = size_of(self.region)
+        both = own + whole - covered((self.region, region))
+        part = region if both == whole else within(region, self.region)
+        for share in self.shares if both else ():
+            numbers = tensor.numel() * both, max(whole * self.elements, 1)
+            yield share.scaled(*numbers) if part is None or both == own else share.part(part, *numbers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,48 +128,67 @@ class Derived:
     """Made of weights and constants alone: a cast, a weight norm, a mask, the product of a LoRA.
 
     Args:
-        shares: what it has of each weight.
-        elements: how many it has.
+        patches: the parts of the storage; what lies in none of them is constant.
+        elements: how many elements the storage has.
     """
 
-    shares: tuple[Share, ...]
+    patches: tuple[Patch, ...]
     elements: int
+
+    @property
+    def shares(self) -> tuple[Share, ...]:
+        """What the whole storage has of each weight."""
+        if len(self.patches) == 1:
+            return self.patches[0].shares
+        return summed(share for patch in self.patches for share in patch.shares)
+
+    @property
+    def in_one_piece(self) -> bool:
+        """Whether one patch fills the storage."""
+        return len(self.patches) == 1 and self.patches[0].elements == self.elements
+
+    def without_places(self) -> "Derived":
+        """Return the same shares, with nothing known about where in the storage they lie."""
+        shares = tuple(replace(share, shift=None) for share in self.shares)
+        return Derived((Patch(Region(0, ()), self.elements, shares),), self.elements)
+
+    def read(self, tensor: Tensor) -> tuple[Share, ...]:
+        """Return what `tensor`, which lies in this storage, has of each weight."""
+        if any(patch.element != tensor.element_size() for patch in self.patches):
+            return tuple(replace(share.scaled(tensor.numel(), self.elements), shift=None) for share in self.shares)
+        if self.in_one_piece:
+            if tensor.numel() == self.elements:
+                return self.shares
+            region = region_of(tensor)
+            return tuple(share.part(region, tensor.numel(), self.elements) for share in self.shares)
+        if tensor.numel() == self.elements == size_of(region_of(tensor)):
+            return self.shares
+        region = region_of(tensor)
+        whole = size_of(region)
+        return summed(share for patch in self.patches for share in patch.read(tensor, region, whole))
 
 
 Origin = Root | Constant | Data | Derived
 
 
 def shares_of(tensor: Tensor, origin: Origin) -> tuple[Share, ...]:
-    """What a tensor has of each weight; its storage, whose origin is given, may hold more than it."""
+    """Return what a tensor has of each weight; its storage, whose origin is given, may hold more than it."""
     if isinstance(origin, Root):
         region = region_of(tensor, origin.element)
         copies = tensor.numel() * size_of(region) // max(size_of(region_of(tensor)), 1)
-        return (Share(origin.storage, region, size_of(region), copies, copies, copies),)
-    if isinstance(origin, Derived):
-        return tuple(share.scaled(tensor.numel(), origin.elements) for share in origin.shares)
-    return ()
+        shift = 0 if tensor.element_size() == origin.element else None
+        return (Share(origin.storage, region, size_of(region), copies, copies, copies, shift=shift),)
+    return origin.read(tensor) if isinstance(origin, Derived) else ()
 
 
 def inherited(tensor: Tensor, origin: Origin) -> tuple[Share, ...]:
-    """As `shares_of`, where more is derived from the tensor: a sum over weights that is spread over elements again (the
-    norm that a weight is divided by) has no more copies of them than elements.
+    """Return what `shares_of` does, for a tensor that more is derived from.
+
+    A sum over weights that is spread over elements again (the norm that a weight is divided by) has no more copies of
+    them than elements.
     """
     shares = shares_of(tensor, origin)
-    if not isinstance(origin, Derived) or tensor.numel() <= origin.elements:
+    if not isinstance(origin, Derived) or not origin.in_one_piece or tensor.numel() <= origin.elements:
         return shares
     most = [max(share.copies, tensor.numel()) for share in origin.shares]
     return tuple(share.scaled(min(share.copies, n), share.copies) for share, n in zip(shares, most, strict=True))
-
-
-def merged(shares: Iterable[Share]) -> tuple[Share, ...]:
-    """One share of each weight: what came by several ways is one, and as large as its largest."""
-    found: dict[tuple[int, Region], Share] = {}
-    for share in shares:
-        weight = (share.storage, share.region)
-        found[weight] = _larger(found[weight], share) if weight in found else share
-    return tuple(found.values())
-
-
-def _larger(one: Share, other: Share) -> Share:
-    numbers = {name: max(getattr(one, name), getattr(other, name)) for name in ("elements", "copies", "live", "dense")}
-    return replace(one, **numbers, owner=one.owner or other.owner)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-__all__ = ["Region", "claims", "covered", "covered_twice", "region_of", "size_of", "storage_of"]
+__all__ = ["Region", "claims", "covered", "covered_twice", "densest", "region_of", "size_of", "storage_of", "within"]
 
 
 class Region(NamedTuple):
@@ -102,6 +102,37 @@ def covered_twice(regions: Iterable[Region]) -> int:
     places, order = places.sort()
     depth = steps[order].cumsum(0)
     return int((places.diff() * (depth[:-1] >= 2)).sum())
+
+
+def densest(users: Sequence[Sequence[Region]], densities: Sequence[float]) -> int:
+    """Return how many copies there are if every element of one storage has as many as the user that has most of it.
+
+    Args:
+        users: the regions of each.
+        densities: how many copies of each element each user has.
+    """
+    user, segment, lengths = _segments(users)
+    of_each = torch.tensor(densities, dtype=torch.float64)
+    most = torch.zeros(len(lengths), dtype=torch.float64).scatter_reduce(0, segment, of_each[user], "amax")
+    return round(float((most * lengths).sum()))
+
+
+def within(region: Region, bounds: Region) -> Region | None:
+    """Return the part of `region` that lies in `bounds`.
+
+    Returns:
+        None if `bounds` has holes, or if neither all nor nothing of each row of `region` lies in it.
+    """
+    dims = region.dims or ((1, 1),)
+    if bounds.dims and (len(bounds.dims) > 1 or bounds.dims[0][0] != 1):
+        return None
+    start, stop = bounds.offset, bounds.offset + size_of(bounds)
+    *inner, (stride, length) = dims
+    span = 1 + sum(step * (count - 1) for step, count in inner)
+    first = max(0, -((region.offset - start) // stride))
+    last = min(length - 1, (stop - span - region.offset) // stride)
+    part = Region(region.offset + first * stride, (*inner, (stride, max(0, last - first + 1))))
+    return part if size_of(part) == size_of(region) + size_of(bounds) - covered((region, bounds)) else None
 
 
 @lru_cache(maxsize=4096)

@@ -26,9 +26,11 @@ from paramshare.sharing.calls import Calls
 from paramshare.sharing.guesses import Guesses
 from paramshare.sharing.inputs import Sample
 from paramshare.sharing.operations import Rule, operands_of, rule_of
-from paramshare.sharing.origins import CONSTANT, Constant, Data, Derived, Origin, Root, merged, shares_of
+from paramshare.sharing.origins import CONSTANT, Constant, Data, Derived, Origin, Patch, Root, shares_of
 from paramshare.sharing.outcomes import Outcomes
-from paramshare.sharing.regions import Region, size_of, storage_of
+from paramshare.sharing.regions import Region, covered, region_of, storage_of
+from paramshare.sharing.shares import Share
+from paramshare.sharing.signals import Signals
 
 __all__ = ["Place", "Trace", "Use", "trace"]
 
@@ -124,6 +126,7 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.met: dict[int, tuple[str, nn.Parameter]] = {}
         self.guesses = Guesses()
         self._outcomes = Outcomes()
+        self._signals = Signals()
         self._unknown: Counter[tuple[str, str]] = Counter()
         self._calls = Calls(model, sample)
         self._origins: dict[int, Origin] = {}
@@ -248,6 +251,8 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         result = operation.result(layer)
         for output in outputs:
             self._assign(output, result, operation.rule)
+            if isinstance(result, Derived):
+                result = result.without_places()  # of the further outputs
 
     def _use(self, sites: Sites) -> None:
         """Book the use of every weight that a tensor has a share of."""
@@ -259,22 +264,35 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
             weight, elements = (share.storage, share.region), share.elements
             if call.steps is not None:
                 before = call.steps.get(weight, 0)
-                elements = min(elements, size_of(share.region) - before)
+                elements = min(elements, share.size - before)
                 call.steps[weight] = before + elements
             use.times += call.steps is None or not before
             use.per_use += elements
             use.unshared += share.copies * sites.copies // whole
             use.live += share.live * sites.live // whole
             use.dense += share.dense * sites.dense // whole
+            for region in share.more:
+                self.uses[Place(share.owner or call.layer, share.storage, region)].times += 0
 
     def hand_back(self, out: object) -> None:
         """Book what the model gives back and has made of weights that nothing else used: it touched them."""
-        used = {(place.storage, place.region) for place in self.uses}
+        used: defaultdict[int, set[Region]] = defaultdict(set)
+        for place in self.uses:
+            used[place.storage].add(place.region)
         for tensor in tree_leaves(out):
             if isinstance(tensor, Tensor):
                 shares = shares_of(tensor, self._origin(tensor))
-                rest = tuple(share for share in shares if (share.storage, share.region) not in used)
-                self._use(Sites(Operand(0, tensor, Derived(rest, tensor.numel())), *3 * (tensor.numel(),)))
+                new = (
+                    share
+                    for share in shares
+                    if covered({*used[share.storage], *share.regions}) > covered(used[share.storage])
+                )
+                self._touch(tensor, tuple(new))
+
+    def _touch(self, tensor: Tensor, shares: tuple[Share, ...]) -> None:
+        """Book one use of what a tensor has of each weight, at one site."""
+        operand = Operand(0, tensor, Derived((Patch.of(tensor, shares),), tensor.numel()))
+        self._use(Sites(operand, *3 * (tensor.numel(),)))
 
     # Where tensors come from.
 
@@ -285,6 +303,9 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         found = [Operand(place, tensor, self._origin(tensor)) for place, tensor in operands]
         if rule.overwrites and not found[0].of_data:
             return found[1:]
+        for signal in self._signals.among(found, rule, self._calls.stack):
+            self._touch(signal.tensor, self._signals.new_shares(signal, self._calls.stack))
+            found[found.index(signal)] = signal.as_data()
         return found
 
     def _assign(self, tensor: Tensor, origin: Origin, rule: Rule) -> None:
@@ -300,12 +321,15 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         elements = tensor.untyped_storage().nbytes() // tensor.element_size()
         rest = elements - tensor.numel()
         if isinstance(former, Constant) or not rest:
-            return Derived(origin.shares, elements) if isinstance(origin, Derived) else origin
+            return Derived(origin.patches, elements) if isinstance(origin, Derived) else origin
         if isinstance(origin, Data):  # what is left of the weights stands beside it
-            self._use(Sites(Operand(0, tensor.new_empty(rest), former), *3 * (rest,)))
+            self._use(Sites(Operand(0, tensor.new_empty(rest), former.without_places()), *3 * (rest,)))
             return origin
-        added = origin.shares if isinstance(origin, Derived) else ()
-        return Derived(merged((*former.shares, *added)), elements)
+        if not isinstance(origin, Derived):  # a mask: all that is left is in use, and counted as if nothing were masked
+            return former
+        region = region_of(tensor)
+        left = (patch.without(region) for patch in former.patches)
+        return Derived((*(patch for patch in left if patch.elements), *origin.patches), elements)
 
     def _origin(self, tensor: Tensor) -> Origin:
         storage = storage_of(tensor)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from paramshare.sharing.regions import claims, covered, covered_twice, region_of, size_of
+from paramshare.sharing.regions import claims, covered, covered_twice, region_of, size_of, within
 
 
 def reached(view: Tensor) -> set[int]:
@@ -72,3 +72,17 @@ def test_a_matrix_its_transpose_and_its_flat_view_are_one_region() -> None:
     same = (matrix, matrix.permute(2, 0, 1), matrix.flatten(), matrix[None], matrix.expand(4, 3, 5, 2))
     assert len({region_of(view) for view in same}) == 1
     assert region_of(matrix[1:]) != region_of(matrix[:2])
+
+
+@exact
+@given(views(), st.integers(0, 60), st.integers(0, 60))
+def test_the_part_of_a_region_that_lies_within_an_interval_is_that_part_or_not_known(
+    view: Tensor, start: int, length: int
+) -> None:
+    bounds = torch.empty(256)[start : start + length]
+    part = within(region_of(view), region_of(bounds))
+    if part is not None:
+        places = {part.offset}
+        for stride, count in part.dims:
+            places = {place + stride * step for place in places for step in range(count)}
+        assert places == reached(view) & reached(bounds)
