@@ -146,6 +146,12 @@ _NORMS: set[Packet] = {
     _aten._batch_norm_with_update, _aten.native_layer_norm, _aten.native_group_norm, _aten._fused_rms_norm,
 }  # fmt: skip
 
+# Their outcome's size, or whether there is one, depends on values.
+_SIZED_BY_VALUES: set[Packet] = {
+    _aten.nonzero, _aten.masked_select, _aten._unique2, _aten.unique_consecutive, _aten.unique_dim,
+    _aten.repeat_interleave, _aten.bincount, _aten.index, _aten._is_all_true, _aten._is_any_true,
+}  # fmt: skip
+
 # New tensors that take only the shape of an old one.
 _FRESH: set[Packet] = {
     _aten.empty_like, _aten.zeros_like, _aten.ones_like, _aten.full_like, _aten.rand_like, _aten.randn_like,
@@ -154,6 +160,7 @@ _FRESH: set[Packet] = {
 
 _ZEROS: set[Packet] = {_aten.zeros, _aten.zeros_like, _aten.new_zeros, _aten.zero_}
 _OVERWRITES: set[Packet] = {_aten.copy_, _aten.zero_, _aten.fill_, _aten.set_}
+_RESIZES: set[Packet] = {_aten.set_, _aten.resize_, _aten.resize_as_}
 _UPKEEP: set[Packet] = {_aten.embedding_renorm_}  # holds rows within a norm
 
 Kind = Literal["product", "spread", "placed", "lookup", "fresh", "other"]
@@ -176,6 +183,9 @@ class Rule:
         random: whether its outcome is drawn.
         mutates: whether it writes into its first argument.
         overwrites: whether it does so without reading it.
+        writes: the places of the arguments that it writes into.
+        sized_by_values: whether its outcome's size, or whether there is a tensor among it, depends on values.
+        follows_values: whether its outcome is known where what it is given is.
         outs: the names of the arguments that it puts its results in.
         upkeep: whether it only keeps a weight in order.
         composite: whether it is to be taken apart first.
@@ -193,6 +203,9 @@ class Rule:
     random: bool
     mutates: bool
     overwrites: bool
+    writes: tuple[int, ...]
+    sized_by_values: bool
+    follows_values: bool
     outs: tuple[str, ...]
     upkeep: bool
     composite: bool
@@ -201,7 +214,10 @@ class Rule:
 @cache
 def rule_of(func: OpOverload[Any, Any]) -> Rule:
     """The rule for an operation."""
-    packet = func.overloadpacket
+    packet, schema = func.overloadpacket, func._schema
+    writes = tuple(place for place, argument in enumerate(schema.arguments) if is_written(argument))
+    outs = tuple(argument.name for argument in schema.arguments if argument.is_out)
+    drawn = torch.Tag.nondeterministic_seeded in func.tags
     return Rule(
         name=str(packet),
         kind=_kind_of(func),
@@ -212,10 +228,13 @@ def rule_of(func: OpOverload[Any, Any]) -> Rule:
         aligned=packet in _ALIGNED or torch.Tag.pointwise in func.tags,
         norm=packet in _NORMS,
         zeros=packet in _ZEROS,
-        random=torch.Tag.nondeterministic_seeded in func.tags,
-        mutates=any(is_written(argument) for argument in func._schema.arguments[:1]),
+        random=drawn,
+        mutates=writes[:1] == (0,),
         overwrites=packet in _OVERWRITES,
-        outs=tuple(argument.name for argument in func._schema.arguments if argument.is_out),
+        writes=writes,
+        sized_by_values=packet in _SIZED_BY_VALUES or not any("Tensor" in str(each.type) for each in schema.returns),
+        follows_values=not drawn and packet not in _RESIZES and (writes in ((), (0,)) or bool(outs)),
+        outs=outs,
         upkeep=packet in _UPKEEP,
         composite=func.has_kernel_for_dispatch_key(DispatchKey.CompositeImplicitAutograd),
     )

@@ -1,8 +1,8 @@
 """One forward pass on the meta device, watched: which weight is used where, how often, and with what.
 
-Each tensor's origin is known by its storage; `accounts` says what an operation makes of its operands' origins. Tensors
-that a model makes on the CPU keep their values, so that constants can be read; what lies on the meta device has none,
-and `guesses` answers for it.
+Each tensor's origin is known by its storage; `accounts` says what an operation makes of its operands' origins. What
+does not depend on the input or on weights is computed for real if it is small (`values`), so that constants can be
+read; `guesses` answers for all other values.
 """
 
 import sys
@@ -18,19 +18,20 @@ from torch import Tensor, nn
 from torch._ops import OpOverload
 from torch.nn.parameter import is_lazy
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves, tree_map_only
+from torch.utils._pytree import tree_leaves
 
 from paramshare.errors import SpecError
 from paramshare.sharing.accounts import Operand, Operation, Sites
 from paramshare.sharing.calls import Calls
+from paramshare.sharing.copies import held_tensors
 from paramshare.sharing.guesses import Guesses
 from paramshare.sharing.inputs import Sample
 from paramshare.sharing.operations import Rule, operands_of, rule_of
 from paramshare.sharing.origins import CONSTANT, Constant, Data, Derived, Origin, Patch, Root, shares_of
-from paramshare.sharing.outcomes import Outcomes
 from paramshare.sharing.regions import Region, covered, region_of, storage_of
 from paramshare.sharing.shares import Share
 from paramshare.sharing.signals import Signals
+from paramshare.sharing.values import Values
 
 __all__ = ["Place", "Trace", "Use", "trace"]
 
@@ -125,13 +126,12 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.dense_macs: Counter[str] = Counter()
         self.met: dict[int, tuple[str, nn.Parameter]] = {}
         self.guesses = Guesses()
-        self._outcomes = Outcomes()
+        self._values = Values(held_tensors(model), self.guesses)
         self._signals = Signals()
         self._unknown: Counter[tuple[str, str]] = Counter()
         self._calls = Calls(model, sample)
         self._origins: dict[int, Origin] = {}
         self._alive: list[torch.UntypedStorage] = []  # a storage that ended would give its address to another
-        self._unreadable: set[int] = set()
         for leaf in tree_leaves((sample.args, dict(sample.kwargs))):
             if isinstance(leaf, Tensor):
                 self._remember(leaf, Data(leaf.numel()))
@@ -167,7 +167,8 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if func.overloadpacket is _aten._local_scalar_dense:
             return self._read(func, args[0])
         operands = [(place, tensor) for place, tensor in operands_of(rule, args, kwargs) if not is_lazy(tensor)]
-        result = self._run(func, rule, args, kwargs, [tensor for _, tensor in operands])
+        place = str(self._calls.current)
+        result = self._values.run(func, rule, args, kwargs, [tensor for _, tensor in operands], place)
         outputs = [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
         if outputs:
             operation = Operation(func, rule, args, self._with_origins(operands, rule), outputs[0])
@@ -177,63 +178,11 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def _read(self, func: OpOverload[Any, Any], tensor: Tensor) -> object:
         """A number out of a tensor: its own where that is known."""
-        if self._is_known(tensor):
-            return func(tensor)
+        if self._values.are_known(tensor):
+            return func(self._values.of(tensor))
         origin = self._origin(tensor)
         source = "a constant" if isinstance(origin, Constant) else "the data" if isinstance(origin, Data) else "weights"
         return self.guesses.value(tensor, source, str(self._calls.current))
-
-    def _is_known(self, tensor: Tensor) -> bool:
-        """Whether it has its values."""
-        return not tensor.is_meta and storage_of(tensor) not in self._unreadable
-
-    def _lose(self, tensors: object) -> None:
-        """Note that what lies on the CPU there is not what the pass would have put into it."""
-        leaves = (leaf for leaf in tree_leaves(tensors) if isinstance(leaf, Tensor))
-        self._unreadable.update(map(storage_of, leaves))
-
-    def _run(
-        self,
-        func: OpOverload[Any, Any],
-        rule: Rule,
-        args: Sequence[Any],
-        kwargs: dict[str, Any],
-        operands: Sequence[Tensor],
-    ) -> object:
-        """What an operation gives: on the CPU where all that it is given lies there, else on the meta device."""
-        outs = [kwargs[name] for name in rule.outs]
-        on_meta = [tensor.is_meta for tensor in (*operands, *outs)]
-        device = kwargs.get("device")
-        if device is not None:  # what has its values keeps them wherever it is sent
-            keeps = not any(on_meta) and (bool(on_meta) or torch.device(device).type == "cpu")
-            kwargs = {**kwargs, "device": torch.device("cpu" if keeps else "meta")}
-        if not any(on_meta):
-            result = func(*args, **kwargs)
-            if not all(map(self._is_known, operands)):
-                self._lose(result)
-            return result
-        written = outs or ([args[0]] if rule.mutates else [])
-        if any(isinstance(tensor, Tensor) and not tensor.is_meta for tensor in written):
-            self._lose(written)
-            return written[0] if len(written) == 1 else tuple(written)
-        if func.overloadpacket in (_aten.index, _aten.index_put, _aten.index_put_):
-            args = (args[0], self._indices(args[1]), *args[2:])
-        if not all(on_meta):
-            args, kwargs = tree_map_only(Tensor, _on_meta, (tuple(args), kwargs))
-        guessed = self.guesses.outcome(func, args, kwargs, str(self._calls.current))
-        return self._outcomes.run(func, args, kwargs) if guessed is None else guessed
-
-    def _indices(self, given: Sequence[Tensor | None]) -> list[Tensor | None]:
-        """An index's tensors, a mask as the indices of what it selects."""
-        indices: list[Tensor | None] = []
-        for index in given:
-            if index is not None and index.dtype in (torch.bool, torch.uint8):
-                known = self._is_known(index)
-                found = index.nonzero().unbind(1) if known else self.guesses.index(index, str(self._calls.current))
-                indices += found
-            else:
-                indices.append(index)
-        return indices
 
     # The books.
 
@@ -346,10 +295,6 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def _remember(self, tensor: Tensor, origin: Origin) -> None:
         self._alive.append(tensor.untyped_storage())
         self._origins[storage_of(tensor)] = origin
-
-
-def _on_meta(tensor: Tensor) -> Tensor:
-    return tensor if tensor.is_meta else torch.empty_like(tensor, device="meta")
 
 
 @contextmanager
