@@ -3,18 +3,16 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map_only
 
 from paramshare.errors import SpecError
+from paramshare.sharing.contents import tensors_in, with_tensors
 
 __all__ = ["Sample", "Size", "described", "example_inputs", "parse_dtypes", "parse_sizes"]
 
 Size = Sequence[int]
-_Values = TypeVar("_Values")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +20,7 @@ class Sample:
     """What a model is called with.
 
     Args:
-        args, kwargs: as of the call, every tensor on the meta device.
+        args, kwargs: as of the call, every tensor on the meta device, also those that other objects hold.
     """
 
     args: tuple[object, ...]
@@ -64,12 +62,7 @@ def example_inputs(
             torch.empty((1, *size), dtype=kind or _own_type(model), device="meta")
             for size, kind in zip(sizes, _types(dtypes, len(sizes)), strict=True)
         )
-    return Sample(_on_meta(given), _on_meta(dict(kwargs or {})))
-
-
-def _on_meta(values: _Values) -> _Values:
-    on_meta: _Values = tree_map_only(Tensor, _tensor_on_meta, values)
-    return on_meta
+    return Sample(with_tensors(given, _tensor_on_meta), with_tensors(dict(kwargs or {}), _tensor_on_meta))
 
 
 def _tensor_on_meta(tensor: Tensor) -> Tensor:
@@ -144,5 +137,8 @@ def described(value: object) -> str:
         return f"({', '.join(map(described, value))})"
     if isinstance(value, Mapping):
         return f"{{{', '.join(f'{name}: {described(one)}' for name, one in value.items())}}}"
+    kind = type(value).__name__
+    if held := ", ".join(map(described, tensors_in(value))):
+        return f"{kind} with {held}"
     text = repr(value)
-    return text if len(text) <= 40 else f"a {type(value).__name__}"
+    return f"a {kind}" if len(text) > 40 or re.search(" at 0x[0-9a-f]+>", text) else text

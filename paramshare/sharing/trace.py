@@ -23,6 +23,7 @@ from torch.utils._pytree import tree_leaves
 from paramshare.errors import SpecError
 from paramshare.sharing.accounts import Operand, Operation, Sites
 from paramshare.sharing.calls import Calls
+from paramshare.sharing.contents import tensors_in
 from paramshare.sharing.copies import held_tensors
 from paramshare.sharing.guesses import Guesses
 from paramshare.sharing.inputs import Sample
@@ -104,7 +105,7 @@ def trace(model: nn.Module, sample: Sample) -> Trace:
                 out = model(*sample.args, **sample.kwargs)
         except Exception as error:  # whatever a model's own code raises
             raise SpecError(watch.refusal(error)) from error
-    watch.hand_back(out)
+    watch.hand_back(out, model)
     told = (*watch.guesses.warnings(), *watch.unknown_uses())
     return Trace(watch.uses, watch.macs, watch.dense_macs, watch.met, told)
 
@@ -126,15 +127,15 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.dense_macs: Counter[str] = Counter()
         self.met: dict[int, tuple[str, nn.Parameter]] = {}
         self.guesses = Guesses()
-        self._values = Values(held_tensors(model), self.guesses)
+        self._held_before = list(held_tensors(model))
+        self._values = Values(self._held_before, self.guesses)
         self._signals = Signals()
         self._unknown: Counter[tuple[str, str]] = Counter()
         self._calls = Calls(model, sample)
         self._origins: dict[int, Origin] = {}
         self._alive: list[torch.UntypedStorage] = []  # a storage that ended would give its address to another
-        for leaf in tree_leaves((sample.args, dict(sample.kwargs))):
-            if isinstance(leaf, Tensor):
-                self._remember(leaf, Data(leaf.numel()))
+        for tensor in tensors_in((sample.args, dict(sample.kwargs))):
+            self._remember(tensor, Data(tensor.numel()))
         for parameter in model.parameters():
             if not is_lazy(parameter):
                 self._origin(parameter)
@@ -223,20 +224,22 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
             for region in share.more:
                 self.uses[Place(share.owner or call.layer, share.storage, region)].times += 0
 
-    def hand_back(self, out: object) -> None:
-        """Book what the model gives back and has made of weights that nothing else used: it touched them."""
+    def hand_back(self, out: object, model: nn.Module) -> None:
+        """Book what the model gives back, or holds now, and has made of weights that nothing else used."""
         used: defaultdict[int, set[Region]] = defaultdict(set)
         for place in self.uses:
             used[place.storage].add(place.region)
-        for tensor in tree_leaves(out):
-            if isinstance(tensor, Tensor):
-                shares = shares_of(tensor, self._origin(tensor))
-                new = (
-                    share
-                    for share in shares
-                    if covered({*used[share.storage], *share.regions}) > covered(used[share.storage])
-                )
-                self._touch(tensor, tuple(new))
+        before = set(map(id, self._held_before))
+        kept = (tensor for tensor in held_tensors(model) if id(tensor) not in before and not is_lazy(tensor))
+        made = (tensor for tensor in kept if isinstance(self._origins.get(storage_of(tensor)), Derived))
+        for tensor in (*tensors_in(out), *made):
+            new = []
+            for share in shares_of(tensor, self._origin(tensor)):
+                regions = used[share.storage]
+                if covered({*regions, *share.regions}) > covered(regions):
+                    regions.update(share.regions)
+                    new.append(share)
+            self._touch(tensor, tuple(new))
 
     def _touch(self, tensor: Tensor, shares: tuple[Share, ...]) -> None:
         """Book one use of what a tensor has of each weight, at one site."""
@@ -283,7 +286,7 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def _origin(self, tensor: Tensor) -> Origin:
         storage = storage_of(tensor)
         found = self._origins.get(storage)
-        if isinstance(tensor, nn.Parameter) and not isinstance(found, Root):
+        if isinstance(tensor, nn.Parameter) and not isinstance(found, Root | Data):
             found = Root(storage, tensor.element_size())  # also one that the pass has made, as lazy layers do
             self._remember(tensor, found)
             self.met[storage] = (self._calls.current.layer, tensor)
