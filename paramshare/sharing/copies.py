@@ -23,6 +23,8 @@ _SMALL: Final = 1 << 18
 _NO_CONTAINER: Final = (type(None), bool, int, float, str, nn.Module)
 """The commonest attributes of modules that are no mappings; asking a type whether it is one takes long."""
 
+_OF_EVERY_MODULE: Final = frozenset(nn.Module().__dict__) - {"_buffers"}
+
 _VALUES: Final = "_paramshare_values"
 
 
@@ -117,9 +119,11 @@ def known_values(tensor: Tensor) -> torch.UntypedStorage | None:
 
 
 def held_tensors(model: nn.Module) -> Iterator[Tensor]:
-    """Yield the tensors that the modules of `model` hold, in containers too."""
+    """Yield the tensors that the modules of `model` hold beside registered parameters, in containers too."""
     for module in model.modules():
-        yield from _tensors(module.__dict__)
+        for name, value in module.__dict__.items():
+            if name not in _OF_EVERY_MODULE and not isinstance(value, _NO_CONTAINER):
+                yield from _tensors(value)
 
 
 def _is_weight(tensor: Tensor) -> bool:
