@@ -9,9 +9,10 @@ from torch import Tensor, nn
 
 from paramshare.errors import SpecError
 from paramshare.sharing.calls import ROOT
+from paramshare.sharing.checks import contradictions, unlinked_products
 from paramshare.sharing.copies import meta_clone, stray_parameters
 from paramshare.sharing.inputs import Size, example_inputs
-from paramshare.sharing.regions import Region, claims, covered_twice, region_of, storage_of
+from paramshare.sharing.regions import Region, claims, covered, covered_twice, region_of, storage_of
 from paramshare.sharing.report import REGIMES, Counts, LayerSharing, Memory, SharingReport, Tie
 from paramshare.sharing.trace import Trace, Use, trace
 
@@ -66,14 +67,16 @@ def analyze(
         for layer, times in Counter(layer for layer, _ in unheld.values()).items()
     )
     rows = tuple(_rows(clone, traced, weights))
-    used = sum(row.counts.shared - row.counts.unused for row in rows)
+    totals = Counts.total([row.counts for row in rows], sum(row.counts.shared - row.counts.unused for row in rows))
+    elements = sum(covered(of.regions) for of in weights.values())
+    wrong = (*contradictions(rows, totals, elements), *unlinked_products(clone, traced))
     return SharingReport(
         model=title,
         input=str(sample),
-        totals=Counts.total([row.counts for row in rows], used),
+        totals=totals,
         layers=rows,
         ties=tuple(_ties(weights.values())),
-        warnings=(*unregistered, *elsewhere, *traced.warnings),
+        warnings=(*wrong, *unregistered, *elsewhere, *traced.warnings),
     )
 
 
