@@ -211,6 +211,11 @@ class Operation:
                 shift=None,
             )
         share = _shifted(share, operand.tensor, self.out) if self.rule.aligned else replace(share, shift=None)
+        before, after = max(operand.tensor.numel(), 1), self.out.numel()
+        if after > before and self.rule.kind == "spread" and sum(each.of_weights for each in self.operands) == 1:
+            return _at_most(max(share.copies, after), share.scaled(after, before))  # as if it had been repeated
+        if after < before and self.rule.kind == "other" and not self.rule.moves and share.owner is None:
+            return _at_most(max(share.size, after), share)  # a mean of a weight's rotations has each element once
         factors = self.factors
         return replace(share, live=0) if operand in factors and any(map(_zero, factors)) else share
 
@@ -235,6 +240,10 @@ def _shifted(share: Share, tensor: Tensor, out: Tensor) -> Share:
         return share if share.shift is None else replace(share, shift=None)
     moved = int(tensor.storage_offset()) - int(out.storage_offset())
     return replace(share, shift=(share.shift or 0) + moved)
+
+
+def _at_most(copies: int, share: Share) -> Share:
+    return share.scaled(min(share.copies, copies), max(share.copies, 1))
 
 
 def _zero(operand: Operand) -> bool:

@@ -123,13 +123,16 @@ _LOOKUPS: set[Packet] = {
 }  # fmt: skip
 
 # An element of the weight comes out in several places, whole.
-_REPEATS: set[Packet] = {_aten.repeat, _aten.expand_copy, _aten._unsafe_index}  # the last is what resizing becomes
+_REPEATS: set[Packet] = {
+    _aten.repeat, _aten.expand_copy, _aten._unsafe_index,  # the last is what resizing becomes
+    _aten.im2col, _aten.reflection_pad1d, _aten.reflection_pad2d, _aten.reflection_pad3d, _aten.replication_pad1d,
+    _aten.replication_pad2d, _aten.replication_pad3d,
+}  # fmt: skip
 
 # Elements are moved or repeated, and made no different.
 _MOVED: set[Packet] = _REPEATS | {
-    _aten.clone, _aten._to_copy, _aten.copy_, _aten.im2col, _aten.constant_pad_nd, _aten.cat, _aten.stack,
-    _aten.reflection_pad1d, _aten.reflection_pad2d, _aten.reflection_pad3d, _aten.replication_pad1d,
-    _aten.replication_pad2d, _aten.replication_pad3d, _aten.roll, _aten.flip, _aten.index_select, _aten.permute_copy,
+    _aten.clone, _aten._to_copy, _aten.copy_, _aten.constant_pad_nd, _aten.cat, _aten.stack, _aten.roll, _aten.flip,
+    _aten.index_select, _aten.permute_copy,
     _aten.view_copy, _aten.transpose_copy, _aten.slice_copy, _aten.select_copy, _aten.index,
     _aten._unsafe_view,
 }  # fmt: skip

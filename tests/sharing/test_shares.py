@@ -63,6 +63,10 @@ def check(weight: Tensor, *operands: Operand, rows: int = 6) -> Counts:
         (lambda w: torch.cat([w, w], 1)[:, :8], 192),
         (lambda w: torch.cat([w.clone()[1:3], w[:2]]), 192),
         (lambda w: torch.cat([torch.cat([w, w]), w]), 576),
+        (lambda w: F.pad(w[None], (1, 1), mode="replicate")[0], 240),
+        (lambda w: F.pad(w[None], (2, 1), mode="reflect")[0], 264),
+        (lambda w: F.pad(w[None], (2, 2), mode="circular")[0], 288),
+        (lambda w: F.unfold(w[None, None], (2, 2))[0], 6 * 4 * 3 * 7),
     ],
 )
 def test_an_operand_has_a_copy_for_each_place(operand: Operand, unshared: int) -> None:
@@ -95,6 +99,36 @@ def test_a_group_of_filters_at_four_rotations_is_four_copies() -> None:
 
     totals = analyze(Rotations(), (3, 7, 7)).totals
     assert (totals.per_use, totals.unshared, totals.macs) == (54, 4 * 25 * 54, 4 * 25 * 54)
+
+
+@pytest.mark.parametrize(
+    ("operand", "unshared"),
+    [
+        (lambda w: w.expand(3, 4, 8).reshape(12, 8), 576),
+        (lambda w: (w * w.new_ones(3, 1, 1)).flatten(0, 1), 576),  # with constants, as by `expand`
+        (lambda w: torch.kron(w.new_ones(2, 1), w), 384),
+        (lambda w: w.repeat_interleave(2, 0), 384),
+        (lambda w: w.unfold(1, 3, 1).flatten(0, 1), 6 * 4 * 6 * 3),
+    ],
+)
+def test_a_weight_that_is_spread_over_an_operand_has_a_copy_for_each_place(operand: Operand, unshared: int) -> None:
+    totals = analyze(Linears(torch.randn(4, 8), operand), (6, 8)).totals
+    assert (totals.per_use, totals.unshared) == (32, unshared)
+
+
+@pytest.mark.parametrize(
+    "operand",
+    [
+        lambda w: torch.stack([w.rot90(k) for k in range(4)]).mean(0),
+        lambda w: torch.cat([w, w.flip(0)]).view(2, 4, 4).amax(0),
+        lambda w: w / w.norm(),
+        lambda w: w - w.mean(0),
+        lambda w: w.softmax(1),
+    ],
+)
+def test_what_is_computed_from_several_elements_of_a_weight_has_one_copy_of_each(operand: Operand) -> None:
+    totals = analyze(Linears(torch.randn(4, 4), operand), (6, 4)).totals
+    assert (totals.per_use, totals.unshared) == (16, 96)
 
 
 # Views that overlap and meet each other: one use of their union, and at each site one copy of an element.
