@@ -11,7 +11,8 @@ unshared
     Each use and each site its own copy: locally connected layers, one matrix a time step, one table a position. These
     are the connections ("links") of LeCun, "Generalization and network design strategies" (1989); see also Goodfellow,
     Bengio and Courville, "Deep Learning" (2016), sections 9.2 and 9.5 (unshared convolution). Nominal: taps that fall
-    on padding count.
+    on padding count. What depends on no input has sites like everything else: a layer that is given learned queries has
+    one for each of them, and the queries have one use.
 unshared_live
     The same without the copies that never meet data: taps on padding, recurrent weights on a zero initial state, rows
     of a table that a fixed index never selects. The non-zeros of the layer's Jacobian.

@@ -38,7 +38,7 @@ class Signals:
             calls: that the pass is in the middle of, the innermost last.
         """
         call = calls[-1]
-        candidates = _candidates(operands, rule)
+        candidates = _candidates(operands, rule, call)
         if call.module is None or len(candidates) < 2 or any(operand.of_data for operand in operands):
             return []
         if not any(operand.of_weights for operand in candidates):
@@ -86,11 +86,12 @@ class Signals:
         return self._weights[id(module)]
 
 
-def _candidates(operands: Sequence[Operand], rule: Rule) -> list[Operand]:
+def _candidates(operands: Sequence[Operand], rule: Rule, call: Call) -> list[Operand]:
     """Return the operands one of which can be data to another."""
     if rule.product is not None:
         return [operand for operand in operands if operand.place in rule.product.factors]
-    return list(operands) if rule.norm else []
+    written_out = rule.kind == "spread" and type(call.module).__name__.endswith(("RMSNorm", "LayerNorm"))
+    return list(operands) if rule.norm or written_out else []
 
 
 def _storages(values: Iterable[object]) -> set[int]:

@@ -255,10 +255,11 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         found = [Operand(place, tensor, self._origin(tensor)) for place, tensor in operands]
         if rule.overwrites and not found[0].of_data:
             return found[1:]
-        for signal in self._signals.among(found, rule, self._calls.stack):
+        signals = self._signals.among(found, rule, self._calls.stack)
+        for signal in signals:
             self._touch(signal.tensor, self._signals.new_shares(signal, self._calls.stack))
-            found[found.index(signal)] = signal.as_data()
-        return found
+        given = set(map(id, signals))
+        return [operand.as_data() if id(operand) in given else operand for operand in found]
 
     def _assign(self, tensor: Tensor, origin: Origin, rule: Rule) -> None:
         """Note where a result comes from. Views have their storage's origin, and weights stay weights."""

@@ -36,6 +36,17 @@ class Attends(Queries):
         return out
 
 
+class MyRMSNorm(nn.Module):
+    """A norm that is written out, as in many transformers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.weight * (x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + 1e-6))
+
+
 def without_queries(report: SharingReport, queries: int) -> Regimes:
     """The counts of the layer alone: a learned constant that is given to one call has one use and one site."""
     (row,) = report.layers
@@ -60,6 +71,8 @@ def test_attention_among_learned_queries_has_the_sites_of_attention() -> None:
         (nn.Conv2d(2, 3, 3, padding=1), (2, 4, 4), regimes.conv(2, 3, 3, (4, 4), padding=1)),
         (nn.ConvTranspose1d(2, 3, 2, stride=2), (2, 5), regimes.conv_transpose(2, 3, 2, 5, stride=2)),
         (nn.LayerNorm(4), (6, 4), regimes.norm(8, 24)),
+        (nn.RMSNorm(4), (6, 4), regimes.norm(4, 24, bias=False)),
+        (MyRMSNorm(), (6, 4), regimes.norm(4, 24, bias=False)),
         (nn.GroupNorm(2, 4), (4, 3, 3), regimes.norm(8, 36)),
         (nn.RNN(4, 3, batch_first=True), (6, 4), regimes.rnn("rnn", 4, 3, 6)),
     ],
@@ -142,6 +155,27 @@ def test_a_net_that_makes_the_weights_of_another_has_its_own_sites() -> None:
     model, row = analyze(Hyper(), (7, 4)).layers
     assert (model.uses, model.counts.macs) == (0, 7 * 20)
     assert (row.counts.used, row.counts.per_use, row.counts.unshared) == (83, 83, 83)
+
+
+def test_a_scale_that_a_module_gives_to_a_weight_is_a_part_of_that_weight() -> None:
+    class Quantized(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.step = nn.Parameter(torch.ones(5, 1))
+
+        def forward(self, weight: Tensor) -> Tensor:
+            return (weight / self.step).round() * self.step
+
+    class Layer(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight, self.quantized = nn.Parameter(torch.randn(5, 4)), Quantized()
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x @ self.quantized(self.weight).t()
+
+    totals = analyze(Layer(), (7, 4)).totals
+    assert (totals.per_use, totals.unshared) == (25, 7 * 25)
 
 
 class Rotated(nn.Module):
