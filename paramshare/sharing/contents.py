@@ -43,7 +43,7 @@ def tensors_in(value: object) -> Iterator[Tensor]:
 
 
 def with_tensors(value: _Value, replace: Callable[[Tensor], Tensor]) -> _Value:
-    """Return `value` with every tensor replaced. Objects that hold tensors are copied, all others are kept.
+    """Return `value` with every tensor replaced. Objects that hold tensors are copied; functions and others are kept.
 
     Raises:
         SpecError: an object holds tensors and cannot be copied.
@@ -57,6 +57,8 @@ def with_tensors(value: _Value, replace: Callable[[Tensor], Tensor]) -> _Value:
             return item
         if id(item) not in copies:
             copies[id(item)] = own = _copied(item)
+            if own is item:  # a function, or what there is one of only: it stays as it is
+                return item
             for name, attribute in _attributes(item):
                 object.__setattr__(own, name, tree_map(new, attribute))
             if isinstance(item, dict):

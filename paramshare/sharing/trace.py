@@ -182,7 +182,8 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if self._values.are_known(tensor):
             return func(self._values.of(tensor))
         origin = self._origin(tensor)
-        source = "a constant" if isinstance(origin, Constant) else "the data" if isinstance(origin, Data) else "weights"
+        of_data = isinstance(origin, Data) and not origin.learned
+        source = "a constant" if isinstance(origin, Constant) else "the data" if of_data else "weights"
         return self.guesses.value(tensor, source, str(self._calls.current))
 
     # The books.

@@ -128,6 +128,26 @@ def test_an_object_that_holds_itself_and_one_tensor_twice_is_followed() -> None:
     assert analyze(Reads(), args=[held]).totals.unshared == 36 * 112 + 108
 
 
+def test_a_tensor_that_a_function_in_the_input_closes_over_is_data_and_the_function_is_kept() -> None:
+    class Calls(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale = nn.Parameter(torch.ones(4))
+
+        def forward(self, function: Callable[[], Tensor]) -> Tensor:
+            return function() * self.scale
+
+    x = torch.randn(1, 6, 4)
+
+    def given() -> Tensor:
+        return x
+
+    given.also = x  # type: ignore[attr-defined]
+    totals = analyze(Calls(), args=[given]).totals
+    assert (totals.per_use, totals.unshared) == (4, 24)
+    assert given.also is x  # type: ignore[attr-defined]
+
+
 def test_an_object_that_cannot_be_copied_is_named() -> None:
     class Single(Batch):
         def __copy__(self) -> "Single":

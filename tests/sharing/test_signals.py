@@ -178,6 +178,16 @@ def test_a_scale_that_a_module_gives_to_a_weight_is_a_part_of_that_weight() -> N
     assert (totals.per_use, totals.unshared) == (25, 7 * 25)
 
 
+def test_a_number_that_is_read_out_of_what_a_layer_made_of_queries_comes_from_weights() -> None:
+    class Stops(Queries):
+        def forward(self, x: Tensor) -> Tensor:
+            out: Tensor = self.layer(self.queries)
+            return out + x if out.sum() > 0 else x
+
+    (said,) = analyze(Stops(nn.Linear(4, 4), 6, 4), (6, 4)).warnings
+    assert "reads a number out of weights" in said
+
+
 class Rotated(nn.Module):
     """A parametrization that multiplies a weight with one of its own."""
 
