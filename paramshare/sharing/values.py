@@ -105,7 +105,7 @@ class Values:
         outs = [kwargs[name] for name in rule.outs]
         tensors = (*operands, *outs)
         written = outs or [args[number] for number in rule.writes if number < len(args)]
-        self._before_writing(tensor for tensor in written if isinstance(tensor, Tensor))
+        self._before_writing(_tensors(written))
         known = rule.follows_values and all(map(self.are_known, tensors))
         if known and any(tensor.is_meta for tensor in tensors):
             return self._run_known(func, rule, args, kwargs, outs)
@@ -124,7 +124,11 @@ class Values:
         if kwargs or not all(tensor.is_meta for tensor in tensors) or func.overloadpacket in _INDEXED:
             args, kwargs = _all_on_meta(args, kwargs)
         guessed = self._guesses.outcome(func, args, kwargs, place)
-        return self._outcomes.run(func, args, kwargs) if guessed is None else guessed
+        result = self._outcomes.run(func, args, kwargs) if guessed is None else guessed
+        if rule.kind == "fresh" and not rule.random:
+            shape_of_first = torch.empty((), dtype=args[0].dtype).expand(args[0].shape)
+            self._keep(result, func, (shape_of_first, *args[1:]), kwargs)
+        return result
 
     def _run_on_cpu(
         self, func: OpOverload[Any, Any], rule: Rule, args: Sequence[Any], kwargs: _Kwargs, operands: Sequence[Tensor]
@@ -163,6 +167,8 @@ class Values:
         if outs:
             return outs[0] if len(outs) == 1 else tuple(outs)
         first = args[0]
+        if not isinstance(first, Tensor):  # a list of tensors, of which nothing is given back
+            return None
         if first.is_meta and isinstance(result, Tensor) and result.stride() != first.stride():  # as of `unsqueeze_`
             return func(*args, **kwargs)
         return first

@@ -92,6 +92,15 @@ def equal(x: Tensor, layer: nn.Module, held: Tensor) -> Tensor:
     return layer(x) if torch.equal(held, torch.zeros_like(held)) else x
 
 
+def alike(x: Tensor, layer: nn.Module, held: Tensor) -> Tensor:
+    return repeated(1)(x, layer, torch.ones_like(x)[0, :, 0].sum() - held)
+
+
+def several(x: Tensor, layer: nn.Module, held: Tensor) -> Tensor:
+    torch._foreach_add_([held, held[0]], 1)
+    return repeated(1)(x, layer, held[0])
+
+
 MASK = torch.tensor([True, False, True, True, False, False])
 
 
@@ -112,6 +121,8 @@ MASK = torch.tensor([True, False, True, True, False, False])
         (torch.tensor([2, 1, 3]), listed, 6 * 16),
         (torch.tensor(1), until, 6 * 64),
         (torch.zeros(3), equal, 6 * 16),
+        (torch.tensor(4), alike, 6 * 32),
+        (torch.tensor([1, 5]), several, 6 * 48),
     ],
 )
 def test_a_buffer_decides_what_it_decides_in_a_real_pass(
