@@ -105,13 +105,15 @@ class Values:
         outs = [kwargs[name] for name in rule.outs]
         tensors = (*operands, *outs)
         written = outs or [args[number] for number in rule.writes if number < len(args)]
-        self._before_writing(_tensors(written))
+        if written:
+            self._before_writing(_tensors(written))
         known = rule.follows_values and all(map(self.are_known, tensors))
         if known and any(tensor.is_meta for tensor in tensors):
             return self._run_known(func, rule, args, kwargs, outs)
         if not any(tensor.is_meta for tensor in tensors):
             return self._run_on_cpu(func, rule, args, kwargs, operands)
-        self._lose(written)
+        if written:
+            self._lose(written)
         first = outs or written[:1]
         if any(isinstance(tensor, Tensor) and not tensor.is_meta for tensor in first) and (outs or rule.mutates):
             return first[0] if len(first) == 1 else tuple(first)
