@@ -109,7 +109,9 @@ def _run(given: list[str]) -> int:
     except SystemExit as end:
         if end.code == _TERMINATED:
             return _say(_cut_short("terminated", end), _TERMINATED)
-        return end.code if isinstance(end.code, int) else 0
+        if isinstance(end.code, str):  # what Python itself would print
+            return _say(end.code, FAILED)
+        return end.code or 0
     except KeyboardInterrupt as end:
         return _say(_cut_short("interrupted", end), _INTERRUPTED)
     except ValidationError as error:

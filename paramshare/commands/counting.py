@@ -2,15 +2,15 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
-from pydantic import BaseModel, Field
-from pydantic_settings import CliPositionalArg, SettingsConfigDict
+from pydantic import BaseModel, BeforeValidator, Field
+from pydantic_settings import CliPositionalArg, NoDecode, SettingsConfigDict
 
 from paramshare.commands.answer import answer
 from paramshare.commands.files import check_place, write_whole
 from paramshare.commands.store import address_of, ui_command
-from paramshare.counting.spec import CountSpec, ModelSpec, RowsSpec
+from paramshare.counting.spec import CountSpec, ModelSpec, RowsSpec, args_of, kwargs_of
 from paramshare.errors import SpecError, UsageError
 from paramshare.settings import StoreSettings
 from paramshare.sharing.layers import LAYERS, LayerKind
@@ -27,9 +27,19 @@ class Analyze(ModelSpec, RowsSpec):
     """Count a model's parameters as shared, per use, unshared and dense, with MACs and memory, layer by layer.
 
     paramshare analyze torchvision.models:resnet50 --input 3,224,224 --depth 1 --sort factor
+    paramshare analyze torch.nn:Linear --args in_features=64,out_features=10 --input 16,64
+    paramshare analyze torch.nn:Embedding --args num_embeddings=99,embedding_dim=8 --input 128 --dtype long
+    paramshare analyze torch.nn:LSTM --args input_size=8,hidden_size=16 --kwargs '{"input": {"shape": "10,1,8"}}'
+    paramshare analyze my_net.py:Net --input my_net.py:sample    # a function that returns (args, kwargs)
     """
 
     model: CliPositionalArg[str] = Field(description=ModelSpec.model_fields["model"].description)
+    args: Annotated[dict[str, Any], NoDecode, BeforeValidator(args_of)] = Field(
+        {}, description=ModelSpec.model_fields["args"].description
+    )
+    kwargs: Annotated[dict[str, Any] | None, NoDecode, BeforeValidator(kwargs_of)] = Field(
+        None, description=ModelSpec.model_fields["kwargs"].description
+    )
     json_file: Path | None = Field(None, alias="json", description="write the whole report to this file, - for stdout")
     plot: Path | None = Field(None, description="draw the layers into this file: .png, .svg or .pdf")
     track: bool = Field(False, description="keep the report as a run in MLflow: metrics, table, chart and JSON")

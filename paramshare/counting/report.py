@@ -87,7 +87,7 @@ class CountOutcome:
 
 
 def _cells(row: CountRow, url_of: Callable[[str], str]) -> tuple[str, ...]:
-    asked = (plain(row.model.built), plain(row.model.input))
+    asked = (plain(row.model.built), plain(row.model.sample))
     if row.totals is None:
         return (*asked, *("–" for _ in MAIN_REGIMES), "–", "–", "failed")
     counts = (f"{getattr(row.totals, regime):,}" for regime in MAIN_REGIMES)

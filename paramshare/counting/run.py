@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from paramshare.counting.report import CountRow
@@ -9,7 +11,9 @@ from paramshare.counting.spec import ModelSpec
 from paramshare.sharing.analyze import analyze
 from paramshare.sharing.inputs import parse_dtypes, parse_sizes
 from paramshare.sharing.models import load_model
+from paramshare.sharing.plain_samples import call_of
 from paramshare.sharing.report import SharingReport, Sort
+from paramshare.sharing.user_code import process_as_found, running_user_code
 
 if TYPE_CHECKING:
     from paramshare.tracking.store import StoreAddress
@@ -33,11 +37,22 @@ def analyze_model(spec: ModelSpec) -> SharingReport:
     """The report of the model that `spec` names.
 
     Raises:
-        SpecError: it cannot be loaded or built, or refuses its input.
+        SpecError: it cannot be loaded or built, refuses its input, or ends the program.
     """
-    model = load_model(spec.model, spec.args)
-    dtypes = None if spec.dtype is None else parse_dtypes(spec.dtype)
-    return analyze(model, parse_sizes(spec.input), dtypes=dtypes, training=spec.training, name=spec.model)
+    files: dict[Path, ModuleType] = {}
+    with process_as_found():
+        model = load_model(spec.model, spec.args, files)
+        args, named = call_of(model, spec.input, spec.kwargs or {}, files)
+        with running_user_code(f"running {spec.label}", spec.model.rpartition(":")[0]):
+            return analyze(
+                model,
+                parse_sizes(spec.input) if spec.input is not None and args is None else None,
+                dtypes=None if spec.dtype is None else parse_dtypes(spec.dtype),
+                args=args,
+                kwargs=named,
+                training=spec.training,
+                name=spec.model,
+            )
 
 
 def track(

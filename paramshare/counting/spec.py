@@ -3,31 +3,36 @@
 import json
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from paramshare.counting.named_values import named_values
 from paramshare.errors import SpecError
 from paramshare.sharing.report import Sort
 from paramshare.sweep.spec import ExperimentName
 
-__all__ = ["CountSpec", "ModelSpec", "RowsSpec"]
+__all__ = ["CountSpec", "ModelSpec", "RowsSpec", "args_of", "kwargs_of"]
 
 _ARGS = '{"width": 64}'
+_KWARGS = '{"input_ids": {"size": "128", "dtype": "long"}, "use_cache": false}'
+_SIZES = r"\s*\d+(\s*[,x;]\s*\d+)*\s*"
 
 
-def _from_json(value: Any) -> Any:
-    """A command line gives the JSON of what a settings file or a form gives as an object."""
-    if not isinstance(value, str):
-        return value
-    try:
-        return json.loads(value)
-    except json.JSONDecodeError as error:
-        raise SpecError(f"args is {value!r}: {error}; expected a JSON object such as {_ARGS}") from error
+def args_of(given: Any) -> Any:
+    """A command line gives as text what a settings file or a form gives as an object."""
+    return named_values("args", given, _ARGS)
 
 
-def _check_sizes(text: str) -> str:
+def kwargs_of(given: Any) -> Any:
+    """The same for what forward is called with."""
+    return named_values("kwargs", given, _KWARGS)
+
+
+def _check_input(text: str) -> str:
     from paramshare.sharing.inputs import parse_sizes  # torch
+    from paramshare.sharing.plain_samples import is_import_path
 
-    parse_sizes(text)
+    if not is_import_path(text):
+        parse_sizes(text)
     return text
 
 
@@ -36,6 +41,14 @@ def _check_dtypes(text: str) -> str:
 
     parse_dtypes(text)
     return text
+
+
+def _check_tensors(kwargs: dict[str, Any]) -> dict[str, Any]:
+    from paramshare.sharing.plain_samples import tensors_of  # torch
+
+    for value in kwargs.values():
+        tensors_of(value)
+    return kwargs
 
 
 class ModelSpec(BaseModel):
@@ -47,17 +60,41 @@ class ModelSpec(BaseModel):
         min_length=1,
         description="package.module:attribute or path/to/file.py:Name, such as torchvision.models:resnet50",
     )
-    input: Annotated[str, AfterValidator(_check_sizes)] = Field(
-        description="the size of one sample, without the batch, such as 3,224,224; several inputs with ; between them",
-        json_schema_extra={"pattern": r"^\s*\d+(\s*[,x;]\s*\d+)*\s*$", "examples": ["3,224,224", "7;7,5"]},
+    input: Annotated[str, AfterValidator(_check_input)] | None = Field(
+        None,
+        description="the size of one sample, without the batch, such as 3,224,224; several inputs with ; between them; "
+        "or a function that returns (args, kwargs) of the call, such as my_net.py:sample",
+        json_schema_extra={
+            "pattern": f"^({_SIZES}|.+:.+)$",
+            "examples": ["3,224,224", "7;7,5", "my_net.py:sample"],
+        },
     )
-    args: Annotated[dict[str, Any], BeforeValidator(_from_json)] = Field(
-        {}, description=f"what the model is built with, as a JSON object such as {_ARGS}"
+    args: Annotated[dict[str, Any], BeforeValidator(args_of)] = Field(
+        {},
+        description="what the model is built with: pairs such as width=64,bias=false, or a JSON object such as "
+        f"{_ARGS}",
+    )
+    kwargs: Annotated[dict[str, Any], BeforeValidator(kwargs_of), AfterValidator(_check_tensors)] | None = Field(
+        None,
+        description="what forward is called with by name, beside the input or instead of one, in the form of args; an "
+        f"object with a size (without the batch) or a shape (of all axes) is a tensor: {_KWARGS}",
     )
     dtype: Annotated[str, AfterValidator(_check_dtypes)] | None = Field(
-        None, description="the type of the inputs, such as int64; the model's own unless said otherwise"
+        None,
+        description="the type of the inputs that have a size, such as long for tokens; one each as long;float32; the "
+        "model's own unless said otherwise",
     )
     training: bool = Field(False, description="count a pass of training, which can use more than one of evaluation")
+
+    @model_validator(mode="after")
+    def _check_one_input(self) -> "ModelSpec":
+        if self.input is None and self.kwargs is None:
+            raise SpecError(
+                "--input is missing; give the size of one sample without the batch, such as 3,224,224, or --kwargs"
+            )
+        if self.dtype is not None and (self.input is None or ":" in self.input):
+            raise SpecError('--dtype is for the sizes of --input; a tensor of --kwargs has a "dtype" of its own')
+        return self
 
     @property
     def built(self) -> str:
@@ -65,9 +102,15 @@ class ModelSpec(BaseModel):
         return f"{self.model} {json.dumps(self.args)}" if self.args else self.model
 
     @property
+    def sample(self) -> str:
+        """The input as it was given: `3,224,224 {"scale": 2}`."""
+        named = None if self.kwargs is None else json.dumps(self.kwargs)
+        return " ".join(part for part in (self.input, named) if part)
+
+    @property
     def label(self) -> str:
         """What a person calls it: `torchvision.models:resnet50 on 3,224,224`."""
-        return f"{self.built} on {self.input}"
+        return f"{self.built} on {self.sample}"
 
     @property
     def source(self) -> dict[str, str]:
@@ -76,6 +119,7 @@ class ModelSpec(BaseModel):
             "model": self.model,
             "input": self.input,
             "args": self.args and json.dumps(self.args),
+            "kwargs": None if self.kwargs is None else json.dumps(self.kwargs),
             "dtype": self.dtype,
             "training": self.training and "true",
         }

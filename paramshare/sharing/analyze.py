@@ -3,6 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +12,8 @@ from paramshare.errors import SpecError
 from paramshare.sharing.calls import ROOT
 from paramshare.sharing.checks import contradictions, unlinked_products
 from paramshare.sharing.copies import meta_clone, stray_parameters
-from paramshare.sharing.inputs import Size, example_inputs
+from paramshare.sharing.input_hints import hint
+from paramshare.sharing.inputs import Sample, Size, example_inputs
 from paramshare.sharing.regions import Region, claims, covered, covered_twice, region_of, storage_of
 from paramshare.sharing.report import REGIMES, Counts, LayerSharing, Memory, SharingReport, Tie
 from paramshare.sharing.trace import Trace, Use, trace
@@ -52,7 +54,10 @@ def analyze(
     strays = dict(stray_parameters(clone))
     if not strays and next(clone.parameters(), None) is None:
         raise SpecError(f"{title} has no parameters: there is nothing to count")
-    traced = trace(clone, sample)
+    try:
+        traced = trace(clone, sample)
+    except SpecError as error:
+        raise SpecError(f"{error}{hint(sample, str(error), partial(_is_taken, model, training))}") from error
     weights = _weights(clone, strays)
     unheld = {place.storage: traced.met[place.storage] for place in traced.uses if place.storage not in weights}
     weights |= {storage: _weights_of([(f"{layer}.", parameter)]) for storage, (layer, parameter) in unheld.items()}
@@ -78,6 +83,14 @@ def analyze(
         ties=tuple(_ties(weights.values())),
         warnings=(*wrong, *unregistered, *elsewhere, *traced.warnings),
     )
+
+
+def _is_taken(model: nn.Module, training: bool, sample: Sample) -> bool:
+    try:
+        trace(meta_clone(model).train(training), sample)
+    except SpecError:
+        return False
+    return True
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from paramshare.errors import SpecError
-from paramshare.sharing.contents import tensors_in, with_tensors
+from paramshare.sharing.contents import with_tensors
+from paramshare.sharing.input_checks import checked_arguments, checked_dtypes, checked_sizes, described
 
-__all__ = ["Sample", "Size", "described", "example_inputs", "parse_dtypes", "parse_sizes"]
+__all__ = ["Sample", "Size", "described", "example_inputs", "own_type", "parse_dtypes", "parse_sizes"]
 
 Size = Sequence[int]
 
@@ -21,10 +22,12 @@ class Sample:
 
     Args:
         args, kwargs: as of the call, every tensor on the meta device, also those that other objects hold.
+        sizes: what the inputs were made from, without the batch; empty if tensors were given.
     """
 
     args: tuple[object, ...]
     kwargs: Mapping[str, object]
+    sizes: tuple[tuple[int, ...], ...] = ()
 
     def __str__(self) -> str:
         """Shapes and types, as they are given."""
@@ -48,21 +51,23 @@ def example_inputs(
         args, kwargs: instead of sizes: what the model is called with. Tensors give only shape and type.
 
     Raises:
-        SpecError: for no input, two kinds of input, a size that is not positive, or types that do not match.
+        SpecError: for no input, two kinds of input, tensors in place of a size or a size in place of tensors, a size
+            that is not positive, or types that do not match.
     """
     if input_size is None and args is None and kwargs is None:
         raise SpecError("no input was given; give input_size=(3, 224, 224), or args=(...), kwargs={...}")
     if input_size is not None and args is not None:
         raise SpecError("input_size and args were both given; give one of them")
-    if input_size is None:
-        given = tuple(args or ())
-    else:
-        sizes = _sizes(input_size)
-        given = tuple(
-            torch.empty((1, *size), dtype=kind or _own_type(model), device="meta")
-            for size, kind in zip(sizes, _types(dtypes, len(sizes)), strict=True)
-        )
-    return Sample(with_tensors(given, _tensor_on_meta), with_tensors(dict(kwargs or {}), _tensor_on_meta))
+    if input_size is None and dtypes is not None:
+        raise SpecError("dtypes was given without input_size; the tensors in args and kwargs have types of their own")
+    given, named = checked_arguments(args, kwargs)
+    sizes = [] if input_size is None else checked_sizes(input_size)
+    tensors = (
+        torch.empty((1, *size), dtype=kind or own_type(model), device="meta")
+        for size, kind in zip(sizes, checked_dtypes(dtypes, len(sizes)), strict=True)
+    )
+    arguments = with_tensors((*given, *tensors), _tensor_on_meta)
+    return Sample(arguments, with_tensors(named, _tensor_on_meta), tuple(sizes))
 
 
 def _tensor_on_meta(tensor: Tensor) -> Tensor:
@@ -71,26 +76,8 @@ def _tensor_on_meta(tensor: Tensor) -> Tensor:
     return torch.empty_like(tensor, device="meta")  # imports sympy: a third of a second
 
 
-def _sizes(input_size: Size | Sequence[Size]) -> list[tuple[int, ...]]:
-    if isinstance(input_size, int) or not isinstance(input_size, Sequence):
-        raise SpecError(f"input_size is {input_size!r}; expected a tuple of integers like (3, 224, 224)")
-    several = any(isinstance(one, Sequence) for one in input_size)
-    sizes: list[tuple[int, ...]] = [tuple(size) for size in (input_size if several else [input_size])]  # type: ignore[arg-type]
-    for size in sizes:
-        if not all(isinstance(length, int) and length > 0 for length in size):
-            raise SpecError(f"input_size is {size!r}; expected positive integers, without the batch")
-    return sizes
-
-
-def _types(dtypes: torch.dtype | Sequence[torch.dtype | None] | None, count: int) -> list[torch.dtype | None]:
-    if dtypes is None or isinstance(dtypes, torch.dtype):
-        return [dtypes] * count
-    if len(dtypes) != count:
-        raise SpecError(f"{len(dtypes)} dtypes were given for {count} inputs; give one for all or one each")
-    return list(dtypes)
-
-
-def _own_type(model: nn.Module) -> torch.dtype:
+def own_type(model: nn.Module) -> torch.dtype:
+    """Return the type of the model's first floating-point parameter; float32 if there is none."""
     kinds = (parameter.dtype for parameter in model.parameters())
     return next((kind for kind in kinds if kind.is_floating_point), torch.float32)
 
@@ -126,19 +113,3 @@ def _parse_size(part: str, text: str) -> tuple[int, ...]:
             f"input {text!r}: {part.strip()!r} is not a size; expected such as 3,224,224, without the batch"
         )
     return size
-
-
-def described(value: object) -> str:
-    """A value in the words of an error or a report: a tensor by its shape, and its type if that is not float32."""
-    if isinstance(value, Tensor):
-        shape = "×".join(map(str, value.shape)) or "a scalar"
-        return shape if value.dtype == torch.float32 else f"{shape} {str(value.dtype).removeprefix('torch.')}"
-    if isinstance(value, list | tuple):
-        return f"({', '.join(map(described, value))})"
-    if isinstance(value, Mapping):
-        return f"{{{', '.join(f'{name}: {described(one)}' for name, one in value.items())}}}"
-    kind = type(value).__name__
-    if held := ", ".join(map(described, tensors_in(value))):
-        return f"{kind} with {held}"
-    text = repr(value)
-    return f"a {kind}" if len(text) > 40 or re.search(" at 0x[0-9a-f]+>", text) else text

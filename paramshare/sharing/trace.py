@@ -22,11 +22,12 @@ from torch.utils._pytree import tree_leaves
 
 from paramshare.errors import SpecError
 from paramshare.sharing.accounts import Operand, Operation, Sites
-from paramshare.sharing.calls import Calls
+from paramshare.sharing.calls import ROOT, Calls
 from paramshare.sharing.contents import tensors_in
 from paramshare.sharing.copies import held_tensors
 from paramshare.sharing.guesses import Guesses
 from paramshare.sharing.inputs import Sample
+from paramshare.sharing.layouts import Layouts
 from paramshare.sharing.operations import Rule, operands_of, rule_of
 from paramshare.sharing.origins import CONSTANT, Constant, Data, Derived, Origin, Patch, Root, shares_of
 from paramshare.sharing.regions import Region, covered, region_of, storage_of
@@ -97,7 +98,7 @@ def trace(model: nn.Module, sample: Sample) -> Trace:
     Raises:
         SpecError: the model refuses the sample, or cannot be followed without values; the message names the layer.
     """
-    watch = _Watch(model, sample)
+    watch, layouts = _Watch(model, sample), Layouts(model, ROOT)
     with torch.no_grad(), warnings.catch_warnings(), _as_written(), watch.guesses.watching_draws():
         warnings.simplefilter("ignore")  # what a pass warns of, it warns of where it is run for its values
         try:
@@ -106,7 +107,7 @@ def trace(model: nn.Module, sample: Sample) -> Trace:
         except Exception as error:  # whatever a model's own code raises
             raise SpecError(watch.refusal(error)) from error
     watch.hand_back(out, model)
-    told = (*watch.guesses.warnings(), *watch.unknown_uses())
+    told = (*layouts.warnings(), *watch.guesses.warnings(), *watch.unknown_uses())
     return Trace(watch.uses, watch.macs, watch.dense_macs, watch.met, told)
 
 
