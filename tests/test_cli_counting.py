@@ -3,6 +3,7 @@ files whole or not at all, and `layer` and `article` without torch.
 """
 
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from paramshare.cli import main
+from paramshare.commands.counting import Analyze
 from paramshare.tracking.store import StoreAddress, open_store
 
 NETS = """
@@ -22,6 +24,26 @@ class Net(nn.Module):
 
     def forward(self, x):
         return self.head(self.conv(x).amax((-1, -2)))
+
+class Chatty(Net):
+    def forward(self, x):
+        print("shape", tuple(x.shape))
+        return super().forward(x)
+
+class Ends(Net):
+    def forward(self, x):
+        raise SystemExit
+
+class Batch(nn.Linear):
+    def __init__(self):
+        super().__init__(4, 4)
+
+    def forward(self, batch, scale=1):
+        return super().forward(batch["x"]) * scale
+
+def sample():
+    import torch
+    return ({"x": torch.zeros(1, 4)},), {"scale": 2}
 
 class Needs(nn.Module):
     def __init__(self, width: int) -> None:
@@ -55,6 +77,49 @@ def test_analyze_prints_a_table_and_writes_json_and_a_chart(capsys: pytest.Captu
 def test_json_on_stdout_is_one_object_and_nothing_else(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["analyze", "nets.py:Net", "--input", "3,8,8", "--json", "-"]) == 0
     assert json.loads(capsys.readouterr().out)["model"] == "nets.py:Net"
+
+
+@pytest.mark.usefixtures("nets")
+def test_what_a_model_prints_is_no_part_of_the_answer(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["analyze", "nets.py:Chatty", "--input", "3,8,8", "--json", "-"]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)["totals"]["shared"] == 8 * 27 + 8 + 90
+    assert err == "shape (1, 3, 8, 8)\n"
+
+
+@pytest.mark.usefixtures("nets")
+def test_pairs_are_numbers_where_they_look_like_numbers(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["analyze", "nets.py:Net", "--input", "3,8,8", "--args", "width=4", "--json", "-"]) == 0
+    assert json.loads(capsys.readouterr().out)["totals"]["shared"] == 4 * 27 + 4 + 50
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--input", "nets.py:sample"), "{x: 1×4}, scale=2"),
+        (("--kwargs", 'batch={"x": {"size": "4"}},scale=3'), "batch={x: 1×4}, scale=3"),
+        (("--kwargs", '{"batch": {"x": {"shape": "1,4"}}}'), "batch={x: 1×4}"),
+        (("--input", "nets.py:sample", "--kwargs", "scale=4"), "{x: 1×4}, scale=4"),
+    ],
+)
+@pytest.mark.usefixtures("nets")
+def test_dicts_and_arguments_by_name_can_be_given(
+    arguments: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["analyze", "nets.py:Batch", *arguments, "--json", "-"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert (report["input"], report["totals"]["unshared"]) == (said, 20)
+
+
+EXAMPLES = [line.strip() for line in (Analyze.__doc__ or "").splitlines() if line.strip().startswith("paramshare ")]
+
+
+@pytest.mark.parametrize("example", [line for line in EXAMPLES if " torch.nn:" in line])
+def test_the_examples_of_the_help_run(example: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(shlex.split(example)[1:]) == 0
+    out, err = capsys.readouterr()
+    assert "sharing factor" in out
+    assert ("warnings" in out, err) == (False, "")
 
 
 @pytest.mark.usefixtures("nets")
@@ -98,6 +163,11 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
         ("nets.py:Net --input 3,8,8 --depth 0", "--depth is '0'"),
         ("nets.py:Net --input 3,8,8 --sort size", "--sort is 'size'"),
         ("nets.py:Net --input 3,8,8 --args {", "args"),
+        ("nets.py:Net --input 3,8,8 --args width:4", "expected pairs such as width=64,bias=false"),
+        ("nets.py:Net --input 1,3,8,8", "the model takes --input 3,8,8"),
+        ("nets.py:Ends --input 3,8,8", "running nets.py:Ends on 3,8,8 ended the program with exit code 0"),
+        ("nets.py:Batch --input nets.py:Net", "nets.py:Net gives a Net; expected (args, kwargs)"),
+        ("nets.py:Net --input nets.py:sample --dtype long", "--dtype is for the sizes of --input"),
         ("nets.py:Net --input 3,8,8 --plot chart.gif", "expected a name that ends in .png, .svg, .pdf"),
         ("nets.py:Net --input 3,8,8 --json no/where.json", "there is no folder no"),
         ("nets.py:Net --input 3,8,8 --json .", ". cannot be written: it is a folder; expected a file's name"),

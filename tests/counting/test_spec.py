@@ -54,3 +54,55 @@ def test_every_field_of_the_form_is_described() -> None:
     schema = CountSpec.model_json_schema()
     for fields in (schema["properties"], schema["$defs"]["ModelSpec"]["properties"]):
         assert all(field.get("description") for field in fields.values())
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("width=4", {"width": 4}),
+        ("width=4,bias=false,act=relu", {"width": 4, "bias": False, "act": "relu"}),
+        ("bias=False, none=null, other=None", {"bias": False, "none": None, "other": None}),
+        ("rate=1e-3,shift=-2", {"rate": 0.001, "shift": -2}),
+        ("kernel=[3,5],size=(3,3),name='resnet-50',digit='4'", {
+            "kernel": [3, 5], "size": [3, 3], "name": "resnet-50", "digit": "4",
+        }),
+        ('{"width": 4, "digit": "4"}', {"width": 4, "digit": "4"}),
+        ("", {}),
+    ],
+)  # fmt: skip
+def test_pairs_have_the_values_that_json_would_have(text: str, values: dict[str, object]) -> None:
+    for given in (ModelSpec.model_validate({**NET, "args": text}), ModelSpec.model_validate({**NET, "kwargs": text})):
+        assert values in (given.args, given.kwargs)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["width", "width:4", "width=", "4", "width=4*2", "width=f(4)", "name=resnet-50", "a=1)(b=2", "**{'a': 1}", "a=1j"],
+)
+def test_pairs_without_a_plain_value_are_refused(text: str) -> None:
+    with pytest.raises(ValidationError, match=r"(expected pairs such as|put a text into quotes)"):
+        ModelSpec.model_validate({**NET, "args": text})
+
+
+def test_kwargs_take_the_place_of_an_input_and_stand_beside_one() -> None:
+    tokens = {"ids": {"size": "7", "dtype": "long"}}
+    alone = ModelSpec(model="nets.py:Net", kwargs=tokens)
+    assert alone.label == 'nets.py:Net on {"ids": {"size": "7", "dtype": "long"}}'
+    assert ModelSpec.model_validate(alone.source) == alone
+    beside = ModelSpec(**NET, kwargs={"scale": 2})
+    assert beside.sample == '3,8,8 {"scale": 2}'
+    assert ModelSpec.model_validate(beside.source) == beside
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({}, "--input is missing"),
+        ({"kwargs": {"x": {"size": "a"}}}, "size is 'a'; expected positive integers"),
+        ({"kwargs": {"x": {"size": "3"}}, "dtype": "long"}, "--dtype is for the sizes of --input"),
+        ({"input": "nets.py:sample", "dtype": "long"}, "--dtype is for the sizes of --input"),
+    ],
+)
+def test_an_input_that_cannot_be_meant_is_refused(given: dict[str, object], said: str) -> None:
+    with pytest.raises(ValidationError, match=said):
+        ModelSpec.model_validate({"model": "nets.py:Net", **given})
