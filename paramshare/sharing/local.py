@@ -16,9 +16,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from paramshare.errors import SpecError
+from paramshare.sharing.copies import parameter_like
 from paramshare.sharing.inputs import described
 
-__all__ = ["Conv", "Dense", "LocalConv", "LocalLinear", "Unrolled"]
+__all__ = ["Conv", "Dense", "LocalConv", "LocalLinear", "Unrolled", "Unshared", "replicated"]
 
 Conv = nn.Conv1d | nn.Conv2d | nn.Conv3d
 
@@ -89,28 +90,43 @@ class _Windows:
         return (windows.reshape(prod(self.output_size), -1) - 1).long().to(device)
 
 
-class _Unshared(nn.Module):
-    """What the unshared layers have in common: a weight and a bias made from a layer's, and a size that they expect.
+class Unshared(nn.Module):
+    """The base of the unshared layers: the options of a layer, and the size that the layer's twin expects.
 
     Args:
-        layer: the layer to start equal to.
+        layer: the layer to start equal to. Its options (`in_features`, `batch_first`) become attributes of the twin.
         input_shape: of one sample, without the batch.
-        weight, bias: copies of the layer's, in a new shape.
+        batch_axis: where the batch stands in what the twin is given. Defaults to 0.
     """
 
+    weight: nn.Parameter
     bias: nn.Parameter | None
 
-    def __init__(self, layer: nn.Module, input_shape: Sequence[int], weight: Tensor, bias: Tensor | None) -> None:
+    def __init__(self, layer: nn.Module, input_shape: Sequence[int], batch_axis: int = 0) -> None:
         super().__init__()
+        for name, value in vars(layer).items():  # a model's code reads them
+            if not name.startswith("_") and name != "training":
+                setattr(self, name, value)
         self.input_shape = tuple(input_shape)
+        self.batch_axis = batch_axis
         self._made_from = str(layer)
-        self.weight = nn.Parameter(weight, requires_grad=bool(layer.weight.requires_grad))
-        self.register_parameter(
-            "bias", None if bias is None else nn.Parameter(bias, requires_grad=bool(layer.bias.requires_grad))
-        )
         # A hook and not a line of forward: nn.TransformerEncoderLayer has a fused path that would read a Linear's
         # weight itself, and does not take it where a layer has hooks.
         self.register_forward_pre_hook(_check_shape, with_kwargs=True)
+
+    def hold(self, name: str, original: Tensor | None, copies: Tensor | None) -> None:
+        """Register `copies` as a parameter that is like the parameter `original`; None for None."""
+        own = parameter_like(original, copies) if isinstance(original, nn.Parameter) and copies is not None else None
+        self.register_parameter(name, own)
+
+    def takes(self, shape: Sequence[int]) -> bool:
+        """Return whether the twin has weights for an input of `shape`; axes before the sample's are the batch."""
+        expected, given = self.input_shape, tuple(shape)
+        if self.batch_axis:
+            return (
+                len(given) == len(expected) + 1 and given[: self.batch_axis] + given[self.batch_axis + 1 :] == expected
+            )
+        return given[len(given) - len(expected) :] == expected
 
     def extra_repr(self) -> str:
         return f"{self._made_from} on {described(torch.empty(self.input_shape, device='meta'))}"
@@ -118,16 +134,18 @@ class _Unshared(nn.Module):
 
 def _check_shape(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     """Refuse an input of another size than the weights were laid out for."""
-    assert isinstance(module, _Unshared)
-    expected, given = module.input_shape, tuple((*args, *kwargs.values())[0].shape)
-    if given[-len(expected) :] != expected:
+    assert isinstance(module, Unshared)
+    given = (*args, *kwargs.values())[0]
+    if isinstance(given, Tensor) and not module.takes(given.shape):
+        expected = list(map(str, module.input_shape))
+        expected.insert(module.batch_axis, "batch")
         raise SpecError(
-            f"{type(module).__name__} was given {given}; expected (batch, {', '.join(map(str, expected))}), the size "
+            f"{type(module).__name__} was given {tuple(given.shape)}; expected ({', '.join(expected)}), the size "
             "that it has weights for; make a twin for the other size"
         )
 
 
-class LocalConv(_Unshared):
+class LocalConv(Unshared):
     """A convolution in 1 to 3 dimensions whose output positions each have a kernel of their own: locally connected.
 
     `weight` is (*positions, out_channels, in_channels / groups, *kernel), `bias` (*positions, out_channels).
@@ -140,12 +158,15 @@ class LocalConv(_Unshared):
         SpecError: for a shape that the convolution cannot take.
     """
 
+    out_channels: int
+    groups: int
+
     def __init__(self, conv: Conv, input_shape: Sequence[int]) -> None:
         windows = _windows_of(conv, input_shape)
         size = windows.output_size
-        bias = None if conv.bias is None else _replicated(conv.bias, size)
-        super().__init__(conv, input_shape, _replicated(conv.weight, size), bias)
-        self.in_channels, self.out_channels, self.groups = conv.in_channels, conv.out_channels, conv.groups
+        super().__init__(conv, input_shape)
+        self.hold("weight", conv.weight, replicated(conv.weight, size))
+        self.hold("bias", conv.bias, None if conv.bias is None else replicated(conv.bias, size))
         self._windows = windows
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - named as torch's layers name it
@@ -162,11 +183,11 @@ class LocalConv(_Unshared):
             out = torch.bmm(weight, taps)
         else:
             out = torch.baddbmm(self.bias.view(*weight.shape[:2], 1), weight, taps)
-        out = out.view(prod(size), self.out_channels, batch).permute(2, 1, 0).reshape(batch, self.out_channels, *size)
+        out = out.view(prod(size), self.out_channels, batch).permute(2, 1, 0).reshape(batch, -1, *size)
         return out.squeeze(0) if single else out
 
 
-class LocalLinear(_Unshared):
+class LocalLinear(Unshared):
     """A Linear over extra axes whose positions each have a matrix of their own.
 
     `weight` is (*positions, out_features, in_features), `bias` (*positions, out_features).
@@ -174,29 +195,33 @@ class LocalLinear(_Unshared):
     Args:
         linear: the layer to start equal to: its dtype, device and requires_grad.
         input_shape: (*positions, in_features) of one sample.
+        batch_axis: where the batch stands between them. Defaults to 0.
 
     Raises:
         SpecError: for a shape that the layer cannot take.
     """
 
-    def __init__(self, linear: nn.Linear, input_shape: Sequence[int]) -> None:
+    out_features: int
+
+    def __init__(self, linear: nn.Linear, input_shape: Sequence[int], batch_axis: int = 0) -> None:
         positions = _positions_of(linear, input_shape)
-        bias = None if linear.bias is None else _replicated(linear.bias, positions)
-        super().__init__(linear, input_shape, _replicated(linear.weight, positions), bias)
-        self.in_features, self.out_features = linear.in_features, linear.out_features
+        super().__init__(linear, input_shape, batch_axis)
+        self.hold("weight", linear.weight, replicated(linear.weight, positions))
+        self.hold("bias", linear.bias, None if linear.bias is None else replicated(linear.bias, positions))
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - named as torch's layers name it
-        """What the layer gives for (..., *input_shape): whatever axes come before are samples."""
+        """What the layer gives for (..., *input_shape), or with the batch at `batch_axis`."""
+        given = input.movedim(self.batch_axis, 0)
         weight = self.weight.flatten(0, -3)
-        x = input.reshape(-1, *weight.shape[::2]).transpose(0, 1)
+        x = given.reshape(-1, *weight.shape[::2]).transpose(0, 1)
         if self.bias is None:
             out = torch.bmm(x, weight.mT)
         else:
             out = torch.baddbmm(self.bias.flatten(0, -2).unsqueeze(1), x, weight.mT)
-        return out.transpose(0, 1).reshape(*input.shape[:-1], self.out_features)
+        return out.transpose(0, 1).reshape(*given.shape[:-1], self.out_features).movedim(0, self.batch_axis)
 
 
-class Dense(_Unshared):
+class Dense(Unshared):
     """A convolution, or a Linear over extra axes, without local connectivity: every output is wired to every input.
 
     `weight` is (outputs, inputs) of one sample, flattened; it starts with the kernel wherever it was applied and zeros
@@ -205,30 +230,34 @@ class Dense(_Unshared):
     Args:
         layer: the layer to start equal to: all of its options, its dtype, device and requires_grad.
         input_shape: (channels, *size) or (*positions, in_features) of one sample.
+        batch_axis: where the batch stands between the positions. Defaults to 0.
 
     Raises:
         SpecError: for a shape that the layer cannot take.
     """
 
-    def __init__(self, layer: Conv | nn.Linear, input_shape: Sequence[int]) -> None:
+    def __init__(self, layer: Conv | nn.Linear, input_shape: Sequence[int], batch_axis: int = 0) -> None:
         if isinstance(layer, nn.Linear):
             positions = _positions_of(layer, input_shape)
-            output_shape = (*positions, layer.out_features)
+            output_shape: tuple[int, ...] = (*positions, layer.out_features)
             weight = _block_diagonal(layer, prod(positions))
-            biases: Tensor | None = None if layer.bias is None else _replicated(layer.bias, positions)
+            biases: Tensor | None = None if layer.bias is None else replicated(layer.bias, positions)
         else:
             windows = _windows_of(layer, input_shape)
             output_shape = (layer.out_channels, *windows.output_size)
             weight = _placed_kernels(layer, windows)
-            biases = None if layer.bias is None else _replicated(layer.bias, windows.output_size).movedim(-1, 0)
-        super().__init__(layer, input_shape, weight, None if biases is None else biases.flatten())
+            biases = None if layer.bias is None else replicated(layer.bias, windows.output_size).movedim(-1, 0)
+        super().__init__(layer, input_shape, batch_axis)
+        self.hold("weight", layer.weight, weight)
+        self.hold("bias", layer.bias, None if biases is None else biases.flatten())
         self.output_shape = output_shape
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - named as torch's layers name it
-        """What the layer gives for (..., *input_shape)."""
-        before = input.shape[: input.dim() - len(self.input_shape)]
-        out = functional.linear(input.reshape(*before, self.weight.shape[1]), self.weight, self.bias)
-        return out.reshape(*before, *self.output_shape)
+        """What the layer gives for (..., *input_shape), or with the batch at `batch_axis`."""
+        given = input.movedim(self.batch_axis, 0)
+        before = given.shape[: given.dim() - len(self.input_shape)]
+        out = functional.linear(given.reshape(*before, self.weight.shape[1]), self.weight, self.bias)
+        return out.reshape(*before, *self.output_shape).movedim(0, self.batch_axis)
 
 
 class Unrolled(nn.Module):
@@ -276,8 +305,8 @@ class Unrolled(nn.Module):
             return getattr(self.copies[0], name)
 
 
-def _replicated(weight: Tensor, positions: Sequence[int]) -> Tensor:
-    """A copy of `weight` for each position: (*positions, *weight.shape)."""
+def replicated(weight: Tensor, positions: Sequence[int]) -> Tensor:
+    """Return a copy of `weight` for each position: (*positions, *weight.shape)."""
     return weight.detach().expand(*positions, *weight.shape).clone(memory_format=torch.contiguous_format)
 
 

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Final
 
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
 
 from paramshare.sharing.calls import ROOT
 from paramshare.sharing.copies import stray_parameters
@@ -15,7 +16,9 @@ from paramshare.sharing.inputs import Sample
 from paramshare.sharing.regions import covered_twice, storage_of
 from paramshare.sharing.trace import Place, Trace, trace
 
-__all__ = ["COPY_NAME", "Pass", "left_shared"]
+__all__ = ["COPY_NAME", "Given", "Pass", "Shape", "left_shared"]
+
+Shape = tuple[int, ...]
 
 COPY_NAME: Final = re.compile(r"\.copies\.(\d+)")
 """What `Unrolled` adds to a name."""
@@ -24,20 +27,43 @@ _LISTED: Final = 5
 """How many layers a warning names for each reason."""
 
 
+@dataclass(slots=True)
+class Given:
+    """What one call of a module was given, and what it gave.
+
+    Args:
+        args, kwargs: the shape of each argument, and None for what is not a tensor.
+        out: the shape of its result, and None for what is not a tensor.
+    """
+
+    args: tuple[Shape | None, ...]
+    kwargs: Mapping[str, Shape | None]
+    out: Shape | None = None
+
+    @property
+    def first(self) -> Shape:
+        """The shape of the first tensor; empty without one."""
+        return next((shape for shape in (*self.args, *self.kwargs.values()) if shape is not None), ())
+
+    def shape(self, place: int, name: str) -> Shape | None:
+        """Return the shape of the argument that is called `name` and can stand at `place`."""
+        return self.kwargs[name] if name in self.kwargs else (*self.args, *[None] * (place + 1))[place]
+
+
 @dataclass(frozen=True, slots=True)
 class Pass:
     """One pass over a model on the meta device.
 
     Args:
         model: what was called.
-        calls: by a module's first name, for each call the shape of the first tensor that it was given.
+        calls: by a module's first name, what each call was given.
         recursive: the modules that called themselves.
         hooked: the modules that have hooks of their own.
         trace: which weight was used where.
     """
 
     model: nn.Module
-    calls: Mapping[str, Sequence[tuple[int, ...]]]
+    calls: Mapping[str, Sequence[Given]]
     recursive: Collection[str]
     hooked: Collection[str]
     trace: Trace
@@ -46,25 +72,31 @@ class Pass:
     def of(cls, model: nn.Module, sample: Sample) -> "Pass":
         """Call `model`, on the meta device and nobody else's: hooks are put on it and stay there."""
         model.eval()
-        calls: defaultdict[str, list[tuple[int, ...]]] = defaultdict(list)
-        active: list[str] = []
+        calls: defaultdict[str, list[Given]] = defaultdict(list)
+        active: list[tuple[str, Given]] = []
         recursive: set[str] = set()
 
         def enter(_: nn.Module, args: tuple[object, ...], kwargs: dict[str, object], name: str) -> None:
-            shapes = (tuple(one.shape) for one in (*args, *kwargs.values()) if isinstance(one, Tensor))
-            calls[name].append(next(shapes, ()))
-            if name in active:
+            given = Given(tuple(map(_shape_of, args)), {key: _shape_of(value) for key, value in kwargs.items()})
+            calls[name].append(given)
+            if any(name == other for other, _ in active):
                 recursive.add(name)
-            active.append(name)
+            active.append((name, given))
 
-        def leave(_: nn.Module, _args: object, _out: object) -> None:
-            active.pop()
+        def leave(_: nn.Module, _args: object, out: object) -> None:
+            active.pop()[1].out = _shape_of(out)
 
         hooked = {name for name, one in model.named_modules() if one._forward_pre_hooks or one._forward_hooks}
         for name, module in model.named_modules():
             module.register_forward_pre_hook(partial(enter, name=name), with_kwargs=True)
             module.register_forward_hook(leave)
         return cls(model, calls, recursive, hooked, trace(model, sample))
+
+
+def _shape_of(value: object) -> Shape | None:
+    """Return the shape of a tensor, and of a PackedSequence that of its data: (steps, features) for one sample."""
+    tensor = value.data if isinstance(value, PackedSequence) else value
+    return tuple(tensor.shape) if isinstance(tensor, Tensor) else None
 
 
 def left_shared(seen: Pass, wanted: Collection[str]) -> Iterator[str]:

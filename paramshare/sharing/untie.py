@@ -1,8 +1,9 @@
 """A model's unshared twin, as a real module to train: `untie`.
 
-Covered: ties between parameters and modules, repeated calls of a module, convolutions, Linear layers over extra axes.
-Not covered, and named in a warning: weights that are shared within other layers (norms, embeddings, transposed
-convolutions, the time steps of an RNN) or by functions on parameters.
+Covered: ties between parameters and modules, repeated calls of a module, and torch's layers over positions:
+convolutions and transposed ones, Linear and Bilinear over extra axes, attention, RNNs over time, tables, norms, PReLU.
+Not covered, and named in a warning: layers of other classes, tables with `sparse` or `scale_grad_by_freq`, layers that
+get the batch and positions merged in one axis, functions on parameters; and dense tables and Bilinear layers.
 """
 
 import os
@@ -11,9 +12,8 @@ import warnings
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
-from math import prod
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import torch
 from torch import nn
@@ -23,16 +23,16 @@ from paramshare.errors import SpecError
 from paramshare.sharing.calls import ROOT
 from paramshare.sharing.copies import Copier, meta_clone, parameter_like
 from paramshare.sharing.inputs import Sample, Size, example_inputs
-from paramshare.sharing.local import Dense, LocalConv, LocalLinear, Unrolled
+from paramshare.sharing.local import Unrolled
 from paramshare.sharing.regions import Region, covered, covered_twice, region_of, size_of, storage_of
 from paramshare.sharing.rehearsal import COPY_NAME, Pass, left_shared
 from paramshare.sharing.text import readable_bytes
+from paramshare.sharing.twins.batch import Batches
+from paramshare.sharing.twins.space import replaced, unsharable, unshare
 
 __all__ = ["AXES", "UntieWarning", "untie"]
 
 AXES: Final = ("tie", "depth", "space", "dense")
-
-_CONVS: Final = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 _Step = Callable[[nn.Module], nn.Module]
 
@@ -60,8 +60,10 @@ def untie(
         axes: what to untie, out of
             `tie`: each name of a parameter and each place of a module gets its own;
             `depth`: a module that is called n times in one pass becomes n copies, the i-th call takes the i-th;
-            `space`: convolutions and Linear layers over extra axes get weights of their own for each position;
-            `dense`: instead of `space`, they become full matrices from all inputs to all outputs.
+            `space`: convolutions, Linear layers, attention, tables and norms get weights of their own for each
+            position, RNNs for each time step;
+            `dense`: instead of `space`, they become full matrices from all inputs to all outputs (norms and RNNs,
+            which have none, are as with `space`).
             Ties are kept where `tie` is not asked for.
         input_size, dtypes, args, kwargs: one sample, as for `analyze`: a batch of 1 as the first axis. The twin takes
             any batch of this size, and no more calls in a pass than this sample needs.
@@ -112,8 +114,10 @@ def _plan(model: nn.Module, sample: Sample, wanted: Collection[str]) -> list[_St
     while "depth" in wanted and (counts := _repeated(seen())):  # the outermost first, then what is repeated within
         steps.append(partial(_unroll, counts=counts))
     if "space" in wanted or "dense" in wanted:
-        shapes = _unsharable(seen(), refuse_sizes="depth" not in wanted)
-        steps.append(partial(_unshare, shapes=shapes, dense="dense" in wanted))
+        single, dense = seen(), "dense" in wanted
+        batches = Batches(single, lambda: _taken(meta_clone(model), steps), sample)
+        places = unsharable(single, batches, refuse_sizes="depth" not in wanted, dense=dense)
+        steps.append(partial(unshare, places=places, dense=dense))
     return steps
 
 
@@ -192,7 +196,7 @@ def _unroll(model: nn.Module, counts: Mapping[str, int]) -> nn.Module:
         new[module] = Unrolled([module, *(copiers[*within, str(i)](module) for i in range(1, count))], name)
     if _restart not in model._forward_pre_hooks.values():
         model.register_forward_pre_hook(_restart)
-    return _replaced(model, new)
+    return replaced(model, new)
 
 
 def _restart(model: nn.Module, _args: object) -> None:
@@ -202,89 +206,7 @@ def _restart(model: nn.Module, _args: object) -> None:
             module.restart()
 
 
-# Space: each position its own.
-
-
-def _unsharable(seen: Pass, refuse_sizes: bool) -> dict[str, tuple[int, ...]]:
-    """The layers that have an unshared module, and the shape of the one sample that each is given.
-
-    Raises:
-        SpecError: a layer is called with several sizes.
-    """
-    shapes = {}
-    for name, module in seen.model.named_modules():
-        if name in seen.hooked:
-            continue
-        sizes = {_sample_shape(module, shape) for shape in seen.calls.get(name, ())}
-        if len(sizes) > 1 and refuse_sizes:
-            several = " and ".join(map(str, sorted(set(seen.calls[name]))))
-            raise SpecError(
-                f"{name} ({type(module).__name__}) is called with {several} in one pass; expected one size for one set "
-                "of positions; add 'depth' to axes, so that each call has its own"
-            )
-        if len(sizes) == 1 and (shape := sizes.pop()):
-            shapes[name] = shape
-    return _free(seen, shapes)
-
-
-def _sample_shape(module: nn.Module, shape: tuple[int, ...]) -> tuple[int, ...] | None:
-    """The shape of one sample for a layer that was given `shape`; None if it has no positions or no unshared module."""
-    if isinstance(module, _CONVS) and type(module) in _CONVS:
-        return shape[-1 - len(module.kernel_size) :]
-    return shape[1:] if type(module) is nn.Linear and prod(shape[1:-1]) > 1 else None
-
-
-def _free(seen: Pass, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
-    """Those of the layers whose weights are used by them alone, or are tied only to layers that are just like them."""
-    owners, users = defaultdict(set), defaultdict(set)
-    for name, module in seen.model.named_modules():
-        for which, parameter in module.named_parameters(recurse=False):
-            place = (region_of(parameter), parameter.shape, parameter.stride())
-            owners[storage_of(parameter)].add((name, which, str(module), shapes.get(name), place))
-    for used in seen.trace.uses:
-        users[used.storage].add(used.layer)
-    free = dict(shapes)
-    while True:
-        bound = set()
-        for storage, members in owners.items():
-            names = {name for name, *_ in members}
-            alike = len({tuple(likeness) for _, *likeness in members}) == 1
-            if not (alike and names <= free.keys() and users[storage] <= {name or ROOT for name in names}):
-                bound |= names & free.keys()
-        if not bound:
-            return free
-        free = {name: shape for name, shape in free.items() if name not in bound}
-
-
-def _unshare(model: nn.Module, shapes: Mapping[str, tuple[int, ...]], dense: bool) -> nn.Module:
-    """Put unshared layers in the place of the named ones; weights that were tied stay tied."""
-    modules = dict(model.named_modules())
-    weights: dict[object, nn.Parameter] = {}
-    new: dict[nn.Module, nn.Module] = {}
-    for name, shape in shapes.items():
-        layer = modules[name]
-        kind: Callable[[Any, Sequence[int]], nn.Module] = LocalLinear if isinstance(layer, nn.Linear) else LocalConv
-        try:
-            new[layer] = unshared = (Dense if dense else kind)(layer, shape).train(layer.training)
-        except RuntimeError as error:  # torch's own: more bytes than can be counted, or than there are
-            why = str(error).splitlines()[0]
-            raise SpecError(f"{name or ROOT} cannot be untied for {shape}: {why}; give a smaller input") from error
-        for which, parameter in layer.named_parameters():
-            place = (storage_of(parameter), region_of(parameter))
-            setattr(unshared, which, weights.setdefault(place, getattr(unshared, which)))
-    return _replaced(model, new)
-
-
-# Modules and memory.
-
-
-def _replaced(model: nn.Module, new: Mapping[nn.Module, nn.Module]) -> nn.Module:
-    """The model with new modules wherever it held the old ones."""
-    for parent in list(model.modules()):
-        for name, child in parent._modules.items():
-            if child is not None and child in new:
-                parent._modules[name] = new[child]
-    return new.get(model, model)
+# Memory.
 
 
 def _check_size(model: nn.Module, limit: int) -> None:
