@@ -18,6 +18,7 @@ from torch.nn import functional
 from paramshare.errors import SpecError
 from paramshare.sharing.copies import parameter_like
 from paramshare.sharing.inputs import described
+from paramshare.sharing.twins.recomputation import next_call, restart_calls
 
 __all__ = ["Conv", "Dense", "LocalConv", "LocalLinear", "Unrolled", "Unshared", "replicated"]
 
@@ -110,8 +111,7 @@ class Unshared(nn.Module):
         self.input_shape = tuple(input_shape)
         self.batch_axis = batch_axis
         self._made_from = str(layer)
-        # A hook and not a line of forward: nn.TransformerEncoderLayer has a fused path that would read a Linear's
-        # weight itself, and does not take it where a layer has hooks.
+        # A hook, for nn.TransformerEncoderLayer does not take its fused path, which reads weights, where there is one.
         self.register_forward_pre_hook(_check_shape, with_kwargs=True)
 
     def hold(self, name: str, original: Tensor | None, copies: Tensor | None) -> None:
@@ -121,11 +121,9 @@ class Unshared(nn.Module):
 
     def takes(self, shape: Sequence[int]) -> bool:
         """Return whether the twin has weights for an input of `shape`; axes before the sample's are the batch."""
-        expected, given = self.input_shape, tuple(shape)
-        if self.batch_axis:
-            return (
-                len(given) == len(expected) + 1 and given[: self.batch_axis] + given[self.batch_axis + 1 :] == expected
-            )
+        expected, given, axis = self.input_shape, tuple(shape), self.batch_axis
+        if axis:
+            return len(given) == len(expected) + 1 and given[:axis] + given[axis + 1 :] == expected
         return given[len(given) - len(expected) :] == expected
 
     def extra_repr(self) -> str:
@@ -263,9 +261,9 @@ class Dense(Unshared):
 class Unrolled(nn.Module):
     """Copies of one module, one for each call of a pass: the i-th call takes the i-th.
 
-    `untie` sees to it that counting starts anew whenever the whole model is called, whatever became of the pass before.
-    Anything but a call (an attribute, a method) is the first copy's. A pass may make fewer calls than there are copies.
-    Activation checkpointing calls again in the backward pass: not within what is unrolled.
+    Counting starts again whenever the whole model is called, even if the pass before failed. Anything but a call (an
+    attribute, a method) is the first copy's. A pass may make fewer calls than there are copies.
+    A call that `torch.utils.checkpoint` makes again in the backward pass takes the copy that it took before.
 
     Args:
         copies: in the order of the calls.
@@ -279,8 +277,9 @@ class Unrolled(nn.Module):
         self.calls = 0
 
     def restart(self) -> None:
-        """The next call is the first of a pass."""
-        self.calls = 0
+        """Begin a pass."""
+        if not restart_calls(self):
+            self.calls = 0
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """What the next copy gives.
@@ -288,13 +287,14 @@ class Unrolled(nn.Module):
         Raises:
             SpecError: for more calls than copies.
         """
-        if self.calls == len(self.copies):
+        number, calls = next_call(self, self.calls, self.name)
+        if number >= len(self.copies):
             raise SpecError(
-                f"{self.name} was called more than {self.calls} times in one pass and has {self.calls} copies, one for "
-                "each call of the pass that the twin was made from; make the twin from a pass with as many calls"
+                f"{self.name} was called more than {number} times in one pass and has {number} copies, one for each "
+                "call of the pass that the twin was made from; make the twin from a pass with as many calls"
             )
-        self.calls += 1
-        return self.copies[self.calls - 1](*args, **kwargs)
+        self.calls = calls
+        return self.copies[number](*args, **kwargs)
 
     def __getattr__(self, name: str) -> Any:
         try:
