@@ -28,6 +28,7 @@ from paramshare.sharing.regions import Region, covered, covered_twice, region_of
 from paramshare.sharing.rehearsal import COPY_NAME, Pass, left_shared
 from paramshare.sharing.text import readable_bytes
 from paramshare.sharing.twins.batch import Batches
+from paramshare.sharing.twins.originals import refuse_weights_of
 from paramshare.sharing.twins.space import replaced, unsharable, unshare
 
 __all__ = ["AXES", "UntieWarning", "untie"]
@@ -72,7 +73,7 @@ def untie(
 
     Raises:
         SpecError: unknown axes; an input that the model refuses; a module called with several sizes; a twin larger
-            than `limit`.
+            than `limit`; a function within the model that holds the weights of `model` itself.
 
     Warns:
         UntieWarning: what is shared along `axes` and stays so, and what holds for this pass only.
@@ -84,7 +85,9 @@ def untie(
     steps = _plan(model, sample, wanted)
     rehearsal = _taken(meta_clone(model), steps)
     _check_size(rehearsal, _available_memory(model) // 2 if limit is None else limit)
-    if sentences := list(left_shared(Pass.of(rehearsal, sample), wanted)):
+    rehearsed = Pass.of(rehearsal, sample)
+    refuse_weights_of(model, rehearsed)
+    if sentences := list(left_shared(rehearsed, wanted)):
         warnings.warn("; ".join(sentences), UntieWarning, stacklevel=2)
     return _taken(Copier()(model), steps)
 
