@@ -29,6 +29,7 @@ from paramshare.sharing.rehearsal import COPY_NAME, Pass, left_shared
 from paramshare.sharing.text import readable_bytes
 from paramshare.sharing.twins.batch import Batches
 from paramshare.sharing.twins.originals import refuse_weights_of
+from paramshare.sharing.twins.pretrained import keep_untied
 from paramshare.sharing.twins.space import replaced, unsharable, unshare
 
 __all__ = ["AXES", "UntieWarning", "untie"]
@@ -89,7 +90,7 @@ def untie(
     refuse_weights_of(model, rehearsed)
     if sentences := list(left_shared(rehearsed, wanted)):
         warnings.warn("; ".join(sentences), UntieWarning, stacklevel=2)
-    return _taken(Copier()(model), steps)
+    return keep_untied(_taken(Copier()(model), steps), wanted)
 
 
 def _checked(axes: Iterable[str]) -> frozenset[str]:

@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from paramshare import untie
 from paramshare.errors import SpecError
 
-
 _KEPT: list[Callable[[Tensor], Tensor]] = []
 
 

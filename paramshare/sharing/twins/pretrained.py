@@ -1,0 +1,87 @@
+"""Keeps what `save_pretrained` writes of a twin loadable as that twin, or refuses to write it.
+
+`from_pretrained` builds a model from its class and configuration alone: layers that a twin has instead of the model's
+are lost, and weights are tied again. No library is imported: what has `save_pretrained` and `config` is one of these.
+"""
+
+import copy
+from collections import defaultdict
+from collections.abc import Collection
+from functools import partial
+from inspect import unwrap
+from typing import Any
+
+import torch
+from torch import nn
+
+from paramshare.errors import SpecError
+from paramshare.sharing.regions import covered_twice, region_of, storage_of
+
+__all__ = ["keep_untied"]
+
+_FLAG = "tie_word_embeddings"
+
+
+def keep_untied(twin: nn.Module, axes: Collection[str]) -> nn.Module:
+    """Prepare what has `save_pretrained` within a twin: an untied configuration, and a check before it is written.
+
+    Args:
+        twin: a copy that nothing else has; its configurations are changed.
+        axes: what it was untied along.
+    """
+    module: Any
+    for module in twin.modules():
+        config = getattr(module, "config", None)
+        if "tie" in axes and getattr(config, _FLAG, False) and not _reads_flag(twin):
+            setattr(config, _FLAG, False)
+            if "all_tied_weights_keys" in vars(module):  # what transformers ties again
+                module.all_tied_weights_keys = {}
+        if callable(getattr(type(module), "save_pretrained", None)):
+            module.save_pretrained = partial(_save, module)
+    return twin
+
+
+def _reads_flag(model: nn.Module) -> bool:
+    """Return whether a forward depends on the flag that ties, as T5's does: another flag is then another function."""
+    codes = (getattr(unwrap(type(module).forward), "__code__", None) for module in model.modules())
+    return any(code is not None and _FLAG in code.co_names for code in codes)
+
+
+def _save(module: Any, *args: object, **kwargs: object) -> Any:
+    """Save a twin as its class does.
+
+    Raises:
+        SpecError: `from_pretrained` would build another model.
+    """
+    if not _rebuilt_alike(module):
+        raise SpecError(
+            f"{type(module).__name__}.save_pretrained cannot save this twin: from_pretrained would build a model with "
+            "other layers or ties; save twin.state_dict(), and load it into a twin made by untie"
+        )
+    return type(module).save_pretrained(module, *args, **kwargs)
+
+
+def _rebuilt_alike(module: Any) -> bool:
+    """Return whether the class builds, from the configuration alone, what has the twin's layers and ties."""
+    config = getattr(module, "config", None)
+    try:
+        with torch.device("meta"):
+            rebuilt = type(module)(copy.deepcopy(config))
+    except Exception:  # whatever a class raises that is not built in this way
+        return False
+    return _plan(rebuilt) == _plan(module)
+
+
+def _plan(model: nn.Module) -> tuple[object, object]:
+    """Return a model's modules and weights by name, and which of the weights are tied to each other."""
+    storages = defaultdict(list)
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        storages[storage_of(parameter)].append((name, region_of(parameter)))
+    tied = [
+        tuple(name for name, _ in several)
+        for several in storages.values()
+        if covered_twice([region for _, region in several])
+    ]
+    parts = [(name, type(part)) for name, part in model.named_modules(remove_duplicate=False)]
+    shapes = [(name, tuple(tensor.shape)) for name, tensor in model.named_parameters(remove_duplicate=False)]
+    return (parts, shapes), sorted(tied)
