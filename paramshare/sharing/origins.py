@@ -105,7 +105,7 @@ class Patch:
     def without(self, region: Region) -> "Patch":
         """Return what is left of it after other values have been written to `region` of the storage."""
         left = covered((self.region, region)) - size_of(region)
-        shares = tuple(share.scaled(left, max(self.elements, 1)) for share in self.shares)
+        shares = tuple(share.part(None, left, max(self.elements, 1), self.elements) for share in self.shares)
         return replace(self, elements=left, shares=shares)
 
     def read(self, tensor: Tensor, region: Region, whole: int) -> Iterator[Share]:
@@ -120,7 +120,7 @@ class Patch:
         part = region if both == whole else within(region, self.region)
         for share in self.shares if both else ():
             numbers = tensor.numel() * both, max(whole * self.elements, 1)
-            yield share.scaled(*numbers) if part is None or both == own else share.part(part, *numbers)
+            yield share.scaled(*numbers) if both == own else share.part(part, *numbers, self.elements)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +160,7 @@ class Derived:
             if tensor.numel() == self.elements:
                 return self.shares
             region = region_of(tensor)
-            return tuple(share.part(region, tensor.numel(), self.elements) for share in self.shares)
+            return tuple(share.part(region, tensor.numel(), self.elements, self.elements) for share in self.shares)
         if tensor.numel() == self.elements == size_of(region_of(tensor)):
             return self.shares
         region = region_of(tensor)

@@ -24,6 +24,8 @@ class Share:
         more: other regions of the weight that overlap with `region`; the share covers their union.
         shift: set if the elements of the tensor's storage are those of the weight's storage, each with this number
             added to its position. Defaults to None: which element is made of which is not known.
+        estimated: whether the numbers are a proportion of those of a larger tensor, since it is not known which of the
+            weight's elements this part of it has.
     """
 
     storage: int
@@ -35,6 +37,7 @@ class Share:
     owner: str | None = None
     more: tuple[Region, ...] = ()
     shift: int | None = None
+    estimated: bool = False
 
     @property
     def regions(self) -> tuple[Region, ...]:
@@ -53,16 +56,19 @@ class Share:
         copies, live, dense = (number * part // whole for number in (self.copies, self.live, self.dense))
         return replace(self, elements=min(self.elements, copies), copies=copies, live=live, dense=dense)
 
-    def part(self, region: Region, part: int, whole: int) -> "Share":
-        """Return the share of a view of `part` elements of a tensor that has `whole`.
+    def part(self, region: Region | None, part: int, whole: int, elements: int) -> "Share":
+        """Return the share of a view that has `part` elements for every `whole` of the tensor's.
 
         Args:
-            region: what the view covers in the tensor's storage.
-            part, whole: the elements of the view and of the tensor.
+            region: what the view covers in the tensor's storage; None if that is not known.
+            part, whole: as of `scaled`.
+            elements: how many elements the tensor has.
         """
+        if part == whole:
+            return self
         share = self.scaled(part, whole)
-        if self.shift is None or self.more or share is self:
-            return share
+        if region is None or self.shift is None or self.more:
+            return share if self.copies == self.elements == elements else replace(share, estimated=True)
         own = Region(region.offset + self.shift, region.dims)
         return replace(share, region=own, elements=min(size_of(own), share.copies))
 
@@ -127,5 +133,6 @@ def _over_all(shares: Sequence[Share], numbers: dict[str, int]) -> Share:
         region=regions[0],
         more=regions[1:],
         shift=shares[0].shift if len(shifts) == 1 else None,
+        estimated=any(share.estimated for share in shares),
         **numbers,
     )

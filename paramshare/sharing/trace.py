@@ -132,6 +132,7 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._values = Values(self._held_before, self.guesses)
         self._signals = Signals()
         self._unknown: Counter[tuple[str, str]] = Counter()
+        self._estimated: Counter[str] = Counter()
         self._calls = Calls(model, sample)
         self._origins: dict[int, Origin] = {}
         self._alive: list[torch.UntypedStorage] = []  # a storage that ended would give its address to another
@@ -151,6 +152,8 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         for (place, name), times in self._unknown.items():
             often = f", {times:,} times" if times > 1 else ""
             yield f"{place} uses weights in {name}{often}, for which no rule is known: counted as one site"
+        for place in self._estimated:
+            yield f"{place} uses a part of a rearranged weight: how many of its elements that are is an estimate"
 
     # Running an operation.
 
@@ -212,6 +215,8 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         tensor, origin = sites.operand.tensor, sites.operand.origin
         whole = max(tensor.numel(), 1)
         for share in shares_of(tensor, origin):
+            if share.estimated:
+                self._estimated[str(call)] += 1
             use = self.uses[Place(share.owner or call.layer, share.storage, share.region)]
             weight, elements = (share.storage, share.region), share.elements
             if call.steps is not None:
