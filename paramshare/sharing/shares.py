@@ -68,7 +68,8 @@ class Share:
             return self
         share = self.scaled(part, whole)
         if region is None or self.shift is None or self.more:
-            return share if self.copies == self.elements == elements else replace(share, estimated=True)
+            even = self.copies == self.elements and self.copies % max(elements, 1) == 0  # each once, as many everywhere
+            return share if even else replace(share, estimated=True)
         own = Region(region.offset + self.shift, region.dims)
         return replace(share, region=own, elements=min(size_of(own), share.copies))
 
