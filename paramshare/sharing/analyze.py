@@ -2,7 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import torch
@@ -11,12 +11,15 @@ from torch import Tensor, nn
 from paramshare.errors import SpecError
 from paramshare.sharing.calls import ROOT
 from paramshare.sharing.checks import contradictions, unlinked_products
-from paramshare.sharing.copies import meta_clone, stray_parameters
+from paramshare.sharing.copies import Copier, stray_parameters
+from paramshare.sharing.guesses import draw_warnings
 from paramshare.sharing.input_hints import hint
 from paramshare.sharing.inputs import Sample, Size, example_inputs
+from paramshare.sharing.packed_weights import packed_modules
 from paramshare.sharing.regions import Region, claims, covered, covered_twice, region_of, storage_of
 from paramshare.sharing.report import REGIMES, Counts, LayerSharing, Memory, SharingReport, Tie
 from paramshare.sharing.trace import Trace, Use, trace
+from paramshare.sharing.wrapped import stored
 
 __all__ = ["analyze"]
 
@@ -46,21 +49,32 @@ def analyze(
     Raises:
         SpecError: the input is malformed or the model refuses it, or the model has no parameters or cannot be followed.
     """
+    if isinstance(model, type) and issubclass(model, nn.Module):
+        raise SpecError(f"{model.__name__} is a class; give a model that it makes: {model.__name__}(...)")
     if not isinstance(model, nn.Module):
         raise SpecError(f"a {type(model).__name__} cannot be analysed; expected a torch.nn.Module")
     title = name or type(model).__name__
-    clone = meta_clone(model).train(training)
+    copier = Copier(on_meta=True)
+    clone = copier(model).train(training)
     sample = example_inputs(clone, input_size, dtypes, args, kwargs)
     strays = dict(stray_parameters(clone))
+    if packed := packed_modules(model):
+        raise SpecError(
+            f"{packed[0]} has packed weights, which are no parameters: give the model as before quantisation"
+        )
     if not strays and next(clone.parameters(), None) is None:
         raise SpecError(f"{title} has no parameters: there is nothing to count")
     try:
-        traced = trace(clone, sample)
+        clone, traced = _followed(model, clone, copier, sample)
     except SpecError as error:
         raise SpecError(f"{error}{hint(sample, str(error), partial(_is_taken, model, training))}") from error
+    strays = dict(stray_parameters(clone))
     weights = _weights(clone, strays)
     unheld = {place.storage: traced.met[place.storage] for place in traced.uses if place.storage not in weights}
-    weights |= {storage: _weights_of([(f"{layer}.", parameter)]) for storage, (layer, parameter) in unheld.items()}
+    weights |= {
+        storage: _weights_of([(f"{layer}.", parameter, parameter.requires_grad)])
+        for storage, (layer, parameter) in unheld.items()
+    }
     unregistered = (
         f"{place} holds parameters that `model.parameters()` does not give: they are counted, but an optimizer that "
         "is given the model's parameters will not train them"
@@ -74,6 +88,7 @@ def analyze(
     rows = tuple(_rows(clone, traced, weights))
     totals = Counts.total([row.counts for row in rows], sum(row.counts.shared - row.counts.unused for row in rows))
     elements = sum(covered(of.regions) for of in weights.values())
+    draws = draw_warnings(_drawn_again(model, training, sample, traced.drawn))
     wrong = (*contradictions(rows, totals, elements), *unlinked_products(clone, traced))
     return SharingReport(
         model=title,
@@ -81,13 +96,47 @@ def analyze(
         totals=totals,
         layers=rows,
         ties=tuple(_ties(weights.values())),
-        warnings=(*wrong, *unregistered, *elsewhere, *traced.warnings),
+        warnings=(*wrong, *unregistered, *elsewhere, *traced.warnings, *draws),
     )
 
 
-def _is_taken(model: nn.Module, training: bool, sample: Sample) -> bool:
+def _followed(model: nn.Module, clone: nn.Module, copier: Copier, sample: Sample) -> tuple[nn.Module, Trace]:
+    """Return the copy that was followed, and what was seen: once more with gradients if the model takes some.
+
+    Raises:
+        SpecError: as `trace`.
+    """
     try:
-        trace(meta_clone(model).train(training), sample)
+        return clone, trace(clone, sample, copier.stand_ins)
+    except SpecError as refusal:
+        if not _needs_gradients(refusal):
+            raise
+    again = Copier(on_meta=True)  # the pass that failed has left its hooks on the first copy
+    second = again(model).train(clone.training)
+    return second, trace(second, replace(sample, gradients=True), again.stand_ins)
+
+
+def _drawn_again(model: nn.Module, training: bool, sample: Sample, drawn: Sequence[str]) -> Sequence[str]:
+    """Return the generators that a second pass draws from, too: another thread can draw from a global one once."""
+    if not drawn:
+        return ()
+    copier = Copier(on_meta=True)
+    try:
+        _, again = _followed(model, copier(model).train(training), copier, sample)
+    except SpecError:
+        return drawn
+    return [name for name in drawn if name in again.drawn]
+
+
+def _needs_gradients(refusal: SpecError) -> bool:
+    """Return whether a model was refused since it takes gradients in its forward, which a pass does not record."""
+    return isinstance(refusal.__cause__, RuntimeError) and "require grad" in str(refusal.__cause__)
+
+
+def _is_taken(model: nn.Module, training: bool, sample: Sample) -> bool:
+    copier = Copier(on_meta=True)
+    try:
+        trace(copier(model).train(training), sample, copier.stand_ins)
     except SpecError:
         return False
     return True
@@ -141,19 +190,20 @@ class _Row:
 
 def _weights(model: nn.Module, strays: Mapping[str, nn.Parameter]) -> dict[int, _Weights]:
     """The parameters by storage, under every name that they have."""
-    found: dict[int, list[tuple[str, Tensor]]] = defaultdict(list)
+    found: dict[int, list[tuple[str, Tensor, bool]]] = defaultdict(list)
     for name, parameter in (*model.named_parameters(remove_duplicate=False), *strays.items()):
-        found[storage_of(parameter)].append((name, parameter))
+        for tensor in stored(parameter):
+            found[storage_of(tensor)].append((name, tensor, parameter.requires_grad))
     return {storage: _weights_of(named) for storage, named in found.items()}
 
 
-def _weights_of(named: Sequence[tuple[str, Tensor]]) -> _Weights:
+def _weights_of(named: Sequence[tuple[str, Tensor, bool]]) -> _Weights:
     element = named[0][1].element_size()
     return _Weights(
-        [name for name, _ in named],
-        [region_of(parameter, element) for _, parameter in named],
+        [name for name, *_ in named],
+        [region_of(tensor, element) for _, tensor, _ in named],
         element,
-        any(parameter.requires_grad for _, parameter in named),
+        any(trainable for *_, trainable in named),
     )
 
 

@@ -18,6 +18,10 @@ ROOT: Final = "(model)"
 """What the model itself is called, whose own name is empty."""
 
 
+_NO_META_KERNEL: Final = re.compile(r"(aten::[\w.]+|[\w:.]+): attempted to run this operator with Meta tensors")
+"""Torch's word on an operation that has no kernel for the meta device."""
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
     """A module that is being called.
@@ -72,6 +76,8 @@ class Calls:
         call = self._failed[1] if error is self._failed[0] else self.current
         lines = (line.strip() for line in str(error).splitlines())
         reason = next((line for line in lines if line), type(error).__name__)
+        if unknown := _NO_META_KERNEL.match(reason):
+            reason = f"torch cannot run {unknown[1]} without values; count the part of the model that does without it"
         follow = isinstance(error, NotImplementedError) or re.search(r"\b(meta|storage)\b", reason)
         what = "cannot be followed without values" if follow else "refuses its input"
         given = ", ".join(map(described, call.inputs)) or "nothing"

@@ -13,6 +13,7 @@ from typing import Any, Final, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
 from torch.utils._pytree import tree_map
 
 from paramshare.errors import SpecError
@@ -45,33 +46,45 @@ def tensors_in(value: object) -> Iterator[Tensor]:
 def with_tensors(value: _Value, replace: Callable[[Tensor], Tensor]) -> _Value:
     """Return `value` with every tensor replaced. Objects that hold tensors are copied; functions and others are kept.
 
+    Of packed sequences only the data are replaced, since their lengths are part of the size.
+
     Raises:
         SpecError: an object holds tensors and cannot be copied.
     """
     copies: dict[int, object] = {}
 
+    def each(item: Any) -> Any:
+        return tree_map(new, item, is_leaf=lambda part: isinstance(part, PackedSequence))
+
     def new(item: Any) -> Any:
         if isinstance(item, Tensor):
             return replace(item)
+        if isinstance(item, PackedSequence):
+            return PackedSequence(replace(item.data), *(part if part is None else part.cpu() for part in item[1:]))
         if isinstance(item, _OPAQUE) or next(tensors_in(item), None) is None:
             return item
         if id(item) not in copies:
             copies[id(item)] = own = _copied(item)
             if own is item:  # a function, or what there is one of only: it stays as it is
                 return item
-            for name, attribute in _attributes(item):
-                object.__setattr__(own, name, tree_map(new, attribute))
-            if isinstance(item, dict):
-                own.update({key: tree_map(new, each) for key, each in item.items()})
-            elif isinstance(item, list):
-                own[:] = [tree_map(new, each) for each in item]
-            elif isinstance(item, set):
-                own.clear()
-                own.update(map(new, item))
+            _fill(own, item, each)
         return copies[id(item)]
 
-    replaced: _Value = tree_map(new, value)
+    replaced: _Value = each(value)
     return replaced
+
+
+def _fill(own: Any, item: object, each: Callable[[Any], Any]) -> None:
+    """Put what an object holds, with its tensors replaced, into its copy."""
+    for name, attribute in _attributes(item):
+        object.__setattr__(own, name, each(attribute))
+    if isinstance(item, dict):
+        own.update({key: each(part) for key, part in item.items()})
+    elif isinstance(item, list):
+        own[:] = map(each, item)
+    elif isinstance(item, set):
+        own.clear()
+        own.update(map(each, item))
 
 
 def _copied(item: object) -> Any:

@@ -4,7 +4,6 @@
 tensor of its own for each name.)
 """
 
-import copy
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
@@ -13,7 +12,9 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from paramshare.errors import SpecError
+from paramshare.sharing.object_copies import ObjectCopier
 from paramshare.sharing.regions import storage_of
+from paramshare.sharing.wrapped import is_wrapper, rewrapped
 
 __all__ = ["Copier", "held_tensors", "known_values", "meta_clone", "parameter_like", "stray_parameters"]
 
@@ -46,62 +47,80 @@ class Copier:
 
     def __init__(self, on_meta: bool = False) -> None:
         self._on_meta = on_meta
-        self._memo: dict[int, Any] = {}
+        self._objects = ObjectCopier(self._copied)
         self._storages: dict[int, torch.UntypedStorage] = {}
         self._of_parameters: set[int] = set()
         self._values: dict[int, torch.UntypedStorage] = {}
 
+    @property
+    def stand_ins(self) -> Mapping[int, torch.UntypedStorage]:
+        """The new storages, by the address of the storage that each stands for."""
+        return self._storages
+
     def __call__(self, model: nn.Module) -> nn.Module:
-        """The copy. Compiled modules become what they were compiled from.
+        """Return the copy. Compiled modules become what they were compiled from.
 
         Raises:
-            SpecError: for a TorchScript module, whose code cannot be followed, or a tensor that is not strided.
+            SpecError: for a TorchScript module, whose code cannot be followed, a tensor that has no storage, or a
+                module that cannot be copied.
         """
-        compiled = []
-        held: list[Tensor] = []
-        for name, module in model.named_modules():
+        modules = dict(model.named_modules())
+        tensors = [tensor for module in modules.values() for tensor in _tensors(module.__dict__)]
+        self._objects.own(*modules.values(), *tensors)
+        for name, module in modules.items():
             if isinstance(module, torch.jit.ScriptModule):
                 what = f"{name or 'the model'} ({type(module).__name__})"
                 raise SpecError(
                     f"{what} is a TorchScript module, whose code cannot be followed; give the Python module"
                 )
+        self._of_parameters |= {storage_of(tensor) for tensor in tensors if _is_weight(tensor)}
+        for tensor in tensors:  # before any `__deepcopy__` meets them
+            self._objects(tensor)
+        for module in reversed(modules.values()):  # the innermost first
             if isinstance(original := module._modules.get("_orig_mod"), nn.Module):
-                compiled.append((module, original))
-            held += _tensors(module.__dict__)
-        self._of_parameters |= {storage_of(tensor) for tensor in held if _is_weight(tensor)}
-        for tensor in held:
-            if id(tensor) not in self._memo:
-                self._memo[id(tensor)] = self._copied(tensor)
-        for module, original in reversed(compiled):  # the innermost first
-            self._memo[id(module)] = copy.deepcopy(original, self._memo)
-        return copy.deepcopy(model, self._memo)
+                self._objects.memo[id(module)] = self._objects(original)
+        return self._objects(model)
 
     def _copied(self, tensor: Tensor) -> Tensor:
-        """The tensor that lies in its storage as `tensor` does in its own, and of the same kind."""
+        """Return the tensor that lies in its storage as `tensor` does in its own, and of the same kind."""
         device = torch.device("meta") if self._on_meta else tensor.device
         if is_lazy(tensor):
             kind: Any = type(tensor)
             lazy: Tensor = kind(requires_grad=tensor.requires_grad, device=device, dtype=tensor.dtype)
             return lazy
-        if tensor.layout != torch.strided:
-            raise SpecError(f"a {tensor.layout} tensor has no storage to follow; give the model with dense weights")
-        source = tensor.detach()
+        if is_wrapper(tensor):
+            return self._of_kind(tensor, rewrapped(tensor, self._objects))
+        if tensor.layout != torch.strided or tensor.is_quantized:
+            kind = "quantized" if tensor.is_quantized else tensor.layout
+            raise SpecError(f"a {kind} tensor has no storage to follow; give the model with dense weights")
+        source = tensor.detach().as_subclass(Tensor)
         storage = storage_of(source)
         if storage not in self._storages:
             self._storages[storage] = self._new(source.untyped_storage())
         data = torch.empty(0, dtype=source.dtype, device=device)
         data.set_(self._storages[storage], source.storage_offset(), source.size(), source.stride())
+        return self._of_kind(tensor, data)
+
+    def _of_kind(self, tensor: Tensor, data: Tensor) -> Tensor:
+        """Return `data` as a tensor of the class of `tensor`, with its attributes and what is known of its values."""
         if isinstance(tensor, nn.Parameter):
-            return parameter_like(tensor, data)
-        if self._on_meta and storage not in self._of_parameters:
-            data.__dict__[_VALUES] = self._values_of(source, known_values(tensor))
+            data = _as_parameter(tensor, data)
+        elif type(data) is not type(tensor):
+            data = data.as_subclass(type(tensor))
+        if self._on_meta and not isinstance(tensor, nn.Parameter) and not is_wrapper(tensor):
+            data.__dict__[_VALUES] = self._values_of(tensor)
+        for name, value in tensor.__dict__.items():
+            data.__dict__.setdefault(name, value if name == _VALUES else self._objects(value))
         return data
 
-    def _values_of(self, source: Tensor, known: torch.UntypedStorage | None) -> torch.UntypedStorage | None:
+    def _values_of(self, tensor: Tensor) -> torch.UntypedStorage | None:
         """Return a small storage on the CPU, which nobody writes to; on the meta device, what is known of it."""
+        source = tensor.detach().as_subclass(Tensor)
+        if storage_of(source) in self._of_parameters:
+            return None
         storage = source.untyped_storage()
         if source.is_meta or storage.nbytes() > _SMALL:
-            return known
+            return known_values(tensor)
         if storage_of(source) not in self._values:
             self._values[storage_of(source)] = storage.cpu()  # type: ignore[no-untyped-call]
         return self._values[storage_of(source)]
@@ -127,13 +146,26 @@ def held_tensors(model: nn.Module) -> Iterator[Tensor]:
 
 
 def _is_weight(tensor: Tensor) -> bool:
-    return isinstance(tensor, nn.Parameter) and not is_lazy(tensor)
+    return isinstance(tensor, nn.Parameter) and not is_lazy(tensor) and not is_wrapper(tensor)
 
 
 def parameter_like(parameter: nn.Parameter, data: Tensor) -> nn.Parameter:
-    """A Parameter over `data` that requires a gradient, and carries attributes, as `parameter` does."""
-    own = nn.Parameter(data, requires_grad=parameter.requires_grad)
+    """Return a Parameter over `data` that has the class, the attributes and `requires_grad` of `parameter`.
+
+    Args:
+        parameter: gives all but the elements.
+        data: the elements; the result lies in its storage.
+    """
+    own = _as_parameter(parameter, data)
     own.__dict__.update(parameter.__dict__)
+    return own
+
+
+def _as_parameter(parameter: nn.Parameter, data: Tensor) -> nn.Parameter:
+    """Return a Parameter over `data`, of the class of `parameter`."""
+    if is_wrapper(data):
+        return nn.Parameter(data, requires_grad=parameter.requires_grad)  # of the class of `data`
+    own: nn.Parameter = torch.Tensor._make_subclass(type(parameter), data.detach(), parameter.requires_grad)
     return own
 
 

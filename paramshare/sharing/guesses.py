@@ -7,15 +7,18 @@ import pickle
 import random
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch._ops import OpOverload, OpOverloadPacket
 
-__all__ = ["Guesses"]
+from paramshare.sharing.endless import GuessLimit
+from paramshare.sharing.held_generators import Access, held_generators
+
+__all__ = ["Guesses", "draw_warnings"]
 
 _aten = torch.ops.aten
 
@@ -28,7 +31,9 @@ class Guesses:
     def __init__(self) -> None:
         self._values: Counter[tuple[str, str, str]] = Counter()
         self._shapes: Counter[tuple[str, str]] = Counter()
-        self._drawn: list[str] = []
+        self.drawn: list[str] = []
+        """The generators that the pass drew from, or another thread meanwhile."""
+        self._limit = GuessLimit()
 
     def value(self, tensor: Tensor, source: str, place: str) -> bool | int | float:
         """What `tensor`, whose value is not known, is taken to hold: False, or 1.
@@ -36,7 +41,11 @@ class Guesses:
         Args:
             source: what it comes from, in words.
             place: who reads it, in words.
+
+        Raises:
+            EndlessError: one line of the model's code has asked too often.
         """
+        self._limit.count(place)
         guess: bool | int | float = 1.0
         if not tensor.dtype.is_floating_point:
             guess = tensor.dtype is not torch.bool and 1
@@ -52,24 +61,42 @@ class Guesses:
         guess = _SHAPES.get(func.overloadpacket)
         if guess is None:
             return None
+        self._limit.count(place)
         self._shapes[place, str(func.overloadpacket)] += 1
         return guess(*args, **kwargs)
 
     def index(self, mask: Tensor, place: str) -> tuple[Tensor, ...]:
         """The indices of a mask's elements, as if all were true."""
+        self._limit.count(place)
         self._shapes[place, "a boolean index"] += 1
         return _nonzero(mask).unbind(1)
 
+    def packed(self, args: Sequence[Any], known: bool, place: str) -> tuple[Any, ...]:
+        """Return the arguments of `pack_padded_sequence` with lengths: unknown ones as if nothing were padded.
+
+        Args:
+            args: padded sequences, lengths, and whether the batch is the first axis.
+            known: whether the lengths have their values.
+            place: who packs them, in words.
+        """
+        padded, _, batch_first = args
+        if known:
+            return tuple(args)
+        batch, steps = padded.shape[:2] if batch_first else (padded.shape[1], padded.shape[0])
+        self._shapes[place, "the lengths of packed sequences"] += 1
+        return padded, torch.full((batch,), steps), batch_first
+
     @contextmanager
-    def watching_draws(self) -> Iterator[None]:
-        """Notice what the block draws from the global generators, and leave them as they were."""
-        before = {name: read() for name, (read, _) in _generators().items()}
+    def watching_draws(self, model: nn.Module) -> Iterator[None]:
+        """Notice what the block draws from the global generators and those of `model`; leave them as they were."""
+        held = held_generators(model)
+        before = {name: read() for name, (read, _) in (_generators() | held).items()}
         try:
             yield
         finally:
-            for name, (read, write) in _generators().items():
+            for name, (read, write) in (_generators() | held).items():
                 if name in before and not _same(before[name], read()):
-                    self._drawn.append(name)
+                    self.drawn.append(name)
                     write(before[name])
 
     def warnings(self) -> Iterator[str]:
@@ -83,8 +110,12 @@ class Guesses:
         for (place, what), times in self._shapes.items():
             often = f", {times:,} times" if times > 1 else ""
             yield f"{place} selects by value ({what}{often}): counted as if everything were selected, an upper bound"
-        for name in self._drawn:
-            yield f"the pass drew from {name}: if its structure depends on that, the counts hold for this draw only"
+
+
+def draw_warnings(generators: Iterable[str]) -> Iterator[str]:
+    """Yield a sentence for each generator that a pass drew from."""
+    for name in generators:
+        yield f"the pass drew from {name}: if its structure depends on that, the counts hold for this draw only"
 
 
 def _nonzero(mask: Tensor) -> Tensor:
@@ -126,9 +157,9 @@ _SHAPES: dict[OpOverloadPacket[Any, Any], Callable[..., object]] = {
 }
 
 
-def _generators() -> dict[str, tuple[Callable[[], Any], Callable[[Any], None]]]:
+def _generators() -> dict[str, Access]:
     """How to read and write the state of each global generator."""
-    found: dict[str, tuple[Callable[[], Any], Callable[[Any], None]]] = {
+    found: dict[str, Access] = {
         "Python's random": (random.getstate, random.setstate),
         "torch's generator": (torch.get_rng_state, torch.set_rng_state),
     }

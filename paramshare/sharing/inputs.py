@@ -1,19 +1,23 @@
 """One sample for a model, on the meta device: from sizes, or from arguments as a call would have them."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from paramshare.errors import SpecError
-from paramshare.sharing.contents import with_tensors
+from paramshare.sharing.contents import tensors_in, with_tensors
 from paramshare.sharing.input_checks import checked_arguments, checked_dtypes, checked_sizes, described
+from paramshare.sharing.wrapped import is_wrapper
 
 __all__ = ["Sample", "Size", "described", "example_inputs", "own_type", "parse_dtypes", "parse_sizes"]
 
 Size = Sequence[int]
+
+_DENSE = "give a dense tensor (`to_dense()`, `to_padded_tensor()`)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,11 +27,22 @@ class Sample:
     Args:
         args, kwargs: as of the call, every tensor on the meta device, also those that other objects hold.
         sizes: what the inputs were made from, without the batch; empty if tensors were given.
+        gradients: whether the pass records gradients, as a model needs that takes some in its forward.
     """
 
     args: tuple[object, ...]
     kwargs: Mapping[str, object]
     sizes: tuple[tuple[int, ...], ...] = ()
+    gradients: bool = False
+
+    @contextmanager
+    def recording(self) -> Iterator[None]:
+        """Record gradients in the block, those of the sample too, or none."""
+        for tensor in tensors_in((self.args, dict(self.kwargs))) if self.gradients else ():
+            if tensor.is_floating_point() or tensor.is_complex():
+                tensor.requires_grad_()
+        with torch.set_grad_enabled(self.gradients):
+            yield
 
     def __str__(self) -> str:
         """Shapes and types, as they are given."""
@@ -52,7 +67,7 @@ def example_inputs(
 
     Raises:
         SpecError: for no input, two kinds of input, tensors in place of a size or a size in place of tensors, a size
-            that is not positive, or types that do not match.
+            that is not positive, types that do not match, or a tensor in a layout that the meta device does not have.
     """
     if input_size is None and args is None and kwargs is None:
         raise SpecError("no input was given; give input_size=(3, 224, 224), or args=(...), kwargs={...}")
@@ -71,6 +86,18 @@ def example_inputs(
 
 
 def _tensor_on_meta(tensor: Tensor) -> Tensor:
+    """Return a tensor of the same shape and type without values, which requires a gradient as `tensor` does.
+
+    Raises:
+        SpecError: the meta device does not have its layout.
+    """
+    if not is_wrapper(tensor) and (tensor.is_nested or tensor.layout != torch.strided):
+        kind = "nested" if tensor.is_nested else str(tensor.layout).removeprefix("torch.").strip("_")
+        raise SpecError(f"the input has a {kind} tensor, which cannot be followed without values; {_DENSE}")
+    return _empty_like(tensor).requires_grad_(tensor.requires_grad)
+
+
+def _empty_like(tensor: Tensor) -> Tensor:
     if type(tensor) is Tensor and tensor.layout == torch.strided and tensor.is_contiguous():
         return torch.empty(tensor.shape, dtype=tensor.dtype, device="meta")
     return torch.empty_like(tensor, device="meta")  # imports sympy: a third of a second

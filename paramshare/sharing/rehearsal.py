@@ -12,6 +12,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from paramshare.sharing.calls import ROOT
 from paramshare.sharing.copies import stray_parameters
+from paramshare.sharing.guesses import draw_warnings
 from paramshare.sharing.inputs import Sample
 from paramshare.sharing.regions import covered_twice, storage_of
 from paramshare.sharing.trace import Place, Trace, trace
@@ -103,7 +104,7 @@ def left_shared(seen: Pass, wanted: Collection[str]) -> Iterator[str]:
     """What a person must know about the twin that is called here."""
     if clauses := list(_shared_still(seen, wanted)):
         yield f"not everything was untied: {'; '.join(clauses)}"
-    if assumed := seen.trace.warnings:
+    if assumed := (*seen.trace.warnings, *draw_warnings(seen.trace.drawn)):
         yield f"the twin is made for what one pass showed: {'; '.join(assumed)}"
 
 

@@ -5,11 +5,9 @@ does not depend on the input or on weights is computed for real if it is small (
 read; `guesses` answers for all other values.
 """
 
-import sys
 import warnings
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -25,15 +23,20 @@ from paramshare.sharing.accounts import Operand, Operation, Sites
 from paramshare.sharing.calls import ROOT, Calls
 from paramshare.sharing.contents import tensors_in
 from paramshare.sharing.copies import held_tensors
+from paramshare.sharing.eager import as_written
+from paramshare.sharing.endless import EndlessError
 from paramshare.sharing.guesses import Guesses
 from paramshare.sharing.inputs import Sample
 from paramshare.sharing.layouts import Layouts
 from paramshare.sharing.operations import Rule, operands_of, rule_of
+from paramshare.sharing.originals import Originals
 from paramshare.sharing.origins import CONSTANT, Constant, Data, Derived, Origin, Patch, Root, shares_of
 from paramshare.sharing.regions import Region, covered, region_of, storage_of
+from paramshare.sharing.resumed import run_to_end
 from paramshare.sharing.shares import Share
 from paramshare.sharing.signals import Signals
 from paramshare.sharing.values import Values
+from paramshare.sharing.wrapped import is_plain, stored
 
 __all__ = ["Place", "Trace", "Use", "trace"]
 
@@ -79,6 +82,7 @@ class Trace:
         macs, dense_macs: by layer.
         met: by storage, the parameters that the pass came upon, and the layer that was the first to use each.
         warnings: what could not be seen or was assumed.
+        drawn: the generators that the pass drew from, or another thread meanwhile.
     """
 
     uses: Mapping[Place, Use]
@@ -86,29 +90,34 @@ class Trace:
     dense_macs: Mapping[str, int]
     met: Mapping[int, tuple[str, nn.Parameter]]
     warnings: tuple[str, ...]
+    drawn: tuple[str, ...]
 
 
-def trace(model: nn.Module, sample: Sample) -> Trace:
+def trace(model: nn.Module, sample: Sample, stand_ins: Mapping[int, torch.UntypedStorage] | None = None) -> Trace:
     """Watch one forward pass of `model`.
 
     Args:
         model: on the meta device and nobody else's: hooks are put on it and stay there.
         sample: what it is called with.
+        stand_ins: the storages of `model`, each by the address of the storage that it stands for: an original that the
+            pass comes upon (by a global name) is taken for its copy. Defaults to none.
 
     Raises:
         SpecError: the model refuses the sample, or cannot be followed without values; the message names the layer.
     """
-    watch, layouts = _Watch(model, sample), Layouts(model, ROOT)
-    with torch.no_grad(), warnings.catch_warnings(), _as_written(), watch.guesses.watching_draws():
+    watch, layouts = _Watch(model, sample, stand_ins or {}), Layouts(model, ROOT)
+    with sample.recording(), warnings.catch_warnings(), as_written(), watch.guesses.watching_draws(model):
         warnings.simplefilter("ignore")  # what a pass warns of, it warns of where it is run for its values
         try:
             with watch:
-                out = model(*sample.args, **sample.kwargs)
+                out = run_to_end(model(*sample.args, **sample.kwargs))
+        except EndlessError:
+            raise
         except Exception as error:  # whatever a model's own code raises
             raise SpecError(watch.refusal(error)) from error
     watch.hand_back(out, model)
     told = (*layouts.warnings(), *watch.guesses.warnings(), *watch.unknown_uses())
-    return Trace(watch.uses, watch.macs, watch.dense_macs, watch.met, told)
+    return Trace(watch.uses, watch.macs, watch.dense_macs, watch.met, told, tuple(watch.guesses.drawn))
 
 
 class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -118,16 +127,17 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        """Return False: torch's guard against torch.compile imports `torch._dynamo` (a second); see `_as_written`."""
+        """Return False: torch's guard against torch.compile imports `torch._dynamo` (a second); see `as_written`."""
         return False
 
-    def __init__(self, model: nn.Module, sample: Sample) -> None:
+    def __init__(self, model: nn.Module, sample: Sample, stand_ins: Mapping[int, torch.UntypedStorage]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.uses: defaultdict[Place, Use] = defaultdict(Use)
         self.macs: Counter[str] = Counter()
         self.dense_macs: Counter[str] = Counter()
         self.met: dict[int, tuple[str, nn.Parameter]] = {}
         self.guesses = Guesses()
+        self._originals = Originals(stand_ins)
         self._held_before = list(held_tensors(model))
         self._values = Values(self._held_before, self.guesses)
         self._signals = Signals()
@@ -136,11 +146,13 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._calls = Calls(model, sample)
         self._origins: dict[int, Origin] = {}
         self._alive: list[torch.UntypedStorage] = []  # a storage that ended would give its address to another
-        for tensor in tensors_in((sample.args, dict(sample.kwargs))):
-            self._remember(tensor, Data(tensor.numel()))
+        for given in tensors_in((sample.args, dict(sample.kwargs))):
+            for tensor in stored(given):
+                self._remember(tensor, Data(tensor.numel()))
         for parameter in model.parameters():
             if not is_lazy(parameter):
-                self._origin(parameter)
+                for tensor in stored(parameter):
+                    self._root(tensor)
 
     def refusal(self, error: Exception) -> str:
         """One line: which layer refused what, and why."""
@@ -158,12 +170,19 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
     # Running an operation.
 
     def __torch_dispatch__(
-        self, func: OpOverload[Any, Any], _types: object, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
+        self,
+        func: OpOverload[Any, Any],
+        types: Iterable[type],
+        args: Sequence[Any] = (),
+        kwargs: dict[str, Any] | None = None,
     ) -> object:
         """Run one operation and keep the books on it."""
         if not isinstance(func, OpOverload):
             raise NotImplementedError(f"the functions that {func.name()} is given are not watched")
+        if not all(map(is_plain, types)):  # its class comes next, and then what it does with the tensors within it
+            return NotImplemented
         kwargs, rule = kwargs or {}, rule_of(func)
+        args, kwargs = self._originals.replaced(args, kwargs)
         if rule.composite:
             with self:
                 taken_apart: object = func.decompose(*args, **kwargs)
@@ -198,7 +217,7 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if macs:
             self.macs[layer] += macs
             self.dense_macs[layer] += dense
-        if operation.of_data:
+        if operation.of_data and torch._C._current_autograd_node() is None:  # the gradient of a use is no other use
             for sites in operation.sites():
                 if not sites.known:
                     self._unknown[str(self._calls.current), operation.rule.name] += 1
@@ -215,7 +234,7 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         tensor, origin = sites.operand.tensor, sites.operand.origin
         whole = max(tensor.numel(), 1)
         for share in shares_of(tensor, origin):
-            if share.estimated:
+            if share.estimated and call.steps is None:  # a step of a recurrent layer uses all of its weights
                 self._estimated[str(call)] += 1
             use = self.uses[Place(share.owner or call.layer, share.storage, share.region)]
             weight, elements = (share.storage, share.region), share.elements
@@ -239,7 +258,7 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         before = set(map(id, self._held_before))
         kept = (tensor for tensor in held_tensors(model) if id(tensor) not in before and not is_lazy(tensor))
         made = (tensor for tensor in kept if isinstance(self._origins.get(storage_of(tensor)), Derived))
-        for tensor in (*tensors_in(out), *made):
+        for tensor in (*(part for given in tensors_in(out) for part in stored(given)), *made):
             new = []
             for share in shares_of(tensor, self._origin(tensor)):
                 regions = used[share.storage]
@@ -295,29 +314,18 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         storage = storage_of(tensor)
         found = self._origins.get(storage)
         if isinstance(tensor, nn.Parameter) and not isinstance(found, Root | Data):
-            found = Root(storage, tensor.element_size())  # also one that the pass has made, as lazy layers do
-            self._remember(tensor, found)
+            found = self._root(tensor)  # also one that the pass has made, as lazy layers do
             self.met[storage] = (self._calls.current.layer, tensor)
         if found is None:
             found = CONSTANT
             self._remember(tensor, found)
         return found
 
+    def _root(self, tensor: Tensor) -> Root:
+        root = Root(storage_of(tensor), tensor.element_size())
+        self._remember(tensor, root)
+        return root
+
     def _remember(self, tensor: Tensor, origin: Origin) -> None:
         self._alive.append(tensor.untyped_storage())
         self._origins[storage_of(tensor)] = origin
-
-
-@contextmanager
-def _as_written() -> Iterator[None]:
-    """Let layers run as they were written: nothing compiled, no encoder packed by its mask's values."""
-    eager: AbstractContextManager[object] = nullcontext()
-    if "torch._dynamo" in sys.modules:  # else nothing can have been compiled
-        eager = torch.compiler.set_stance("force_eager")
-    fast = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        with eager:
-            yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast)

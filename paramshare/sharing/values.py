@@ -6,7 +6,7 @@ values beside it, in a storage of the CPU that is laid out as its own; or it lie
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -119,10 +119,8 @@ class Values:
             return first[0] if len(first) == 1 else tuple(first)
         if func.overloadpacket in _INDEXED:
             args = (args[0], self._indices(args[1], place), *args[2:])
-        if func.overloadpacket is _aten.masked_select and self.are_known(args[1]):
-            shape = torch.broadcast_shapes(args[0].shape, args[1].shape)  # type: ignore[no-untyped-call]
-            selected = int(self.of(args[1]).expand(shape).sum())
-            return args[0].new_empty(selected, device="meta")
+        if sized := _SIZED_BY_SECOND.get(func.overloadpacket):
+            return sized(self, args, place)
         if kwargs or not all(tensor.is_meta for tensor in tensors) or func.overloadpacket in _INDEXED:
             args, kwargs = _all_on_meta(args, kwargs)
         guessed = self._guesses.outcome(func, args, kwargs, place)
@@ -229,6 +227,19 @@ class Values:
             if not tensor.is_meta:
                 self._lost.add(storage_of(tensor))
 
+    def _selected(self, args: Sequence[Any], place: str) -> object:
+        """Return what `masked_select` gives of data without values."""
+        if not self.are_known(args[1]):
+            return self._guesses.outcome(_aten.masked_select.default, args, {}, place)
+        shape = torch.broadcast_shapes(args[0].shape, args[1].shape)  # type: ignore[no-untyped-call]
+        return args[0].new_empty(int(self.of(args[1]).expand(shape).sum()), device="meta")
+
+    def _packed(self, args: Sequence[Any], place: str) -> object:
+        """Return what `pack_padded_sequence` gives of data without values and of lengths, which it needs."""
+        known = self.are_known(args[1])
+        lengths = self.of(args[1]) if known else args[1]
+        return _aten._pack_padded_sequence(*self._guesses.packed((args[0], lengths, args[2]), known, place))
+
     def _indices(self, given: Sequence[Tensor | None], place: str) -> list[Tensor | None]:
         """Return an index's tensors, a mask as the indices of what it selects."""
         indices: list[Tensor | None] = []
@@ -246,6 +257,13 @@ _INDEXED: Final = {_aten.index, _aten.index_put, _aten.index_put_}
 
 _EMPTY: Final = {_aten.empty, _aten.empty_strided, _aten.empty_like, _aten.new_empty, _aten.new_empty_strided}
 """Operations that make tensors without values."""
+
+
+_SIZED_BY_SECOND: Final[dict[object, Callable[[Values, Sequence[Any], str], object]]] = {
+    _aten.masked_select: Values._selected,
+    _aten._pack_padded_sequence: Values._packed,
+}
+"""Operations whose result has a size that the values of their second argument decide."""
 
 
 def _sent_to_cpu(rule: Rule, kwargs: Mapping[str, Any]) -> bool:

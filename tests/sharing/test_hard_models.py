@@ -30,6 +30,22 @@ def test_dynamic_net_at_each_depth(depth: int, per_use: int) -> None:
     assert report.warnings == ()
 
 
+def test_what_another_thread_draws_once_during_a_pass_is_no_draw_of_the_model() -> None:
+    class Interrupted(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = nn.Linear(3, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            if not drawn:
+                drawn.append(random.random())  # as a thread of another library does
+            return self.inner(x)
+
+    drawn: list[float] = []
+    assert analyze(Interrupted(), (3,)).warnings == ()
+    assert len(drawn) == 1
+
+
 def test_dynamic_net_at_its_random_depth_says_that_the_depth_was_drawn_and_leaves_the_generator_alone() -> None:
     random.seed(5)
     state = random.getstate()

@@ -1,0 +1,40 @@
+"""The random generators that a model holds: Python's, torch's and numpy's."""
+
+import random
+import sys
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+
+__all__ = ["Access", "held_generators"]
+
+Access = tuple[Callable[[], Any], Callable[[Any], object]]
+"""How to read and to write the state of a generator."""
+
+
+def held_generators(model: nn.Module) -> dict[str, Access]:
+    """Return the access to each generator among the attributes of the modules of `model`, by its name in words."""
+    return {
+        f"{path}.{name} of the model".removeprefix("."): access
+        for path, module in model.named_modules()
+        for name, value in vars(module).items()
+        if (access := _access(value)) is not None
+    }
+
+
+def _access(value: Any) -> Access | None:
+    if isinstance(value, random.Random):
+        return value.getstate, value.setstate
+    if isinstance(value, torch.Generator):
+        return value.get_state, value.set_state
+    if (numpy := sys.modules.get("numpy")) is None:
+        return None
+    if isinstance(value, numpy.random.RandomState):
+        return value.get_state, value.set_state
+    if isinstance(value, numpy.random.Generator):
+        bits = value.bit_generator
+        return lambda: bits.state, partial(setattr, bits, "state")
+    return None
