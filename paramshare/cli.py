@@ -22,7 +22,9 @@ from paramshare.commands.proving import FlowVerify, Reproduce, Verify
 from paramshare.commands.service import Doctor, Relocate, Ui
 from paramshare.commands.training import FlowSweep, Train
 from paramshare.errors import ParamshareError, UsageError, without_secrets
+from paramshare.progress_lines import no_foreign_bars
 from paramshare.settings import check_names
+from paramshare.streams import OutputError, ReaderGoneError, prepare_streams
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -90,12 +92,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         gc.set_threshold(*_GARBAGE)
     signal.signal(signal.SIGTERM, _leave)
     os.environ["PYTHONSAFEPATH"] = "1"  # no Python that is started from here looks for modules in the working directory
+    prepare_streams()
+    no_foreign_bars()
     try:
         code = _run(list(sys.argv[1:] if arguments is None else arguments))
         sys.stdout.flush()
-    except BrokenPipeError:  # whoever reads the output, such as `head`, has read enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it ends
+    except ReaderGoneError:
         return _UNREAD
+    except OutputError as error:
+        return _say(str(error), FAILED)
     return code
 
 

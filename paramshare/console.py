@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -11,6 +11,7 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    Task,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
@@ -18,6 +19,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from paramshare.progress_lines import lines_of_progress
 from paramshare.sharing.report import MAIN_REGIMES
 from paramshare.sharing.text import readable_factor
 
@@ -54,7 +56,7 @@ _PLAIN_WIDTH = 120  # columns, where the output is no terminal
 
 @contextmanager
 def sweep_progress() -> "Iterator[tuple[Callable[[Sweep], None], Callable[[Row], None]]]":
-    """A progress bar over a sweep's runs, on stderr; silent where stdout is no terminal.
+    """A progress bar over a sweep's runs, on stderr; a plain line now and then where stderr is no terminal.
 
     Gives what to call when the sweep has been opened and for each row.
     """
@@ -66,8 +68,10 @@ def sweep_progress() -> "Iterator[tuple[Callable[[Sweep], None], Callable[[Row],
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console, disable=not sys.stdout.isatty()) as progress:
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress, ExitStack() as lines:
         task, told = progress.add_task("opening the store", total=None), False
+        if not console.is_terminal:
+            lines.enter_context(lines_of_progress(lambda: _state(progress.tasks[0])))
 
         def opened(sweep: "Sweep") -> None:
             from paramshare.tracking.spool import SPOOL, Delivery
@@ -101,13 +105,16 @@ def sweep_progress() -> "Iterator[tuple[Callable[[Sweep], None], Callable[[Row],
 
 @contextmanager
 def working(what: str) -> Iterator[None]:
-    """Say on stderr what goes on, while it does; silent where that is no terminal."""
+    """Say on stderr what goes on, while it does; a plain line now and then where that is no terminal."""
     console = Console(stderr=True)
-    if not console.is_terminal:
+    with console.status(what) if console.is_terminal else lines_of_progress(lambda: what):
         yield
-        return
-    with console.status(what):
-        yield
+
+
+def _state(task: Task) -> str:
+    """Return what a bar shows, as text: `training (exact): 12 of 100 runs`."""
+    done = "" if task.total is None else f": {task.completed:.0f} of {task.total:.0f} runs"
+    return f"{task.description}{done}"
 
 
 def print_counts(outcome: "CountOutcome", ui_command: str) -> None:

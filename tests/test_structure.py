@@ -54,8 +54,8 @@ ALLOWED = {
         "paramshare.errors", "paramshare.provenance", "paramshare.tracking", "paramshare.training",
     },
     "paramshare.console": {
-        "paramshare.comparing", "paramshare.counting.report", "paramshare.proof.report", "paramshare.sharing.report",
-        "paramshare.sharing.text", "paramshare.sweep", "paramshare.tracking.spool",
+        "paramshare.comparing", "paramshare.counting.report", "paramshare.progress_lines", "paramshare.proof.report",
+        "paramshare.sharing.report", "paramshare.sharing.text", "paramshare.sweep", "paramshare.tracking.spool",
     },
     "flows": {
         "paramshare.comparing", "paramshare.counting", "paramshare.errors", "paramshare.markdown", "paramshare.plots",
@@ -68,7 +68,12 @@ ALLOWED = {
         "paramshare.errors", "paramshare.plots", "paramshare.proof", "paramshare.settings", "paramshare.sharing",
         "paramshare.sweep", "paramshare.tracking", "paramshare.training.devices",
     },
-    "paramshare.cli": {"paramshare.commands", "paramshare.errors", "paramshare.settings"},
+    "paramshare.progress_lines": set(),
+    "paramshare.streams": {"paramshare.errors"},
+    "paramshare.cli": {
+        "paramshare.commands", "paramshare.errors", "paramshare.progress_lines", "paramshare.settings",
+        "paramshare.streams",
+    },
 }  # fmt: skip
 
 # Each library, and the only parts that may import it.
@@ -137,8 +142,8 @@ def test_the_environment_is_read_by_settings_alone() -> None:
     readers = {module_of(path) for path in SOURCES if "os.environ" in path.read_text()}
     assert readers == {
         "flows", "flows.register", "flows.server", "flows.worker", "paramshare.cli", "paramshare.commands.training",
-        "paramshare.settings", "paramshare.sweep.pools", "paramshare.tracking", "paramshare.tracking.pages",
-        "paramshare.tracking.store",
+        "paramshare.progress_lines", "paramshare.settings", "paramshare.sweep.pools", "paramshare.tracking",
+        "paramshare.tracking.pages", "paramshare.tracking.store",
     }  # fmt: skip
 
 

@@ -99,5 +99,5 @@ def devices_of(settings: DaskSettings) -> "Sequence[Device] | None":
 
 def quiet_where_a_bar_is() -> None:
     """Let Prefect log warnings alone where a bar tells of progress. To be called before Prefect is imported."""
-    if sys.stdout.isatty():
+    if sys.stderr.isatty():
         os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "WARNING")

@@ -1,0 +1,102 @@
+"""Prove that progress goes to stderr: a bar in a terminal, plain lines elsewhere, and no bar of another library."""
+
+import os
+import pty
+import subprocess
+import sys
+import time
+from functools import partial
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+from program import PROGRAM, SMALL
+
+from paramshare import console
+from paramshare.progress_lines import lines_of_progress, readable_seconds
+from paramshare.sweep.chunks import Row
+from paramshare.sweep.run import Sweep
+from paramshare.tracking.spool import Delivery
+from paramshare.tracking.store import StoreAddress
+
+SOON = partial(lines_of_progress, first=0.02, between=0.02)
+
+
+def lines_of(capsys: pytest.CaptureFixture[str], wanted: str) -> list[str]:
+    """Wait until a line with `wanted` stands on stderr, and return all lines."""
+    text, deadline = "", time.monotonic() + 30
+    while wanted not in text:
+        assert time.monotonic() < deadline, text
+        time.sleep(0.01)
+        text += capsys.readouterr().err
+    return text.splitlines()
+
+
+def test_a_sweep_without_a_terminal_prints_how_many_runs_are_done(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(console, "lines_of_progress", SOON)
+    spec = SimpleNamespace(choices=lambda devices: [SimpleNamespace(engine="exact")])
+    sweep = SimpleNamespace(delivery=Delivery(), specs=[0] * 5, pending=[0] * 3, spec=spec, devices=())
+    row = SimpleNamespace(status="FINISHED", error="")
+    with console.sweep_progress() as (opened, ended):
+        assert lines_of(capsys, "paramshare: opening the store, 0 s\n")
+        opened(cast(Sweep, sweep))
+        assert lines_of(capsys, "paramshare: training (exact): 2 of 5 runs, 0 s\n")
+        ended(cast(Row, row))
+        assert lines_of(capsys, "paramshare: training (exact): 3 of 5 runs, ")
+
+
+def test_a_long_step_without_a_terminal_is_named_again_and_again(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(console, "lines_of_progress", SOON)
+    with console.working("reading the runs"):
+        for _ in range(2):
+            assert lines_of(capsys, "paramshare: reading the runs, ")
+    capsys.readouterr()
+    time.sleep(0.1)
+    assert capsys.readouterr().err == ""
+
+
+def test_a_short_step_without_a_terminal_prints_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    with console.working("reading the runs"):
+        pass
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0.2, "0 s"), (59.4, "59 s"), (185, "3 min 5 s"), (7440, "2 h 4 min")])
+def test_a_duration_is_readable(seconds: float, text: str) -> None:
+    assert readable_seconds(seconds) == text
+
+
+def test_the_bar_is_drawn_in_the_terminal_of_stderr_though_stdout_is_a_pipe(address: StoreAddress) -> None:
+    terminal, its_end = pty.openpty()
+    command = [*PROGRAM, "train", "--seeds", "0:1", "--workers", "1", "--json", *SMALL]
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=its_end, env=environment) as program:
+        os.close(its_end)
+        drawn = b""
+        try:
+            while part := os.read(terminal, 4096):
+                drawn += part
+        except OSError:  # Linux: the other end is closed
+            pass
+        assert program.stdout is not None
+        assert program.stdout.read().startswith(b'{"experiment_id"')
+    os.close(terminal)
+    assert b"opening the store" in drawn
+    assert b"1/1" in drawn
+
+
+def test_other_libraries_draw_no_bar_in_a_log_unless_the_user_asks_for_it() -> None:
+    program = (
+        "from paramshare.progress_lines import no_foreign_bars; no_foreign_bars()\n"
+        "from tqdm import tqdm; list(tqdm(range(3)))\n"
+        "from mlflow.environment_variables import MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR as bar; print(bar.get())\n"
+    )
+    kept = {name: value for name, value in os.environ.items() if name != "TQDM_DISABLE"}
+    for environment, expected in ((kept, 0), ({**kept, "TQDM_DISABLE": ""}, 1)):
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment)
+        assert done.stdout == "False\n"
+        assert done.stderr.count("3/3") == expected

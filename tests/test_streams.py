@@ -1,0 +1,73 @@
+"""Prove what a command does when its streams are closed, full, unread, or of a small character set."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from program import PROGRAM, SMALL
+
+from paramshare.tracking.store import StoreAddress
+
+LAYER = ["layer", "linear", "--in", "4", "--out", "2"]
+TRAIN = ["train", "--seeds", "0:1", "--workers", "1", *SMALL]
+FULL = Path("/dev/full")  # every write to it fails as on a full disk
+needs_full = pytest.mark.skipif(not FULL.exists(), reason="this system has no /dev/full")
+
+
+def shell(redirection: str, arguments: list[str], **environment: str) -> "subprocess.CompletedProcess[bytes]":
+    """Run a command whose streams a shell has redirected."""
+    command = ["sh", "-c", f'exec "$@" {redirection}', "sh", *PROGRAM, *arguments]
+    return subprocess.run(command, capture_output=True, timeout=120, check=False, env={**os.environ, **environment})
+
+
+def test_a_sweep_with_closed_streams_trains_and_ends_with_0(address: StoreAddress) -> None:
+    assert shell(">&- 2>&- <&-", TRAIN).returncode == 0
+    again = shell("", [*TRAIN, "--json"])
+    assert b'"reused": true' in again.stdout
+
+
+def test_no_file_gets_the_descriptor_of_a_closed_stream(tmp_path: Path) -> None:
+    program = "from paramshare.streams import prepare_streams as p; p(); print(open('file', 'w').fileno() > 2, file=f)"
+    command = f"f = open('answer', 'w'); import os; os.close(1); os.close(2); {program}"
+    done = subprocess.run([sys.executable, "-c", command], cwd=tmp_path, stdin=subprocess.DEVNULL, check=False)
+    assert done.returncode == 0
+    assert (tmp_path / "answer").read_text() == "True\n"
+
+
+@needs_full
+@pytest.mark.parametrize("arguments", [LAYER, ["article"], ["--help"], TRAIN], ids=lambda words: words[0])
+def test_output_that_cannot_be_written_is_one_line_and_exit_1(arguments: list[str], address: StoreAddress) -> None:
+    done = shell(">/dev/full", arguments)
+    assert done.returncode == 1
+    assert done.stderr.startswith(b"paramshare: the output cannot be written: No space left on device; free space")
+    assert done.stderr.count(b"\n") == 1
+
+
+@needs_full
+def test_remarks_that_cannot_be_written_change_no_exit_code() -> None:
+    assert shell("2>/dev/full", ["tran"]).returncode == 2
+    done = shell("2>/dev/full", LAYER)
+    assert (done.returncode, done.stdout[:6]) == (0, b"linear")
+
+
+@pytest.mark.parametrize("arguments", [LAYER, ["--help"], TRAIN], ids=lambda words: words[0])
+def test_a_command_whose_reader_has_ended_exits_with_141_and_no_complaint(
+    arguments: list[str], address: StoreAddress
+) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run([*PROGRAM, *arguments], stdout=writing, stderr=subprocess.PIPE, timeout=120, check=False)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+@pytest.mark.parametrize(
+    ("encoding", "size"), [("ascii", b"3 x 3"), ("latin-1", b"3 \xd7 3"), ("utf-8", "3 × 3".encode())]
+)
+def test_every_character_set_shows_the_whole_answer(encoding: str, size: bytes) -> None:
+    done = shell("", ["article"], PYTHONIOENCODING=encoding)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"32 filters of " + size in done.stdout
+    assert len(done.stdout.decode(encoding).splitlines()) > 10
