@@ -8,10 +8,11 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from importlib.metadata import version
 from typing import TYPE_CHECKING, NoReturn
 
 from pydantic import BaseModel, Field, ValidationError
-from pydantic_settings import BaseSettings, CliApp, CliSubCommand, SettingsConfigDict
+from pydantic_settings import BaseSettings, CliApp, CliSettingsSource, CliSubCommand, SettingsConfigDict
 from pydantic_settings import SettingsError as CommandLineError
 
 from paramshare.commands.answer import FAILED
@@ -21,7 +22,8 @@ from paramshare.commands.flushing import Flush
 from paramshare.commands.proving import FlowVerify, Reproduce, Verify
 from paramshare.commands.service import Doctor, Relocate, Ui
 from paramshare.commands.training import FlowSweep, Train
-from paramshare.errors import ParamshareError, UsageError, without_secrets
+from paramshare.errors import ParamshareError, SettingsError, UsageError, without_secrets
+from paramshare.parser import Parser
 from paramshare.progress_lines import no_foreign_bars
 from paramshare.settings import check_names
 from paramshare.streams import OutputError, ReaderGoneError, prepare_streams
@@ -107,10 +109,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(given: list[str]) -> int:
     """Run one command, say in a line what was wrong, and return the exit code."""
     try:
-        check_names(
-            (Train, Study, Compare, Flush, FlowSweep, FlowStudy, FlowCount, Reproduce, Verify, FlowVerify, Ui, Doctor)
+        arguments = given or ["--help"]
+        parser = Parser(
+            prog="paramshare", description=Paramshare.__doc__, version=f"paramshare {version('paramshare')}"
         )
-        CliApp.run(Paramshare, given or ["--help"])
+        source = CliSettingsSource[Parser](Paramshare, root_parser=parser, add_argument_method=Parser.add_argument)
+        source(args=arguments)  # --help and --version end here, whatever the settings are
+        _check_settings(arguments[0])
+        CliApp.run(Paramshare, arguments, cli_settings_source=source)
     except SystemExit as end:
         if end.code == _TERMINATED:
             return _say(_cut_short("terminated", end), _TERMINATED)
@@ -131,6 +137,18 @@ def _run(given: list[str]) -> int:
     return 0
 
 
+def _check_settings(command: str) -> None:
+    """Refuse a setting that no command has; `doctor` names it and goes on."""
+    try:
+        check_names(
+            (Train, Study, Compare, Flush, FlowSweep, FlowStudy, FlowCount, Reproduce, Verify, FlowVerify, Ui, Doctor)
+        )
+    except SettingsError as error:
+        if command != "doctor":
+            raise
+        _say(str(error), _USAGE)
+
+
 def _sentence(detail: "ErrorDetails") -> str:
     """One of pydantic's complaints: `--steps is '-3': input should be greater than or equal to 1`."""
     reason = detail["msg"].removeprefix("Value error, ")
@@ -144,10 +162,9 @@ def _sentence(detail: "ErrorDetails") -> str:
 
 
 def _cut_short(how: str, end: BaseException) -> str:
-    """What a command says that was told to end: how far a sweep came, where one was running."""
+    """Return what a command says that was told to end: how far a sweep came, if one was running."""
     notes: list[str] = getattr(end, "__notes__", [])
-    stays, *_ = (*notes, "what was finished stays")
-    return f"{how}; {stays}, run the same command again for the rest"
+    return f"{how}; {notes[0]}, run the same command again for the rest" if notes else how
 
 
 def _say(message: str, code: int) -> int:

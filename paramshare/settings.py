@@ -143,12 +143,11 @@ def _variable(name: str) -> str:
 
 
 def _names(command: type[BaseSettings]) -> set[str]:
-    """The names under which a command's fields are read: a field's own, and its aliases."""
-    names = set(command.model_fields)
-    for field in command.model_fields.values():
-        if isinstance(field.validation_alias, str):
-            names.add(field.validation_alias)
-    return names
+    """Return the names under which a command's fields are set: a field's alias if it has one, else its own name."""
+    return {
+        field.validation_alias if isinstance(field.validation_alias, str) else name
+        for name, field in command.model_fields.items()
+    }
 
 
 def _prefixed(environment: Iterable[str]) -> set[str]:

@@ -3,11 +3,14 @@ and nothing written where nothing was done.
 """
 
 import json
+import re
 import signal
 import sqlite3
 import subprocess
+import sys
 import time
 from contextlib import closing
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -33,7 +36,7 @@ from paramshare.tracking.store import StoreAddress
         ("--tracking-uri", "mysql://host", "expected sqlite:///"),
         ("--tracking-uri", "http://127.0.0.1:9", "no MLflow server answers"),
         ("--experiment", "", "expected printable characters"),
-        ("--colour", "red", "unrecognized arguments: --colour red; see paramshare --help"),
+        ("--colour", "red", "unrecognized arguments: --colour red; see paramshare"),
     ],
 )
 @pytest.mark.parametrize("command", [("train",), ("flow", "sweep")])
@@ -51,6 +54,70 @@ def test_a_command_that_is_not_there_is_refused(arguments: tuple[str, ...], caps
 def test_a_misspelt_setting_in_the_file_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "paramshare.toml").write_text("sede = 3")
     assert "did you mean seeds?" in refused(capsys, "train")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "nearest"),
+    [
+        (("tran",), "there is no command 'tran'; did you mean train?; see paramshare --help"),
+        (("flow", "swep"), "there is no command 'swep'; did you mean sweep?; see paramshare flow --help"),
+        (("train", "--step", "3"), "--step 3; did you mean --steps?; see paramshare train --help"),
+        (("flow", "sweep", "--seed=3"), "--seed=3; did you mean --seeds?; see paramshare flow sweep --help"),
+    ],
+)
+def test_the_nearest_command_or_option_is_named(
+    arguments: tuple[str, ...], nearest: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert nearest in refused(capsys, *arguments)
+
+
+@pytest.mark.parametrize("command", [["analyze"], ["layer"], ["train"], ["compare"], ["flow", "count"], ["doctor"]])
+def test_help_names_no_type_of_python_and_no_null(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*command, "--help"]) == 0
+    said = capsys.readouterr().out
+    assert not re.search(r"null|dict\[|\bstr\b|\bPath\b|False", said)
+
+
+def test_the_usage_shows_a_required_option_without_brackets(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["layer", "--help"]) == 0
+    usage = capsys.readouterr().out.partition("\n\n")[0]
+    assert " --in TEXT" in usage
+    assert "[--in" not in usage
+    assert "[--out INT]" in usage
+
+
+@pytest.mark.parametrize("program", [PROGRAM, [sys.executable, "-m", "paramshare"]], ids=["main", "module"])
+def test_the_version_is_printed(program: list[str]) -> None:
+    done = subprocess.run([*program, "--version"], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout == f"paramshare {version('paramshare')}\n"
+
+
+def test_help_and_the_doctor_answer_though_a_setting_is_misspelt(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "paramshare.toml").write_text("sede = 3")
+    assert main(["train", "--help"]) == 0
+    assert main(["--version"]) == 0
+    assert main([]) == 0
+    capsys.readouterr()
+    assert main(["doctor"]) == 0
+    out, err = capsys.readouterr()
+    assert "made at the first run" in out
+    assert "did you mean seeds?" in err
+
+
+def test_an_internal_name_is_no_setting(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("PARAMSHARE_AS_JSON", "1")
+    said = refused(capsys, "train")
+    assert "no setting called PARAMSHARE_AS_JSON" in said
+    assert "as_json" not in said
+
+
+def test_an_unknown_experiment_is_refused_without_an_option_that_compare_lacks(
+    address: StoreAddress, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = refused(capsys, "compare", "nosuch")
+    assert said.endswith("has no experiment 'nosuch'; name another\n")
 
 
 def test_several_mistakes_are_named_in_one_go(capsys: pytest.CaptureFixture[str]) -> None:

@@ -69,10 +69,12 @@ ALLOWED = {
         "paramshare.sweep", "paramshare.tracking", "paramshare.training.devices",
     },
     "paramshare.progress_lines": set(),
+    "paramshare.parser": {"paramshare.errors"},
+    "paramshare.__main__": {"paramshare.cli"},
     "paramshare.streams": {"paramshare.errors"},
     "paramshare.cli": {
-        "paramshare.commands", "paramshare.errors", "paramshare.progress_lines", "paramshare.settings",
-        "paramshare.streams",
+        "paramshare.commands", "paramshare.errors", "paramshare.parser", "paramshare.progress_lines",
+        "paramshare.settings", "paramshare.streams",
     },
 }  # fmt: skip
 

@@ -39,14 +39,15 @@ def test_the_pages_are_there_until_it_is_ended_and_no_process_stays(
 ) -> None:
     store, port = open_store(address), free_port()
     command = [*PROGRAM, "ui", "--no-browser", "--port", str(port)]
-    pages = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+    pages = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert pages.stdout is not None
     url = pages.stdout.readline().strip()
     assert url.startswith(f"http://127.0.0.1:{port}/#/experiments/{store.experiment_id}/")
     with urllib.request.urlopen(url.partition("#")[0]) as page:
         assert b"<title>MLflow" in page.read()
     pages.send_signal(ending)
-    pages.communicate(timeout=60)
+    _, said = pages.communicate(timeout=60)
+    assert "for the rest" not in said
     assert pages.returncode == code
     assert not answers(port)
 

@@ -72,7 +72,7 @@ def open_recorded(address: StoreAddress) -> Store:
     sign_in(address)
     known = find_experiment(address.database, address.experiment) if address.database else None
     if not known and MlflowClient(tracking_uri=address.uri).get_experiment_by_name(address.experiment) is None:
-        raise StoreError(f"the store {shown} has no experiment {address.experiment!r}; name another with --experiment")
+        raise StoreError(f"the store {shown} has no experiment {address.experiment!r}; name another")
     return open_store(address)
 
 

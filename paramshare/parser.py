@@ -1,0 +1,114 @@
+"""The parser of the command line: argparse with help for people, and errors that name the nearest option or command."""
+
+import argparse
+import difflib
+import inspect
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final, NoReturn
+
+from paramshare.errors import UsageError
+
+__all__ = ["Parser", "commands_of", "did_you_mean", "options_of"]
+
+_NO_DEFAULTS: Final = (" (default: null)", " (default: )", " (default: {})", " (default: False)")
+_REQUIRED: Final = " (required)"
+_VALUES: Final = {"str": "TEXT", "int": "INT", "float": "NUMBER", "Path": "FILE", "dict[str,Any]": "JSON"}
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser of the program or of one of its commands.
+
+    Args:
+        version: what `--version` prints; a parser without it has no such option.
+        settings: as of `argparse.ArgumentParser`.
+    """
+
+    def __init__(self, *, version: str | None = None, **settings: Any) -> None:
+        description = settings.pop("description", None)
+        self._needed: list[argparse.Action] = []
+        super().__init__(description=inspect.cleandoc(description) if description else None, **settings)
+        if version is not None:
+            super().add_argument("--version", action="version", version=version, help="print the version and exit")
+
+    def add_argument(self, *names: Any, **settings: Any) -> argparse.Action:
+        """Add an option or a positional argument, in the words of a person."""
+        text = settings.get("help") or ""
+        for default in _NO_DEFAULTS:
+            text = text.removesuffix(default)
+        needed = text.endswith(_REQUIRED) and names[0].startswith("-")
+        settings["help"] = text
+        if (value := settings.get("metavar")) in _VALUES:
+            settings["metavar"] = _VALUES[value]
+        action = super().add_argument(*names, **settings)
+        if needed:
+            self._needed.append(action)
+        return action
+
+    def format_usage(self) -> str:
+        """Return the usage, without brackets around options that are required."""
+        with self._shown_as_required():
+            return super().format_usage()
+
+    def format_help(self) -> str:
+        """Return the whole help, likewise."""
+        with self._shown_as_required():
+            return super().format_help()
+
+    @contextmanager
+    def _shown_as_required(self) -> Iterator[None]:
+        """Let argparse show as required what pydantic checks: a setting may give the value."""
+        for action in self._needed:
+            action.required = True
+        try:
+            yield
+        finally:
+            for action in self._needed:
+                action.required = False
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse, and refuse an option that a command does not have where its options are known."""
+        known, unknown = super().parse_known_args(args, namespace)
+        if unknown and not commands_of(self):
+            self._refuse(unknown)
+        return known, unknown
+
+    def _refuse(self, unknown: list[str]) -> NoReturn:
+        name = unknown[0].partition("=")[0]
+        close = did_you_mean(name, options_of(self)) if name.startswith("-") else ""
+        self.error(f"unrecognized arguments: {' '.join(unknown)}{close}")
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        """Refuse a command that is not there; argparse calls this for every value with choices."""
+        if isinstance(action, argparse._SubParsersAction) and value not in action.choices:
+            close = did_you_mean(value, action.choices) or f"; expected one of {', '.join(action.choices)}"
+            raise argparse.ArgumentError(None, f"there is no command {value!r}{close}")
+        super()._check_value(action, value)
+
+    def error(self, message: str) -> NoReturn:
+        """Refuse the command line in one sentence.
+
+        Raises:
+            UsageError: always.
+        """
+        message = message.removeprefix("argument ").replace("ignored explicit argument", "takes no value, not")
+        raise UsageError(f"{message}; see {self.prog} --help")
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return `; did you mean NAME?` for the nearest of the known names, or nothing if none is near."""
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def commands_of(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    """Return the commands of a parser by name; empty for a command that has none."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            return dict(action.choices)
+    return {}
+
+
+def options_of(parser: argparse.ArgumentParser) -> dict[str, argparse.Action]:
+    """Return the actions of a parser by each of their option strings."""
+    return {name: action for action in parser._actions for name in action.option_strings}
