@@ -65,6 +65,7 @@ def prefect_api(*, startup_timeout: float = 120.0) -> Iterator[str]:
     Raises:
         ServerError: the server ended or stayed silent (the message carries the end of its output), or another
             process was still starting its own on the same `$PREFECT_HOME`.
+        SettingsError: `$PREFECT_HOME` cannot be written.
     """
     from prefect.settings import get_current_settings
 
@@ -79,7 +80,11 @@ def check_api() -> tuple[str, bool]:
     """What flows will talk to, in words, and whether it is well."""
     from prefect.settings import get_current_settings
 
+    from flows.home import home_trouble
+
     url = get_current_settings().api.url
+    if not url and (trouble := home_trouble()):
+        return f"no API configured, and no flow can start a server for itself: {trouble}", False
     if not url:
         return (
             f"no API configured: a flow starts a server for itself, history in {get_current_settings().home}",
@@ -116,10 +121,10 @@ def _sigterm_raises() -> Iterator[None]:
 def _server(startup_timeout: float) -> Iterator[str]:
     """Run a server and yield its API's URL once it answers."""
     from filelock import FileLock, Timeout
-    from prefect.settings import get_current_settings
 
-    home = get_current_settings().home
-    home.mkdir(parents=True, exist_ok=True)
+    from flows.home import make_home
+
+    home = make_home()
     with tempfile.TemporaryFile() as output, ExitStack() as running:
         # One start-up at a time: servers that migrate the same fresh database together break each other.
         try:

@@ -7,6 +7,7 @@ from pydantic import Field
 
 from paramshare.commands.answer import FAILED
 from paramshare.commands.store import address_of
+from paramshare.errors import SettingsError
 from paramshare.settings import StoreSettings
 from paramshare.tracking.views import View
 
@@ -68,13 +69,21 @@ class Doctor(StoreSettings):
 
     def cli_cmd(self) -> None:
         """Print a line a check; exit 1 where one fails."""
-        from flows.server import check_api
         from paramshare.console import print_checks
         from paramshare.doctor import examine
 
-        checks = [*examine(address_of(self)), ("Prefect", *check_api())]
+        checks = [*examine(address_of(self)), ("Prefect", *_check_prefect())]
         print_checks(checks)
         raise SystemExit(0 if all(well for _, _, well in checks) else FAILED)
+
+
+def _check_prefect() -> tuple[str, bool]:
+    """Return what flows will talk to, in words, and whether it is well."""
+    try:
+        from flows.server import check_api
+    except SettingsError as error:  # what Prefect reads when it is imported cannot be read
+        return str(error), False
+    return check_api()
 
 
 def _show_page(url: str, browser: bool) -> None:

@@ -76,6 +76,8 @@ class FlowSweep(SweepCommand, DaskSettings):
             address = address_of(self)
             check_sweep(self.sweep_spec(), address, devices_of(self))  # bad input is said at once, not by a failed flow
             quiet_where_a_bar_is()
+            import flows  # noqa: F401 - refuses a home folder that Prefect cannot read, before processes import it
+
             if self.dask_scheduler is None:
                 start_server("flows.sweep")  # imports while this process and Prefect's server do
             from flows.sweep import run_flow

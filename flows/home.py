@@ -1,0 +1,54 @@
+"""The folder in which Prefect keeps its history: `$PREFECT_HOME`, by default `~/.prefect`."""
+
+import os
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import Final
+
+from paramshare.errors import SettingsError
+
+__all__ = ["home_trouble", "make_home"]
+
+_WRITTEN: Final = ("prefect.db", "paramshare.lock")
+_ADVICE: Final = "set PREFECT_HOME to a folder that can be written"
+
+
+def home_trouble() -> str:
+    """Return why Prefect cannot keep its history in its folder, in a line; empty if it can. Leaves nothing behind."""
+    home = _home()
+    try:
+        there = next(path for path in (home, *home.parents) if path.exists())
+        with TemporaryFile(dir=there):  # a mode does not tell: the disk may be read-only, and root may write anywhere
+            pass
+    except OSError as error:
+        return _refusal(home, error)
+    for file in (home / name for name in _WRITTEN):
+        if file.exists() and not os.access(file, os.W_OK):
+            return f"{file} cannot be written: it is another user's; {_ADVICE}"
+    return ""
+
+
+def make_home() -> Path:
+    """Make the folder, if it is not there, and return its path.
+
+    Raises:
+        SettingsError: the folder cannot be made or written.
+    """
+    if trouble := home_trouble():
+        raise SettingsError(trouble)
+    home = _home()
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingsError(_refusal(home, error)) from error
+    return home
+
+
+def _home() -> Path:
+    from prefect.settings import get_current_settings
+
+    return get_current_settings().home
+
+
+def _refusal(home: Path, error: OSError) -> str:
+    return f"Prefect cannot keep its history in {home} ({error.strerror}); {_ADVICE}"
