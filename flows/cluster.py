@@ -22,8 +22,10 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final
 
 from prefect import Task
+from prefect.client.schemas.objects import State
 from prefect.futures import as_completed
 
+from flows.ends import rows_of
 from paramshare.errors import ServerError, UsageError, WorkerError
 from paramshare.sweep.chunks import Chunk, Row
 from paramshare.sweep.elsewhere import Kit, Place, deliver_here, different
@@ -56,7 +58,7 @@ class Cluster:
     devices: tuple[Device, ...]
     slots: Mapping[str, int]
 
-    def rows(self, task: Task[Any, list[Row]], chunks: Sequence[Chunk]) -> Generator[Row, None, None]:
+    def rows(self, task: Task[Any, State[list[Row]]], chunks: Sequence[Chunk]) -> Generator[Row, None, None]:
         """Run `task` for each chunk on the cluster, and yield the rows of each as it ends.
 
         Args:
@@ -79,7 +81,7 @@ class Cluster:
                         with _needs(device):
                             futures += [runner.submit(task, {"chunk": chunk, "kit": kit}) for chunk in queue]
                     for future in as_completed(list(futures)):
-                        yield from future.result()
+                        yield from rows_of(future)
             finally:
                 _end(runner.client, [future.wrapped_future for future in futures])
 

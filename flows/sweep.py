@@ -7,21 +7,20 @@ what deployments run, and `paramshare flow sweep`. The chunks run in processes o
 import math
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager
 from itertools import groupby
-from typing import Any, Final
+from typing import Final
 
 from prefect import flow, runtime, task
-from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
 from prefect.context import TagsContext
-from prefect.exceptions import ObjectNotFound
-from prefect.futures import PrefectConcurrentFuture, PrefectFuture, as_completed
+from prefect.futures import PrefectFuture, as_completed
 from prefect.logging import get_run_logger
 from prefect.settings import PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED, get_current_settings, temporary_settings
-from prefect.states import Completed, Crashed, Failed
+from prefect.states import Cancelled, Completed, Crashed, Failed
 
 from flows.cluster import Cluster, find_cluster, unwanted
+from flows.ends import name_of, record_cut_short, rows_of, state_of
 from flows.pool import PoolRunner
 from flows.retries import RETRIES
 from flows.surroundings import (
@@ -83,8 +82,7 @@ def _flow_run_name() -> str:
 
 def _task_run_name() -> str:
     specs = runtime.task_run.parameters["chunk"].specs
-    first, last = specs[0], specs[-1]
-    return f"{first.device}: {first.variant} seed {first.seed} to {last.variant} seed {last.seed}"
+    return f"{specs[0].device}: {name_of(specs)}"
 
 
 @task(
@@ -93,8 +91,10 @@ def _task_run_name() -> str:
     persist_result=False,
     **RETRIES,
 )
-def train_chunk(chunk: Chunk, kit: Kit | None = None) -> list[Row]:
+def train_chunk(chunk: Chunk, kit: Kit | None = None) -> State[list[Row]]:
     """Train a chunk's seeds one after the other and write each as an MLflow run.
+
+    The task ends as `state_of` returns: Completed only if every seed was trained.
 
     Args:
         kit: where this is a worker of a Dask cluster.
@@ -104,8 +104,8 @@ def train_chunk(chunk: Chunk, kit: Kit | None = None) -> list[Row]:
     else:
         rows = run_chunk(chunk) if runtime.task_run.run_count < 2 else go_on(chunk)
     for row in rows:
-        get_run_logger().info("seed %d on %s: %s", row.spec.seed, row.spec.device, row.error or row.final_loss)
-    return rows
+        get_run_logger().info("%s on %s: %s", name_of([row.spec]), row.spec.device, row.error or row.final_loss)
+    return state_of(chunk, rows)
 
 
 @flow(name="sweep", flow_run_name=_flow_run_name, persist_result=False)
@@ -193,31 +193,24 @@ def _in_pools(
     """
     stop = Stop()
     arguments = worker_arguments(stop, templates)
-    with ExitStack() as pools:
-        futures: dict[PrefectFuture[list[Row]], Chunk] = {}
-        for device, of_device in groupby(chunks, key=lambda chunk: chunk.device):
-            queue = list(of_device)
-            most = min(slots(device, opened.spec.workers, opened.store.address), len(queue))
-            runner = PoolRunner(max_workers=most, initializer=start_worker, initargs=arguments)
-            pool = pools.enter_context(runner)
-            futures |= {pool.submit(train_chunk, {"chunk": chunk}): chunk for chunk in queue}
-        pools.callback(stop.set)
-        try:
+    futures: dict[PrefectFuture[list[Row]], Chunk] = {}
+    try:
+        with ExitStack() as pools:
+            for device, of_device in groupby(chunks, key=lambda chunk: chunk.device):
+                queue = list(of_device)
+                most = min(slots(device, opened.spec.workers, opened.store.address), len(queue))
+                runner = PoolRunner(max_workers=most, initializer=start_worker, initargs=arguments)
+                pool = pools.enter_context(runner)
+                futures |= {pool.submit(train_chunk, {"chunk": chunk}): chunk for chunk in queue}
+            pools.callback(stop.set)
             for future in as_completed(list(futures)):
-                yield futures[future], future.result()
-        except BrokenProcessPool:
-            _say_lost(list(futures))
-            raise
-
-
-def _say_lost(futures: Sequence[PrefectFuture[Any]]) -> None:
-    """Let Prefect's history say of the chunks in hand that they are no longer. Best effort: the runs stand without."""
-    with suppress(Exception), get_client(sync_client=True) as client:
-        for future in futures:
-            if not isinstance(future, PrefectConcurrentFuture) or future.wrapped_future.exception() is None:
-                continue
-            with suppress(ObjectNotFound):  # one that was not begun
-                client.set_task_run_state(future.task_run_id, Crashed(message="its process was ended"), force=True)
+                yield futures[future], rows_of(future)
+    except BrokenProcessPool:
+        record_cut_short(futures, Crashed(message="its process was ended"))
+        raise
+    except BaseException:  # Ctrl-C, SIGTERM, or the end of this generator: the pools have ended the rest
+        record_cut_short(futures, Cancelled(message="the sweep was told to end"))
+        raise
 
 
 def _chunk_size(specs: int, at_once: int) -> int:

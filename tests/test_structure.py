@@ -61,7 +61,7 @@ ALLOWED = {
         "paramshare.comparing", "paramshare.counting", "paramshare.errors", "paramshare.markdown", "paramshare.plots",
         "paramshare.proof", "paramshare.settings",
         "paramshare.sharing.report", "paramshare.sweep", "paramshare.tracking", "paramshare.training.choice",
-        "paramshare.training.devices", "paramshare.training.export",
+        "paramshare.training.devices", "paramshare.training.export", "paramshare.training.targets",
     },
     "paramshare.commands": {
         "flows", "paramshare.comparing", "paramshare.console", "paramshare.counting", "paramshare.doctor",

@@ -63,9 +63,9 @@ def test_the_flow_on_dask_writes_the_runs_of_train_bit_for_bit(
     assert len(list(search(flows, "attributes.status = 'FINISHED' AND tags.`paramshare.kind` = 'seed'"))) == 5
     tasks = history(home, "SELECT name, state_type FROM task_run ORDER BY name")
     assert tasks == [  # two workers, two tasks each
-        ("cpu: shared seed 0 to shared seed 1", "COMPLETED"),
-        ("cpu: shared seed 2 to shared seed 3", "COMPLETED"),
-        ("cpu: shared seed 4 to shared seed 4", "COMPLETED"),
+        ("cpu: shared seeds 0 to 1", "COMPLETED"),
+        ("cpu: shared seeds 2 to 3", "COMPLETED"),
+        ("cpu: shared seed 4", "COMPLETED"),
     ]
     assert "Traceback" not in err
 

@@ -79,9 +79,9 @@ def test_prefect_keeps_the_history_of_flow_and_tasks_by_names_that_say_what_they
     assert (state, set(json.loads(tags))) == ("COMPLETED", {"sweep", "shared"})
     tasks = swept.history("SELECT name, state_type FROM task_run ORDER BY name")
     assert tasks == [
-        ("cpu: shared seed 0 to shared seed 1", "COMPLETED"),
-        ("cpu: shared seed 2 to shared seed 3", "COMPLETED"),
-        ("cpu: shared seed 4 to shared seed 4", "COMPLETED"),
+        ("cpu: shared seeds 0 to 1", "COMPLETED"),
+        ("cpu: shared seeds 2 to 3", "COMPLETED"),
+        ("cpu: shared seed 4", "COMPLETED"),
     ]
 
 
