@@ -12,9 +12,7 @@ from paramshare.errors import SettingsError
 
 def test_a_folder_that_cannot_be_made_is_refused_in_a_line_and_told_by_the_check() -> None:
     with temporary_settings({PREFECT_HOME: Path("/proc/nowhere/.prefect"), PREFECT_API_URL: None}):
-        with pytest.raises(
-            SettingsError, match=r"^Prefect cannot keep its history in /proc/nowhere/\.prefect \("
-        ):
+        with pytest.raises(SettingsError, match=r"^Prefect cannot keep its history in /proc/nowhere/\.prefect \("):
             make_home()
         said, well = check_api()
     assert not well
