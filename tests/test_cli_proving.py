@@ -64,7 +64,7 @@ def test_verify_prints_a_row_a_run_and_exits_0(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("reproduce",), "the following arguments are required: RUN-ID; see paramshare --help"),
+        (("reproduce",), "the following arguments are required: RUN-ID; see paramshare reproduce --help"),
         (("reproduce", "first"), "'first' is no run's id; expected 32 hexadecimal digits, or the first 8"),
         (("reproduce", NOBODY[:7]), "is no run's id"),
         (("reproduce", NOBODY), f"there is no run {NOBODY} in the experiment 'paramshare'"),
