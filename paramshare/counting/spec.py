@@ -51,10 +51,15 @@ def _check_tensors(kwargs: dict[str, Any]) -> dict[str, Any]:
     return kwargs
 
 
+def _require_input(schema: dict[str, Any]) -> None:
+    """Require the input in Prefect's form: a missing one is refused before a run; null is for `kwargs` alone."""
+    schema["required"] = [*schema["required"], "input"]
+
+
 class ModelSpec(BaseModel):
     """A model and its input."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, json_schema_extra=_require_input)
 
     model: str = Field(
         min_length=1,

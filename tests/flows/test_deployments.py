@@ -98,6 +98,7 @@ def test_parameters_that_cannot_be_are_refused_before_a_run_is_there(
     [
         ("sweep/cpu", {"seeds": " 0:3, 7 ", "devices": "cpu, cuda:1", "variant": "shared,untied"}),
         ("count/cpu", {"models": [{**MODEL, "input": "3x8x8;7"}]}),
+        ("count/cpu", {"models": [{**MODEL, "input": None, "kwargs": {"input": {"size": "3x8x8"}}}]}),
         ("verify/cpu", {"parent_run_id": "209d02a9", "experiment": "mine and yours"}),
         ("verify/cpu", {"parent_run_id": None}),
     ],
