@@ -1,6 +1,5 @@
 """A report of what a model's weights are shared for, as one whole MLflow run."""
 
-import time
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -9,7 +8,7 @@ from paramshare.plots import picture_of
 from paramshare.sharing.report import COUNTS, REGIMES, SCHEMA, Counts, SharingReport, Sort, Tie
 from paramshare.sharing.text import readable_bytes, readable_factor
 from paramshare.tracking.pages import picture_url
-from paramshare.tracking.record import NIL_ID, Point, Record
+from paramshare.tracking.record import NIL_ID, Point, Record, now
 from paramshare.tracking.runs import KIND, NOTE
 from paramshare.tracking.store import Store
 from paramshare.tracking.tables import table_artifact
@@ -63,15 +62,15 @@ def write_report(
         store.client.set_experiment_tag(store.experiment_id, key, value)
     params = {"model": report.model, "input": report.input, **source, **_own_params(report)}
     built = f"{params['model']} {params['args']}" if params.get("args") else params["model"]
-    now = int(time.time() * 1000)
+    end = now()
     record = Record(
         _cut(f"{built} on {params['input']}", _LONGEST_NAME),
         "FINISHED",
-        now,
-        now,
+        end,
+        end,
         tags={**tags, KIND: "count", **table_tag, NOTE: _note(report)},
         params={key: _cut(value, _LONGEST_PARAM) for key, value in params.items()},
-        points=_points(report.totals, now),
+        points=_points(report.totals, end),
         files=files,
     )
     return write(store, record)

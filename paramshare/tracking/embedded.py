@@ -7,7 +7,6 @@ was written for. A test writes the same record both ways and compares every row.
 
 import math
 import shutil
-import time
 import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,7 +21,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from paramshare.tracking.database import Database
-from paramshare.tracking.record import Addition, Point, Record, RunExistsError, save_files
+from paramshare.tracking.record import Addition, Point, Record, RunExistsError, now, save_files
 
 __all__ = ["add", "write"]
 
@@ -104,16 +103,13 @@ def _artifacts_of(database: Database, run_id: str) -> Path:
 
 def _add(connection: Connection, run_id: str, addition: Addition) -> None:
     """Insert the rows of an addition; once something is written, nobody else deletes the run meanwhile."""
-    tags = [_validate_tag(key, value) for key, value in addition.tags.items()]
-    if tags:
-        connection.exec_driver_sql(_ADD_TAG, [(tag.key, tag.value, run_id) for tag in tags])
+    _write_rows(connection, _ADD_TAG, _tag_rows(run_id, addition.tags))
     every, latest = _metric_rows(run_id, addition.points)
-    if every:
-        connection.exec_driver_sql(_ADD_METRICS, every)
-        connection.exec_driver_sql(_ADD_LATEST, latest)
+    _write_rows(connection, _ADD_METRICS, every)
+    _write_rows(connection, _ADD_LATEST, latest)
     if addition.status is not None:
         ended = "UPDATE runs SET status = ?, end_time = ? WHERE run_uuid = ?"
-        connection.exec_driver_sql(ended, (addition.status, int(time.time() * 1000), run_id))
+        connection.exec_driver_sql(ended, (addition.status, now(), run_id))
     stage = connection.exec_driver_sql("SELECT lifecycle_stage FROM runs WHERE run_uuid = ?", (run_id,)).scalar()
     if stage != "active":
         raise MlflowException(f"the run {run_id} is not there or was deleted")
@@ -136,18 +132,16 @@ def _check_identity(connection: Connection, experiment_id: int, record: Record) 
 
 def _insert(connection: Connection, database: Database, run_id: str, record: Record) -> None:
     """Insert the rows of a record, and those that MLflow adds to it."""
-    tags = [_validate_tag(key, value) for key, value in {**record.tags, "mlflow.runName": record.name}.items()]
+    tags = _tag_rows(run_id, {**record.tags, "mlflow.runName": record.name})
     params = [_validate_param(key, value) for key, value in record.params.items()]
     _insert_row(connection, "runs", _run(database, run_id, record))
     _check_active(connection, database.experiment_id)
     _check_identity(connection, database.experiment_id, record)
-    connection.exec_driver_sql(_INSERT_TAG, [(tag.key, tag.value, run_id) for tag in tags])
-    if params:
-        connection.exec_driver_sql(_INSERT_PARAM, [(param.key, param.value, run_id) for param in params])
+    _write_rows(connection, _INSERT_TAG, tags)
+    _write_rows(connection, _INSERT_PARAM, [(param.key, param.value, run_id) for param in params])
     every, latest = _metric_rows(run_id, record.points)
-    if every:
-        connection.exec_driver_sql(_INSERT_METRICS, every)
-        connection.exec_driver_sql(_INSERT_LATEST, latest)
+    _write_rows(connection, _INSERT_METRICS, every)
+    _write_rows(connection, _INSERT_LATEST, latest)
     _validate_dataset_inputs(record.inputs)
     for given in record.inputs:
         _insert_input(connection, run_id, database.experiment_id, given)
@@ -181,6 +175,16 @@ def _check_active(connection: Connection, experiment_id: int) -> None:
 def _insert_row(connection: Connection, table: str, row: Mapping[str, object]) -> None:
     statement = f"INSERT INTO {table} ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})"  # noqa: S608 - of constants
     connection.exec_driver_sql(statement, tuple(row.values()))
+
+
+def _write_rows(connection: Connection, statement: str, rows: Sequence[tuple[Any, ...]]) -> None:
+    if rows:
+        connection.exec_driver_sql(statement, list(rows))
+
+
+def _tag_rows(run_id: str, tags: Mapping[str, str]) -> list[tuple[str, str, str]]:
+    validated = (_validate_tag(key, value) for key, value in tags.items())
+    return [(tag.key, tag.value, run_id) for tag in validated]
 
 
 def _metric_rows(run_id: str, points: Sequence[Point]) -> tuple[list[_Row], list[_Row]]:
@@ -218,6 +222,4 @@ def _insert_input(connection: Connection, run_id: str, experiment_id: int, given
         _insert_row(connection, "datasets", row)
     edge = {"source_type": "DATASET", "source_id": dataset_id, "destination_type": "RUN", "destination_id": run_id}
     _insert_row(connection, "inputs", {"input_uuid": input_id, **edge})
-    if given.tags:
-        tags = [(input_id, tag.key, tag.value) for tag in given.tags]
-        connection.exec_driver_sql(_INSERT_INPUT_TAG, tags)
+    _write_rows(connection, _INSERT_INPUT_TAG, [(input_id, tag.key, tag.value) for tag in given.tags])

@@ -3,6 +3,7 @@
 What is written in one piece can be there whole or not at all, and can be compared.
 """
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,12 +11,17 @@ from typing import Final, Literal, NamedTuple
 
 from mlflow.entities import DatasetInput
 
-__all__ = ["NIL_ID", "Addition", "Point", "Record", "RunExistsError", "Status", "save_files"]
+__all__ = ["NIL_ID", "Addition", "Point", "Record", "RunExistsError", "Status", "now", "save_files"]
 
 Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
 
 NIL_ID: Final = "0" * 32
 """The nil UUID, which no run has: it stands in a record's tags and texts where the run's own id belongs."""
+
+
+def now() -> int:
+    """Return the time as runs have it, in milliseconds since 1970."""
+    return int(time.time() * 1000)
 
 
 class Point(NamedTuple):

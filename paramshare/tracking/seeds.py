@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import time
 from collections.abc import Mapping
 from typing import Final
 
@@ -11,7 +10,7 @@ from mlflow.entities import Dataset, DatasetInput, InputTag
 from paramshare.plots import VARIANT_COLORS, LossPlot
 from paramshare.tracking.model import saved_model
 from paramshare.tracking.pages import picture_url
-from paramshare.tracking.record import NIL_ID, Point, Record
+from paramshare.tracking.record import NIL_ID, Point, Record, now
 from paramshare.tracking.runs import DIVERGED, KEY, KIND, NOTE, TARGET, SeedRun
 from paramshare.tracking.store import Store
 from paramshare.tracking.writing import write
@@ -77,9 +76,9 @@ def write_failure(store: Store, spec: Spec, reason: str, tags: Mapping[str, str]
 
 def failure_record(spec: Spec, reason: str, tags: Mapping[str, str]) -> Record:
     """Return the content of the run of a training that failed."""
-    now = int(time.time() * 1000)
+    end = now()
     own_tags = {**_spec_tags(spec), "paramshare.error": reason}
-    return Record(run_name(spec), "FAILED", now, now, {**tags, **own_tags}, _params(spec))
+    return Record(run_name(spec), "FAILED", end, end, {**tags, **own_tags}, _params(spec))
 
 
 def run_name(spec: Spec) -> str:

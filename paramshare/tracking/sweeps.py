@@ -3,14 +3,13 @@
 import io
 import math
 import tempfile
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 from urllib.parse import unquote, urlsplit
 
 from paramshare.bands import Band
-from paramshare.tracking.record import Addition, Point, Record
+from paramshare.tracking.record import Addition, Point, Record, now
 from paramshare.tracking.runs import KIND, NOTE, search
 from paramshare.tracking.store import Store
 from paramshare.tracking.tables import table_artifact
@@ -40,7 +39,7 @@ _SWEEP_KEY: Final = "paramshare.sweep_key"
 def start_sweep(store: Store, name: str, sweep_key: str, params: Mapping[str, str], tags: Mapping[str, str]) -> str:
     """Make the parent run, RUNNING, and return its id."""
     own = {KIND: "sweep", _SWEEP_KEY: sweep_key}
-    return write(store, Record(name, "RUNNING", _now(), None, {**tags, **own}, params))
+    return write(store, Record(name, "RUNNING", now(), None, {**tags, **own}, params))
 
 
 def find_sweep(store: Store, sweep_key: str) -> str | None:
@@ -54,7 +53,7 @@ def find_sweep(store: Store, sweep_key: str) -> str | None:
 
 def log_progress(store: Store, run_id: str, done: int) -> None:
     """Log how many runs of the sweep have ended, as a metric of the parent run."""
-    add(store, run_id, Addition(points=[Point("runs/done", float(done), _now(), done)]))
+    add(store, run_id, Addition(points=[Point("runs/done", float(done), now(), done)]))
 
 
 def finish_sweep(
@@ -80,12 +79,12 @@ def finish_sweep(
         table: a row a run, by column.
         note: Markdown, shown on the run's page.
     """
-    now = _now()
+    end = now()
     content, table_tag = table_artifact(TABLE_FILE, table)
     picture = io.BytesIO()
     figure.savefig(picture)
     points = [
-        Point(f"loss/{name}/{group}", float(value), now + step, step)
+        Point(f"loss/{name}/{group}", float(value), end + step, step)
         for group, band in bands.items()
         for name, curve in (
             ("median", band.median),
@@ -95,7 +94,7 @@ def finish_sweep(
         for step, value in enumerate(curve)
         if math.isfinite(value)  # MLflow would keep 1.8e308, and its pages draw no axis that shows anything beside it
     ]
-    points += [Point(name, float(value), now, 0) for name, value in metrics.items()]
+    points += [Point(name, float(value), end, 0) for name, value in metrics.items()]
     files: dict[str, bytes | str] = {CURVES_FILE: picture.getvalue(), TABLE_FILE: content}
     add(store, run_id, Addition({NOTE: note, **table_tag}, points, files, status))
 
@@ -125,8 +124,3 @@ def artifact_location(store: Store, run_id: str, name: str) -> str:
     folder = store.database.artifact_uri(run_id) if store.database else store.client.get_run(run_id).info.artifact_uri
     uri = f"{folder}/{name}"
     return unquote(urlsplit(uri).path) if uri.startswith("file:") else uri
-
-
-def _now() -> int:
-    """Return the time in milliseconds since 1970."""
-    return int(time.time() * 1000)
