@@ -15,7 +15,7 @@ from paramshare.sharing.copies import Copier, stray_parameters
 from paramshare.sharing.guesses import draw_warnings
 from paramshare.sharing.input_hints import hint
 from paramshare.sharing.inputs import Sample, Size, example_inputs
-from paramshare.sharing.packed_weights import packed_modules
+from paramshare.sharing.packed_weights import packed_module
 from paramshare.sharing.regions import Region, claims, covered, covered_twice, region_of, storage_of
 from paramshare.sharing.report import REGIMES, Counts, LayerSharing, Memory, SharingReport, Tie
 from paramshare.sharing.trace import Trace, Use, trace
@@ -54,18 +54,13 @@ def analyze(
     if not isinstance(model, nn.Module):
         raise SpecError(f"a {type(model).__name__} cannot be analysed; expected a torch.nn.Module")
     title = name or type(model).__name__
-    copier = Copier(on_meta=True)
-    clone = copier(model).train(training)
-    sample = example_inputs(clone, input_size, dtypes, args, kwargs)
-    strays = dict(stray_parameters(clone))
-    if packed := packed_modules(model):
-        raise SpecError(
-            f"{packed[0]} has packed weights, which are no parameters: give the model as before quantisation"
-        )
-    if not strays and next(clone.parameters(), None) is None:
+    sample = example_inputs(model, input_size, dtypes, args, kwargs)
+    if packed := packed_module(model):
+        raise SpecError(f"{packed} has packed weights, which are no parameters: give the model as before quantisation")
+    if next(model.parameters(), None) is None and next(stray_parameters(model), None) is None:
         raise SpecError(f"{title} has no parameters: there is nothing to count")
     try:
-        clone, traced = _followed(model, clone, copier, sample)
+        clone, traced = _followed(model, training, sample)
     except SpecError as error:
         raise SpecError(f"{error}{hint(sample, str(error), partial(_is_taken, model, training))}") from error
     strays = dict(stray_parameters(clone))
@@ -100,29 +95,37 @@ def analyze(
     )
 
 
-def _followed(model: nn.Module, clone: nn.Module, copier: Copier, sample: Sample) -> tuple[nn.Module, Trace]:
-    """Return the copy that was followed, and what was seen: once more with gradients if the model takes some.
+def _traced(model: nn.Module, training: bool, sample: Sample) -> tuple[nn.Module, Trace]:
+    """Return a copy that one pass was made of, and the trace of the pass. A pass leaves its hooks on the copy.
 
     Raises:
-        SpecError: as `trace`.
+        SpecError: as `Copier` and `trace`.
+    """
+    copier = Copier(on_meta=True)
+    clone = copier(model).train(training)
+    return clone, trace(clone, sample, copier.stand_ins)
+
+
+def _followed(model: nn.Module, training: bool, sample: Sample) -> tuple[nn.Module, Trace]:
+    """Return what `_traced` does, from a second pass with gradients if the model takes some.
+
+    Raises:
+        SpecError: as `_traced`.
     """
     try:
-        return clone, trace(clone, sample, copier.stand_ins)
+        return _traced(model, training, sample)
     except SpecError as refusal:
         if not _needs_gradients(refusal):
             raise
-    again = Copier(on_meta=True)  # the pass that failed has left its hooks on the first copy
-    second = again(model).train(clone.training)
-    return second, trace(second, replace(sample, gradients=True), again.stand_ins)
+    return _traced(model, training, replace(sample, gradients=True))
 
 
 def _drawn_again(model: nn.Module, training: bool, sample: Sample, drawn: Sequence[str]) -> Sequence[str]:
     """Return the generators that a second pass draws from, too: another thread can draw from a global one once."""
     if not drawn:
         return ()
-    copier = Copier(on_meta=True)
     try:
-        _, again = _followed(model, copier(model).train(training), copier, sample)
+        _, again = _followed(model, training, sample)
     except SpecError:
         return drawn
     return [name for name in drawn if name in again.drawn]
@@ -134,9 +137,8 @@ def _needs_gradients(refusal: SpecError) -> bool:
 
 
 def _is_taken(model: nn.Module, training: bool, sample: Sample) -> bool:
-    copier = Copier(on_meta=True)
     try:
-        trace(copier(model).train(training), sample, copier.stand_ins)
+        _traced(model, training, sample)
     except SpecError:
         return False
     return True
