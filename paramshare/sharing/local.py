@@ -16,11 +16,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from paramshare.errors import SpecError
-from paramshare.sharing.copies import parameter_like
-from paramshare.sharing.inputs import described
 from paramshare.sharing.twins.recomputation import next_call, restart_calls
+from paramshare.sharing.twins.unshared import Unshared, replicated
 
-__all__ = ["Conv", "Dense", "LocalConv", "LocalLinear", "Unrolled", "Unshared", "replicated"]
+__all__ = ["Conv", "Dense", "LocalConv", "LocalLinear", "Unrolled"]
 
 Conv = nn.Conv1d | nn.Conv2d | nn.Conv3d
 
@@ -89,58 +88,6 @@ class _Windows:
         positions = torch.arange(1.0, prod(self.input_size) + 1, dtype=torch.float64, device=place)
         windows = self.cut(positions.reshape(1, 1, *self.input_size))
         return (windows.reshape(prod(self.output_size), -1) - 1).long().to(device)
-
-
-class Unshared(nn.Module):
-    """The base of the unshared layers: the options of a layer, and the size that the layer's twin expects.
-
-    Args:
-        layer: the layer to start equal to. Its options (`in_features`, `batch_first`) become attributes of the twin.
-        input_shape: of one sample, without the batch.
-        batch_axis: where the batch stands in what the twin is given. Defaults to 0.
-    """
-
-    weight: nn.Parameter
-    bias: nn.Parameter | None
-
-    def __init__(self, layer: nn.Module, input_shape: Sequence[int], batch_axis: int = 0) -> None:
-        super().__init__()
-        for name, value in vars(layer).items():  # a model's code reads them
-            if not name.startswith("_") and name != "training":
-                setattr(self, name, value)
-        self.input_shape = tuple(input_shape)
-        self.batch_axis = batch_axis
-        self._made_from = str(layer)
-        # A hook, for nn.TransformerEncoderLayer does not take its fused path, which reads weights, where there is one.
-        self.register_forward_pre_hook(_check_shape, with_kwargs=True)
-
-    def hold(self, name: str, original: Tensor | None, copies: Tensor | None) -> None:
-        """Register `copies` as a parameter that is like the parameter `original`; None for None."""
-        own = parameter_like(original, copies) if isinstance(original, nn.Parameter) and copies is not None else None
-        self.register_parameter(name, own)
-
-    def takes(self, shape: Sequence[int]) -> bool:
-        """Return whether the twin has weights for an input of `shape`; axes before the sample's are the batch."""
-        expected, given, axis = self.input_shape, tuple(shape), self.batch_axis
-        if axis:
-            return len(given) == len(expected) + 1 and given[:axis] + given[axis + 1 :] == expected
-        return given[len(given) - len(expected) :] == expected
-
-    def extra_repr(self) -> str:
-        return f"{self._made_from} on {described(torch.empty(self.input_shape, device='meta'))}"
-
-
-def _check_shape(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    """Refuse an input of another size than the weights were laid out for."""
-    assert isinstance(module, Unshared)
-    given = (*args, *kwargs.values())[0]
-    if isinstance(given, Tensor) and not module.takes(given.shape):
-        expected = list(map(str, module.input_shape))
-        expected.insert(module.batch_axis, "batch")
-        raise SpecError(
-            f"{type(module).__name__} was given {tuple(given.shape)}; expected ({', '.join(expected)}), the size "
-            "that it has weights for; make a twin for the other size"
-        )
 
 
 class LocalConv(Unshared):
@@ -303,11 +250,6 @@ class Unrolled(nn.Module):
             if name == "copies":  # not there yet
                 raise
             return getattr(self.copies[0], name)
-
-
-def replicated(weight: Tensor, positions: Sequence[int]) -> Tensor:
-    """Return a copy of `weight` for each position: (*positions, *weight.shape)."""
-    return weight.detach().expand(*positions, *weight.shape).clone(memory_format=torch.contiguous_format)
 
 
 def _windows_of(conv: Conv, input_shape: Sequence[int]) -> _Windows:

@@ -10,6 +10,7 @@ from torch.nn import functional
 from paramshare.errors import SpecError
 from paramshare.sharing.copies import parameter_like
 from paramshare.sharing.local import Dense, LocalLinear
+from paramshare.sharing.twins.unshared import copy_options
 
 __all__ = ["LocalAttention"]
 
@@ -49,9 +50,7 @@ class LocalAttention(nn.Module):
         dense: bool = False,
     ) -> None:
         super().__init__()
-        for name, option in vars(layer).items():
-            if not name.startswith("_") and name not in ("training", "bias_k", "bias_v"):
-                setattr(self, name, option)
+        copy_options(layer, self, without=("bias_k", "bias_v"))
         project: _Projection = Dense if dense else LocalLinear
         queries, keys, values = _projections(layer)
         self.queries, self.keys, self.values = project(queries, query), project(keys, key), project(values, value)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from paramshare.sharing.local import Unshared, replicated
+from paramshare.sharing.twins.unshared import Unshared, replicated
 
 __all__ = ["LocalBilinear"]
 

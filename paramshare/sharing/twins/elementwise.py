@@ -7,7 +7,7 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
-from paramshare.sharing.local import Unshared
+from paramshare.sharing.twins.unshared import Unshared, by_channel, spread
 
 __all__ = ["CHANNEL_NORMS", "TRAILING_NORMS", "LocalNorm", "LocalPReLU", "Norm"]
 
@@ -59,8 +59,7 @@ class LocalNorm(Unshared):
         if parameter is None:
             return None
         trailing = isinstance(layer, TRAILING_NORMS)
-        aligned = parameter.detach() if trailing else _by_channel(parameter, len(self.input_shape))
-        return aligned.expand(self.input_shape).clone(memory_format=torch.contiguous_format)
+        return spread(parameter if trailing else by_channel(parameter, len(self.input_shape)), self.input_shape)
 
 
 class LocalPReLU(Unshared):
@@ -74,18 +73,12 @@ class LocalPReLU(Unshared):
 
     def __init__(self, layer: nn.PReLU, input_shape: Sequence[int], batch_axis: int = 0) -> None:
         super().__init__(layer, input_shape, batch_axis)
-        slopes = _by_channel(layer.weight, len(self.input_shape)) if layer.num_parameters > 1 else layer.weight.detach()
-        copies = slopes.expand(self.input_shape).clone(memory_format=torch.contiguous_format)
-        self.hold("weight", layer.weight, copies)
+        slopes = by_channel(layer.weight, len(self.input_shape)) if layer.num_parameters > 1 else layer.weight
+        self.hold("weight", layer.weight, spread(slopes, self.input_shape))
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - named as torch's layers name it
         """What the PReLU gives for (batch, *input_shape), or with the batch at `batch_axis`."""
         return torch.where(input > 0, input, input * _beside_batch(self.weight, self.batch_axis))
-
-
-def _by_channel(parameter: Tensor, dims: int) -> Tensor:
-    """Return a parameter of (channels,) as (channels, 1, ..) with `dims` axes."""
-    return parameter.detach().view(-1, *(1,) * (dims - 1))
 
 
 def _beside_batch(weight: Tensor, batch_axis: int) -> Tensor:

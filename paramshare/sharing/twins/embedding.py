@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from paramshare.errors import SpecError
-from paramshare.sharing.local import Unshared, replicated
+from paramshare.sharing.twins.unshared import Unshared, replicated
 
 __all__ = ["LocalEmbedding", "LocalEmbeddingBag"]
 

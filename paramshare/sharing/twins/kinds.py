@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from torch import nn
 
@@ -55,39 +55,24 @@ def positions_of(module: nn.Module, batches: Batches, name: str, call: int, out:
         name, call: the layer's name, and the number of the call.
         out: the shape of what the call gave.
     """
-    find = _FINDERS.get(type(module))
-    if find is None or "forward" in vars(module):
+    kind = _KINDS.get(type(module))
+    if kind is None or "forward" in vars(module):
         return None
-    return find(module, lambda place, argument: batches.extent(name, call, place, argument), out)
+    return kind.find(module, lambda place, argument: batches.extent(name, call, place, argument), out)
 
 
 def twin_of(layer: Any, positions: Positions, dense: bool) -> nn.Module:
-    """Return the unshared or dense twin of a layer. (Elementwise and recurrent layers are dense already.)"""
-    shape, batch = positions.shapes[0], positions.batch
-    if isinstance(layer, nn.MultiheadAttention):
-        return LocalAttention(layer, *positions.shapes, dense=dense)
-    if isinstance(layer, _TRANSPOSED):
-        return (DenseConvTranspose if dense else LocalConvTranspose)(layer, shape, positions.shapes[1])
-    if isinstance(layer, _CONVS):
-        return (Dense if dense else LocalConv)(layer, shape)
-    if isinstance(layer, nn.Linear):
-        return (Dense if dense else LocalLinear)(layer, shape, batch)
-    if isinstance(layer, _RECURRENT):
-        return LocalRecurrent(layer, shape[0])
-    if isinstance(layer, nn.PReLU):
-        return LocalPReLU(layer, shape, batch)
-    if isinstance(layer, nn.Bilinear):
-        return LocalBilinear(layer, shape, batch)
-    if isinstance(layer, nn.Embedding):
-        return LocalEmbedding(layer, shape, batch)
-    if isinstance(layer, nn.EmbeddingBag):
-        return LocalEmbeddingBag(layer, shape, batch)
-    return LocalNorm(layer, shape, batch)
+    """Return the unshared or dense twin of a layer."""
+    kind = _KINDS[type(layer)]
+    make = kind.dense if dense else kind.local
+    assert make is not None
+    return make(layer, positions)
 
 
 def has_dense(module: nn.Module) -> bool:
     """Return whether a layer has a dense twin; of tables and Bilinear layers there is none."""
-    return not isinstance(module, nn.Embedding | nn.EmbeddingBag | nn.Bilinear)
+    kind = _KINDS.get(type(module))
+    return kind is not None and kind.dense is not None
 
 
 def _convolution(conv: Any, locate: Locate, _out: Shape | None) -> Positions | None:
@@ -182,16 +167,48 @@ def _sequence(extent: Extent, batch_first: bool) -> Shape | None:
     return extent.shape[:axis] + extent.shape[axis + 1 :] if extent.batch in (axis, None) else None
 
 
-_FINDERS: Final[dict[type[nn.Module], Callable[[Any, Locate, Shape | None], Positions | None]]] = {
-    nn.Linear: _linear,
-    nn.Bilinear: _bilinear,
-    nn.PReLU: _prelu,
-    nn.Embedding: _embedding,
-    nn.EmbeddingBag: _bag,
-    nn.MultiheadAttention: _attention,
-    **dict.fromkeys(_CONVS, _convolution),
-    **dict.fromkeys(_TRANSPOSED, _transposed),
-    **dict.fromkeys(_RECURRENT, _recurrent),
-    **dict.fromkeys(CHANNEL_NORMS, _by_channel),
-    **dict.fromkeys(TRAILING_NORMS, _trailing),
+Find = Callable[[Any, Locate, Shape | None], Positions | None]
+Make = Callable[[Any, Positions], nn.Module]
+
+
+class _Kind(NamedTuple):
+    """A type of layers that has a twin.
+
+    Args:
+        find: returns the positions that a layer was called with; None if it has one only, or no twin for them.
+        local: makes the unshared twin.
+        dense: makes the dense twin; None if there is none. Elementwise and recurrent layers are dense already.
+    """
+
+    find: Find
+    local: Make
+    dense: Make | None
+
+
+def _at(make: Callable[..., nn.Module]) -> Make:
+    """Return how a twin is made whose batch can stand between the positions."""
+    return lambda layer, positions: make(layer, positions.shapes[0], positions.batch)
+
+
+def _of(make: Callable[..., nn.Module], **options: Any) -> Make:
+    """Return how a twin is made from the shapes alone."""
+    return lambda layer, positions: make(layer, *positions.shapes, **options)
+
+
+def _unfolded(layer: Any, positions: Positions) -> nn.Module:
+    return LocalRecurrent(layer, positions.shapes[0][0])
+
+
+_KINDS: Final[dict[type[nn.Module], _Kind]] = {
+    nn.Linear: _Kind(_linear, _at(LocalLinear), _at(Dense)),
+    nn.Bilinear: _Kind(_bilinear, _at(LocalBilinear), None),
+    nn.PReLU: _Kind(_prelu, _at(LocalPReLU), _at(LocalPReLU)),
+    nn.Embedding: _Kind(_embedding, _at(LocalEmbedding), None),
+    nn.EmbeddingBag: _Kind(_bag, _at(LocalEmbeddingBag), None),
+    nn.MultiheadAttention: _Kind(_attention, _of(LocalAttention), _of(LocalAttention, dense=True)),
+    **dict.fromkeys(_CONVS, _Kind(_convolution, _of(LocalConv), _of(Dense))),
+    **dict.fromkeys(_TRANSPOSED, _Kind(_transposed, _of(LocalConvTranspose), _of(DenseConvTranspose))),
+    **dict.fromkeys(_RECURRENT, _Kind(_recurrent, _unfolded, _unfolded)),
+    **dict.fromkeys(CHANNEL_NORMS, _Kind(_by_channel, _at(LocalNorm), _at(LocalNorm))),
+    **dict.fromkeys(TRAILING_NORMS, _Kind(_trailing, _at(LocalNorm), _at(LocalNorm))),
 }

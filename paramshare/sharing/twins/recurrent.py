@@ -9,7 +9,7 @@ from torch.nn import functional
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from paramshare.errors import SpecError
-from paramshare.sharing.local import Unshared, replicated
+from paramshare.sharing.twins.unshared import Unshared, replicated
 
 __all__ = ["LocalRecurrent"]
 

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from paramshare.errors import SpecError
-from paramshare.sharing.local import Dense, Unshared, replicated
+from paramshare.sharing.local import Dense
+from paramshare.sharing.twins.unshared import Unshared, by_channel, replicated, spread
 
 __all__ = ["DenseConvTranspose", "LocalConvTranspose", "Transposed"]
 
@@ -35,7 +36,7 @@ class LocalConvTranspose(Unshared):
         super().__init__(layer, input_shape)
         self.output_shape = tuple(output_shape)
         self.hold("weight", layer.weight, replicated(layer.weight, self.input_shape[1:]))
-        self.hold("bias", layer.bias, _spread(layer, self.output_shape))
+        self.hold("bias", layer.bias, _biases(layer, self.output_shape))
         targets = _targets(layer, self.input_shape[1:], self.output_shape[1:])
         self.register_buffer("targets", targets.to(layer.weight.device), persistent=False)
 
@@ -76,16 +77,13 @@ class DenseConvTranspose(Dense):
         Unshared.__init__(self, layer, input_shape)
         self.output_shape = tuple(output_shape)
         self.hold("weight", layer.weight, _placed(layer, self.input_shape[1:], self.output_shape[1:]))
-        shift = _spread(layer, self.output_shape)
-        self.hold("bias", layer.bias, None if shift is None else shift.flatten())
+        biases = _biases(layer, self.output_shape)
+        self.hold("bias", layer.bias, None if biases is None else biases.flatten())
 
 
-def _spread(layer: Transposed, output_shape: Sequence[int]) -> Tensor | None:
+def _biases(layer: Transposed, output_shape: Sequence[int]) -> Tensor | None:
     """Return a copy of the bias for each output."""
-    if layer.bias is None:
-        return None
-    aligned = layer.bias.detach().view(-1, *(1,) * (len(output_shape) - 1))
-    return aligned.expand(*output_shape).clone(memory_format=torch.contiguous_format)
+    return None if layer.bias is None else spread(by_channel(layer.bias, len(output_shape)), output_shape)
 
 
 def _targets(layer: Transposed, inputs: Sequence[int], outputs: Sequence[int]) -> Tensor:
