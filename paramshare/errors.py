@@ -10,7 +10,9 @@ ParamshareError
 └── WorkerError          the processes that train were ended from outside, again and again: exit 1
 """
 
+import difflib
 import re
+from collections.abc import Iterable
 
 __all__ = [
     "DeviceError",
@@ -21,6 +23,7 @@ __all__ = [
     "StoreError",
     "UsageError",
     "WorkerError",
+    "did_you_mean",
     "in_a_line",
     "without_secrets",
 ]
@@ -59,8 +62,16 @@ class WorkerError(ParamshareError):
 
 
 def in_a_line(error: object) -> str:
-    """What was raised: its kind, and the first line of what it says."""
-    return f"{type(error).__name__}: {error}".splitlines()[0]
+    """Return the type of an error and the first line of its message that is not blank."""
+    lines = (line.strip() for line in str(error).splitlines())
+    first = next((line for line in lines if line), "")
+    return f"{type(error).__name__}: {first}" if first else type(error).__name__
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return `; did you mean NAME?` for the nearest of the known names, or nothing if none is near."""
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {close[0]}?" if close else ""
 
 
 def without_secrets(text: str) -> str:

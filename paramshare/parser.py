@@ -1,15 +1,14 @@
 """The parser of the command line: argparse with help for people, and errors that name the nearest option or command."""
 
 import argparse
-import difflib
 import inspect
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final, NoReturn
 
-from paramshare.errors import UsageError
+from paramshare.errors import UsageError, did_you_mean
 
-__all__ = ["Parser", "commands_of", "did_you_mean", "options_of"]
+__all__ = ["Parser", "commands_of", "options_of"]
 
 _NO_DEFAULTS: Final = (" (default: null)", " (default: )", " (default: {})", " (default: False)")
 _REQUIRED: Final = " (required)"
@@ -93,12 +92,6 @@ class Parser(argparse.ArgumentParser):
         """
         message = message.removeprefix("argument ").replace("ignored explicit argument", "takes no value, not")
         raise UsageError(f"{message}; see {self.prog} --help")
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return `; did you mean NAME?` for the nearest of the known names, or nothing if none is near."""
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return f"; did you mean {close[0]}?" if close else ""
 
 
 def commands_of(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:

@@ -8,7 +8,7 @@ import copy
 import functools
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from types import FunctionType, MethodType, ModuleType
+from types import CellType, FunctionType, MethodType, ModuleType
 from typing import Any, Final, TypeVar
 
 import torch
@@ -18,7 +18,7 @@ from torch.utils._pytree import tree_map
 
 from paramshare.errors import SpecError
 
-__all__ = ["tensors_in", "with_tensors"]
+__all__ = ["cell_contents", "tensors_in", "with_tensors"]
 
 _Value = TypeVar("_Value")
 
@@ -102,7 +102,8 @@ def _inside(item: object) -> Iterator[object]:
     elif isinstance(item, list | tuple | set | frozenset | deque):
         yield from item
     if isinstance(item, FunctionType):
-        yield from _cells(item)
+        for cell in item.__closure__ or ():
+            yield from cell_contents(cell)
     elif isinstance(item, MethodType):
         yield item.__self__
     elif isinstance(item, functools.partial):
@@ -111,12 +112,12 @@ def _inside(item: object) -> Iterator[object]:
         yield from (attribute for _, attribute in _attributes(item))
 
 
-def _cells(function: FunctionType) -> Iterator[object]:
-    for cell in function.__closure__ or ():
-        try:
-            yield cell.cell_contents
-        except ValueError:  # a variable that has no value yet
-            continue
+def cell_contents(cell: CellType) -> Iterator[object]:
+    """Yield what a cell of a closure holds; nothing for a variable that has no value yet."""
+    try:
+        yield cell.cell_contents
+    except ValueError:
+        return
 
 
 def _attributes(item: object) -> Iterable[tuple[str, object]]:

@@ -1,6 +1,5 @@
 """What stands under an import path: `pkg.module:name` or `file.py:name`."""
 
-import difflib
 import importlib
 import importlib.util
 import sys
@@ -8,9 +7,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Final
 
-from paramshare.errors import SpecError
+from paramshare.errors import SpecError, did_you_mean, in_a_line
 from paramshare.sharing.import_hints import companion_advice, neighbour_advice, package_advice
-from paramshare.sharing.user_code import in_one_line, running_user_code
+from paramshare.sharing.user_code import running_user_code
 
 __all__ = ["failure", "imported"]
 
@@ -43,7 +42,7 @@ def imported(path: str, files: dict[Path, ModuleType] | None = None) -> object:
 
 def failure(doing: str, error: Exception) -> str:
     """Return one line about the user's code that failed, with advice where torch is the reason."""
-    return f"{doing} failed: {companion_advice(error) or in_one_line(error)}"
+    return f"{doing} failed: {companion_advice(error) or in_a_line(error)}"
 
 
 def _meant(path: str) -> str:
@@ -72,7 +71,7 @@ def _module(module_path: str, name: str, files: dict[Path, ModuleType]) -> Modul
             advice = neighbour_advice(module_path, name, error) if isinstance(error, ModuleNotFoundError) else None
         if advice is None:
             raise
-        raise SpecError(f"importing {module_path} failed: {in_one_line(error)}; {advice}") from error
+        raise SpecError(f"importing {module_path} failed: {in_a_line(error)}; {advice}") from error
 
 
 def _from_package(module_path: str) -> ModuleType:
@@ -109,8 +108,6 @@ def _attribute(module: ModuleType, name: str, path: str) -> object:
     value: object = module
     for part in name.split("."):
         if not hasattr(value, part):
-            close = difflib.get_close_matches(part, dir(value), n=1)
-            hint = f"; did you mean {close[0]}?" if close else ""
-            raise SpecError(f"there is no {part!r} in {path.rpartition(':')[0]}{hint}")
+            raise SpecError(f"there is no {part!r} in {path.rpartition(':')[0]}{did_you_mean(part, dir(value))}")
         value = getattr(value, part)
     return value

@@ -1,6 +1,5 @@
 """A model by its import path: `pkg.module:name` or `file.py:name`, built on the meta device where that works."""
 
-import inspect
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
@@ -10,7 +9,7 @@ from torch import nn
 
 from paramshare.errors import SpecError
 from paramshare.sharing.imports import failure, imported
-from paramshare.sharing.user_code import running_user_code
+from paramshare.sharing.user_code import running_user_code, why_not_callable
 
 __all__ = ["load_model"]
 
@@ -41,15 +40,11 @@ def load_model(
 
 
 def _built(make: Callable[..., object], arguments: Mapping[str, object], path: str) -> nn.Module:
-    try:
-        inspect.signature(make).bind(**arguments)
-    except TypeError as error:
+    if mismatch := why_not_callable(make, arguments):
         raise SpecError(
-            f"{path} cannot be called with {_listed(arguments)}: {error}; "
+            f"{path} cannot be called with {_listed(arguments)}: {mismatch}; "
             "its arguments are given as --args '{\"name\": value}'"
-        ) from error
-    except ValueError:
-        pass  # a signature that Python cannot see
+        ) from mismatch
     building = f"building {path} with {_listed(arguments)}"
     with running_user_code(building, path.rpartition(":")[0]):
         try:

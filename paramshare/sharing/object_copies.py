@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from paramshare.errors import SpecError, in_a_line
+from paramshare.sharing.contents import cell_contents
 
 __all__ = ["ObjectCopier"]
 
@@ -150,7 +151,7 @@ class ObjectCopier:
         functools.update_wrapper(result, value, updated=())
         del result.__dict__["__wrapped__"]
         for cell, own in zip(value.__closure__ or (), cells, strict=True):
-            for content in _contents(cell):
+            for content in cell_contents(cell):
                 own.cell_contents = self._if_reaching(content)
         result.__defaults__ = self._if_reaching(value.__defaults__)
         result.__kwdefaults__ = self._if_reaching(value.__kwdefaults__)
@@ -194,18 +195,11 @@ class ObjectCopier:
         return torch.Generator(value.device).set_state(value.get_state())
 
 
-def _contents(cell: types.CellType) -> Iterator[object]:
-    try:
-        yield cell.cell_contents
-    except ValueError:  # a variable that has no value yet
-        return
-
-
 def _parts(value: object) -> Iterator[object]:
     """Yield what a function, a method, a reference or a container holds."""
     if isinstance(value, types.FunctionType):
         for cell in value.__closure__ or ():
-            yield from _contents(cell)
+            yield from cell_contents(cell)
         yield from (value.__defaults__, value.__kwdefaults__, value.__dict__)
     elif isinstance(value, types.MethodType):
         yield from (value.__self__, value.__func__)

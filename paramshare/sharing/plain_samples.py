@@ -1,6 +1,5 @@
 """Samples as plain data, or as a function of the user's returns them: for the command line and forms."""
 
-import inspect
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,7 +13,7 @@ from paramshare.errors import SpecError
 from paramshare.sharing.imports import failure, imported
 from paramshare.sharing.input_checks import described
 from paramshare.sharing.inputs import own_type, parse_dtypes
-from paramshare.sharing.user_code import running_user_code
+from paramshare.sharing.user_code import running_user_code, why_not_callable
 
 __all__ = ["call_of", "is_import_path", "load_sample", "tensors_of"]
 
@@ -98,12 +97,8 @@ def load_sample(path: str, files: dict[Path, ModuleType] | None = None) -> tuple
 
 
 def _called(make: Callable[[], object], path: str) -> object:
-    try:
-        inspect.signature(make).bind()
-    except TypeError as error:
-        raise SpecError(f"{path} cannot make an input: {error}; expected a function without arguments") from error
-    except ValueError:
-        pass  # a signature that Python cannot see
+    if mismatch := why_not_callable(make, {}):
+        raise SpecError(f"{path} cannot make an input: {mismatch}; expected a function without arguments") from mismatch
     calling = f"calling {path}"
     with running_user_code(calling, path.rpartition(":")[0]):
         try:

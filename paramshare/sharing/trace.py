@@ -142,7 +142,7 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._values = Values(self._held_before, self.guesses)
         self._signals = Signals()
         self._unknown: Counter[tuple[str, str]] = Counter()
-        self._estimated: Counter[str] = Counter()
+        self._estimated: dict[str, None] = {}  # in order
         self._calls = Calls(model, sample)
         self._origins: dict[int, Origin] = {}
         self._alive: list[torch.UntypedStorage] = []  # a storage that ended would give its address to another
@@ -235,7 +235,7 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         whole = max(tensor.numel(), 1)
         for share in shares_of(tensor, origin):
             if share.estimated and call.steps is None:  # a step of a recurrent layer uses all of its weights
-                self._estimated[str(call)] += 1
+                self._estimated[str(call)] = None
             use = self.uses[Place(share.owner or call.layer, share.storage, share.region)]
             weight, elements = (share.storage, share.region), share.elements
             if call.steps is not None:

@@ -1,22 +1,23 @@
 """Run the user's file as a program of its own: what it prints, how it exits and what it changes stay its own affair."""
 
+import inspect
 import io
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TextIO
 
 import torch
 
-from paramshare.errors import SpecError
+from paramshare.errors import SpecError, in_a_line
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
-__all__ = ["in_one_line", "process_as_found", "running_user_code"]
+__all__ = ["process_as_found", "running_user_code", "why_not_callable"]
 
 _TERMINATED: Final = 128 + signal.SIGTERM
 """The code of the SystemExit that the command line raises for SIGTERM: it is not the user's."""
@@ -50,7 +51,7 @@ def running_user_code(doing: str, program: str, advice: str = "a model must not 
     except (Exception, KeyboardInterrupt, GeneratorExit):
         raise
     except BaseException as error:  # such as the one by which pytest skips a module
-        raise SpecError(f"{doing} failed: {in_one_line(error)}") from error
+        raise SpecError(f"{doing} failed: {in_a_line(error)}") from error
     finally:
         sys.argv = argv
         held.release()
@@ -79,10 +80,15 @@ def process_as_found() -> Iterator[None]:
             torch.set_default_device(device)
 
 
-def in_one_line(error: BaseException) -> str:
-    """Return the type of an error and the first line that says something."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+def why_not_callable(function: Callable[..., object], arguments: Mapping[str, object]) -> TypeError | None:
+    """Return why a function does not take these arguments; None if it does, or if its signature cannot be seen."""
+    try:
+        inspect.signature(function).bind(**arguments)
+    except TypeError as error:
+        return error
+    except ValueError:
+        return None
+    return None
 
 
 class _Held(io.RawIOBase):
