@@ -1,13 +1,14 @@
 """Where the batch stands in what a model's layers are given: told by a second pass, over two samples."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Final
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map_only
 
 from paramshare.errors import SpecError
+from paramshare.sharing.contents import with_tensors
 from paramshare.sharing.inputs import Sample
 from paramshare.sharing.rehearsal import Given, Pass, Shape
 
@@ -102,5 +103,5 @@ def _doubled(sample: Sample) -> Iterator[Sample]:
             shape = [*tensor.shape[:axis], _SAMPLES, *tensor.shape[axis + 1 :]]
             return torch.empty(shape, dtype=tensor.dtype, device="meta")
 
-        args, kwargs = tree_map_only(Tensor, twice, (sample.args, dict(sample.kwargs)))
-        yield Sample(args, kwargs)
+        args, kwargs = with_tensors((sample.args, dict(sample.kwargs)), twice)
+        yield replace(sample, args=args, kwargs=kwargs)

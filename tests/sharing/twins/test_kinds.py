@@ -4,6 +4,7 @@ The oracles are the report of the layer, the layer itself, and the gradient of i
 """
 
 import warnings
+from collections import UserDict
 from collections.abc import Callable
 from typing import Any
 
@@ -322,3 +323,19 @@ def test_a_layer_with_a_forward_of_its_own_keeps_it_and_is_named() -> None:
         twin = untie(model, {"space"}, (4, 3))
     x = data(2, 4, 3)
     assert twin(x).equal(x.abs())
+
+
+@pytest.mark.parametrize("hold", [lambda x: {"x": x}, lambda x: UserDict(x=x)], ids=["dict", "UserDict"])
+def test_a_twin_takes_a_batch_in_whatever_object_its_sample_came(hold: Callable[[Tensor], Any]) -> None:
+    class Held(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = nn.Linear(3, 2)
+
+        def forward(self, batch: Any) -> Any:
+            return self.inner(batch["x"])
+
+    model, x = Held(), torch.randn(4, 5, 3)
+    twin = untie(model, {"space"}, args=(hold(x[:1]),))
+    assert numbers(twin) == 5 * 8
+    torch.testing.assert_close(twin(hold(x)), model(hold(x)))
