@@ -7,10 +7,22 @@ from typing import Final
 
 from paramshare.errors import SettingsError
 
-__all__ = ["home_trouble", "make_home"]
+__all__ = ["check_readable", "home_trouble", "make_home"]
 
 _WRITTEN: Final = ("prefect.db", "paramshare.lock")
 _ADVICE: Final = "set PREFECT_HOME to a folder that can be written"
+
+
+def check_readable() -> None:
+    """Check that Prefect can look into its default folder, as it does when it is imported.
+
+    Raises:
+        SettingsError: the folder cannot be read.
+    """
+    try:
+        (Path.home() / ".prefect" / "profiles.toml").exists()
+    except (OSError, RuntimeError) as error:
+        raise SettingsError(f"Prefect cannot look into the home folder ({error}); {_ADVICE}") from error
 
 
 def home_trouble() -> str:

@@ -10,7 +10,7 @@ from pydantic_settings import CliPositionalArg, SettingsConfigDict
 from paramshare.commands.answer import answer
 from paramshare.commands.files import check_place, write_whole
 from paramshare.commands.store import address_of, flush_command, ui_command
-from paramshare.commands.training import devices_of, quiet_where_a_bar_is
+from paramshare.commands.training import devices_of, prepare_flow
 from paramshare.comparing.spec import CompareSpec, StudySpec
 from paramshare.errors import UsageError
 from paramshare.settings import DaskSettings, StoreSettings
@@ -113,7 +113,7 @@ class FlowStudy(StudyCommand, DaskSettings):
 
         with sweep_progress() as (on_open, on_row):
             check_sweep(self.study_spec(), address_of(self), devices_of(self))
-            quiet_where_a_bar_is()
+            prepare_flow(self)
             from flows.study import run_study_flow
 
             outcome, found = run_study_flow(self.study_spec(), address_of(self), on_open, on_row, self.dask_scheduler)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from paramshare.sweep.run import Outcome
     from paramshare.training.devices import Device
 
-__all__ = ["FlowSweep", "SweepCommand", "Train", "devices_of", "quiet_where_a_bar_is"]
+__all__ = ["FlowSweep", "SweepCommand", "Train", "devices_of", "prepare_flow"]
 
 
 class SweepCommand(StoreSettings, SweepSpec):
@@ -69,17 +69,12 @@ class FlowSweep(SweepCommand, DaskSettings):
     def cli_cmd(self) -> None:
         """Run the flow, against a Prefect API that is there or one that ends with this process."""
         from paramshare.console import sweep_progress
-        from paramshare.sweep.pools import start_server
         from paramshare.sweep.run import check_sweep
 
         with sweep_progress() as (on_open, on_row):
             address = address_of(self)
             check_sweep(self.sweep_spec(), address, devices_of(self))  # bad input is said at once, not by a failed flow
-            quiet_where_a_bar_is()
-            import flows  # noqa: F401 - refuses a home folder that Prefect cannot read, before processes import it
-
-            if self.dask_scheduler is None:
-                start_server("flows.sweep")  # imports while this process and Prefect's server do
+            prepare_flow(self)
             from flows.sweep import run_flow
 
             outcome = run_flow(self.sweep_spec(), address, on_open, on_row, self.dask_scheduler)
@@ -99,7 +94,20 @@ def devices_of(settings: DaskSettings) -> "Sequence[Device] | None":
     return find_cluster(settings.dask_scheduler, address_of(settings)).devices
 
 
-def quiet_where_a_bar_is() -> None:
-    """Let Prefect log warnings alone where a bar tells of progress. To be called before Prefect is imported."""
+def prepare_flow(settings: DaskSettings) -> None:
+    """Prepare a flow that trains. To be called before Prefect is imported.
+
+    Prefect logs warnings alone if a bar shows the progress. The server that workers are forked from starts now: it
+    imports what they need while this process and Prefect's server import what they need.
+
+    Raises:
+        SettingsError: Prefect cannot read its folder.
+    """
     if sys.stderr.isatty():
         os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "WARNING")
+    import flows  # noqa: F401 - refuses a folder that cannot be read, before processes import Prefect
+
+    if settings.dask_scheduler is None:
+        from paramshare.sweep.pools import start_server
+
+        start_server("flows.sweep")
