@@ -1,4 +1,4 @@
-"""How the tasks that train a sweep's chunks are named and end in Prefect's history.
+"""Names and final states, in Prefect's history, of the tasks that train a sweep's chunks.
 
 A task is Completed only if every seed of its chunk was trained.
 """

@@ -56,7 +56,7 @@ _PLAIN_WIDTH = 120  # columns, where the output is no terminal
 
 @contextmanager
 def sweep_progress() -> "Iterator[tuple[Callable[[Sweep], None], Callable[[Row], None]]]":
-    """A progress bar over a sweep's runs, on stderr; a plain line now and then where stderr is no terminal.
+    """Show a progress bar over a sweep's runs on stderr; a plain line every 30 s if stderr is not a terminal.
 
     Gives what to call when the sweep has been opened and for each row.
     """
@@ -105,7 +105,7 @@ def sweep_progress() -> "Iterator[tuple[Callable[[Sweep], None], Callable[[Row],
 
 @contextmanager
 def working(what: str) -> Iterator[None]:
-    """Say on stderr what goes on, while it does; a plain line now and then where that is no terminal."""
+    """Show on stderr what is going on during the block; a plain line every 30 s if stderr is not a terminal."""
     console = Console(stderr=True)
     with console.status(what) if console.is_terminal else lines_of_progress(lambda: what):
         yield

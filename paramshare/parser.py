@@ -31,7 +31,7 @@ class Parser(argparse.ArgumentParser):
             super().add_argument("--version", action="version", version=version, help="print the version and exit")
 
     def add_argument(self, *names: Any, **settings: Any) -> argparse.Action:
-        """Add an option or a positional argument, in the words of a person."""
+        """Add an option or a positional argument; help and placeholders lose pydantic's internal names."""
         text = settings.get("help") or ""
         for default in _NO_DEFAULTS:
             text = text.removesuffix(default)
@@ -50,13 +50,13 @@ class Parser(argparse.ArgumentParser):
             return super().format_usage()
 
     def format_help(self) -> str:
-        """Return the whole help, likewise."""
+        """Return the help, without brackets around options that are required."""
         with self._shown_as_required():
             return super().format_help()
 
     @contextmanager
     def _shown_as_required(self) -> Iterator[None]:
-        """Let argparse show as required what pydantic checks: a setting may give the value."""
+        """Mark options as required while help is printed. Pydantic checks them, since a setting may give the value."""
         for action in self._needed:
             action.required = True
         try:

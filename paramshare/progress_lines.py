@@ -21,7 +21,7 @@ _SWITCHES: Final = {
 
 @contextmanager
 def lines_of_progress(describe: Callable[[], str], first: float = _FIRST, between: float = _BETWEEN) -> Iterator[None]:
-    """Print `describe()` and the time that has passed to stderr now and then, until the block ends.
+    """Print `describe()` and the elapsed time to stderr at intervals, until the block ends.
 
     Args:
         describe: returns the state of the work; it is called in a thread of its own.

@@ -18,12 +18,12 @@ _SIZES = r"\s*\d+(\s*[,x;]\s*\d+)*\s*"
 
 
 def args_of(given: Any) -> Any:
-    """A command line gives as text what a settings file or a form gives as an object."""
+    """Parse `args`, which a command line gives as text and a settings file or a form as an object."""
     return named_values("args", given, _ARGS)
 
 
 def kwargs_of(given: Any) -> Any:
-    """The same for what forward is called with."""
+    """Parse `kwargs` as `args_of` parses `args`."""
     return named_values("kwargs", given, _KWARGS)
 
 
@@ -108,7 +108,7 @@ class ModelSpec(BaseModel):
 
     @property
     def sample(self) -> str:
-        """The input as it was given: `3,224,224 {"scale": 2}`."""
+        """Return the input as it was given: `3,224,224 {"scale": 2}`."""
         named = None if self.kwargs is None else json.dumps(self.kwargs)
         return " ".join(part for part in (self.input, named) if part)
 

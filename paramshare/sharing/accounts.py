@@ -58,7 +58,7 @@ class Operand(NamedTuple):
         return min(distinct, self.origin.elements) if isinstance(self.origin, Data) else distinct
 
     def as_data(self) -> "Operand":
-        """Return it as what takes the place of data."""
+        """Return the operand with the origin `Data`."""
         zero = isinstance(self.origin, Constant) and self.origin.zero
         return self._replace(origin=Data(self.values, learned=True, zero=zero))
 
@@ -184,7 +184,7 @@ class Operation:
         return int(operand.tensor.shape[0]) if grouped and operand.tensor.dim() > self.factors[0].tensor.dim() else 1
 
     def _live(self, macs: int) -> int:
-        """How many of a product's sites are live: those that meet no zeros, as around the input of a convolution."""
+        """Return the number of live sites of a product. A site that meets only zeros, as in padding, is not live."""
         if any(isinstance(operand.origin, Data) and operand.origin.zero for operand in self.factors):
             return 0
         if self.func.overloadpacket is not _aten.convolution:
@@ -220,7 +220,7 @@ class Operation:
         return replace(share, live=0) if operand in factors and any(map(_zero, factors)) else share
 
     def _data(self) -> Data:
-        """What the result is if it depends on data."""
+        """Return the origin of a result that depends on data."""
         learned = not self.rule.random and all(
             operand.origin.learned for operand in self.operands if isinstance(operand.origin, Data)
         )

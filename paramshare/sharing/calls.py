@@ -68,7 +68,7 @@ class Calls:
 
     @property
     def stack(self) -> Sequence[Call]:
-        """All of them, the innermost last."""
+        """Return all running calls, the innermost last."""
         return self._stack
 
     def refusal(self, error: Exception) -> str:

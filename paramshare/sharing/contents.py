@@ -26,7 +26,7 @@ _OPAQUE: Final = (
     type(None), bool, int, float, complex, str, bytes, type, ModuleType, nn.Module, torch.dtype, torch.device,
     torch.Generator, torch.Size,
 )  # fmt: skip
-"""What holds no tensors, or holds them for itself."""
+"""Types that hold no tensors, or whose tensors are not the input's or the output's."""
 
 
 def tensors_in(value: object) -> Iterator[Tensor]:

@@ -54,7 +54,7 @@ class Copier:
 
     @property
     def stand_ins(self) -> Mapping[int, torch.UntypedStorage]:
-        """The new storages, by the address of the storage that each stands for."""
+        """Return the new storages, by the address of the storage that each stands for."""
         return self._storages
 
     def __call__(self, model: nn.Module) -> nn.Module:

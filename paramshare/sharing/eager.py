@@ -11,7 +11,7 @@ __all__ = ["as_written"]
 
 @contextmanager
 def as_written() -> Iterator[None]:
-    """Let layers run as they were written: nothing compiled, no encoder packed by its mask's values."""
+    """Run layers as they were written in the block: nothing compiled, no encoder packed by its mask's values."""
     eager: AbstractContextManager[object] = nullcontext()
     if "torch._dynamo" in sys.modules:  # else nothing can have been compiled
         eager = torch.compiler.set_stance("force_eager")

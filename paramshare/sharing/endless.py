@@ -1,4 +1,4 @@
-"""An end to loops that wait for a value: `while not done.all():` on data, rejection sampling.
+"""A limit on loops that wait for a value: `while not done.all():` on data, rejection sampling.
 
 A value that is not known is guessed, each time alike, so that such a loop would never end.
 """
@@ -18,10 +18,10 @@ from paramshare.errors import SpecError
 __all__ = ["MOST_GUESSES", "EndlessError", "GuessLimit"]
 
 MOST_GUESSES: Final = 10_000
-"""How many guesses one line of code gets within one run of its function."""
+"""The maximum number of guesses for one line of code within one run of its function."""
 
 _OWN: Final = tuple(f"{Path(file).parent}{os.sep}" for file in (__file__, torch.__file__))
-"""The folders of what runs a pass; all else is the model's code."""
+"""The folders of torch and of this package; all other code is the model's."""
 
 
 class EndlessError(SpecError):

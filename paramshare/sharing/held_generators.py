@@ -12,7 +12,7 @@ from torch import nn
 __all__ = ["Access", "held_generators"]
 
 Access = tuple[Callable[[], Any], Callable[[Any], object]]
-"""How to read and to write the state of a generator."""
+"""The functions that read and write the state of a generator."""
 
 
 def held_generators(model: nn.Module) -> dict[str, Access]:

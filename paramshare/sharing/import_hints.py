@@ -19,7 +19,7 @@ _FIRST_TORCHVISION: Final = 15
 
 
 def companion_advice(error: BaseException) -> str | None:
-    """Return what to do about a library whose operators were built for another torch; None for any other error.
+    """Return advice about a library whose operators were built for another torch; None for any other error.
 
     Args:
         error: of an import. What caused the error is read too, since libraries wrap such errors in their own.

@@ -1,4 +1,4 @@
-"""What stands under an import path: `pkg.module:name` or `file.py:name`."""
+"""Import an object by its import path: `pkg.module:name` or `file.py:name`."""
 
 import importlib
 import importlib.util
@@ -17,7 +17,7 @@ _NO_SCRIPT: Final = "keep what runs as a script below `if __name__ == '__main__'
 
 
 def imported(path: str, files: dict[Path, ModuleType] | None = None) -> object:
-    """Import a module and return what has a name in it.
+    """Import a module and return an attribute of it.
 
     Args:
         path: `pkg.module:name`, found from the working directory too, or `path/to/file.py:name`. The name may
@@ -46,7 +46,7 @@ def failure(doing: str, error: Exception) -> str:
 
 
 def _meant(path: str) -> str:
-    """Return what a path without a name may have meant."""
+    """Return the path that was probably meant by a path without a name."""
     if path.rstrip(":").endswith(".py"):
         return f"{path.rstrip(':')}:NAME, with the name of the class or function in that file"
     package, _, name = path.partition(":")[0].rpartition(".")

@@ -115,7 +115,7 @@ class LocalConv(Unshared):
         self._windows = windows
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - named as torch's layers name it
-        """What the convolution gives for (batch, *input_shape), or for one sample without a batch."""
+        """Return the output for (batch, *input_shape), or for one sample without a batch."""
         single = input.dim() == len(self.input_shape)
         windows = self._windows.cut(input.unsqueeze(0) if single else input)
         batch, size, groups = windows.shape[0], self._windows.output_size, self.groups
@@ -155,7 +155,7 @@ class LocalLinear(Unshared):
         self.hold("bias", linear.bias, None if linear.bias is None else replicated(linear.bias, positions))
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - named as torch's layers name it
-        """What the layer gives for (..., *input_shape), or with the batch at `batch_axis`."""
+        """Return the output for (..., *input_shape), or with the batch at `batch_axis`."""
         given = input.movedim(self.batch_axis, 0)
         weight = self.weight.flatten(0, -3)
         x = given.reshape(-1, *weight.shape[::2]).transpose(0, 1)
@@ -198,7 +198,7 @@ class Dense(Unshared):
         self.output_shape = output_shape
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - named as torch's layers name it
-        """What the layer gives for (..., *input_shape), or with the batch at `batch_axis`."""
+        """Return the output for (..., *input_shape), or with the batch at `batch_axis`."""
         given = input.movedim(self.batch_axis, 0)
         before = given.shape[: given.dim() - len(self.input_shape)]
         out = functional.linear(given.reshape(*before, self.weight.shape[1]), self.weight, self.bias)
@@ -229,7 +229,7 @@ class Unrolled(nn.Module):
             self.calls = 0
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """What the next copy gives.
+        """Call the next copy and return its output.
 
         Raises:
             SpecError: for more calls than copies.

@@ -137,14 +137,14 @@ class Derived:
 
     @property
     def shares(self) -> tuple[Share, ...]:
-        """What the whole storage has of each weight."""
+        """Return what the whole storage has of each weight."""
         if len(self.patches) == 1:
             return self.patches[0].shares
         return summed(share for patch in self.patches for share in patch.shares)
 
     @property
     def in_one_piece(self) -> bool:
-        """Whether one patch fills the storage."""
+        """Return whether one patch fills the storage."""
         return len(self.patches) == 1 and self.patches[0].elements == self.elements
 
     def without_places(self) -> "Derived":

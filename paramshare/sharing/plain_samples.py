@@ -1,4 +1,4 @@
-"""Samples as plain data, or as a function of the user's returns them: for the command line and forms."""
+"""Samples from plain data or from a function of the user's, for the command line and forms."""
 
 import re
 from collections.abc import Callable, Mapping

@@ -30,7 +30,7 @@ _LISTED: Final = 5
 
 @dataclass(slots=True)
 class Given:
-    """What one call of a module was given, and what it gave.
+    """The shapes of the arguments and of the result of one call of a module.
 
     Args:
         args, kwargs: the shape of each argument, and None for what is not a tensor.
@@ -43,7 +43,7 @@ class Given:
 
     @property
     def first(self) -> Shape:
-        """The shape of the first tensor; empty without one."""
+        """Return the shape of the first tensor; empty if there is none."""
         return next((shape for shape in (*self.args, *self.kwargs.values()) if shape is not None), ())
 
     def shape(self, place: int, name: str) -> Shape | None:
@@ -101,7 +101,7 @@ def _shape_of(value: object) -> Shape | None:
 
 
 def left_shared(seen: Pass, wanted: Collection[str]) -> Iterator[str]:
-    """What a person must know about the twin that is called here."""
+    """Yield a sentence for what stays shared in a twin, and one for what was assumed."""
     if clauses := list(_shared_still(seen, wanted)):
         yield f"not everything was untied: {'; '.join(clauses)}"
     if assumed := (*seen.trace.warnings, *draw_warnings(seen.trace.drawn)):

@@ -11,7 +11,7 @@ from paramshare.errors import SpecError
 __all__ = ["MOST_ITEMS", "run_to_end"]
 
 MOST_ITEMS: Final = 10_000
-"""How many items an output may give."""
+"""The maximum number of items of an output."""
 
 
 def run_to_end(out: object) -> object:

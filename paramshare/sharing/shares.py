@@ -1,4 +1,4 @@
-"""What a tensor has of a weight, and what two tensors that meet have of it together."""
+"""The part of a weight that a tensor is made of, and how the parts of several tensors are joined."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -12,7 +12,7 @@ _NUMBERS = ("copies", "live", "dense")
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """What a tensor has of a weight.
+    """The part of a weight that a tensor is made of.
 
     Args:
         storage, region: the weight.
@@ -41,12 +41,12 @@ class Share:
 
     @property
     def regions(self) -> tuple[Region, ...]:
-        """All regions that it covers, which may overlap."""
+        """Return all regions that the share covers, which may overlap."""
         return (self.region, *self.more)
 
     @property
     def size(self) -> int:
-        """How many different elements the regions have."""
+        """Return the number of distinct elements of the regions."""
         return covered(self.regions) if self.more else size_of(self.region)
 
     def scaled(self, part: int, whole: int) -> "Share":

@@ -1,4 +1,4 @@
-"""Runs the operations of a pass on the meta device, and for real where all that they are given is known.
+"""Run the operations of a pass on the meta device, and for real if all of their inputs are known.
 
 Known is what the model holds (small buffers and other tensors: flags, counters, masks, tables of indices), what a pass
 makes without an input, and what is computed of these. A known tensor lies on the meta device as any other and has its

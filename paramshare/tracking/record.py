@@ -84,7 +84,7 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Addition:
-    """What is added to a run that the store already has.
+    """An addition to a run that the store already has.
 
     Args:
         tags: by name; a tag that the run has gets the new value.

@@ -72,7 +72,7 @@ class LocalAttention(nn.Module):
         average_attn_weights: bool = True,
         is_causal: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
-        """What the attention gives, for what it takes.
+        """Return the outputs and attention weights, for the arguments of `nn.MultiheadAttention`.
 
         Raises:
             SpecError: for `is_causal`, which is a hint on the mask, without `attn_mask`.

@@ -1,4 +1,4 @@
-"""Where the batch stands in what a model's layers are given: told by a second pass, over two samples."""
+"""Find the axis of the batch in the inputs of a model's layers, by a second pass over two samples."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -29,19 +29,19 @@ class Extent:
 
     @property
     def merged(self) -> bool:
-        """Whether the axis of the batch holds more than the batch: positions too, as after a reshape."""
+        """Return whether the axis of the batch holds more than the batch: positions too, as after a reshape."""
         return self.batch is not None and self.shape[self.batch] != 1
 
     @property
     def of_one(self) -> Shape:
-        """The shape without the batch."""
+        """Return the shape without the batch."""
         if self.batch is None:
             return self.shape
         return self.shape[: self.batch] + self.shape[self.batch + 1 :]
 
 
 class Batches:
-    """Tells where the batch stands, by a pass over one sample and one over two.
+    """The axes of the batch, from a pass over one sample and one over two.
 
     A model that refuses two samples, or calls other layers for them, is taken to have the batch first everywhere.
 

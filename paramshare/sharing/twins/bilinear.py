@@ -30,7 +30,7 @@ class LocalBilinear(Unshared):
         self.hold("bias", layer.bias, None if layer.bias is None else replicated(layer.bias, positions))
 
     def forward(self, input1: Tensor, input2: Tensor) -> Tensor:
-        """What the layer gives for (..., *positions, features), or with the batch at `batch_axis`."""
+        """Return the output for (..., *positions, features), or with the batch at `batch_axis`."""
         first, second = input1.movedim(self.batch_axis, 0), input2.movedim(self.batch_axis, 0)
         weight = self.weight.flatten(0, -4)  # (positions, out, in1, in2)
         places, outs, ins1, ins2 = weight.shape

@@ -1,4 +1,4 @@
-"""The unshared twins of what meets its data element by element: the affine part of norms, and PReLU."""
+"""The unshared twins of elementwise layers: the affine part of norms, and PReLU."""
 
 import copy
 from collections.abc import Sequence
@@ -47,7 +47,7 @@ class LocalNorm(Unshared):
         self.norm._buffers = dict(layer._buffers)
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - named as torch's layers name it
-        """What the norm gives for (batch, *input_shape), or with the batch at `batch_axis`."""
+        """Return the output for (batch, *input_shape), or with the batch at `batch_axis`."""
         normalized: Tensor = self.norm(input)
         out = normalized * _beside_batch(self.weight, self.batch_axis)
         if self.bias is not None:
@@ -77,7 +77,7 @@ class LocalPReLU(Unshared):
         self.hold("weight", layer.weight, spread(slopes, self.input_shape))
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - named as torch's layers name it
-        """What the PReLU gives for (batch, *input_shape), or with the batch at `batch_axis`."""
+        """Return the output for (batch, *input_shape), or with the batch at `batch_axis`."""
         return torch.where(input > 0, input, input * _beside_batch(self.weight, self.batch_axis))
 
 

@@ -62,7 +62,7 @@ class LocalEmbedding(_Tables):
     """
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - named as torch's layers name it
-        """What the Embedding gives for indices of (..., *input_shape), or with the batch at `batch_axis`."""
+        """Return the rows for indices of (..., *input_shape), or with the batch at `batch_axis`."""
         indices = input.movedim(self.batch_axis, 0)
         rows, _ = self.rows(indices)
         return rows.transpose(0, 1).reshape(*indices.shape, self.embedding_dim).movedim(0, self.batch_axis)
@@ -79,7 +79,7 @@ class LocalEmbeddingBag(_Tables):
         offsets: Tensor | None = None,
         per_sample_weights: Tensor | None = None,
     ) -> Tensor:
-        """What the EmbeddingBag gives for indices of (batch, *input_shape).
+        """Return the bags for indices of (batch, *input_shape).
 
         Raises:
             SpecError: for offsets, which make bags of different lengths.

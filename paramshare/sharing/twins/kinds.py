@@ -1,4 +1,4 @@
-"""Which layers have an unshared twin, for which inputs, and which twin that is."""
+"""The table of layers that have an unshared twin: for which inputs, and which twin."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ _CONVS: Final = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _TRANSPOSED: Final = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 _RECURRENT: Final = (nn.RNN, nn.GRU, nn.LSTM)
 _UNBATCHED: Final = {nn.InstanceNorm1d: 2, nn.InstanceNorm2d: 3, nn.InstanceNorm3d: 4}
-"""How many axes an input without a batch has, of the norms that take one."""
+"""The number of axes of an input without a batch, for norms that take such an input."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Positions:
 
 
 Locate = Callable[[int, str], Extent | None]
-"""Gives the extent of an argument by its place and its name."""
+"""A function that returns the extent of an argument by its place and its name."""
 
 
 def positions_of(module: nn.Module, batches: Batches, name: str, call: int, out: Shape | None) -> Positions | None:

@@ -1,4 +1,4 @@
-"""Refuses a model whose twin would compute with the model's own weights."""
+"""Refuse a model whose twin would compute with the model's own weights."""
 
 from torch import nn
 

@@ -1,4 +1,4 @@
-"""Keeps what `save_pretrained` writes of a twin loadable as that twin, or refuses to write it.
+"""Keep what `save_pretrained` writes of a twin loadable as that twin, or refuse to write it.
 
 `from_pretrained` builds a model from its class and configuration alone: layers that a twin has instead of the model's
 are lost, and weights are tied again. No library is imported: what has `save_pretrained` and `config` is one of these.

@@ -1,4 +1,4 @@
-"""Which call of a pass is being made, also where `torch.utils.checkpoint` makes it again in the backward pass.
+"""Number the calls of a pass, also those that `torch.utils.checkpoint` makes again in the backward pass.
 
 A checkpointed function is run in the forward pass and recomputed in the backward pass, in whatever order. torch has no
 public word for which of its runs that is, so it is read off the stack: checkpoint's own object for the function

@@ -50,7 +50,7 @@ class LocalRecurrent(Unshared):
         """Do nothing: the copies are not laid out for cuDNN."""
 
     def forward(self, input: Any, hx: Any = None) -> tuple[Any, Any]:  # noqa: A002 - named as torch's layers name it
-        """What the layer gives: its outputs, and its last state.
+        """Return the outputs and the last state.
 
         Args:
             input: (steps, input_size) with or without a batch where `batch_first` says, or a PackedSequence.

@@ -1,4 +1,4 @@
-"""Puts unshared layers in the place of a model's layers: which can be, and what is tied stays tied."""
+"""Replace a model's layers by unshared layers: which can be replaced, and how tied weights stay tied."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping

@@ -41,7 +41,7 @@ class LocalConvTranspose(Unshared):
         self.register_buffer("targets", targets.to(layer.weight.device), persistent=False)
 
     def forward(self, input: Tensor, output_size: Sequence[int] | None = None) -> Tensor:  # noqa: A002
-        """What the layer gives for (batch, *input_shape), or for one sample without a batch.
+        """Return the output for (batch, *input_shape), or for one sample without a batch.
 
         Raises:
             SpecError: for an output size other than the one that the twin was made for.
