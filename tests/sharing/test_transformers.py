@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from sharing.zoo import import_transformers
+from sharing.zoo import WARNINGS_OF_TRANSFORMERS, transformers_or_skip
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._pytree import tree_leaves
@@ -19,16 +19,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from paramshare import analyze
 
-try:
-    transformers: Any = import_transformers()
-except ImportError:
-    pytest.skip("transformers is not installed: pip install 'paramshare[zoo]'", allow_module_level=True)
-
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # the library's own
-    pytest.mark.filterwarnings("ignore::FutureWarning"),
-    pytest.mark.filterwarnings("ignore::UserWarning"),
-]
+transformers: Any = transformers_or_skip()
+pytestmark = WARNINGS_OF_TRANSFORMERS
 
 Inputs = dict[str, Tensor]
 

@@ -9,7 +9,20 @@ import pytest
 import torch
 from torch import nn
 
-__all__ = ["import_torchvision", "import_transformers", "without_memory"]
+__all__ = [
+    "WARNINGS_OF_TRANSFORMERS",
+    "import_torchvision",
+    "import_transformers",
+    "transformers_or_skip",
+    "without_memory",
+]
+
+WARNINGS_OF_TRANSFORMERS = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+    pytest.mark.filterwarnings("ignore::UserWarning"),
+]
+"""The marks of a module of tests that leave the library's own warnings alone."""
 
 _kept: list[torch.library.Library] = []  # a definition lasts as long as its library
 
@@ -52,6 +65,14 @@ def import_transformers() -> ModuleType:
     import transformers
 
     return transformers
+
+
+def transformers_or_skip() -> ModuleType:
+    """Return transformers; skip the module of tests that asks if it is not installed."""
+    try:
+        return import_transformers()
+    except ImportError:
+        pytest.skip("transformers is not installed: pip install 'paramshare[zoo]'", allow_module_level=True)
 
 
 @contextmanager

@@ -7,22 +7,14 @@ from typing import Any
 
 import pytest
 import torch
-from sharing.zoo import import_transformers
+from sharing.zoo import WARNINGS_OF_TRANSFORMERS, transformers_or_skip
 from torch import Tensor, nn
 
 from paramshare import untie
 from paramshare.errors import SpecError
 
-try:
-    transformers: Any = import_transformers()
-except ImportError:
-    pytest.skip("transformers is not installed: pip install 'paramshare[zoo]'", allow_module_level=True)
-
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # the library's own
-    pytest.mark.filterwarnings("ignore::FutureWarning"),
-    pytest.mark.filterwarnings("ignore::UserWarning"),
-]
+transformers: Any = transformers_or_skip()
+pytestmark = WARNINGS_OF_TRANSFORMERS
 
 TOKENS = torch.arange(3, 9)[None]
 
