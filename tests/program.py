@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import socket
 import sqlite3
 import sys
@@ -34,6 +35,11 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     assert err.count("\n") == 1
     assert sorted(Path.cwd().rglob("*")) == before
     return err
+
+
+def without_progress(stderr: str) -> str:
+    """Return what a process printed to stderr, less its lines of progress: there are some only if it takes 30 s."""
+    return re.sub(r"^paramshare: .*, (\d+ h )?(\d+ min )?(\d+ s)?\n", "", stderr, flags=re.MULTILINE)
 
 
 def free_port() -> int:

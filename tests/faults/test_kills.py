@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 from draws import DRAWS
-from program import PROGRAM, SIZES, clean_environment, fork_servers, free_port, pool_processes
+from program import PROGRAM, SIZES, clean_environment, fork_servers, free_port, pool_processes, without_progress
 from wholeness import check_database, check_parent, check_runs, runs_of, trained
 
 from paramshare.sweep.spec import SweepSpec
@@ -112,7 +112,7 @@ class Started:
                 os.killpg(self.process.pid, 0)
                 assert time.monotonic() - begin < AT_ONCE, "a process of a killed sweep is still there"
                 time.sleep(0.02)
-        return out, err
+        return out, without_progress(err)
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from program import without_progress
 
 from paramshare.sweep.chunks import TOGETHER, make_chunks, slots
 from paramshare.sweep.pools import Stop, start_server, start_worker, worker_arguments
@@ -118,8 +119,9 @@ def test_a_sweep_that_is_terminated_between_a_workers_start_and_the_pools_note_o
     command = [sys.executable, "terminated.py"]
     ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
     assert ended.returncode == 128 + signal.SIGTERM
-    assert ended.stderr.startswith("paramshare: terminated; 0 of 4 runs are finished")
-    assert ended.stderr.count("\n") == 1
+    said = without_progress(ended.stderr)
+    assert said.startswith("paramshare: terminated; 0 of 4 runs are finished")
+    assert said.count("\n") == 1
 
 
 def test_where_no_server_can_be_started_processes_are_spawned(monkeypatch: pytest.MonkeyPatch) -> None:
