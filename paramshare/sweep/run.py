@@ -36,6 +36,7 @@ from paramshare.training.targets import Spec
 __all__ = ["Outcome", "Sweep", "check_sweep", "open_sweep", "run_sweep"]
 
 _LONGEST_PARAM: Final = 500  # characters; MLflow cuts at 6000
+_KEPT: Final = "what was finished stays"  # where the number cannot be had
 _PROGRESS_EVERY: Final = 1.0  # seconds between two writes of the parent run's progress
 
 
@@ -282,9 +283,11 @@ def open_sweep(
             with nullcontext() if sweep.complete else renewed(store, sweep.parent_run_id):
                 yield sweep
         except BaseException as error:
-            if answers(address):  # else the next sweep ends it
+            reachable = answers(address)
+            if reachable:  # else the next sweep ends it
                 end_own(store, owner, "FAILED" if isinstance(error, Exception) else "KILLED")
-                _note_finished(error, spec, store, specs)
+            if not spec.force:  # such a sweep begins again: nothing tells its runs from those before it
+                error.add_note(_finished(store, specs) if reachable else _KEPT)
             raise
 
 
@@ -343,12 +346,12 @@ def _open(
     return Sweep(spec, devices, specs, store, delivery, reused, parent, complete=False, tags=tags)
 
 
-def _note_finished(error: BaseException, spec: SweepSpec, store: Store, specs: Sequence[Spec]) -> None:
-    """Let what ends a sweep say how far it came; best effort, as the store may be what failed."""
-    if spec.force:
-        return  # the store cannot tell this sweep's runs from those before it
-    with suppress(Exception):
-        error.add_note(f"{len(find_finished(store, specs))} of {len(specs)} runs are finished and stay")
+def _finished(store: Store, specs: Sequence[Spec]) -> str:
+    """Return how many runs of a sweep are finished, as text; without the number if the store fails, too."""
+    try:
+        return f"{len(find_finished(store, specs))} of {len(specs)} runs are finished and stay"
+    except Exception:  # the one that is under way is the one to be told
+        return _KEPT
 
 
 def _engine_tags(choices: Sequence[Choice]) -> dict[str, str]:
