@@ -145,7 +145,7 @@ def test_the_environment_is_read_by_settings_alone() -> None:
     assert readers == {
         "flows", "flows.register", "flows.server", "flows.worker", "paramshare.cli", "paramshare.commands.training",
         "paramshare.progress_lines", "paramshare.settings", "paramshare.sweep.pools", "paramshare.tracking",
-        "paramshare.tracking.pages", "paramshare.tracking.store",
+        "paramshare.tracking.pages", "paramshare.tracking.pages_server", "paramshare.tracking.store",
     }  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from typing import IO, Final
 from urllib.parse import quote
 
 from paramshare.errors import ServerError, UsageError
-from paramshare.tracking import tethered
+from paramshare.tracking import pages_server
 from paramshare.tracking.store import Store
 from paramshare.tracking.views import View, view_key
 
@@ -63,12 +63,10 @@ def served_pages(store: Store, port: int) -> Iterator[subprocess.Popen[bytes]]:
     """
     _check_port(port)
     assert store.address.database is not None
-    command = [sys.executable, "-P", tethered.__file__]
-    command += [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", store.address.uri]
-    command += ["--artifacts-destination", str(store.address.database.parent / "mlartifacts")]
-    command += ["--host", "127.0.0.1", "--port", str(port), "--workers", "1", "--uvicorn-opts", "--log-level warning"]
-    # Python and uvicorn look for modules in the working directory: in this one there are none.
-    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "PYTHONSAFEPATH": "1"}
+    command = [sys.executable, "-P", pages_server.__file__, store.address.uri]
+    command += [str(store.address.database.parent / "mlartifacts"), str(port)]
+    # Python looks for modules in the working directory: in this one there are none.
+    environment = {**os.environ, "PYTHONSAFEPATH": "1"}
     with (
         tempfile.TemporaryFile() as said,
         tempfile.TemporaryDirectory(prefix="paramshare-") as nowhere,
@@ -76,7 +74,7 @@ def served_pages(store: Store, port: int) -> Iterator[subprocess.Popen[bytes]]:
             command,
             cwd=nowhere,
             env=environment,
-            stdin=subprocess.PIPE,  # never written to: see `tethered`
+            stdin=subprocess.PIPE,  # never written to: see `pages_server`
             stdout=said,
             stderr=said,
             start_new_session=True,
