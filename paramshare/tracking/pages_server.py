@@ -1,9 +1,9 @@
 """A program that serves MLflow's pages and API for one store: `mlflow server` with one worker, in a single process.
 
-`mlflow server` imports MLflow twice, in a process that waits and in one that serves, which takes twice as long to start.
+`mlflow server` imports MLflow in a process that waits and again in the one that serves: it starts in twice the time.
 
-Run as `python pages_server.py STORE ARTIFACTS PORT`. It ends when its stdin does: a pipe whose other end the parent holds
-and never writes to, which is closed however the parent ends.
+Run as `python pages_server.py STORE ARTIFACTS PORT`. It ends when its stdin does: a pipe whose other end the parent
+holds and never writes to, which is closed however the parent ends.
 """
 
 import os
