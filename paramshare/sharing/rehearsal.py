@@ -100,11 +100,17 @@ def _shape_of(value: object) -> Shape | None:
     return tuple(tensor.shape) if isinstance(tensor, Tensor) else None
 
 
-def left_shared(seen: Pass, wanted: Collection[str]) -> Iterator[str]:
-    """Yield a sentence for what stays shared in a twin, and one for what was assumed."""
+def left_shared(seen: Pass, wanted: Collection[str], drawn: Collection[str]) -> Iterator[str]:
+    """Yield a sentence for what stays shared in a twin, and one for what was assumed.
+
+    Args:
+        seen: a pass over the twin.
+        wanted: the axes that were to be untied.
+        drawn: the generators that the model draws from.
+    """
     if clauses := list(_shared_still(seen, wanted)):
         yield f"not everything was untied: {'; '.join(clauses)}"
-    if assumed := (*seen.trace.warnings, *draw_warnings(seen.trace.drawn)):
+    if assumed := (*seen.trace.warnings, *draw_warnings(drawn)):
         yield f"the twin is made for what one pass showed: {'; '.join(assumed)}"
 
 

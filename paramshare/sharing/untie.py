@@ -88,7 +88,11 @@ def untie(
     _check_size(rehearsal, _available_memory(model) // 2 if limit is None else limit)
     rehearsed = Pass.of(rehearsal, sample)
     refuse_weights_of(model, rehearsed)
-    if sentences := list(left_shared(rehearsed, wanted)):
+    drawn: Collection[str] = rehearsed.trace.drawn
+    if drawn:  # another thread can draw from a global generator during one pass
+        again = Pass.of(_taken(meta_clone(model), steps), sample).trace.drawn
+        drawn = [name for name in drawn if name in again]
+    if sentences := list(left_shared(rehearsed, wanted, drawn)):
         warnings.warn("; ".join(sentences), UntieWarning, stacklevel=2)
     return keep_untied(_taken(Copier()(model), steps), wanted)
 

@@ -6,6 +6,7 @@ import copy
 import random
 import warnings
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
-from paramshare import DynamicNet, SharingReport, analyze
+from paramshare import DynamicNet, SharingReport, analyze, untie
 from paramshare.errors import SpecError
 from paramshare.sharing.report import Tie
 
@@ -30,7 +31,14 @@ def test_dynamic_net_at_each_depth(depth: int, per_use: int) -> None:
     assert report.warnings == ()
 
 
-def test_what_another_thread_draws_once_during_a_pass_is_no_draw_of_the_model() -> None:
+def _analyzed(model: nn.Module) -> None:
+    assert analyze(model, (3,)).warnings == ()
+
+
+@pytest.mark.parametrize("warn", [_analyzed, partial(untie, axes="tie", input_size=(3,))], ids=["analyze", "untie"])
+def test_what_another_thread_draws_once_during_a_pass_is_no_draw_of_the_model(
+    warn: Callable[[nn.Module], object],
+) -> None:
     class Interrupted(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -42,7 +50,7 @@ def test_what_another_thread_draws_once_during_a_pass_is_no_draw_of_the_model() 
             return self.inner(x)
 
     drawn: list[float] = []
-    assert analyze(Interrupted(), (3,)).warnings == ()
+    warn(Interrupted())  # as an error
     assert len(drawn) == 1
 
 
