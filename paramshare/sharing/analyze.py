@@ -12,7 +12,7 @@ from paramshare.errors import SpecError
 from paramshare.sharing.calls import ROOT
 from paramshare.sharing.checks import contradictions, unlinked_products
 from paramshare.sharing.copies import Copier, stray_parameters
-from paramshare.sharing.guesses import draw_warnings
+from paramshare.sharing.guesses import draw_warnings, drawn_again
 from paramshare.sharing.input_hints import hint
 from paramshare.sharing.inputs import Sample, Size, example_inputs
 from paramshare.sharing.packed_weights import packed_module
@@ -83,7 +83,7 @@ def analyze(
     rows = tuple(_rows(clone, traced, weights))
     totals = Counts.total([row.counts for row in rows], sum(row.counts.shared - row.counts.unused for row in rows))
     elements = sum(covered(of.regions) for of in weights.values())
-    draws = draw_warnings(_drawn_again(model, training, sample, traced.drawn))
+    drawn = drawn_again(traced.drawn, lambda: _followed(model, training, sample)[1].drawn)
     wrong = (*contradictions(rows, totals, elements), *unlinked_products(clone, traced))
     return SharingReport(
         model=title,
@@ -91,7 +91,7 @@ def analyze(
         totals=totals,
         layers=rows,
         ties=tuple(_ties(weights.values())),
-        warnings=(*wrong, *unregistered, *elsewhere, *traced.warnings, *draws),
+        warnings=(*wrong, *unregistered, *elsewhere, *traced.warnings, *draw_warnings(drawn)),
     )
 
 
@@ -118,17 +118,6 @@ def _followed(model: nn.Module, training: bool, sample: Sample) -> tuple[nn.Modu
         if not _needs_gradients(refusal):
             raise
     return _traced(model, training, replace(sample, gradients=True))
-
-
-def _drawn_again(model: nn.Module, training: bool, sample: Sample, drawn: Sequence[str]) -> Sequence[str]:
-    """Return the generators that a second pass draws from, too: another thread can draw from a global one once."""
-    if not drawn:
-        return ()
-    try:
-        _, again = _followed(model, training, sample)
-    except SpecError:
-        return drawn
-    return [name for name in drawn if name in again.drawn]
 
 
 def _needs_gradients(refusal: SpecError) -> bool:

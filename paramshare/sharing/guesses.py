@@ -7,7 +7,7 @@ import pickle
 import random
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -15,10 +15,11 @@ import torch
 from torch import Tensor, nn
 from torch._ops import OpOverload, OpOverloadPacket
 
+from paramshare.errors import SpecError
 from paramshare.sharing.endless import GuessLimit
 from paramshare.sharing.held_generators import Access, held_generators
 
-__all__ = ["Guesses", "draw_warnings"]
+__all__ = ["Guesses", "draw_warnings", "drawn_again"]
 
 _aten = torch.ops.aten
 
@@ -110,6 +111,22 @@ class Guesses:
         for (place, what), times in self._shapes.items():
             often = f", {times:,} times" if times > 1 else ""
             yield f"{place} selects by value ({what}{often}): counted as if everything were selected, an upper bound"
+
+
+def drawn_again(drawn: Sequence[str], again: Callable[[], Collection[str]]) -> Sequence[str]:
+    """Return the generators that a second pass draws from, too: another thread can draw from a global one once.
+
+    Args:
+        drawn: the generators that the first pass drew from.
+        again: makes a second pass and returns the generators that it drew from; called if the first drew from any.
+    """
+    if not drawn:
+        return ()
+    try:
+        second = again()
+    except SpecError:
+        return drawn
+    return [name for name in drawn if name in second]
 
 
 def draw_warnings(generators: Iterable[str]) -> Iterator[str]:

@@ -22,6 +22,7 @@ from torch.nn.parameter import is_lazy
 from paramshare.errors import SpecError
 from paramshare.sharing.calls import ROOT
 from paramshare.sharing.copies import Copier, meta_clone, parameter_like
+from paramshare.sharing.guesses import drawn_again
 from paramshare.sharing.inputs import Sample, Size, example_inputs
 from paramshare.sharing.local import Unrolled
 from paramshare.sharing.regions import Region, covered, covered_twice, region_of, size_of, storage_of
@@ -88,10 +89,7 @@ def untie(
     _check_size(rehearsal, _available_memory(model) // 2 if limit is None else limit)
     rehearsed = Pass.of(rehearsal, sample)
     refuse_weights_of(model, rehearsed)
-    drawn: Collection[str] = rehearsed.trace.drawn
-    if drawn:  # another thread can draw from a global generator during one pass
-        again = Pass.of(_taken(meta_clone(model), steps), sample).trace.drawn
-        drawn = [name for name in drawn if name in again]
+    drawn = drawn_again(rehearsed.trace.drawn, lambda: Pass.of(_taken(meta_clone(model), steps), sample).trace.drawn)
     if sentences := list(left_shared(rehearsed, wanted, drawn)):
         warnings.warn("; ".join(sentences), UntieWarning, stacklevel=2)
     return keep_untied(_taken(Copier()(model), steps), wanted)

@@ -35,9 +35,9 @@ def _analyzed(model: nn.Module) -> None:
     assert analyze(model, (3,)).warnings == ()
 
 
-@pytest.mark.parametrize("warn", [_analyzed, partial(untie, axes="tie", input_size=(3,))], ids=["analyze", "untie"])
+@pytest.mark.parametrize("count", [_analyzed, partial(untie, axes="tie", input_size=(3,))], ids=["analyze", "untie"])
 def test_what_another_thread_draws_once_during_a_pass_is_no_draw_of_the_model(
-    warn: Callable[[nn.Module], object],
+    count: Callable[[nn.Module], object],
 ) -> None:
     class Interrupted(nn.Module):
         def __init__(self) -> None:
@@ -50,7 +50,7 @@ def test_what_another_thread_draws_once_during_a_pass_is_no_draw_of_the_model(
             return self.inner(x)
 
     drawn: list[float] = []
-    warn(Interrupted())  # as an error
+    count(Interrupted())  # a warning of untie is an error in the tests
     assert len(drawn) == 1
 
 
