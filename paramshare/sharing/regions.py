@@ -131,8 +131,8 @@ def within(region: Region, bounds: Region) -> Region | None:
     span = 1 + sum(step * (count - 1) for step, count in inner)
     first = max(0, -((region.offset - start) // stride))
     last = min(length - 1, (stop - span - region.offset) // stride)
-    rows = (*inner, (stride, last - first + 1)) if last >= first else ((1, 0),)
-    part = Region(region.offset + first * stride, rows)
+    strides, lengths = zip(*inner, (stride, max(0, last - first + 1)), strict=True)
+    part = _region(region.offset + first * stride, lengths, strides)
     return part if size_of(part) == size_of(region) + size_of(bounds) - covered((region, bounds)) else None
 
 
