@@ -39,7 +39,7 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 
 def without_progress(stderr: str) -> str:
     """Return what a process printed to stderr, less its lines of progress: there are some only if it takes 30 s."""
-    return re.sub(r"^paramshare: .*, (\d+ h )?(\d+ min )?(\d+ s)?\n", "", stderr, flags=re.MULTILINE)
+    return re.sub(r"^paramshare: .*, (\d+ h \d+ min|\d+ min \d+ s|\d+ s)\n", "", stderr, flags=re.MULTILINE)
 
 
 def free_port() -> int:

@@ -36,7 +36,7 @@ from paramshare.training.targets import Spec
 __all__ = ["Outcome", "Sweep", "check_sweep", "open_sweep", "run_sweep"]
 
 _LONGEST_PARAM: Final = 500  # characters; MLflow cuts at 6000
-_KEPT: Final = "what was finished stays"  # where the number cannot be had
+_KEPT: Final = "what was finished stays"  # without the number of runs
 _PROGRESS_EVERY: Final = 1.0  # seconds between two writes of the parent run's progress
 
 
@@ -286,7 +286,7 @@ def open_sweep(
             reachable = answers(address)
             if reachable:  # else the next sweep ends it
                 end_own(store, owner, "FAILED" if isinstance(error, Exception) else "KILLED")
-            if not spec.force:  # such a sweep begins again: nothing tells its runs from those before it
+            if not spec.force:  # nothing tells the runs of a forced sweep from those before it
                 error.add_note(_finished(store, specs) if reachable else _KEPT)
             raise
 
@@ -347,10 +347,10 @@ def _open(
 
 
 def _finished(store: Store, specs: Sequence[Spec]) -> str:
-    """Return how many runs of a sweep are finished, as text; without the number if the store fails, too."""
+    """Return how many runs of a sweep are finished, as text; without the number if the store fails."""
     try:
         return f"{len(find_finished(store, specs))} of {len(specs)} runs are finished and stay"
-    except Exception:  # the one that is under way is the one to be told
+    except Exception:  # the exception that ended the sweep is the one to report
         return _KEPT
 
 

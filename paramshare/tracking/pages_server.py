@@ -1,6 +1,7 @@
 """A program that serves MLflow's pages and API for one store: `mlflow server` with one worker, in a single process.
 
-`mlflow server` imports MLflow in a process that waits and again in the one that serves: it starts in twice the time.
+`mlflow server` imports MLflow twice, in a process that waits and in the one that serves, so it takes twice as long to
+start.
 
 Run as `python pages_server.py STORE ARTIFACTS PORT`. It ends when its stdin does: a pipe whose other end the parent
 holds and never writes to, which is closed however the parent ends.
@@ -22,10 +23,10 @@ def main() -> None:
     """Serve the store of the arguments on 127.0.0.1 until SIGTERM, SIGINT or the end of stdin."""
     store, artifacts, port = sys.argv[1:]
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    serve(store, artifacts, int(port))
+    _serve(store, artifacts, int(port))
 
 
-def serve(store: str, artifacts: str, port: int) -> None:
+def _serve(store: str, artifacts: str, port: int) -> None:
     """Set what `mlflow server` sets for the process that serves, open the store, and serve.
 
     Args:
