@@ -80,7 +80,7 @@ class Doctor(StoreSettings):
 def _check_prefect() -> tuple[str, bool]:
     """Return what flows will talk to, in words, and whether it is well."""
     try:
-        from flows.server import check_api
+        from paramshare.flows.server import check_api
     except SettingsError as error:  # what Prefect reads when it is imported cannot be read
         return str(error), False
     return check_api()
