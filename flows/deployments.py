@@ -1,18 +1,26 @@
-"""The file of the deployments, `prefect.yaml`: which one is registered, and the names that stand in it."""
+"""The deployments: the file that is registered, its names, and those that an earlier version has registered."""
 
 import sys
 from pathlib import Path
 from typing import Any, Final
 
 import yaml  # type: ignore[import-untyped]
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterTags
 
 from paramshare.errors import SettingsError, in_a_line
 
-__all__ = ["find_file", "names_in"]
+__all__ = ["OURS", "check_versions", "find_file", "names_in"]
+
+OURS: Final = DeploymentFilter(tags=DeploymentFilterTags(all_=["paramshare"]))
+"""Selects the deployments of ours, which have this tag."""
 
 _NAME: Final = "prefect.yaml"
 _PROJECT: Final = "paramshare"
 """The `name` of our file, and of a copy that somebody has changed."""
+
+_FORMER: Final = frozenset(f"flows.{flow}.{flow}" for flow in ("count", "study", "sweep", "verify"))
+"""The entry points of deployments that version 0.1 registered before the flows were a part of paramshare."""
 
 _EXPECTED: Final = "expected `deployments:`, a list in which each has a `name` and an `entrypoint`"
 
@@ -69,3 +77,17 @@ def names_in(file: Path) -> dict[str, set[str]]:
         raise SettingsError(f"{file} cannot be read ({in_a_line(error)}); {_EXPECTED}") from error
     except (KeyError, TypeError, AttributeError) as error:
         raise SettingsError(f"{file} is not a file of deployments ({in_a_line(error)}); {_EXPECTED}") from error
+
+
+def check_versions() -> None:
+    """Check that this version can run the deployments of ours that Prefect has.
+
+    Raises:
+        SettingsError: an earlier version registered one of them.
+    """
+    with get_client(sync_client=True) as client:
+        deployments = client.read_deployments(deployment_filter=OURS)
+    if any(deployment.entrypoint in _FORMER for deployment in deployments):
+        raise SettingsError(
+            "an earlier version of paramshare registered the deployments; run `python -m paramshare.flows.register`"
+        )

@@ -20,7 +20,6 @@ from typing import Final
 
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
-from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterTags
 from prefect.client.schemas.objects import DeploymentSchedule, StateType
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.schedules import SCHEDULE_TYPES, CronSchedule
@@ -32,14 +31,11 @@ from prefect.variables import Variable
 from prefect.workers.process import ProcessWorker
 
 from paramshare.errors import ParamshareError, ServerError, SettingsError
-from paramshare.flows.deployments import find_file, names_in
+from paramshare.flows.deployments import OURS, find_file, names_in
 from paramshare.flows.server import check_api
 from paramshare.settings import StackSettings
 
 __all__ = ["main", "register"]
-
-_OURS: Final = "paramshare"
-"""The tag of every deployment of ours; one with it that `prefect.yaml` does not name is deleted."""
 
 _SETTING: Final = "paramshare_schedules"
 """The Prefect variable that holds what STACK_SCHEDULES was at the last time."""
@@ -140,7 +136,7 @@ def _deploy(file: Path, settings: StackSettings) -> None:
 
 def _ours(client: SyncPrefectClient) -> Iterator[tuple[str, DeploymentResponse]]:
     """Our deployments by their names, such as `sweep/cpu`."""
-    found = client.read_deployments(deployment_filter=DeploymentFilter(tags=DeploymentFilterTags(all_=[_OURS])))
+    found = client.read_deployments(deployment_filter=OURS)
     named = ((f"{client.read_flow(one.flow_id).name}/{one.name}", one) for one in found)
     yield from sorted(named, key=lambda pair: pair[0])
 
@@ -157,7 +153,7 @@ def _schedules(
 
 
 def _remove_others(client: SyncPrefectClient, wanted: Collection[str]) -> Iterator[str]:
-    """Delete those deployments of ours that the file does not name: of an older version, as a rule."""
+    """Delete those deployments of ours (by their tag) that the file does not name: of an older version, as a rule."""
     for name, deployment in _ours(client):
         if name not in wanted:
             client.delete_deployment(deployment.id)

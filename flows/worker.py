@@ -32,6 +32,7 @@ from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, get_current_settings, temporary_settings
 
 from paramshare.errors import DeviceError, ParamshareError, SettingsError, UsageError, WorkerError, in_a_line
+from paramshare.flows.deployments import check_versions
 from paramshare.flows.interrupted import gone_workers, take_up_again
 from paramshare.flows.names import Names, claimed_names
 from paramshare.flows.prefect_worker import GRACE
@@ -134,20 +135,23 @@ class Worker:
     def _begin(self) -> bool:
         """Wait for Prefect, and take up what former workers have left; False where there was no time for it."""
         former = (*self._names.mine, *self._names.left)
-        told = False
+        told: set[str] = set()
         while not self.stop.is_set():
             said, well = check_api()
             if well:
                 try:
+                    check_versions()
                     end(orphans(former), GRACE)
                     self._take_up(former)
                     self._names.release()
                     return True
+                except SettingsError as error:
+                    said = str(error)
                 except Exception as error:  # whatever a server says that is just coming up
                     said = in_a_line(error)
-            if not told:
+            if said not in told:
                 _say(f"waiting for Prefect: {said}")
-                told = True
+                told.add(said)
             self.stop.wait(2)
         return False
 

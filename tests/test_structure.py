@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -131,6 +132,12 @@ def test_imports_point_one_way(path: Path) -> None:
     allowed = ALLOWED[part]
     wrong = {module for module in ours if not below(module, part) and not any(below(module, one) for one in allowed)}
     assert not wrong, f"{module_of(path)} may not import {wrong}"
+
+
+def test_the_flows_are_loaded_under_one_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT)  # as in a program that runs in a checkout
+    with pytest.raises(ImportError, match=r"flows is a part of paramshare, such as in `python -m paramshare\.flows"):
+        import_module("flows")
 
 
 @pytest.mark.parametrize("library", HOMES)
