@@ -153,8 +153,8 @@ def test_the_environment_is_read_by_settings_alone() -> None:
     assert readers == {
         "paramshare.cli", "paramshare.commands.training", "paramshare.flows", "paramshare.flows.register",
         "paramshare.flows.server", "paramshare.flows.worker", "paramshare.progress_lines", "paramshare.settings",
-        "paramshare.sweep.pools", "paramshare.tracking", "paramshare.tracking.pages", "paramshare.tracking.pages_server",
-        "paramshare.tracking.store",
+        "paramshare.sweep.pools", "paramshare.tracking", "paramshare.tracking.pages",
+        "paramshare.tracking.pages_server", "paramshare.tracking.store",
     }  # fmt: skip
 
 
