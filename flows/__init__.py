@@ -3,13 +3,21 @@
 Prefect is told here, before it is imported, to send no usage data anywhere; its own switch for that
 (`PREFECT_SERVER_ANALYTICS_ENABLED`) does not cover what it does at import. Prefect looks into its folder when it is
 imported: a folder that cannot be read is refused here.
+
+The folder `flows/` of a checkout is the package `paramshare.flows`. It is refused under its bare name, so that no
+module is loaded twice.
 """
 
 import os
 import warnings
 
-from flows.home import check_readable
+from paramshare.flows.home import check_readable
 
+if __name__ != "paramshare.flows":
+    raise ImportError(
+        "flows is a part of paramshare, such as in `python -m paramshare.flows.register`; "
+        "deployments of an earlier version work again after that command"
+    )
 os.environ.setdefault("DO_NOT_TRACK", "1")
 warnings.filterwarnings("ignore", "Failed to create the Prefect home directory")
 if not os.environ.get("PREFECT_HOME"):

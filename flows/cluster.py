@@ -25,8 +25,8 @@ from prefect import Task
 from prefect.client.schemas.objects import State
 from prefect.futures import as_completed
 
-from flows.ends import rows_of
 from paramshare.errors import ServerError, UsageError, WorkerError
+from paramshare.flows.ends import rows_of
 from paramshare.sweep.chunks import Chunk, Row
 from paramshare.sweep.elsewhere import Kit, Place, deliver_here, different
 from paramshare.tracking.store import StoreAddress, redacted

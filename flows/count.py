@@ -10,8 +10,12 @@ from prefect.client.schemas.objects import State
 from prefect.logging import get_run_logger
 from prefect.states import Completed, Failed
 
-from flows.retries import RETRIES
-from flows.surroundings import (
+from paramshare.counting.report import CountOutcome, CountRow
+from paramshare.counting.run import count_model
+from paramshare.counting.spec import CountSpec, ModelSpec
+from paramshare.errors import in_a_line
+from paramshare.flows.retries import RETRIES
+from paramshare.flows.surroundings import (
     Surroundings,
     here,
     leave_report,
@@ -20,10 +24,6 @@ from flows.surroundings import (
     pages_hint,
     run_here,
 )
-from paramshare.counting.report import CountOutcome, CountRow
-from paramshare.counting.run import count_model
-from paramshare.counting.spec import CountSpec, ModelSpec
-from paramshare.errors import in_a_line
 from paramshare.plots import inline_picture, picture_of
 from paramshare.sharing.report import Sort
 from paramshare.tracking.pages import run_url, search_url

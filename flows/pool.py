@@ -19,7 +19,7 @@ class PoolRunner(ProcessPoolTaskRunner):
     def __enter__(self) -> Self:
         super().__enter__()
         spawning: Any = self._executor
-        processes = start_server("flows.sweep")
+        processes = start_server("paramshare.flows.sweep")
         self._executor = ProcessPoolExecutor(self._max_workers, processes, spawning._initializer, spawning._initargs)
         return self
 

@@ -1,6 +1,6 @@
 """Prefect's own worker as a program that ends with whoever has started it, and its flows with it.
 
-    python -m flows.prefect_worker worker start ...
+    python -m paramshare.flows.prefect_worker worker start ...
 
 The arguments are those of `prefect`. Its stdin is a pipe that nobody writes to: its end tells that the parent is gone.
 """
@@ -9,7 +9,7 @@ import os
 import threading
 from typing import Final
 
-from flows.processes import children, end
+from paramshare.flows.processes import children, end
 
 __all__ = ["GRACE", "main"]
 

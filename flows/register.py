@@ -1,6 +1,6 @@
 """Make what workers need on a Prefect server: work pools, the deployments of `prefect.yaml`, a watch over silent runs.
 
-    python -m flows.register
+    python -m paramshare.flows.register
 
 It can be run again at any time, and with every upgrade: deployments are brought up to date, and of ours those that
 `prefect.yaml` no longer names are deleted. Pools, and schedules that a person has added, stay as they are. Whether a
@@ -16,12 +16,10 @@ from collections.abc import Collection, Iterator, Sequence
 from datetime import timedelta
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-import yaml  # type: ignore[import-untyped]
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.actions import WorkPoolCreate
-from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterTags
+from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
 from prefect.client.schemas.objects import DeploymentSchedule, StateType
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.schedules import SCHEDULE_TYPES, CronSchedule
@@ -32,15 +30,12 @@ from prefect.exceptions import ObjectNotFound
 from prefect.variables import Variable
 from prefect.workers.process import ProcessWorker
 
-import flows
-from flows.server import check_api
 from paramshare.errors import ParamshareError, ServerError, SettingsError
+from paramshare.flows.deployments import OURS, find_file, names_in
+from paramshare.flows.server import check_api
 from paramshare.settings import StackSettings
 
 __all__ = ["main", "register"]
-
-_OURS: Final = "paramshare"
-"""The tag of every deployment of ours; one with it that `prefect.yaml` does not name is deleted."""
 
 _SETTING: Final = "paramshare_schedules"
 """The Prefect variable that holds what STACK_SCHEDULES was at the last time."""
@@ -49,8 +44,8 @@ _WATCH: Final = "paramshare: runs without a heartbeat"
 _SILENCE: Final = timedelta(minutes=5)  # runs send a heartbeat every 30 s; a server may be gone for some minutes
 
 _POOLS: Final = {
-    "cpu": "Workers that train on a CPU: python -m flows.worker --pool cpu",
-    "gpu": "Workers that train on one GPU each: python -m flows.worker --pool gpu",
+    "cpu": "Workers that train on a CPU: python -m paramshare.flows.worker --pool cpu",
+    "gpu": "Workers that train on one GPU each: python -m paramshare.flows.worker --pool gpu",
 }
 
 
@@ -61,8 +56,10 @@ def register(file: Path, settings: StackSettings) -> Iterator[str]:
         file: `prefect.yaml`.
 
     Raises:
+        SettingsError: the file is not a file of deployments.
         ServerError: no API is configured, it does not answer, or it refuses a deployment.
     """
+    wanted = names_in(file)
     said, well = check_api()
     if not well or said.startswith("no API"):
         raise ServerError(f"nothing was registered: {said}")
@@ -72,7 +69,6 @@ def register(file: Path, settings: StackSettings) -> Iterator[str]:
         before = {key for key, _, _ in _schedules(client)}
         changed = Variable.get(_SETTING) != settings.schedules
         _deploy(file, settings)
-        wanted = _wanted(file)
         for (name, slug), deployment, schedule in _schedules(client):
             of_file = slug in wanted.get(name, ())
             if of_file and schedule.active != settings.active and (changed or (name, slug) not in before):
@@ -87,12 +83,15 @@ def _make_pools(client: SyncPrefectClient) -> Iterator[str]:
     """The work pools; one that is there stays as somebody may have set it."""
     for name, description in _POOLS.items():
         try:
-            client.read_work_pool(name)
+            pool = client.read_work_pool(name)
+            if pool.description == description.replace("paramshare.flows", "flows"):  # names a command of version 0.1
+                client.update_work_pool(name, WorkPoolUpdate(description=description))
             yield f"work pool {name}: there"
         except ObjectNotFound:
             template = ProcessWorker.get_default_base_job_template()
-            pool = WorkPoolCreate(name=name, type="process", description=description, base_job_template=template)
-            client.create_work_pool(pool)
+            client.create_work_pool(
+                WorkPoolCreate(name=name, type="process", description=description, base_job_template=template)
+            )
             yield f"work pool {name}: made"
 
 
@@ -137,7 +136,7 @@ def _deploy(file: Path, settings: StackSettings) -> None:
 
 def _ours(client: SyncPrefectClient) -> Iterator[tuple[str, DeploymentResponse]]:
     """Our deployments by their names, such as `sweep/cpu`."""
-    found = client.read_deployments(deployment_filter=DeploymentFilter(tags=DeploymentFilterTags(all_=[_OURS])))
+    found = client.read_deployments(deployment_filter=OURS)
     named = ((f"{client.read_flow(one.flow_id).name}/{one.name}", one) for one in found)
     yield from sorted(named, key=lambda pair: pair[0])
 
@@ -153,20 +152,8 @@ def _schedules(
     ]
 
 
-def _wanted(file: Path) -> dict[str, set[str]]:
-    """The names of the file's deployments, such as `sweep/cpu`, and those of their schedules.
-
-    A deployment has the name of its flow's function before its own.
-    """
-    entries: list[dict[str, Any]] = yaml.safe_load(file.read_text())["deployments"]
-    return {
-        f"{one['entrypoint'].rpartition('.')[2]}/{one['name']}": {each["slug"] for each in one.get("schedules", [])}
-        for one in entries
-    }
-
-
 def _remove_others(client: SyncPrefectClient, wanted: Collection[str]) -> Iterator[str]:
-    """Delete those deployments of ours that the file does not name: of an older version, as a rule."""
+    """Delete those deployments of ours (by their tag) that the file does not name: of an older version, as a rule."""
     for name, deployment in _ours(client):
         if name not in wanted:
             client.delete_deployment(deployment.id)
@@ -214,22 +201,19 @@ def _watch(client: SyncPrefectClient) -> Iterator[str]:
     yield f"automation {_WATCH!r}: made"
 
 
-def _find(file: Path | None) -> Path:
-    """The file that was given, or `prefect.yaml` of this folder, or the one beside our sources."""
-    candidates = [file] if file else [Path("prefect.yaml"), Path(flows.__path__[0]).parent / "prefect.yaml"]
-    for candidate in candidates:
-        if candidate.is_file():
-            return candidate
-    raise SettingsError(f"there is no {' and no '.join(str(one) for one in candidates)}; name the file with --file")
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Register, say what was done; the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m flows.register", description="Register the deployments.")
-    parser.add_argument("--file", type=Path, help="prefect.yaml; of this folder or beside our sources unless given")
+    parser = argparse.ArgumentParser(
+        prog="python -m paramshare.flows.register", description="Register the deployments."
+    )
+    parser.add_argument(
+        "--file",
+        type=Path,
+        help="defaults to prefect.yaml of this folder if it is paramshare's, else to the installed one",
+    )
     options = parser.parse_args(arguments)
     try:
-        for line in register(_find(options.file), StackSettings.read()):
+        for line in register(find_file(options.file), StackSettings.read()):
             sys.stdout.write(f"{line}\n")
             sys.stdout.flush()
     except ParamshareError as error:

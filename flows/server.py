@@ -80,7 +80,7 @@ def check_api() -> tuple[str, bool]:
     """What flows will talk to, in words, and whether it is well."""
     from prefect.settings import get_current_settings
 
-    from flows.home import home_trouble
+    from paramshare.flows.home import home_trouble
 
     url = get_current_settings().api.url
     if not url and (trouble := home_trouble()):
@@ -122,7 +122,7 @@ def _server(startup_timeout: float) -> Iterator[str]:
     """Run a server and yield its API's URL once it answers."""
     from filelock import FileLock, Timeout
 
-    from flows.home import make_home
+    from paramshare.flows.home import make_home
 
     home = make_home()
     with tempfile.TemporaryFile() as output, ExitStack() as running:

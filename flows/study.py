@@ -6,13 +6,13 @@ from prefect import flow, runtime
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
-from flows.surroundings import Surroundings, here, leave_report, pages_base, pages_hint, run_here
-from flows.sweep import run_tasks, said_of
 from paramshare.comparing.report import markdown_report
 from paramshare.comparing.run import Concluded, conclude
 from paramshare.comparing.spec import StudySpec
 from paramshare.comparing.study import Study
 from paramshare.comparing.text import answers
+from paramshare.flows.surroundings import Surroundings, here, leave_report, pages_base, pages_hint, run_here
+from paramshare.flows.sweep import run_tasks, said_of
 from paramshare.sweep.chunks import Row
 from paramshare.sweep.report import sweep_name
 from paramshare.sweep.run import Outcome, Sweep
@@ -35,10 +35,10 @@ def run_study_flow(
     """Run the flow in this process, against the configured Prefect API or a server that ends with the flow.
 
     Args:
-        on_open, on_row, dask_scheduler: as of `flows.sweep.run_flow`.
+        on_open, on_row, dask_scheduler: as of `paramshare.flows.sweep.run_flow`.
 
     Raises:
-        UsageError, ServerError, WorkerError: as of `flows.sweep.run_flow`.
+        UsageError, ServerError, WorkerError: as of `paramshare.flows.sweep.run_flow`.
     """
     surroundings = Surroundings(address, on_open, on_row, dask_scheduler)
     result = run_here(study, spec, surroundings, ("study", *spec.variant_list))

@@ -10,7 +10,7 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.client.schemas.objects import State
 from prefect.logging import get_run_logger
 
-from flows.server import prefect_api
+from paramshare.flows.server import prefect_api
 from paramshare.settings import DaskSettings, StoreSettings
 from paramshare.tracking.pages import server_url
 from paramshare.tracking.store import Store, StoreAddress

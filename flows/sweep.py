@@ -19,11 +19,11 @@ from prefect.logging import get_run_logger
 from prefect.settings import PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED, get_current_settings, temporary_settings
 from prefect.states import Cancelled, Completed, Crashed, Failed
 
-from flows.cluster import Cluster, find_cluster, unwanted
-from flows.ends import name_of, record_cut_short, rows_of, state_of
-from flows.pool import PoolRunner
-from flows.retries import RETRIES
-from flows.surroundings import (
+from paramshare.flows.cluster import Cluster, find_cluster, unwanted
+from paramshare.flows.ends import name_of, record_cut_short, rows_of, state_of
+from paramshare.flows.pool import PoolRunner
+from paramshare.flows.retries import RETRIES
+from paramshare.flows.surroundings import (
     Surroundings,
     here,
     leave_report,

@@ -8,9 +8,9 @@ from prefect.client.schemas.objects import State
 from prefect.logging import get_run_logger
 from prefect.states import Completed, Failed
 
-from flows.retries import RETRIES
-from flows.surroundings import Surroundings, here, leave_report, pages_base, pages_hint, run_here
 from paramshare.errors import in_a_line
+from paramshare.flows.retries import RETRIES
+from paramshare.flows.surroundings import Surroundings, here, leave_report, pages_base, pages_hint, run_here
 from paramshare.proof.report import Verification, VerifyRow
 from paramshare.proof.spec import VerifySpec
 from paramshare.proof.verify import draw_sample, verify_member

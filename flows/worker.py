@@ -1,7 +1,7 @@
 """A worker: Prefect's own, one for a CPU or one for each GPU, so wrapped that no run is lost when it ends.
 
-    python -m flows.worker --pool cpu
-    python -m flows.worker --pool gpu
+    python -m paramshare.flows.worker --pool cpu
+    python -m paramshare.flows.worker --pool gpu
 
 It needs PREFECT_API_URL and, for what it runs, PARAMSHARE_TRACKING_URI; so does one on any other machine.
 
@@ -31,15 +31,17 @@ from urllib.request import urlopen
 from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, get_current_settings, temporary_settings
 
-from flows.interrupted import gone_workers, take_up_again
-from flows.names import Names, claimed_names
-from flows.prefect_worker import GRACE
-from flows.processes import children, end, kill, orphans, terminate
-from flows.server import check_api
 from paramshare.errors import DeviceError, ParamshareError, SettingsError, UsageError, WorkerError, in_a_line
+from paramshare.flows.deployments import check_versions
+from paramshare.flows.interrupted import gone_workers, take_up_again
+from paramshare.flows.names import Names, claimed_names
+from paramshare.flows.prefect_worker import GRACE
+from paramshare.flows.processes import children, end, kill, orphans, terminate
+from paramshare.flows.server import check_api
 
 __all__ = ["main"]
 
+_PREFECT_WORKER: Final = "paramshare.flows.prefect_worker"
 _NAMES: Final = Path("mlruns/workers")
 _TELL: Final = 20.0  # seconds that telling Prefect of the end may take
 _LEAVE: Final = 10.0  # seconds in which a Prefect worker without flows must have ended
@@ -133,20 +135,23 @@ class Worker:
     def _begin(self) -> bool:
         """Wait for Prefect, and take up what former workers have left; False where there was no time for it."""
         former = (*self._names.mine, *self._names.left)
-        told = False
+        told: set[str] = set()
         while not self.stop.is_set():
             said, well = check_api()
             if well:
                 try:
+                    check_versions()
                     end(orphans(former), GRACE)
                     self._take_up(former)
                     self._names.release()
                     return True
+                except SettingsError as error:
+                    said = str(error)
                 except Exception as error:  # whatever a server says that is just coming up
                     said = in_a_line(error)
-            if not told:
+            if said not in told:
                 _say(f"waiting for Prefect: {said}")
-                told = True
+                told.add(said)
             self.stop.wait(2)
         return False
 
@@ -162,7 +167,7 @@ class Worker:
         }
         options = ["--pool", self._pool, "--type", "process", "--name", name, "--limit", str(self._limit)]
         process = subprocess.Popen(
-            [sys.executable, "-m", "flows.prefect_worker", "worker", "start", *options, "--with-healthcheck"],
+            [sys.executable, "-m", _PREFECT_WORKER, "worker", "start", *options, "--with-healthcheck"],
             stdin=subprocess.PIPE,  # never written to: its end tells that this process is gone
             env=environment,
             start_new_session=True,  # a Ctrl-C is for this process, which ends the flows first
@@ -289,7 +294,9 @@ def _say(line: str) -> None:
 
 
 def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m flows.worker", description="Work for a pool of Prefect's.")
+    parser = argparse.ArgumentParser(
+        prog="python -m paramshare.flows.worker", description="Work for a pool of Prefect's."
+    )
     parser.add_argument("--pool", required=True, choices=["cpu", "gpu"])
     parser.add_argument("--limit", type=int, default=1, help="runs at once; a sweep takes every core by itself")
     parser.add_argument("--devices", help="the GPUs, such as 0,1; all that are there unless given")

@@ -1,7 +1,8 @@
 """Settings: one set of names for the command line, the environment, `.env` and `paramshare.toml`, in that order.
 
 Every option of a command is also `PARAMSHARE_<NAME>` in the environment and in `.env`, and `<name>` in
-`paramshare.toml`; what comes first wins. The settings of a stack of servers and workers begin with `STACK_` instead.
+`paramshare.toml`; what comes first wins. Below them stand the two variables by which MLflow's own programs find a store
+and an experiment. The settings of a stack of servers and workers begin with `STACK_` instead.
 This module is the only reader of the environment.
 """
 
@@ -10,11 +11,12 @@ import os
 import tomllib
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 from zoneinfo import ZoneInfo
 
 from dotenv import dotenv_values
 from pydantic import AfterValidator, Field, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -22,14 +24,47 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from paramshare.errors import SettingsError
+from paramshare.errors import SettingsError, without_secrets
 from paramshare.sweep.spec import ExperimentName
 
-__all__ = ["DaskSettings", "StackSettings", "StoreSettings", "check_names"]
+__all__ = ["DaskSettings", "StackSettings", "StoreSettings", "check_names", "origin_of", "unused_variables"]
 
 _PREFIX: Final = "PARAMSHARE_"
 _ENV_FILE: Final = Path(".env")
 _TOML_FILE: Final = Path("paramshare.toml")
+
+_MLFLOW: Final = {"tracking_uri": "MLFLOW_TRACKING_URI", "experiment": "MLFLOW_EXPERIMENT_NAME"}
+_UNUSED: Final = {
+    "MLFLOW_EXPERIMENT_ID": "name the experiment with MLFLOW_EXPERIMENT_NAME or PARAMSHARE_EXPERIMENT",
+    "MLFLOW_RUN_ID": "every training is a run of its own",
+}
+_USABLE: Final = ("http://", "https://", "sqlite:///")
+
+
+class _MlflowSource(PydanticBaseSettingsSource):
+    """The variables by which MLflow's own programs find a store and an experiment; an empty one counts as not set."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002
+        """Return the value of the field's variable, if it has one."""
+        return os.environ.get(_MLFLOW.get(field_name, "")), field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        """Return what the variables say of fields that no other source sets.
+
+        Raises:
+            SettingsError: MLFLOW_TRACKING_URI names a store of a kind that cannot be used.
+        """
+        values = {
+            name: value
+            for name, field in self.settings_cls.model_fields.items()
+            if name not in self.current_state and (value := self.get_field_value(field, name)[0])
+        }
+        if (uri := values.get("tracking_uri", _USABLE[0])) and not uri.startswith(_USABLE):
+            raise SettingsError(
+                f"MLFLOW_TRACKING_URI is {without_secrets(uri)!r}, which paramshare cannot use; expected sqlite:///path or "
+                "an MLflow server's http(s):// address: set PARAMSHARE_TRACKING_URI, which takes precedence"
+            )
+        return values
 
 
 class StoreSettings(BaseSettings):
@@ -51,7 +86,7 @@ class StoreSettings(BaseSettings):
     tracking_uri: str | None = Field(
         None,
         description="an MLflow server's http(s):// address, or sqlite:///path/to/mlflow.db; "
-        "mlruns/mlflow.db in this folder unless said otherwise",
+        "defaults to MLFLOW_TRACKING_URI, else to mlruns/mlflow.db in this folder",
     )
 
     pages_url: str | None = Field(
@@ -69,8 +104,9 @@ class StoreSettings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """The command line, the environment, `.env`, `paramshare.toml`."""
-        return init_settings, env_settings, dotenv_settings, TomlConfigSettingsSource(settings_cls)
+        """The command line, the environment, `.env`, `paramshare.toml`, MLflow's variables."""
+        toml_settings, mlflow_settings = TomlConfigSettingsSource(settings_cls), _MlflowSource(settings_cls)
+        return init_settings, env_settings, dotenv_settings, toml_settings, mlflow_settings
 
 
 class DaskSettings(StoreSettings):
@@ -129,6 +165,24 @@ def check_names(commands: Iterable[type[BaseSettings]]) -> None:
     _check(_toml_names(), known, _TOML_FILE.name, str)
     _check(_prefixed(_env_file_names()), known, _ENV_FILE.name, _variable)
     _check(_prefixed(os.environ), known, "the environment", _variable)
+
+
+def origin_of(settings: StoreSettings, name: str) -> str:
+    """Return where the value of a store's setting comes from, such as `MLFLOW_TRACKING_URI`; empty for a default."""
+    if getattr(settings, name) != getattr(StoreSettings(), name):
+        return f"--{name.replace('_', '-')}"
+    if name in _prefixed(variable for variable, value in os.environ.items() if value):
+        return _variable(name)
+    if name in _prefixed(variable for variable, value in dotenv_values(_ENV_FILE).items() if value):
+        return f"{_variable(name)} in {_ENV_FILE}"
+    if name in _toml_names():
+        return f"{name} in {_TOML_FILE}"
+    return _MLFLOW[name] if os.environ.get(_MLFLOW[name]) else ""
+
+
+def unused_variables() -> list[str]:
+    """Return a line for each of MLflow's variables that is set, chooses where its own programs log, and is not used."""
+    return [f"{name} is not used: {advice}" for name, advice in _UNUSED.items() if os.environ.get(name)]
 
 
 def _check(names: set[str], known: set[str], source: str, shown: Callable[[str], str]) -> None:

@@ -135,7 +135,7 @@ def prefect_server(home: Path) -> Iterator[PrefectServer]:
 
 def register(server: PrefectServer, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "flows.register"],
+        [sys.executable, "-m", "paramshare.flows.register"],
         env={**server.environment, **environment},
         cwd=ROOT,
         capture_output=True,
@@ -152,8 +152,9 @@ class Worker:
         self.port = free_port()
         self.log = folder / "worker.log"
         with self.log.open("ab") as log:
+            given = (*(arguments or ("--pool", "cpu")), f"--health-port={self.port}")
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "flows.worker", *(arguments or ("--pool", "cpu")), f"--health-port={self.port}"],
+                [sys.executable, "-m", "paramshare.flows.worker", *given],
                 cwd=folder,
                 env=environment,
                 stdout=log,
@@ -173,7 +174,7 @@ class Worker:
 
     def flows(self) -> list[int]:
         """The flow processes that workers of this folder have started, whoever their parents are now."""
-        from flows.processes import orphans
+        from paramshare.flows.processes import orphans
 
         return sorted(orphans([file.read_text() for file in (self.folder / "mlruns" / "workers").glob("*")]))
 
@@ -196,7 +197,7 @@ class Worker:
 
 
 def _children(pid: int) -> set[int]:
-    from flows.processes import children
+    from paramshare.flows.processes import children
 
     return children(pid)
 

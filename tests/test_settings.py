@@ -9,9 +9,10 @@ from paramshare.commands.counting import FlowCount
 from paramshare.commands.flushing import Flush
 from paramshare.commands.proving import FlowVerify, Reproduce, Verify
 from paramshare.commands.service import Doctor, Ui
+from paramshare.commands.store import address_of
 from paramshare.commands.training import FlowSweep, Train
 from paramshare.errors import SettingsError
-from paramshare.settings import check_names
+from paramshare.settings import StoreSettings, check_names, origin_of
 from paramshare.training.targets import TARGETS, Target
 
 COMMANDS = (Train, Study, Compare, Flush, FlowSweep, FlowStudy, FlowCount, Reproduce, Verify, FlowVerify, Ui, Doctor)
@@ -86,3 +87,71 @@ def test_a_misspelt_setting_in_the_environment_is_refused(monkeypatch: pytest.Mo
     monkeypatch.setenv("PARAMSHARE_EXPERIMENTS", "x")
     with pytest.raises(SettingsError, match="did you mean PARAMSHARE_EXPERIMENT"):
         check_names(COMMANDS)
+
+
+@pytest.mark.parametrize("command", [Train, Compare, FlowSweep, Ui])
+def test_mlflows_variables_name_the_store_and_the_experiment_where_no_setting_does(
+    command: type[StoreSettings], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///theirs.db")
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "theirs")
+    assert (command().tracking_uri, command().experiment) == ("sqlite:///theirs.db", "theirs")
+    (tmp_path / "paramshare.toml").write_text("tracking_uri = 'sqlite:///ours.db'\n")
+    assert (command().tracking_uri, command().experiment) == ("sqlite:///ours.db", "theirs")
+    (tmp_path / ".env").write_text("PARAMSHARE_EXPERIMENT=ours\n")
+    assert (command().tracking_uri, command().experiment) == ("sqlite:///ours.db", "ours")
+
+
+def test_mlflows_variables_count_as_not_set_if_they_are_empty(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "")
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "")
+    assert (Train().tracking_uri, Train().experiment) == (None, "paramshare")
+
+
+@pytest.mark.parametrize(
+    ("uri", "shown"),
+    [
+        ("databricks", "'databricks'"),
+        ("./mlruns", "'./mlruns'"),
+        ("file:///tmp/mlruns", "'file:///tmp/mlruns'"),
+        ("postgresql://user:secret@host/db", r"'postgresql://\*\*\*@host/db'"),
+    ],
+)
+def test_a_store_of_mlflows_that_cannot_be_used_is_refused_unless_a_setting_names_another(
+    uri: str, shown: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    with pytest.raises(SettingsError, match=f"MLFLOW_TRACKING_URI is {shown}, .*set PARAMSHARE_TRACKING_URI"):
+        Train()
+    assert Train(tracking_uri="sqlite:///ours.db").tracking_uri == "sqlite:///ours.db"
+    monkeypatch.setenv("PARAMSHARE_TRACKING_URI", "sqlite:///ours.db")
+    assert Train().tracking_uri == "sqlite:///ours.db"
+
+
+def test_a_store_s_origin_is_the_source_that_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    origins = [origin_of(Ui(), "tracking_uri")]
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///a.db")
+    origins.append(origin_of(Ui(), "tracking_uri"))
+    (tmp_path / "paramshare.toml").write_text("tracking_uri = 'sqlite:///b.db'\n")
+    origins.append(origin_of(Ui(), "tracking_uri"))
+    (tmp_path / ".env").write_text("PARAMSHARE_TRACKING_URI=sqlite:///c.db\n")
+    origins.append(origin_of(Ui(), "tracking_uri"))
+    monkeypatch.setenv("PARAMSHARE_TRACKING_URI", "sqlite:///d.db")
+    origins.append(origin_of(Ui(), "tracking_uri"))
+    origins.append(origin_of(Ui(tracking_uri="sqlite:///e.db"), "tracking_uri"))
+    assert origins == [
+        "", "MLFLOW_TRACKING_URI", "tracking_uri in paramshare.toml", "PARAMSHARE_TRACKING_URI in .env",
+        "PARAMSHARE_TRACKING_URI", "--tracking-uri",
+    ]  # fmt: skip
+
+
+def test_a_command_tells_once_which_of_mlflows_variables_it_follows_and_which_not(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://user:secret@told-once:5000")
+    monkeypatch.setenv("MLFLOW_RUN_ID", "209d02a9")
+    for _ in range(2):
+        assert address_of(Train()).uri == "http://told-once:5000"
+    first, second = capsys.readouterr().err.splitlines()
+    assert first == "paramshare: MLFLOW_TRACKING_URI is http://***@told-once:5000"
+    assert second.startswith("paramshare: MLFLOW_RUN_ID is not used: ")

@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -57,15 +58,15 @@ ALLOWED = {
         "paramshare.comparing", "paramshare.counting.report", "paramshare.progress_lines", "paramshare.proof.report",
         "paramshare.sharing.report", "paramshare.sharing.text", "paramshare.sweep", "paramshare.tracking.spool",
     },
-    "flows": {
+    "paramshare.flows": {
         "paramshare.comparing", "paramshare.counting", "paramshare.errors", "paramshare.markdown", "paramshare.plots",
         "paramshare.proof", "paramshare.settings",
         "paramshare.sharing.report", "paramshare.sweep", "paramshare.tracking", "paramshare.training.choice",
         "paramshare.training.devices", "paramshare.training.export", "paramshare.training.targets",
     },
     "paramshare.commands": {
-        "flows", "paramshare.comparing", "paramshare.console", "paramshare.counting", "paramshare.doctor",
-        "paramshare.errors", "paramshare.plots", "paramshare.proof", "paramshare.settings", "paramshare.sharing",
+        "paramshare.comparing", "paramshare.console", "paramshare.counting", "paramshare.doctor", "paramshare.errors",
+        "paramshare.flows", "paramshare.plots", "paramshare.proof", "paramshare.settings", "paramshare.sharing",
         "paramshare.sweep", "paramshare.tracking", "paramshare.training.devices",
     },
     "paramshare.progress_lines": set(),
@@ -81,10 +82,10 @@ ALLOWED = {
 # Each library, and the only parts that may import it.
 HOMES = {
     "mlflow": ("paramshare.tracking",),
-    "prefect": ("flows",),
-    "prefect_dask": ("flows.cluster",),
-    "distributed": ("flows.cluster",),
-    "dask": ("flows.cluster",),
+    "prefect": ("paramshare.flows",),
+    "prefect_dask": ("paramshare.flows.cluster",),
+    "distributed": ("paramshare.flows.cluster",),
+    "dask": ("paramshare.flows.cluster",),
     "matplotlib": (  # the others: a type
         "paramshare.plots", "paramshare.comparing.figures", "paramshare.counting.report", "paramshare.sharing.report",
         "paramshare.tracking",
@@ -100,6 +101,7 @@ HOMES = {
 
 def module_of(path: Path) -> str:
     parts = path.relative_to(ROOT).with_suffix("").parts
+    parts = parts if parts[0] == "paramshare" else ("paramshare", *parts)  # paramshare/flows is a link to flows/
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
@@ -126,10 +128,16 @@ def part_of(module: str) -> str:
 @pytest.mark.parametrize("path", SOURCES, ids=module_of)
 def test_imports_point_one_way(path: Path) -> None:
     part = part_of(module_of(path))
-    ours = {module for module in imports_of(path) if below(module, "paramshare") or below(module, "flows")}
+    ours = {module for module in imports_of(path) if below(module, "paramshare")}
     allowed = ALLOWED[part]
     wrong = {module for module in ours if not below(module, part) and not any(below(module, one) for one in allowed)}
     assert not wrong, f"{module_of(path)} may not import {wrong}"
+
+
+def test_the_flows_are_loaded_under_one_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT)  # as in a program that runs in a checkout
+    with pytest.raises(ImportError, match=r"flows is a part of paramshare, such as in `python -m paramshare\.flows"):
+        import_module("flows")
 
 
 @pytest.mark.parametrize("library", HOMES)
@@ -143,9 +151,10 @@ def test_the_environment_is_read_by_settings_alone() -> None:
     """Where others name os.environ, they hand it on to a child or set what a library reads from it."""
     readers = {module_of(path) for path in SOURCES if "os.environ" in path.read_text()}
     assert readers == {
-        "flows", "flows.register", "flows.server", "flows.worker", "paramshare.cli", "paramshare.commands.training",
-        "paramshare.progress_lines", "paramshare.settings", "paramshare.sweep.pools", "paramshare.tracking",
-        "paramshare.tracking.pages", "paramshare.tracking.pages_server", "paramshare.tracking.store",
+        "paramshare.cli", "paramshare.commands.training", "paramshare.flows", "paramshare.flows.register",
+        "paramshare.flows.server", "paramshare.flows.worker", "paramshare.progress_lines", "paramshare.settings",
+        "paramshare.sweep.pools", "paramshare.tracking", "paramshare.tracking.pages",
+        "paramshare.tracking.pages_server", "paramshare.tracking.store",
     }  # fmt: skip
 
 

@@ -114,7 +114,7 @@ class FlowStudy(StudyCommand, DaskSettings):
         with sweep_progress() as (on_open, on_row):
             check_sweep(self.study_spec(), address_of(self), devices_of(self))
             prepare_flow(self)
-            from flows.study import run_study_flow
+            from paramshare.flows.study import run_study_flow
 
             outcome, found = run_study_flow(self.study_spec(), address_of(self), on_open, on_row, self.dask_scheduler)
         self.end(outcome, found)

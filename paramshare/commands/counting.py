@@ -183,7 +183,7 @@ class FlowCount(StoreSettings, RowsSpec):
         models = [_model_spec(said) for said in self.models]
         spec = CountSpec(models=models, experiment=self.experiment, depth=self.depth, sort=self.sort)
         check_store(address_of(self))
-        from flows.count import run_count_flow
+        from paramshare.flows.count import run_count_flow
 
         outcome = run_count_flow(spec, address_of(self))
         answer(outcome, self.as_json, print_counts, ui_command(self, "--view", "counts"))

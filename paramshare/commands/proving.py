@@ -86,6 +86,6 @@ class FlowVerify(_VerifyCommand):
         from paramshare.proof.verify import draw_sample
 
         draw_sample(self.verify_spec(), address_of(self))  # bad input is said at once, and not by a failed flow
-        from flows.verify import run_verify_flow
+        from paramshare.flows.verify import run_verify_flow
 
         self.end(run_verify_flow(self.verify_spec(), address_of(self)))

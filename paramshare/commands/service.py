@@ -8,7 +8,7 @@ from pydantic import Field
 from paramshare.commands.answer import FAILED
 from paramshare.commands.store import address_of
 from paramshare.errors import SettingsError
-from paramshare.settings import StoreSettings
+from paramshare.settings import StoreSettings, origin_of
 from paramshare.tracking.views import View
 
 __all__ = ["Doctor", "Relocate", "Ui"]
@@ -72,7 +72,7 @@ class Doctor(StoreSettings):
         from paramshare.console import print_checks
         from paramshare.doctor import examine
 
-        checks = [*examine(address_of(self)), ("Prefect", *_check_prefect())]
+        checks = [*examine(address_of(self), origin_of(self, "tracking_uri")), ("Prefect", *_check_prefect())]
         print_checks(checks)
         raise SystemExit(0 if all(well for _, _, well in checks) else FAILED)
 
@@ -80,7 +80,7 @@ class Doctor(StoreSettings):
 def _check_prefect() -> tuple[str, bool]:
     """Return what flows will talk to, in words, and whether it is well."""
     try:
-        from flows.server import check_api
+        from paramshare.flows.server import check_api
     except SettingsError as error:  # what Prefect reads when it is imported cannot be read
         return str(error), False
     return check_api()

@@ -4,11 +4,12 @@ import os
 import shlex
 import shutil
 import sys
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from paramshare.errors import without_secrets
-from paramshare.settings import StoreSettings
+from paramshare.settings import StoreSettings, origin_of, unused_variables
 
 if TYPE_CHECKING:
     from paramshare.tracking.store import StoreAddress
@@ -17,10 +18,22 @@ __all__ = ["address_of", "flush_command", "ui_command"]
 
 
 def address_of(settings: StoreSettings) -> "StoreAddress":
-    """The store that `settings` name."""
+    """Return the store that `settings` name, and tell on stderr which of MLflow's variables name it."""
     from paramshare.tracking.store import StoreAddress
 
-    return StoreAddress.of(settings.tracking_uri, settings.experiment)
+    address = StoreAddress.of(settings.tracking_uri, settings.experiment)
+    for name in ("tracking_uri", "experiment"):
+        if (origin := origin_of(settings, name)).startswith("MLFLOW_"):
+            _tell(f"{origin} is {without_secrets(getattr(settings, name))}")
+    for line in unused_variables():
+        _tell(line)
+    return address
+
+
+@cache
+def _tell(line: str) -> None:
+    """Tell a line on stderr, once."""
+    print(f"paramshare: {line}", file=sys.stderr)  # noqa: T201
 
 
 def ui_command(settings: StoreSettings, *options: str) -> str:

@@ -75,7 +75,7 @@ class FlowSweep(SweepCommand, DaskSettings):
             address = address_of(self)
             check_sweep(self.sweep_spec(), address, devices_of(self))  # bad input is said at once, not by a failed flow
             prepare_flow(self)
-            from flows.sweep import run_flow
+            from paramshare.flows.sweep import run_flow
 
             outcome = run_flow(self.sweep_spec(), address, on_open, on_row, self.dask_scheduler)
         self.end(outcome)
@@ -89,7 +89,7 @@ def devices_of(settings: DaskSettings) -> "Sequence[Device] | None":
     """
     if settings.dask_scheduler is None:
         return None
-    from flows.cluster import find_cluster
+    from paramshare.flows.cluster import find_cluster
 
     return find_cluster(settings.dask_scheduler, address_of(settings)).devices
 
@@ -105,9 +105,9 @@ def prepare_flow(settings: DaskSettings) -> None:
     """
     if sys.stderr.isatty():
         os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "WARNING")
-    import flows  # noqa: F401 - refuses a folder that cannot be read, before processes import Prefect
+    import paramshare.flows  # noqa: F401 - refuses a folder that cannot be read, before processes import Prefect
 
     if settings.dask_scheduler is None:
         from paramshare.sweep.pools import start_server
 
-        start_server("flows.sweep")
+        start_server("paramshare.flows.sweep")

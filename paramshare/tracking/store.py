@@ -256,8 +256,8 @@ def _check_server(address: StoreAddress) -> None:
     except (OSError, ValueError, HTTPException) as error:
         reason = getattr(error, "reason", error)
         raise StoreError(
-            f"no MLflow server answers at {shown} ({reason}); start it, or leave PARAMSHARE_TRACKING_URI out "
-            "to use the embedded store"
+            f"no MLflow server answers at {shown} ({reason}); start it, or set PARAMSHARE_TRACKING_URI to another "
+            "store, such as sqlite:///mlruns/mlflow.db"
         ) from error
     if answer != "OK":
         raise StoreError(f"what answers at {shown} is not an MLflow server; expected OK from its /health page")

@@ -232,9 +232,9 @@ def running_stack(folder: Path, project: str) -> Iterator[Stack]:
         check=True,
     )
     for name in listed.stdout.decode().split("\0"):
-        if name and (ROOT / name).is_file():
+        if name and (ROOT / name).exists():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, folder / name)
+            shutil.copy(ROOT / name, folder / name, follow_symlinks=False)
     stack = Stack(folder, project)
     stack.run("make", "secrets")
     try:

@@ -62,7 +62,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Images]:
     for name in git(ROOT, "ls-files", "--cached", "--others", "--exclude-standard").splitlines():
         if (ROOT / name).exists():
             (sources / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, sources / name)
+            shutil.copy2(ROOT / name, sources / name, follow_symlinks=False)
     git(sources, "init", "--quiet")
     git(sources, "add", "--all")
     git(sources, "commit", "--quiet", "--message", CANARY)

@@ -167,7 +167,7 @@ def test_the_gpu_worker_is_handed_every_gpu_and_works_for_its_pool(stack: Stack)
     if subprocess.run(asked, capture_output=True).returncode:
         pytest.skip("this engine has no GPUs to hand out, and no stub that says so")
     override = stack.folder / "gpu.json"
-    command = ["python", "-m", "flows.worker", "--pool", "gpu", "--devices", "0,1"]
+    command = ["python", "-m", "paramshare.flows.worker", "--pool", "gpu", "--devices", "0,1"]
     override.write_text(json.dumps({"services": {"worker-gpu": {"command": command}}}))
     settings = {"COMPOSE_PROFILES": "gpu", "COMPOSE_FILE": f"docker/compose.yaml{os.pathsep}{override}"}
     try:

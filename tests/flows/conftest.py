@@ -32,7 +32,7 @@ def migrated_home(server: PrefectServer, tmp_path_factory: pytest.TempPathFactor
 
 @pytest.fixture(scope="module")
 def registered_home(server: PrefectServer, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A `$PREFECT_HOME` after the first `python -m flows.register`."""
+    """A `$PREFECT_HOME` after the first `python -m paramshare.flows.register`."""
     return _home(server.home / REGISTERED, tmp_path_factory)
 
 

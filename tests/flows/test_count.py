@@ -16,10 +16,10 @@ from program import history
 from recorded import connected, recorded
 from stack import PrefectServer
 
-from flows.count import run_count_flow
 from paramshare.cli import main
 from paramshare.counting.report import CountRow
 from paramshare.counting.spec import CountSpec
+from paramshare.flows.count import run_count_flow
 from paramshare.tracking.store import Store, StoreAddress, open_store
 
 NETS = """

@@ -78,7 +78,7 @@ def test_a_worker_with_several_threads_is_refused(tmp_path: Path, capsys: pytest
 
 
 def test_a_scheduler_without_workers_is_refused(tmp_path: Path) -> None:
-    from flows.cluster import find_cluster
+    from paramshare.flows.cluster import find_cluster
 
     with (
         dask_cluster(tmp_path, clean_environment(tmp_path), 0) as (scheduler, _),
@@ -121,7 +121,7 @@ def test_a_device_that_no_worker_has_is_refused(
 
 
 def test_a_prefect_api_that_a_worker_does_not_reach_is_refused(cluster: str, address: StoreAddress) -> None:
-    from flows.cluster import find_cluster
+    from paramshare.flows.cluster import find_cluster
 
     with pytest.raises(UsageError, match="Prefect's API does not answer at the Dask worker tcp://"):
         find_cluster(cluster, address, f"http://127.0.0.1:{free_port()}/api")
@@ -131,7 +131,7 @@ OTHERS: list[tuple[Callable[[Place], Place | Exception], str]] = [
     (lambda place: replace(place, versions={**place.versions, "torch": "2.12.0"}), "has torch 2.12.0 where here is"),
     (lambda place: replace(place, disk=("another machine", 1, 2, "")), "does not share the file"),
     (lambda place: replace(place, trouble="no MLflow server answers"), "at the Dask worker w: no MLflow server"),
-    (lambda _: ModuleNotFoundError("No module named 'flows'"), "cannot run paramshare .*No module named 'flows'"),
+    (lambda _: ModuleNotFoundError("No module named 'torch'"), "cannot run paramshare .*No module named 'torch'"),
 ]
 
 
@@ -139,7 +139,7 @@ OTHERS: list[tuple[Callable[[Place], Place | Exception], str]] = [
 def test_a_worker_that_would_not_do_what_this_process_does_is_refused(
     other: Callable[[Place], Place | Exception], said: str, address: StoreAddress
 ) -> None:
-    from flows.cluster import _check
+    from paramshare.flows.cluster import _check
 
     here = Place.here(address)
     found = other(here)

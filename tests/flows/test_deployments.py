@@ -4,11 +4,16 @@ before a run is there, limits, and schedules that get runs at the hour of their 
 
 from collections.abc import Iterator
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from stack import PrefectServer, wait_until
+from recorded import connected
+from stack import ROOT, PrefectServer, wait_until
+
+from paramshare.errors import SettingsError
+from paramshare.flows.deployments import check_versions, find_file, names_in
 
 DEPLOYMENTS = (
     "count/cpu", "study/cpu", "sweep/cpu", "sweep/gpu", "sweep/nightly", "verify/cpu", "verify/nightly",
@@ -147,3 +152,48 @@ def test_a_schedule_that_is_resumed_gets_runs_at_the_hour_of_its_time_zone(
         due = datetime.fromisoformat(run["expected_start_time"]).astimezone(ZoneInfo("Asia/Kolkata"))
         assert (due.hour, due.minute) == (hour, 0)
         assert run["parameters"] == deployment["parameters"]
+
+
+def test_deployments_of_an_earlier_version_are_refused_until_they_are_registered_again(server: PrefectServer) -> None:
+    path = f"deployments/{server.ask('deployments/name/verify/cpu')['id']}"
+    with connected(server):
+        check_versions()
+        server.ask(path, {"entrypoint": "flows.verify.verify"}, method="PATCH")
+        try:
+            with pytest.raises(SettingsError, match=r"run `python -m paramshare\.flows\.register`"):
+                check_versions()
+        finally:
+            server.ask(path, {"entrypoint": "paramshare.flows.verify.verify"}, method="PATCH")
+
+
+def test_the_installed_file_is_found_from_any_folder() -> None:
+    file = find_file(None)
+    assert file.is_absolute()
+    assert file.read_text() == (ROOT / "prefect.yaml").read_text()
+    assert set(names_in(file)) == set(DEPLOYMENTS)
+
+
+@pytest.mark.parametrize("text", ["name: theirs\ndeployments: []\n", "deployments: []\n", "a: [", "- 1\n"])
+def test_a_file_of_another_project_in_the_working_directory_is_left_alone(
+    text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("prefect.yaml").write_text(text)
+    assert find_file(None).read_text() == (ROOT / "prefect.yaml").read_text()
+    told = capsys.readouterr().err
+    assert (told.count("\n"), "--file prefect.yaml" in told) == (1, True)
+
+
+def test_a_changed_copy_of_ours_in_the_working_directory_is_registered(capsys: pytest.CaptureFixture[str]) -> None:
+    copy = Path("prefect.yaml")
+    copy.write_text((ROOT / "prefect.yaml").read_text().replace("  - name: gpu\n", "  - name: gpus\n"))
+    assert find_file(None) == copy
+    assert "sweep/gpus" in names_in(copy)
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("text", ["", "3", "deployments: 3", "deployments: [{name: a}]", "deployments: [a]", "a: ["])
+def test_a_file_that_holds_no_deployments_is_refused(text: str, tmp_path: Path) -> None:
+    file = tmp_path / "other.yaml"
+    file.write_text(text)
+    with pytest.raises(SettingsError, match=r"other\.yaml .*expected `deployments:`"):
+        names_in(file)

@@ -21,8 +21,8 @@ from program import SIZES, history
 from recorded import connected, recorded
 from stack import PrefectServer, wait_until
 
-from flows.ends import name_of, rows_of, state_of
-from flows.sweep import run_flow, train_chunk
+from paramshare.flows.ends import name_of, rows_of, state_of
+from paramshare.flows.sweep import run_flow, train_chunk
 from paramshare.sweep.chunks import Chunk, Row
 from paramshare.sweep.spec import SweepSpec
 from paramshare.tracking.runs import search
@@ -135,7 +135,7 @@ def test_a_task_with_a_seed_that_failed_is_failed_and_not_tried_again(
         calls.append(_chunk)
         return [row_of(chunk, 0, "FINISHED"), row_of(chunk, 1, "FAILED")]
 
-    monkeypatch.setattr("flows.sweep.run_chunk", run)
+    monkeypatch.setattr("paramshare.flows.sweep.run_chunk", run)
     alone = temporary_settings({PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW: "ignore"})
     with connected(server), alone:
         state = train_chunk(chunk, return_state=True)

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 
-from flows.home import home_trouble, make_home
-from flows.server import check_api
 from paramshare.errors import SettingsError
+from paramshare.flows.home import home_trouble, make_home
+from paramshare.flows.server import check_api
 
 
 def test_a_folder_that_cannot_be_made_is_refused_in_a_line_and_told_by_the_check() -> None:

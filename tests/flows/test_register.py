@@ -13,7 +13,7 @@ from program import free_port
 from recorded import connected
 from stack import ROOT, PrefectServer, prefect_server
 
-from flows.register import main
+from paramshare.flows.register import main
 from paramshare.settings import StackSettings
 
 NIGHTLY = "sweep/nightly"

@@ -3,11 +3,11 @@
 import pytest
 from prefect.states import Completed, Failed
 
-from flows.count import count_one
-from flows.retries import was_outage
-from flows.sweep import train_chunk
-from flows.verify import verify_one
 from paramshare.errors import ServerError, SpecError, StoreError
+from paramshare.flows.count import count_one
+from paramshare.flows.retries import was_outage
+from paramshare.flows.sweep import train_chunk
+from paramshare.flows.verify import verify_one
 from paramshare.tracking.spool import OutageError
 
 

@@ -29,7 +29,7 @@ EVENTS = 300  # emitted last: a third of them was lost when the server did not c
 # Runs one flow and prints what this process saw before, during and after, as its only line of output.
 OBSERVE = f"""
 import json, os, signal, subprocess, sys
-from flows.server import prefect_api
+from paramshare.flows.server import prefect_api
 from prefect import flow, get_run_logger, task
 from prefect.events import emit_event
 from prefect.settings import get_current_settings
@@ -68,7 +68,7 @@ print(json.dumps(seen))
 # Says that its flow runs and stays in it until a line arrives, and fails then.
 STAY = """
 import sys
-from flows.server import prefect_api
+from paramshare.flows.server import prefect_api
 from prefect import flow
 
 @flow
@@ -81,7 +81,7 @@ with prefect_api():
     stay()
 """
 
-SHOW = "from flows.server import prefect_api\nwith prefect_api() as url: print(url)"
+SHOW = "from paramshare.flows.server import prefect_api\nwith prefect_api() as url: print(url)"
 
 
 def environment(home: Path, **more: str) -> dict[str, str]:

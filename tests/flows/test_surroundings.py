@@ -4,7 +4,7 @@ what it links to can be opened by whoever reads it.
 
 import pytest
 
-from flows.surroundings import here, pages_base
+from paramshare.flows.surroundings import here, pages_base
 from paramshare.tracking.store import StoreAddress, open_store
 
 

@@ -12,7 +12,7 @@ from recorded import recorded
 from stack import PrefectServer
 from tampering import tamper
 
-from flows.verify import run_verify_flow
+from paramshare.flows.verify import run_verify_flow
 from paramshare.proof.report import VerifyRow
 from paramshare.proof.spec import VerifySpec
 from paramshare.sweep.run import Outcome, run_sweep

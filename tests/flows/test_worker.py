@@ -19,15 +19,15 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from program import clean_environment, free_port
 from stack import PrefectServer, wait_until, worker
 
-from flows.interrupted import gone_workers, take_up_again
-from flows.names import claimed_names
-from flows.processes import children, end, orphans
-from flows.worker import main
+from paramshare.flows.interrupted import gone_workers, take_up_again
+from paramshare.flows.names import claimed_names
+from paramshare.flows.processes import children, end, orphans
+from paramshare.flows.worker import main
 
 CLAIM = """
 import sys, time
 from pathlib import Path
-from flows.names import claimed_names
+from paramshare.flows.names import claimed_names
 with claimed_names(Path("names"), "cpu", 1) as names:
     print(names.mine[0], flush=True)
     time.sleep(600)
@@ -179,7 +179,10 @@ def test_a_gpu_worker_without_a_gpu_says_so_and_ends(
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
     done = subprocess.run(
-        [sys.executable, "-m", "flows.worker", "--pool", "gpu"], env=os.environ, capture_output=True, text=True
+        [sys.executable, "-m", "paramshare.flows.worker", "--pool", "gpu"],
+        env=os.environ,
+        capture_output=True,
+        text=True,
     )
     assert (done.returncode, done.stdout) == (1, "")
     assert (

@@ -229,10 +229,10 @@ def test_a_flow_run_on_a_machine_that_is_killed_is_taken_up_on_another(
     """Two workers, each told two settings: where Prefect is, and where MLflow is."""
     for name in "ab":
         site.machines[name].kill()
-    registered = site.start("hub", "-m", "flows.register")
+    registered = site.start("hub", "-m", "paramshare.flows.register")
     assert registered.wait(PATIENCE) == 0, site.machines["hub"].said()
     for name in "ab":
-        site.start(name, "-m", "flows.worker", "--pool", "cpu")
+        site.start(name, "-m", "paramshare.flows.worker", "--pool", "cpu")
     run_deployment(site)
     site.reach(10)
     (cut,) = runs_of(store, "sweep")
