@@ -21,8 +21,8 @@ class Comparison:
         beats: the probability that a run of one is better than one of the other, ties half, over all runs.
         ahead: whether the test's statistic has one as the better of the two; None where it leans to neither.
         effect: the difference in standard deviations, with Hedges' correction, over finite values.
-        shift: Hodges and Lehmann's estimate of the difference, with the interval of the test itself, over all runs.
-        scale: the same of the ratio.
+        hl_difference: Hodges and Lehmann's estimate of the difference in the test's own interval, over all runs.
+        hl_ratio: the same of the ratio.
         p: of the test, over all runs, by itself.
         p_holm: the same among all comparisons made at once; None before `adjusted`.
         test: its name.
@@ -35,8 +35,8 @@ class Comparison:
     beats: Estimate
     ahead: bool | None
     effect: Estimate
-    shift: Estimate
-    scale: Estimate
+    hl_difference: Estimate
+    hl_ratio: Estimate
     p: float
     test: str
     alpha: float

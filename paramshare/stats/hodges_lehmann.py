@@ -1,19 +1,20 @@
 """Hodges and Lehmann's estimates of a shift and of a ratio, each with the interval of the comparison's own test.
 
-Pairs: the values for which the signed-rank test has nothing to reject; Walsh averages are where it can change. Groups: the
-median of what a run of one has over a run of the other, by the studentized permutation test.
+Of pairs: by the signed-rank test, whose Walsh averages are the places where it can change. Of groups: by the
+studentized permutation test, the median over all pairs of a run of one and a run of the other.
 
 Runs that diverged are infinite and count as the test counts them.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from paramshare.stats.divergence import scale_of
-from paramshare.stats.estimate import Estimate, Interval, Note
+from paramshare.stats.estimate import Estimate, Note
 from paramshare.stats.inversion import MOST_VALUES, TestedValues, points_of, some_of
 from paramshare.stats.ranks import SamePermutations, signed_rank_p, signed_rank_sum
 
@@ -126,14 +127,7 @@ def _not_positive(one: Values, other: Values) -> bool:
 def _times(estimate: Estimate, scale: float) -> Estimate:
     interval = estimate.interval
     if interval is not None:
-        interval = Interval(
-            interval.low * scale,
-            interval.high * scale,
-            interval.level,
-            interval.method,
-            low_open=interval.low_open,
-            high_open=interval.high_open,
-        )
+        interval = replace(interval, low=interval.low * scale, high=interval.high * scale)
     return Estimate(None if estimate.value is None else estimate.value * scale, estimate.n, interval, estimate.notes)
 
 

@@ -3,8 +3,8 @@
 So an interval leaves out "no difference" exactly where its test finds a difference.
 
 Sources: Hodges and Lehmann, Annals of Mathematical Statistics 34 (1963), the estimate; Hollander, Wolfe and Chicken,
-Nonparametric Statistical Methods, 3.3 (Tukey's interval for pairs) and 4.3 (Moses's for two groups); Bennett, Biometrics
-21 (1965), the ratio of pairs.
+Nonparametric Statistical Methods, 3.3 (Tukey's interval for pairs) and 4.3 (Moses's for two groups); Bennett,
+Biometrics 21 (1965), the ratio of pairs.
 """
 
 import math
@@ -65,7 +65,8 @@ class TestedValues:
         high, high_open = self._high(below, alpha)
         if low == self._least and high == math.inf:
             return Estimate(value, n, notes=(Note.FEW_FOR_TEST,))
-        interval = Interval(low, high, level, f"inverted {method}", low_open=low_open, high_open=high_open)
+        note = Note.NO_WIDTH if math.isclose(low, high, rel_tol=1e-12) and math.isfinite(low) else None
+        interval = Interval(low, high, level, f"inverted {method}", note, low_open=low_open, high_open=high_open)
         return Estimate(value, n, interval)
 
     def _low(self, gap: int, alpha: float) -> tuple[float, bool]:

@@ -85,8 +85,8 @@ def compare_paired(
         effect=_effect(differences, level).noted(*notes),
         p=p,
         test="signed-rank, exact",
-        shift=shift_of_pairs(first, second, p, level, alpha).noted(*counted),
-        scale=ratio_of_pairs(first, second, p, level, alpha).noted(*counted),
+        hl_difference=shift_of_pairs(first, second, p, level, alpha).noted(*counted),
+        hl_ratio=ratio_of_pairs(first, second, p, level, alpha).noted(*counted),
         alpha=alpha,
         power=rank_power_of_pairs(len(seeds), interest, alpha_of(level, family), target),
     )

@@ -85,8 +85,8 @@ def compare_unpaired(
         effect=_effect(numbers, others, level).noted(*notes),
         p=p,
         test="studentized permutation",
-        shift=shift_of_groups(first, second, p, level, alpha).noted(*counted),
-        scale=ratio_of_groups(first, second, p, level, alpha).noted(*counted),
+        hl_difference=shift_of_groups(first, second, p, level, alpha).noted(*counted),
+        hl_ratio=ratio_of_groups(first, second, p, level, alpha).noted(*counted),
         alpha=alpha,
         power=rank_power_of_groups(n, m, interest, alpha_of(level, family), target),
     )
