@@ -26,9 +26,7 @@ class Note(StrEnum):
     NO_FINITE = "there are no finite values"
     NO_RATIO = "no ratio: not all values are positive"
     OTHER_METHOD = "this interval is not that of the test: it and the test disagree here, and the verdict is the test's"
-    ONE_OF_MANY = (
-        "this interval is for one comparison; the verdict is among all of them (Holm), and finds no difference"
-    )
+    ONE_OF_MANY = "this interval is for one comparison; the verdict is among all of them, where p (Holm) is too large"
     NO_WIDTH = "the interval has no width: all runs that are compared differ by the same, which others need not"
     FEW_FOR_EFFECT = "no effect size: it takes at least 3 pairs"
     ONE_SIDED = "one group wins every time: the far limit is what so few runs allow"
