@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
 from rich.console import Console
 from rich.progress import (
@@ -16,12 +16,11 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
-from rich.table import Table
-from rich.text import Text
 
 from paramshare.progress_lines import lines_of_progress
 from paramshare.sharing.report import MAIN_REGIMES
 from paramshare.sharing.text import readable_factor
+from paramshare.tables import print_table
 
 if TYPE_CHECKING:
     from paramshare.comparing.study import Study
@@ -42,15 +41,7 @@ __all__ = [
 ]
 
 _ROWS_SHOWN = 40
-_COLUMNS: Final[dict[str, Literal["left", "right"]]] = {
-    "seed": "right",
-    "variant": "left",
-    "device": "left",
-    "final loss": "right",
-    "seconds": "right",
-    "run": "left",
-    "": "left",
-}
+_COLUMNS: Final = ("seed", "variant", "device", "final loss", "seconds", "run", "")
 _PLAIN_WIDTH = 120  # columns, where the output is no terminal
 
 
@@ -120,14 +111,18 @@ def _state(task: Task) -> str:
 def print_counts(outcome: "CountOutcome", ui_command: str) -> None:
     """The totals of several models, what failed, and the command that opens MLflow's pages."""
     console = _stdout()
-    table = _new_table()
-    for name in ("model", *MAIN_REGIMES, "factor", "run"):
-        table.add_column(name, justify="left" if name in ("model", "run") else "right", overflow="fold")
-    for row in outcome.rows:
-        if row.totals is not None:
-            numbers = (f"{getattr(row.totals, regime):,}" for regime in MAIN_REGIMES)
-            table.add_row(row.model.label, *numbers, readable_factor(row.totals.factor), row.run_id[:8])
-    console.print(table)
+    head = ("model", *MAIN_REGIMES, "factor", "run")
+    rows = [
+        (
+            row.model.label,
+            *(f"{getattr(row.totals, regime):,}" for regime in MAIN_REGIMES),
+            readable_factor(row.totals.factor),
+            row.run_id[:8],
+        )
+        for row in outcome.rows
+        if row.totals is not None
+    ]
+    print_table(console, head, rows, frozenset({0, len(head) - 1}))
     for row in outcome.failed:
         console.print(f"{row.model.label} failed: {row.error}", style="red", markup=False, soft_wrap=True)
     counted = len(outcome.rows) - len(outcome.failed)
@@ -144,7 +139,7 @@ def print_outcome(outcome: "Outcome", ui_command: str, flush_command: str) -> No
     from paramshare.tracking.spool import SPOOL
 
     console = _stdout()
-    console.print(_table(outcome))
+    print_table(console, _COLUMNS, _rows(outcome), frozenset({1, 2, 5, 6}))
     reused = sum(row.reused for row in outcome.rows)
     trained = len(outcome.rows) - reused - outcome.failed
     diverged = f", {outcome.diverged} diverged" if outcome.diverged else ""
@@ -169,13 +164,9 @@ def print_reproduction(outcome: "Reproduction", ui_command: str) -> None:
 def print_verification(outcome: "Verification", ui_command: str) -> None:
     """A row a run, what there is to say of those that did not come out to the bit, and the command of the pages."""
     console = _stdout()
-    table = _new_table()
-    for name in ("seed", "variant", "device", "run", "verdict"):
-        table.add_column(name, justify="right" if name == "seed" else "left", overflow="fold")
-    for row in outcome.rows:
-        member = row.member
-        table.add_row(str(member.seed), member.variant, member.device, member.run_id[:8], Text(row.verdict))
-    console.print(table)
+    members = [(row.member, row.verdict) for row in outcome.rows]
+    rows = [(str(one.seed), one.variant, one.device, one.run_id[:8], verdict) for one, verdict in members]
+    print_table(console, ("seed", "variant", "device", "run", "verdict"), rows, frozenset({1, 2, 3, 4}))
     for line in ("", *outcome.lines(), outcome.summary, f"MLflow's pages: {ui_command}"):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
@@ -192,13 +183,8 @@ def print_study(study: "Study", ui_command: str, report: Path | None) -> None:
     for line in (title(study), "", *answers(study)):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     for shown in (group_table(study), *([contrast_table(study)] if study.contrasts else [])):
-        table = _new_table()
-        for index, name in enumerate(shown.head):
-            table.add_column(Text(name), justify="right" if index else "left", overflow="fold")
-        for row in shown.rows:
-            table.add_row(*map(Text, row))
         console.print()
-        console.print(table)
+        print_table(console, shown.head, shown.rows, frozenset({0}))
     for line in ("", *footnotes(study), f"MLflow's pages: {ui_command}", *([f"report: {report}"] if report else [])):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
@@ -211,20 +197,13 @@ def print_checks(checks: Sequence[tuple[str, str, bool]]) -> None:
         console.print(f"{name:<8}  {found}", markup=False, highlight=False, soft_wrap=True)
 
 
-def _table(outcome: "Outcome") -> Table:
-    """A row a run; 80 columns hold it."""
-    table = _new_table()
-    for name, justify in _COLUMNS.items():
-        table.add_column(name, justify=justify, no_wrap=True)
-    rows = outcome.rows
-    half = _ROWS_SHOWN // 2
-    for row in rows if len(rows) <= _ROWS_SHOWN else rows[:half]:
-        table.add_row(*_cells(row))
-    if len(rows) > _ROWS_SHOWN:
-        table.add_row("…", "", "", "", "", f"{len(rows) - 2 * half} more in its seeds.json", "")
-        for row in rows[-half:]:
-            table.add_row(*_cells(row))
-    return table
+def _rows(outcome: "Outcome") -> list[tuple[str, ...]]:
+    """The cells of a row a run, of many runs the first and the last ones."""
+    rows, half = outcome.rows, _ROWS_SHOWN // 2
+    if len(rows) <= _ROWS_SHOWN:
+        return [_cells(row) for row in rows]
+    between = ("…", "", "", "", "", f"{len(rows) - 2 * half} more in its seeds.json", "")
+    return [*map(_cells, rows[:half]), between, *map(_cells, rows[-half:])]
 
 
 def _cells(row: "Row") -> tuple[str, ...]:
@@ -232,10 +211,6 @@ def _cells(row: "Row") -> tuple[str, ...]:
     loss = "–" if row.final_loss is None else f"{row.final_loss:.6g}"
     remark = row.status.lower() if row.error else "diverged" if row.diverged else "re-used" if row.reused else ""
     return str(spec.seed), spec.variant, spec.device, loss, f"{row.seconds:.2f}", row.run_id, remark
-
-
-def _new_table() -> Table:
-    return Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
 
 
 def _stdout() -> Console:

@@ -21,6 +21,7 @@ ALLOWED = {
     "paramshare": {"paramshare.sharing", "paramshare.training"},  # the public names, imported when used
     "paramshare.errors": set(),
     "paramshare.markdown": set(),
+    "paramshare.tables": set(),
     "paramshare.sharing": {"paramshare.errors"},
     "paramshare.sharing.report": {"paramshare.errors", "paramshare.plots", "paramshare.sharing.text"},
     "paramshare.training": {"paramshare.errors"},
@@ -56,7 +57,8 @@ ALLOWED = {
     },
     "paramshare.console": {
         "paramshare.comparing", "paramshare.counting.report", "paramshare.progress_lines", "paramshare.proof.report",
-        "paramshare.sharing.report", "paramshare.sharing.text", "paramshare.sweep", "paramshare.tracking.spool",
+        "paramshare.sharing.report", "paramshare.sharing.text", "paramshare.sweep", "paramshare.tables",
+        "paramshare.tracking.spool",
     },
     "paramshare.flows": {
         "paramshare.comparing", "paramshare.counting", "paramshare.errors", "paramshare.markdown", "paramshare.plots",
@@ -94,7 +96,7 @@ HOMES = {
     "sklearn": ("paramshare.training.digits",),
     "scipy": ("paramshare.stats",),
     "sqlalchemy": ("paramshare.tracking",),
-    "rich": ("paramshare.console",),
+    "rich": ("paramshare.console", "paramshare.tables"),
     "torch": ("paramshare.sharing", "paramshare.training", "paramshare.tracking.model"),
 }  # fmt: skip
 

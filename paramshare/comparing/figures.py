@@ -4,7 +4,7 @@ A group has a colour, a dash and a mark of its own, everywhere the same.
 """
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator
 from numpy.typing import NDArray
 
+from paramshare.comparing.numbers import with_interval
 from paramshare.comparing.study import Contrast, GroupResult, Study
 from paramshare.plots import GROUP_STYLES, picture_of
 from paramshare.stats.estimate import Estimate
@@ -80,7 +81,7 @@ def _values(study: Study) -> Drawn:
         shown = values[np.isfinite(values)]
         places = index + rng.uniform(-0.25, 0.05, len(shown))
         axes.scatter(shown, places, s=14, color=color, marker=mark, alpha=0.5, linewidths=0)
-        _interval(axes, _middle(study, one), index + 0.25)
+        _interval(axes, _middle(study, one), index + 0.25, shown)
     if _ratios(study):
         _log(axes)
     axes.set_yticks(range(len(study.groups)), [_counted(one) for one in study.groups])
@@ -104,7 +105,7 @@ def _differences(study: Study) -> Drawn | None:
         shown = _pairs(study, one, ratios=ratios)
         places = index + rng.uniform(-0.25, 0.05, len(shown))
         axes.scatter(shown, places, s=14, color=_GREY, alpha=0.5, linewidths=0)
-        _interval(axes, one.found.ratio if ratios else one.found.difference, index + 0.25)
+        _interval(axes, one.found.hl_ratio if ratios else one.found.hl_difference, index + 0.25, shown)
     axes.axvline(1 if ratios else 0, color="black", linewidth=0.8)
     if ratios:
         _log(axes)
@@ -113,14 +114,21 @@ def _differences(study: Study) -> Drawn | None:
     )
     axes.set_ylim(len(contrasts) - 0.5, -0.5)
     axes.set_xlabel(f"{'ratio' if ratios else 'difference'} within a seed: {study.metric.label}")
-    estimates = (one.found.ratio if ratios else one.found.difference for one in contrasts)
+    estimates = (one.found.hl_ratio if ratios else one.found.hl_difference for one in contrasts)
     said = "; ".join(
-        f"{one.one} and {one.other}: {_said(estimate)}" for one, estimate in zip(contrasts, estimates, strict=True)
+        f"{one.one} and {one.other}: {with_interval(estimate, 1 if ratios else 0)}"
+        for one, estimate in zip(contrasts, estimates, strict=True)
+    )
+    alone = (
+        " of each comparison alone"
+        if any((one.found.p < one.found.alpha) != one.found.significant for one in contrasts)
+        else ""
     )
     title = (
-        f"Seed by seed: a dot a pair of runs that began alike, and their mean with its {100 * study.level:g} % interval"
+        "Seed by seed: a dot a pair of runs that began alike; below them Hodges and Lehmann's estimate with the test's "
+        f"{100 * study.level:g} % interval{alone}"
     )
-    return _done("differences", title, f"Dots for what two runs of a seed differ by. The means: {said}.", figure)
+    return _done("differences", title, f"Dots for what two runs of a seed differ by. The estimates: {said}.", figure)
 
 
 def _against_parameters(study: Study) -> Drawn | None:
@@ -162,9 +170,9 @@ def _finals(study: Study) -> Drawn | None:
         return None
     figure, axes = _new(3.4)
     for index, (one, (medians, *errors)) in enumerate(zip(study.groups, spreads, strict=True)):
-        color, dash, mark = _style(index)
+        color, _, mark = _style(index)
         places = np.arange(len(metrics)) + 0.12 * (index - (len(study.groups) - 1) / 2)
-        axes.errorbar(places, medians, errors, color=color, linestyle=dash, marker=mark, capsize=3, label=one.name)
+        axes.errorbar(places, medians, errors, color=color, linestyle="none", marker=mark, capsize=3, label=one.name)
     axes.set_xticks(range(len(metrics)), [metric.label.replace(" ", "\n") for metric in metrics])
     if _ratios(study):
         axes.set_yscale("log")
@@ -246,12 +254,21 @@ def _pairs(study: Study, one: Contrast, *, ratios: bool) -> NDArray[np.float64]:
     return np.asarray(both[:, 0] / both[:, 1] if ratios else both[:, 0] - both[:, 1])
 
 
-def _interval(axes: Axes, estimate: Estimate, place: float) -> None:
-    if estimate.value is None:
-        return
-    if estimate.interval is not None:
-        axes.plot([estimate.interval.low, estimate.interval.high], [place, place], color="black", linewidth=2)
-    axes.plot([estimate.value], [place], color="black", marker="|", markersize=9, markeredgewidth=2)
+def _interval(axes: Axes, estimate: Estimate, place: float, dots: NDArray[np.float64]) -> None:
+    """Draw an estimate in its interval; a limit that is infinite is an arrow at the last of the dots."""
+    style: dict[str, Any] = {"color": "black", "linewidth": 2}
+    interval, value = estimate.interval, estimate.value
+    if interval is not None:
+        nearest = [
+            limit for limit in (*dots, interval.low, interval.high, value) if limit is not None and np.isfinite(limit)
+        ]
+        low, high = max(interval.low, min(nearest)), min(interval.high, max(nearest))
+        axes.plot([low, high], [place, place], **style)
+        for limit, end, arrow in ((interval.low, low, "<"), (interval.high, high, ">")):
+            if limit != end:
+                axes.plot([end], [place], marker=arrow, **style)
+    if value is not None and np.isfinite(value):
+        axes.plot([value], [place], color="black", marker="|", markersize=9, markeredgewidth=2)
 
 
 def _counted(one: GroupResult) -> str:

@@ -6,13 +6,24 @@ from dataclasses import dataclass
 from typing import Final
 
 from paramshare.comparing.groups import missing_runs
+from paramshare.comparing.numbers import between, number, p_value, percent, with_interval
 from paramshare.comparing.study import Contrast, GroupResult, Study
-from paramshare.stats.estimate import Estimate, Note
+from paramshare.stats.comparison import Comparison
+from paramshare.stats.estimate import Estimate, Interval, Note
 from paramshare.stats.paired import Paired
 from paramshare.training.targets import PARAMETERS, SECONDS, SIZES
 
 __all__ = ["Table", "answers", "contrast_table", "footnotes", "group_table", "title"]
 
+_COMPARED: Final[dict[str, tuple[Callable[[Comparison], Estimate], float]]] = {
+    "difference (Hodges-Lehmann)": (lambda found: found.hl_difference, 0),
+    "ratio (Hodges-Lehmann)": (lambda found: found.hl_ratio, 1),
+    "difference of the means": (lambda found: found.difference, 0),
+    "ratio of the geometric means": (lambda found: found.ratio, 1),
+    "chance that the first is better": (lambda found: found.beats, 0.5),
+    "effect size (Cohen's d)": (lambda found: found.effect, 0),
+}
+"""Every number of a comparison that has an interval, and its value of no difference; the first two are the test's."""
 _MARKS: Final = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -75,10 +86,7 @@ def contrast_table(study: Study) -> Table:
     marked, contrasts = _Marked(study), study.contrasts
     rows = [
         _row("of", contrasts, lambda one: one.n),
-        _row("difference of the means", contrasts, lambda one: marked.shown(one.found.difference)),
-        _row("ratio of the geometric means", contrasts, lambda one: marked.shown(one.found.ratio)),
-        _row("chance that the first is better", contrasts, lambda one: marked.shown(one.found.beats)),
-        _row("effect size (Cohen's d)", contrasts, lambda one: marked.shown(one.found.effect)),
+        *(_row(words, contrasts, _compared_by(words, marked)) for words in _COMPARED),
         _row("p", contrasts, lambda one: f"{p_value(one.found.p)} ({one.found.test})"),
         _row("p among all of these (Holm)", contrasts, lambda one: _among_all(one)),
         _row("smallest effect that n can show", contrasts, lambda one: number(one.found.power.detectable, "none")),
@@ -93,32 +101,16 @@ def footnotes(study: Study) -> tuple[str, ...]:
     return tuple(f"{_mark(index)} {note}" for index, note in enumerate(_notes(study)))
 
 
-def number(value: float | None, none: str = "–") -> str:
-    """Four digits that mean something; a whole number as it is."""
-    if value is None:
-        return none
-    if math.isinf(value):
-        return "∞" if value > 0 else "-∞"
-    if float(value).is_integer() and abs(value) >= 1000:
-        return f"{value:,.0f}"
-    return f"{value:.4g}"
-
-
-def p_value(p: float) -> str:
-    """Two digits, and no false zero."""
-    return "< 1e-15" if p < 1e-15 else f"{p:.2g}"
-
-
 class _Marked:
     """Numbers with their intervals and the marks of their footnotes."""
 
     def __init__(self, study: Study) -> None:
         self._places = {note: index for index, note in enumerate(_notes(study))}
 
-    def shown(self, estimate: Estimate) -> str:
+    def shown(self, estimate: Estimate, null: float | None = None) -> str:
         """`0.31 [0.26, 0.38]¹`."""
         marks = "".join(_mark(self._places[note]) for note in estimate.footnotes)
-        return f"{_with_interval(estimate)}{marks}"
+        return f"{with_interval(estimate, null)}{marks}"
 
 
 def _notes(study: Study) -> list[Note]:
@@ -129,8 +121,7 @@ def _notes(study: Study) -> list[Note]:
         shown += [summary.mean, summary.geometric_mean, summary.median, summary.iqm, summary.sd]
         shown += [final.median for name, final in one.finals.items() if name != study.metric.name]
     for contrast in study.contrasts:
-        found = contrast.found
-        shown += [found.difference, found.ratio, found.beats, found.effect]
+        shown += [_compared(contrast, words) for words in _COMPARED]
     return list(dict.fromkeys(note for estimate in shown for note in estimate.footnotes))
 
 
@@ -138,10 +129,14 @@ def _mark(index: int) -> str:
     return str(index + 1).translate(_MARKS)
 
 
-def _with_interval(estimate: Estimate) -> str:
-    interval = estimate.interval
-    limits = "" if interval is None else f" [{number(interval.low)}, {number(interval.high)}]"
-    return f"{number(estimate.value)}{limits}"
+def _compared(contrast: Contrast, words: str) -> Estimate:
+    """A number of the comparison, with a note where its interval and the verdict disagree."""
+    estimate, null = _COMPARED[words]
+    return contrast.found.explained(estimate(contrast.found), null)
+
+
+def _compared_by(words: str, marked: _Marked) -> Callable[[Contrast], str]:
+    return lambda one: marked.shown(_compared(one, words), _COMPARED[words][1])
 
 
 def _row(name: str, of: Sequence[GroupResult] | Sequence[Contrast], cell: Callable[..., str]) -> tuple[str, ...]:
@@ -187,77 +182,73 @@ def _costs(one: GroupResult, base: GroupResult) -> str:
 
 
 def _brings(study: Study, contrast: Contrast) -> str:
-    """What it brings, with n, an interval and a verdict.
-
-    How far the groups differ is over finite values, and whether they do over all: so how many diverged is said, and no
-    amount stands for a difference that goes the other way.
-    """
+    """What it brings, with n, an interval and a verdict: all of the same test, which counts diverged runs."""
     found = contrast.found
-    amount = _amount(study, contrast)
-    wins = "" if found.beats.value is None else f"; {contrast.one} is better in {_percent(found.beats)}"
-    p = _among_all(contrast)
-    basis = f"n = {contrast.n}, {100 * study.level:g} % intervals{wins}; p {'' if p.startswith('<') else '= '}{p}"
-    basis += _diverged(study, contrast)
+    amount = f"{_amount(study, contrast)} ({_basis(study, contrast)})"
     if found.significant:
-        if _amount_ahead(study, contrast) != found.ahead:
-            return f"is {'better' if found.ahead else 'worse'} by {study.metric.words}, though {amount} ({basis})."
-        to = "to " if _as_ratio(study, contrast) else ""
-        return f"brings {study.metric.words} {to}{amount} ({basis})."
+        value = _amount_of(study, contrast).value
+        if value is None or math.isinf(value) or (value == 0 and _as_ratio(study, contrast)):
+            return f"is {'better' if found.ahead else 'worse'} by {study.metric.words}, {amount}."
+        return f"brings {study.metric.words} {'to ' if _as_ratio(study, contrast) else ''}{amount}."
     if found.underpowered:
         return (
-            f"cannot be told from it by {study.metric.words}, {amount} ({basis}): underpowered for a difference of "
+            f"cannot be told from it by {study.metric.words}, {amount}: underpowered for a difference of "
             f"d = {found.power.interest:g}, which takes {found.power.needed}."
         )
-    return f"shows no difference in {study.metric.words}, {amount} ({basis})."
+    return f"shows no difference in {study.metric.words}, {amount}."
+
+
+def _basis(study: Study, contrast: Contrast) -> str:
+    """`n = 30 pairs, 95 % intervals; untied is better in 97 % [91 %, 99 %] of them; p < 1e-15`."""
+    found = contrast.found
+    few = Note.FEW_FOR_TEST in _amount_of(study, contrast).notes
+    level = f"{100 * study.level:g} %"
+    parts = [f"n = {contrast.n}, {f'too few for an interval of the test at {level}' if few else f'{level} intervals'}"]
+    if found.beats.value is not None:
+        wins = f"{contrast.one} is better in {percent(found.beats)} of them"
+        if Note.OTHER_METHOD in found.explained(found.beats, 0.5).notes:
+            wins += ", an interval that is not the test's and disagrees with it"
+        parts.append(wins)
+    p = _among_all(contrast)
+    parts.append(f"p {'' if p.startswith('<') else '= '}{p}")
+    if (found.p < found.alpha) != found.significant:
+        parts[-1] += (
+            f" among all {len(study.contrasts)} comparisons (Holm), which decides, and {p_value(found.p)} for this one "
+            "alone, to which the intervals belong"
+        )
+    return "; ".join([*parts, *_diverged(study, contrast)])
 
 
 def _as_ratio(study: Study, contrast: Contrast) -> bool:
     """Whether a difference is said as a ratio: of losses, where there is one."""
-    return study.metric.better == "lower" and contrast.found.ratio.value is not None
+    return study.metric.better == "lower" and contrast.found.hl_ratio.value is not None
+
+
+def _amount_of(study: Study, contrast: Contrast) -> Estimate:
+    return contrast.found.hl_ratio if _as_ratio(study, contrast) else contrast.found.hl_difference
 
 
 def _amount(study: Study, contrast: Contrast) -> str:
     """`0.31 [0.26, 0.38] times that of shared`, or `0.79 [0.77, 0.81] below that of conv`."""
-    found = contrast.found
+    estimate = _amount_of(study, contrast)
+    interval = estimate.interval
+    if estimate.value is None or (interval is not None and math.isinf(_nearest(interval, _as_ratio(study, contrast)))):
+        return f"how far from {contrast.other} is not known, since too many runs diverged"
     if _as_ratio(study, contrast):
-        return f"{_with_interval(found.ratio)} times that of {contrast.other}{_finite(contrast)}"
-    value, interval = found.difference.value, found.difference.interval
-    if value is None:
-        return f"how far from {contrast.other} is not known, for want of finite values"
-    side, sign = ("below", -1) if value < 0 else ("above", 1)
-    low, high = (interval.low, interval.high) if interval else (0.0, 0.0)
-    within = f" [{number(min(sign * low, sign * high))}, {number(max(sign * low, sign * high))}]" if interval else ""
-    return f"{number(abs(value))}{within} {side} that of {contrast.other}{_finite(contrast)}"
+        return f"{with_interval(estimate, 1)} times that of {contrast.other}"
+    side, sign = ("below", -1) if estimate.value < 0 else ("above", 1)
+    within = "" if interval is None else f" {between(interval, 0, sign)}"
+    return f"{number(abs(estimate.value))}{within} {side} that of {contrast.other}"
 
 
-def _amount_ahead(study: Study, contrast: Contrast) -> bool | None:
-    """Whether the amount that is said has the first group as the better; None where there is none, or it is even."""
-    ratio, difference = contrast.found.ratio.value, contrast.found.difference.value
-    away = math.log(ratio) if ratio is not None and _as_ratio(study, contrast) else difference
-    return (away < 0) == (study.metric.better == "lower") if away else None
+def _nearest(interval: Interval, as_ratio: bool) -> float:
+    """How far the nearer limit is from no difference, at least; infinite where only diverged runs make the interval."""
+    return math.inf if as_ratio and interval.high == 0 else max(interval.low, -interval.high)
 
 
-def _finite(contrast: Contrast) -> str:
-    """Over how many the amount is, where some diverged."""
-    found = contrast.found
-    if isinstance(found, Paired):
-        pairs = "pair" if found.finite == 1 else f"{found.finite} pairs"
-        return "" if found.finite == found.n else f" over the {pairs} of which neither run diverged"
-    if (found.finite_one, found.finite_other) == (found.n_one, found.n_other):
-        return ""
-    return f" over the {found.finite_one} and {found.finite_other} runs that did not diverge"
-
-
-def _diverged(study: Study, contrast: Contrast) -> str:
+def _diverged(study: Study, contrast: Contrast) -> list[str]:
     """How many runs of the two groups diverged, where any did."""
     counts = {one.name: one.summary.diverged for one in study.groups if one.name in (contrast.one, contrast.other)}
     if not any(counts.values()):
-        return ""
-    return f"; diverged: {', '.join(f'{count} of {name}' for name, count in counts.items())}"
-
-
-def _percent(beats: Estimate) -> str:
-    assert beats.value is not None
-    limits = beats.interval
-    within = "" if limits is None else f" [{100 * limits.low:.0f} %, {100 * limits.high:.0f} %]"
-    return f"{100 * beats.value:.0f} %{within} of them"
+        return []
+    return [f"diverged, which is the worst: {', '.join(f'{count} of {name}' for name, count in counts.items())}"]

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from paramshare.errors import UsageError
-from paramshare.stats.estimate import Estimate, checked
+from paramshare.stats.estimate import Estimate, Note, checked
 from paramshare.stats.power import Power
 
 __all__ = ["Comparison", "adjusted", "alpha_of", "holm"]
@@ -21,6 +21,8 @@ class Comparison:
         beats: the probability that a run of one is better than one of the other, ties half, over all runs.
         ahead: whether the test's statistic has one as the better of the two; None where it leans to neither.
         effect: the difference in standard deviations, with Hedges' correction, over finite values.
+        hl_difference: Hodges and Lehmann's estimate of the difference in the test's own interval, over all runs.
+        hl_ratio: the same of the ratio.
         p: of the test, over all runs, by itself.
         p_holm: the same among all comparisons made at once; None before `adjusted`.
         test: its name.
@@ -33,6 +35,8 @@ class Comparison:
     beats: Estimate
     ahead: bool | None
     effect: Estimate
+    hl_difference: Estimate
+    hl_ratio: Estimate
     p: float
     test: str
     alpha: float
@@ -43,6 +47,13 @@ class Comparison:
     def significant(self) -> bool:
         """Whether p, among all comparisons where that is known, is below alpha."""
         return (self.p if self.p_holm is None else self.p_holm) < self.alpha
+
+    def explained(self, estimate: Estimate, null: float) -> Estimate:
+        """The estimate, with a note if its interval and the verdict disagree on `null`, the value of no difference."""
+        if estimate.interval is None or (null not in estimate.interval) == self.significant:
+            return estimate
+        by_itself = self.p < self.alpha
+        return estimate.noted(Note.OTHER_METHOD if by_itself == self.significant else Note.ONE_OF_MANY)
 
     @property
     def underpowered(self) -> bool:

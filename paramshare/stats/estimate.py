@@ -22,6 +22,12 @@ class Note(StrEnum):
     NOT_NORMAL = "the values do not look normal, which the interval assumes: it may cover less than it says"
     OTHER_SPREAD = "the two groups spread differently, which the interval assumes they do not: it may cover less"
     ONE_CONSTANT = "one group's values are all the same: the interval knows the other's spread only"
+    FEW_FOR_TEST = "no interval: with so few runs the test rejects no value at this level"
+    NO_FINITE = "there are no finite values"
+    NO_RATIO = "no ratio: not all values are positive"
+    OTHER_METHOD = "this interval is not that of the test: it and the test disagree here, and the verdict is the test's"
+    ONE_OF_MANY = "this interval is for one comparison; the verdict is among all of them, where p (Holm) is too large"
+    NO_WIDTH = "the interval has no width: all runs that are compared differ by the same, which others need not"
     FEW_FOR_EFFECT = "no effect size: it takes at least 3 pairs"
     ONE_SIDED = "one group wins every time: the far limit is what so few runs allow"
     TIES = "ties count half"
@@ -33,10 +39,11 @@ class Interval:
     """Where a quantity lies.
 
     Args:
-        low, high: its limits; infinite where a diverged run is the limit.
+        low, high: its limits; infinite where a diverged run is the limit, or where no value is too far.
         level: how often such an interval holds the quantity, at least or about: see `method`.
         method: how it was found, in a few words.
         note: what speaks against its assumptions; None where nothing was found.
+        low_open, high_open: whether the limit itself lies outside, as ties and zeros can have it.
     """
 
     low: float
@@ -44,9 +51,12 @@ class Interval:
     level: float
     method: str
     note: Note | None = None
+    low_open: bool = False
+    high_open: bool = False
 
     def __contains__(self, value: float) -> bool:
-        return self.low <= value <= self.high
+        above = self.low < value if self.low_open else self.low <= value
+        return above and (value < self.high if self.high_open else value <= self.high)
 
 
 @dataclass(frozen=True, slots=True)

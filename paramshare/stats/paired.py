@@ -12,6 +12,7 @@ from paramshare.stats.comparison import Comparison, alpha_of
 from paramshare.stats.divergence import Better, scale_of, with_worst
 from paramshare.stats.effect import standardized
 from paramshare.stats.estimate import Estimate, Interval, Note
+from paramshare.stats.hodges_lehmann import ratio_of_pairs, shift_of_pairs
 from paramshare.stats.location import looks_normal, mean, median, powers_of_ten
 from paramshare.stats.power import rank_power_of_pairs
 from paramshare.stats.ranks import signed_rank_p, signed_rank_sum
@@ -71,6 +72,7 @@ def compare_paired(
     counted = (*some, *((Note.DIVERGED_WORST,) if not finite.all() else ()))
     differences = _differences(first[finite], second[finite])
     leans = signed_rank_sum(first, second)
+    p = signed_rank_p(first, second)
     return Paired(
         n=len(seeds),
         finite=int(finite.sum()),
@@ -81,8 +83,10 @@ def compare_paired(
         beats=_beats(first, second, better, level).noted(*counted),
         ahead=(leans < 0) == (better == "lower") if leans else None,
         effect=_effect(differences, level).noted(*notes),
-        p=signed_rank_p(first, second),
+        p=p,
         test="signed-rank, exact",
+        hl_difference=shift_of_pairs(first, second, p, level, alpha).noted(*counted),
+        hl_ratio=ratio_of_pairs(first, second, p, level, alpha).noted(*counted),
         alpha=alpha,
         power=rank_power_of_pairs(len(seeds), interest, alpha_of(level, family), target),
     )

@@ -7,6 +7,7 @@ small: see `smallest_p_of_pairs` and `smallest_p_of_groups`.
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import combinations, islice, pairwise
 from typing import Final
 
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 __all__ = [
+    "SamePermutations",
     "Superiority",
     "signed_rank_p",
     "signed_rank_sum",
@@ -27,6 +29,7 @@ _EXACT_PAIRS: Final = 200  # beyond, the normal approximation is right to 4 digi
 _PERMUTATIONS: Final = 20_000  # all of them up to so many; else so many by chance
 _PERMUTED_RUNS: Final = 200  # beyond, the t approximation is right, unless a group is small:
 _SMALL_GROUP: Final = 20  # with 2 runs beside 250 it finds something in 15 of 100 where there is nothing
+_RUNS_WITH_TIES: Final = 60  # beyond, permutations for each pattern of ties take seconds
 _AT_ONCE: Final = 1_000_000  # values that are permuted at a time: 8 MB an array
 
 
@@ -46,13 +49,19 @@ def signed_rank_p(one: NDArray[np.float64], other: NDArray[np.float64]) -> float
     if len(ranks) > _EXACT_PAIRS:
         return float(2 * stats.norm.sf(seen / math.sqrt(float((ranks**2).sum()))))
     total = int(ranks.sum())
-    shares = np.zeros(total + 1)  # of the sums of the ranks of positive differences
+    sums = 2 * np.arange(total + 1) - total
+    return min(1.0, float(_chances_of_sums(tuple(ranks.tolist()))[np.abs(sums) >= seen].sum()))
+
+
+@lru_cache(maxsize=8)
+def _chances_of_sums(ranks: tuple[int, ...]) -> NDArray[np.float64]:
+    """Return the chance of each sum of the ranks of positive differences, from 0 to that of all ranks."""
+    shares = np.zeros(sum(ranks) + 1)
     shares[0] = 1
     for rank in ranks:
         shares /= 2
         shares[rank:] += shares[:-rank].copy()
-    sums = 2 * np.arange(total + 1) - total
-    return min(1.0, float(shares[np.abs(sums) >= seen].sum()))
+    return shares
 
 
 def signed_rank_sum(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
@@ -112,14 +121,59 @@ def studentized_permutation_p(one: NDArray[np.float64], other: NDArray[np.float6
         freedom = Superiority.of(one, other).freedom
         p = float(2 * stats.t.sf(seen, freedom)) if freedom else float(seen == 0)
         return max(p, smallest_p_of_groups(n, m))
-    extreme, all_of_them = 0, math.comb(n + m, n) <= _PERMUTATIONS
-    source = _every_choice(n, m) if all_of_them else _choices(membership, rng)
-    total = 0
-    for chosen in source:
-        found = np.abs(_statistics(chosen, starts, ends, n, m))
-        extreme += int((found >= seen * (1 - 1e-9)).sum())
-        total += len(chosen)
-    return extreme / total if all_of_them else (extreme + 1) / (total + 1)
+    return _share_as_far(seen, _permuted(membership, starts, ends, n, m, rng), n, m)
+
+
+class SamePermutations:
+    """That test for many pairs of groups of the same sizes: it permutes once for all of them that have the same ties.
+
+    So its p does not vary by chance from one pair of groups to the next. Of more than 60 runs it permutes as if there
+    were no ties: the statistic is studentized, so that they hardly change its distribution.
+
+    Args:
+        n, m: the sizes, at least 2 each.
+        seed: of the permutations, where there are too many to go through.
+    """
+
+    def __init__(self, n: int, m: int, seed: int) -> None:
+        self._n, self._m, self._seed = n, m, seed
+        self._permuted: dict[bytes, NDArray[np.float64]] = {}
+
+    def p(self, one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
+        """Return the p of two groups, (n,) and (m,), neither NaN."""
+        n, m = self._n, self._m
+        if n + m > _PERMUTED_RUNS and min(n, m) >= _SMALL_GROUP:
+            return studentized_permutation_p(one, other, np.random.default_rng(self._seed))
+        membership, starts, ends = _pooled(one, other)
+        seen = abs(float(_statistics(membership[None], starts, ends, n, m)[0]))
+        if n + m > _RUNS_WITH_TIES:
+            starts, ends = np.arange(n + m), np.arange(n + m) + 1
+        ties = starts.tobytes() + ends.tobytes()
+        if ties not in self._permuted:
+            first = np.arange(n + m) < n
+            self._permuted[ties] = _permuted(first, starts, ends, n, m, np.random.default_rng(self._seed))
+        return _share_as_far(seen, self._permuted[ties], n, m)
+
+
+def _permuted(
+    membership: NDArray[np.bool_],
+    starts: NDArray[np.int64],
+    ends: NDArray[np.int64],
+    n: int,
+    m: int,
+    rng: np.random.Generator,
+) -> NDArray[np.float64]:
+    """Return the sizes of the statistics of all choices, or of choices by chance, sorted."""
+    source = _every_choice(n, m) if math.comb(n + m, n) <= _PERMUTATIONS else _choices(membership, rng)
+    found = np.concatenate([np.abs(_statistics(chosen, starts, ends, n, m)) for chosen in source])
+    found.sort()
+    return found
+
+
+def _share_as_far(seen: float, permuted: NDArray[np.float64], n: int, m: int) -> float:
+    total = len(permuted)
+    extreme = total - int(np.searchsorted(permuted, seen * (1 - 1e-9)))
+    return extreme / total if math.comb(n + m, n) <= _PERMUTATIONS else (extreme + 1) / (total + 1)
 
 
 def smallest_p_of_groups(n: int, m: int) -> float:
@@ -145,6 +199,9 @@ def _magnitudes(
     rounding = 8 * np.finfo(np.float64).eps * np.where(np.isfinite(largest), largest, 0.0)
     order = np.argsort(sizes, kind="stable")
     with np.errstate(invalid="ignore"):
+        gaps = np.diff(sizes[order])
+        if not np.any((gaps > 0) & (gaps <= np.maximum(rounding[order][1:], rounding[order][:-1]))):
+            return sizes, np.sign(differences)
         for before, after in pairwise(order):
             if sizes[before] > 0 and sizes[after] - sizes[before] <= max(rounding[before], rounding[after]):
                 sizes[after] = sizes[before]

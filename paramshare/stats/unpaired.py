@@ -12,6 +12,7 @@ from paramshare.stats.comparison import Comparison, alpha_of
 from paramshare.stats.divergence import Better, scale_of, with_worst
 from paramshare.stats.effect import standardized
 from paramshare.stats.estimate import Estimate, Interval, Note
+from paramshare.stats.hodges_lehmann import ratio_of_groups, shift_of_groups
 from paramshare.stats.location import looks_normal, powers_of_ten, too_skewed
 from paramshare.stats.power import rank_power_of_groups
 from paramshare.stats.ranks import Superiority, studentized_permutation_p
@@ -84,6 +85,8 @@ def compare_unpaired(
         effect=_effect(numbers, others, level).noted(*notes),
         p=p,
         test="studentized permutation",
+        hl_difference=shift_of_groups(first, second, p, level, alpha).noted(*counted),
+        hl_ratio=ratio_of_groups(first, second, p, level, alpha).noted(*counted),
         alpha=alpha,
         power=rank_power_of_groups(n, m, interest, alpha_of(level, family), target),
     )

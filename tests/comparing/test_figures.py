@@ -3,11 +3,13 @@
 import math
 import warnings
 
+import numpy as np
 import pytest
 from comparing.test_study import study
 from matplotlib.figure import Figure
 
 from paramshare.comparing import figures
+from paramshare.stats.estimate import Estimate, Interval
 
 
 @pytest.mark.parametrize("span", [1.02, 1.2, 3, 6, 50, 250, 1e5])
@@ -44,3 +46,28 @@ def test_whatever_diverged_every_figure_that_has_a_number_is_drawn(diverged: tup
         drawn = {one.name: one for one in figures.draw(study(groups))}
     assert drawn.keys() == names
     assert all("a run that diverged" in one.title for name, one in drawn.items() if name in ("parameters", "finals"))
+
+
+def test_only_curves_over_steps_join_their_points_by_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[Figure] = []
+
+    def kept(figure: Figure) -> bytes:
+        drawn.append(figure)
+        return b""
+
+    monkeypatch.setattr(figures, "picture_of", kept)
+    groups = {name: [1.0 + seed / 7 + place for seed in range(8)] for place, name in enumerate(("shared", "untied"))}
+    figures.draw(study(groups))
+    lines = [line for figure in drawn for axes in figure.axes for line in axes.lines]
+    joined = [line for line in lines if len(line.get_xdata()) > 2 and line.get_linestyle() != "None"]  # type: ignore[arg-type]
+    assert len(drawn) == 4
+    assert not joined
+
+
+def test_an_interval_without_end_is_drawn_as_an_arrow_at_the_last_dot() -> None:
+    axes = Figure().add_subplot()
+    estimate = Estimate(math.inf, 9, Interval(1.5, math.inf, 0.95, "t"))
+    figures._interval(axes, estimate, 0, np.array([0.5, 3.0]))
+    line, arrow = axes.lines
+    assert [*line.get_xdata()] == [1.5, 3]  # type: ignore[misc]
+    assert ([*arrow.get_xdata()], arrow.get_marker()) == ([3], ">")  # type: ignore[misc]
