@@ -256,8 +256,8 @@ def _check_server(address: StoreAddress) -> None:
     except (OSError, ValueError, HTTPException) as error:
         reason = getattr(error, "reason", error)
         raise StoreError(
-            f"no MLflow server answers at {shown} ({reason}); start it, or leave PARAMSHARE_TRACKING_URI out "
-            "to use the embedded store"
+            f"no MLflow server answers at {shown} ({reason}); start it, or leave the tracking URI out to use "
+            "the embedded store"
         ) from error
     if answer != "OK":
         raise StoreError(f"what answers at {shown} is not an MLflow server; expected OK from its /health page")
@@ -320,7 +320,7 @@ def _experiment(client: MlflowClient, address: StoreAddress) -> Experiment:
     if found.lifecycle_stage != "active":
         raise StoreError(
             f"the experiment {found.name!r} was deleted; restore it with "
-            f"`mlflow experiments restore -x {found.experiment_id}`, or name another with --experiment"
+            f"`mlflow experiments restore -x {found.experiment_id}`, or name another experiment"
         )
     return found
 
