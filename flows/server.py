@@ -201,14 +201,22 @@ def _in_effect(url: str) -> Iterator[None]:
     from prefect.context import refresh_global_settings_context
     from prefect.events.worker import EventsWorker
     from prefect.logging.handlers import APILogWorker
-    from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+    from prefect.settings import (
+        PREFECT_API_URL,
+        PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
+        PREFECT_UI_URL,
+        get_current_settings,
+        temporary_settings,
+    )
 
-    former = os.environ.get("PREFECT_API_URL")
+    former, pages = os.environ.get("PREFECT_API_URL"), get_current_settings().ui_url
+    # Heartbeats tell a server that a flow has died. This one dies with its flow: they only cost 0.9 s.
+    # This server has no pages: without this, Prefect logs "View at" with an address that answers 404.
+    changed = {PREFECT_API_URL: url, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None, PREFECT_UI_URL: pages or ""}
     os.environ["PREFECT_API_URL"] = url
     refresh_global_settings_context()
     try:
-        # Heartbeats tell a server that a flow has died. This one dies with its flow: they only cost 0.9 s.
-        with temporary_settings({PREFECT_API_URL: url, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+        with temporary_settings(changed):
             try:
                 yield
             finally:

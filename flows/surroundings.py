@@ -1,5 +1,6 @@
 """What a flow run takes from the process that it runs in, and what leads from it to its MLflow runs and back."""
 
+import shlex
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -116,9 +117,11 @@ def leave_report(key: str, description: str, write: Callable[[], str]) -> None:
 
 def pages_base(store: Store) -> str:
     """What the addresses of MLflow's pages begin with, for whoever reads a report in a browser."""
-    return (StoreSettings().pages_url or server_url(store)).rstrip("/") + "/"
+    return (StoreSettings().pages_url or server_url(store.address)).rstrip("/") + "/"
 
 
 def pages_hint(store: Store) -> str:
-    """What to say beside a link to MLflow's pages, if it needs saying: when they are there."""
-    return " (there while `paramshare ui` runs)" if store.address.database else ""
+    """Return what stands beside a link to an embedded store's pages: the command, from any folder, that serves them."""
+    if store.address.database is None:
+        return ""
+    return f" (there while `{shlex.join(['paramshare', 'ui', '--tracking-uri', store.address.uri])}` runs)"

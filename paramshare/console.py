@@ -46,10 +46,15 @@ _PLAIN_WIDTH = 120  # columns, where the output is no terminal
 
 
 @contextmanager
-def sweep_progress() -> "Iterator[tuple[Callable[[Sweep], None], Callable[[Row], None]]]":
+def sweep_progress(
+    flush_command: str = "paramshare flush",
+) -> "Iterator[tuple[Callable[[Sweep], None], Callable[[Row], None]]]":
     """Show a progress bar over a sweep's runs on stderr; a plain line every 30 s if stderr is not a terminal.
 
     Gives what to call when the sweep has been opened and for each row.
+
+    Args:
+        flush_command: delivers what the store could not take.
     """
     console = Console(stderr=True)
     columns = (
@@ -81,7 +86,7 @@ def sweep_progress() -> "Iterator[tuple[Callable[[Sweep], None], Callable[[Row],
             if row.status == "KEPT":
                 if not told:
                     where = f"seed {row.spec.seed} on {row.spec.device}"
-                    said = f"{where}: {row.error}, as are those that follow while that lasts; paramshare flush delivers"
+                    said = f"{where}: {row.error}, as are those that follow while that lasts; {flush_command} delivers"
                     console.print(said, style="yellow", markup=False, soft_wrap=True)
                 told = True
             elif row.error:
@@ -130,10 +135,11 @@ def print_counts(outcome: "CountOutcome", ui_command: str) -> None:
     console.print(f"MLflow's pages: {ui_command}", markup=False, highlight=False, soft_wrap=True)
 
 
-def print_outcome(outcome: "Outcome", ui_command: str, flush_command: str) -> None:
+def print_outcome(outcome: "Outcome", ui_command: str, curves: str, flush_command: str) -> None:
     """The table of a sweep's runs, where the aggregate curve lies, and the command that opens MLflow's pages.
 
     Args:
+        curves: the path or the page of the aggregate curve; empty if there is none.
         flush_command: delivers what the store could not take.
     """
     from paramshare.tracking.spool import SPOOL
@@ -147,7 +153,7 @@ def print_outcome(outcome: "Outcome", ui_command: str, flush_command: str) -> No
     for line in (
         "",
         f"{outcome.name}: {trained} trained, {reused} re-used, {outcome.failed} failed{diverged}{kept}",
-        f"curves of all seeds: {outcome.curves or 'drawn when the same command finds all of them in the store'}",
+        f"curves of all seeds: {curves or 'drawn when the same command finds all of them in the store'}",
         f"MLflow's pages:      {ui_command}",
         *([f"to deliver the rest: {flush_command}, or the same command again"] if kept else []),
     ):

@@ -17,7 +17,10 @@ import pytest
 from program import PROGRAM, SMALL, refused
 
 from paramshare.cli import main
-from paramshare.tracking.store import StoreAddress
+from paramshare.commands.store import curves_place
+from paramshare.settings import StoreSettings
+from paramshare.sweep.run import Outcome
+from paramshare.tracking.store import StoreAddress, open_store
 
 
 @pytest.mark.parametrize(
@@ -118,6 +121,30 @@ def test_an_unknown_experiment_is_refused_without_an_option_that_compare_lacks(
 ) -> None:
     said = refused(capsys, "compare", "nosuch")
     assert said.endswith("has no experiment 'nosuch'; name another\n")
+
+
+def test_a_deleted_experiment_is_refused_without_an_option_that_compare_lacks(
+    address: StoreAddress, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = open_store(address)
+    store.client.delete_experiment(store.experiment_id)
+    said = refused(capsys, "compare")
+    assert said.endswith(f"`mlflow experiments restore -x {store.experiment_id}`, or name another experiment\n")
+
+
+@pytest.mark.parametrize(
+    ("settings", "base"),
+    [
+        ({"tracking_uri": "http://user:word@mlflow.example:5000"}, "http://mlflow.example:5000/"),
+        ({"tracking_uri": "http://mlflow:5000", "pages_url": "https://see.example/m/"}, "https://see.example/m/"),
+    ],
+)
+def test_the_curves_of_a_sweep_on_a_server_are_at_an_address_that_a_browser_opens(
+    settings: dict[str, str], base: str
+) -> None:
+    outcome = Outcome("7", "abc", (), curves="mlflow-artifacts:/7/abc/artifacts/loss_curves.png", name="", note="")
+    place = curves_place(StoreSettings(**settings), outcome)
+    assert place == f"{base}#/experiments/7/runs/abc/artifacts/loss_curves.png?workflowType=machine_learning"
 
 
 def test_several_mistakes_are_named_in_one_go(capsys: pytest.CaptureFixture[str]) -> None:

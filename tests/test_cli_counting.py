@@ -12,6 +12,9 @@ import pytest
 
 from paramshare.cli import main
 from paramshare.commands.counting import Analyze
+from paramshare.counting.run import analyze_model
+from paramshare.counting.spec import ModelSpec
+from paramshare.errors import SpecError
 from paramshare.tracking.store import StoreAddress, open_store
 
 NETS = """
@@ -158,16 +161,16 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
         ("nets.py:Net --input 3,0,8", "'3,0,8' is not a size"),
         ("nets.py:Net --input 3,8,8 --dtype tiny", "dtype 'tiny' names no type of torch"),
         ("torch.nn:ReLU --input 3,8,8", "torch.nn:ReLU has no parameters: there is nothing to count"),
-        ("nets.py:Net", "--input is missing"),
+        ("nets.py:Net", "input is missing"),
         ("--input 3,8,8", "arguments are required: MODEL"),
         ("nets.py:Net --input 3,8,8 --depth 0", "--depth is '0'"),
         ("nets.py:Net --input 3,8,8 --sort size", "--sort is 'size'"),
         ("nets.py:Net --input 3,8,8 --args {", "args"),
         ("nets.py:Net --input 3,8,8 --args width:4", "expected pairs such as width=64,bias=false"),
-        ("nets.py:Net --input 1,3,8,8", "the model takes --input 3,8,8"),
+        ("nets.py:Net --input 1,3,8,8", "the model takes the input 3,8,8"),
         ("nets.py:Ends --input 3,8,8", "running nets.py:Ends on 3,8,8 ended the program with exit code 0"),
         ("nets.py:Batch --input nets.py:Net", "nets.py:Net gives a Net; expected (args, kwargs)"),
-        ("nets.py:Net --input nets.py:sample --dtype long", "--dtype is for the sizes of --input"),
+        ("nets.py:Net --input nets.py:sample --dtype long", "dtype is for the sizes of input"),
         ("nets.py:Net --input 3,8,8 --plot chart.gif", "expected a name that ends in .png, .svg, .pdf"),
         ("nets.py:Net --input 3,8,8 --json no/where.json", "there is no folder no"),
         ("nets.py:Net --input 3,8,8 --json .", ". cannot be written: it is a folder; expected a file's name"),
@@ -217,6 +220,30 @@ def test_a_file_that_cannot_be_written_is_said_in_one_line_and_nothing_is_left(
     assert [file.name for file in Path().iterdir() if file.name.startswith(".")] == []
 
 
-@pytest.mark.parametrize("models", [["nets.py:Net"], ["@3,8,8"], ["{"], ["{}"], []])
-def test_bad_input_to_flow_count_gets_one_line(models: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    refused(capsys, "flow", "count", *models)
+@pytest.mark.parametrize(
+    "models",
+    [
+        ["nets.py:Net"],
+        ["@3,8,8"],
+        ["{"],
+        ["{}"],
+        [],
+        ['{"model": "nets.py:Net"}'],
+        ['{"model": "nets.py:Net", "input": "3,8,8", "training": "maybe"}'],
+        ['{"model": "nets.py:Net", "kwargs": {}, "dtype": "long"}'],
+        ['{"model": "nets.py:Net", "input": "3,8,8", "width": 4}'],
+    ],
+)
+def test_bad_input_to_flow_count_gets_one_line_that_names_no_option_of_analyze(
+    models: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "--" not in refused(capsys, "flow", "count", *models).replace("--help", "")
+
+
+@pytest.mark.parametrize("size", ["1,3,8,8", "4,8,8"])
+@pytest.mark.parametrize("name", ["Net", "Needs"])
+@pytest.mark.usefixtures("nets")
+def test_a_model_that_cannot_be_counted_names_no_option_of_one_command_alone(name: str, size: str) -> None:
+    with pytest.raises(SpecError) as refusal:
+        analyze_model(ModelSpec(model=f"nets.py:{name}", input=size))
+    assert "--" not in str(refusal.value)

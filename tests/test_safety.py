@@ -367,4 +367,4 @@ def test_what_stands_in_a_settings_file_is_never_run(
 
 def test_links_into_a_server_carry_no_password(guarded: str, experiment: str) -> None:
     store = open_store(StoreAddress(f"http://{USER}:{SECRET}@{guarded}", experiment))
-    assert server_url(store) == f"http://{guarded}/"
+    assert server_url(store.address) == f"http://{guarded}/"

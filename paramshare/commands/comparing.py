@@ -9,7 +9,7 @@ from pydantic_settings import CliPositionalArg, SettingsConfigDict
 
 from paramshare.commands.answer import answer
 from paramshare.commands.files import check_place, write_whole
-from paramshare.commands.store import address_of, flush_command, ui_command
+from paramshare.commands.store import address_of, curves_place, flush_command, ui_command
 from paramshare.commands.training import devices_of, prepare_flow
 from paramshare.comparing.spec import CompareSpec, StudySpec
 from paramshare.errors import UsageError
@@ -75,7 +75,8 @@ class StudyCommand(StoreSettings, StudySpec):
         from paramshare.console import print_outcome, print_study
 
         if found is None:
-            show = partial(print_outcome, flush_command=flush_command(self))
+            curves = curves_place(self, outcome)
+            show = partial(print_outcome, curves=curves, flush_command=flush_command(self))
             answer(outcome, self.as_json, show, ui_command(self), waits=True)
         view = ui_command(self, "--view", found.grouped.target.name)
         answer(found, self.as_json, partial(print_study, report=None), view, waits=outcome.failed or outcome.kept)
@@ -92,7 +93,7 @@ class Study(StudyCommand):
         from paramshare.comparing.run import run_study
         from paramshare.console import sweep_progress
 
-        with sweep_progress() as (on_open, on_row):
+        with sweep_progress(flush_command(self)) as (on_open, on_row):
             tags = {"mlflow.source.name": "paramshare study", "mlflow.source.type": "LOCAL"}
             outcome, found = run_study(self.study_spec(), address_of(self), tags, on_open, on_row)
         self.end(outcome, found)
@@ -111,7 +112,7 @@ class FlowStudy(StudyCommand, DaskSettings):
         from paramshare.console import sweep_progress
         from paramshare.sweep.run import check_sweep
 
-        with sweep_progress() as (on_open, on_row):
+        with sweep_progress(flush_command(self)) as (on_open, on_row):
             check_sweep(self.study_spec(), address_of(self), devices_of(self))
             prepare_flow(self)
             from paramshare.flows.study import run_study_flow

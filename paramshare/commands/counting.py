@@ -1,10 +1,11 @@
 """`paramshare analyze`, `layer`, `article` and `flow count`: what weights are, and would be if they were not shared."""
 
+import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
-from pydantic import BaseModel, BeforeValidator, Field
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 from pydantic_settings import CliPositionalArg, NoDecode, SettingsConfigDict
 
 from paramshare.commands.answer import answer
@@ -190,9 +191,19 @@ class FlowCount(StoreSettings, RowsSpec):
 
 
 def _model_spec(said: str | dict[str, Any]) -> ModelSpec:
-    """A model and its input from MODEL@INPUT, or from an object."""
+    """A model and its input from MODEL@INPUT, or from an object.
+
+    Raises:
+        SpecError: a value is not one. `flow count` has no option of that name, so the message names none.
+    """
     if isinstance(said, dict):
-        return ModelSpec(**said)
+        try:
+            return ModelSpec(**said)
+        except ValidationError as error:
+            detail = error.errors(include_url=False)[0]
+            reason = detail["msg"].removeprefix("Value error, ")
+            name = "" if detail["type"] == "value_error" else f"{'.'.join(map(str, detail['loc']))}: "
+            raise SpecError(f"the model {json.dumps(said)} has {name}{reason[0].lower()}{reason[1:]}") from error
     model, _, size = said.rpartition("@")
     if not model:
         raise SpecError(f"{said!r} names no model with its input; expected such as my_net.py:Net@3x32x32")

@@ -32,10 +32,10 @@ class Ui(StoreSettings):
 
         store = open_store(address_of(self))
         if store.address.database is None:
-            base = (self.pages_url or server_url(store)).rstrip("/") + "/"
+            base = (self.pages_url or server_url(store.address)).rstrip("/") + "/"
             _show_page(experiment_url(base, store.experiment_id, self.view), self.browser)
             return
-        url = experiment_url(server_url(store, self.port), store.experiment_id, self.view)
+        url = experiment_url(server_url(store.address, self.port), store.experiment_id, self.view)
         with served_pages(store, self.port) as server:
             _show_page(url, self.browser)
             print("Ctrl-C ends it.", file=sys.stderr)  # noqa: T201

@@ -12,9 +12,10 @@ from paramshare.errors import without_secrets
 from paramshare.settings import StoreSettings, origin_of, unused_variables
 
 if TYPE_CHECKING:
+    from paramshare.sweep.run import Outcome
     from paramshare.tracking.store import StoreAddress
 
-__all__ = ["address_of", "flush_command", "ui_command"]
+__all__ = ["address_of", "curves_place", "flush_command", "ui_command"]
 
 
 def address_of(settings: StoreSettings) -> "StoreAddress":
@@ -50,6 +51,20 @@ def ui_command(settings: StoreSettings, *options: str) -> str:
 def flush_command(settings: StoreSettings) -> str:
     """The command that delivers what is kept for the store of `settings`, likewise."""
     return _command(settings, "flush")
+
+
+def curves_place(settings: StoreSettings, outcome: "Outcome") -> str:
+    """Return where a person finds the figure of a sweep's curves: a file, or a page of MLflow's server.
+
+    Empty while results are kept in the spool: then there is no figure.
+    """
+    if not outcome.curves or address_of(settings).database is not None:
+        return outcome.curves
+    from paramshare.tracking.pages import artifact_url, server_url
+    from paramshare.tracking.sweeps import CURVES_FILE
+
+    base = (settings.pages_url or server_url(address_of(settings))).rstrip("/") + "/"
+    return artifact_url(base, outcome.experiment_id, outcome.parent_run_id, CURVES_FILE)
 
 
 def _command(settings: StoreSettings, name: str, *options: str) -> str:

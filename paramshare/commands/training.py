@@ -9,7 +9,7 @@ from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
 from paramshare.commands.answer import answer
-from paramshare.commands.store import address_of, flush_command, ui_command
+from paramshare.commands.store import address_of, curves_place, flush_command, ui_command
 from paramshare.settings import DaskSettings, StoreSettings
 from paramshare.sweep.spec import SweepSpec
 
@@ -37,7 +37,8 @@ class SweepCommand(StoreSettings, SweepSpec):
         """Print what came out and leave with the exit code."""
         from paramshare.console import print_outcome
 
-        show = partial(print_outcome, flush_command=flush_command(self))
+        curves = curves_place(self, outcome)
+        show = partial(print_outcome, curves=curves, flush_command=flush_command(self))
         answer(outcome, self.as_json, show, ui_command(self), waits=outcome.kept)
 
 
@@ -52,7 +53,7 @@ class Train(SweepCommand):
         from paramshare.console import sweep_progress
         from paramshare.sweep.run import run_sweep
 
-        with sweep_progress() as (on_open, on_row):
+        with sweep_progress(flush_command(self)) as (on_open, on_row):
             tags = {"mlflow.source.name": "paramshare train", "mlflow.source.type": "LOCAL"}
             outcome = run_sweep(self.sweep_spec(), address_of(self), tags, on_open, on_row)
         self.end(outcome)
@@ -71,7 +72,7 @@ class FlowSweep(SweepCommand, DaskSettings):
         from paramshare.console import sweep_progress
         from paramshare.sweep.run import check_sweep
 
-        with sweep_progress() as (on_open, on_row):
+        with sweep_progress(flush_command(self)) as (on_open, on_row):
             address = address_of(self)
             check_sweep(self.sweep_spec(), address, devices_of(self))  # bad input is said at once, not by a failed flow
             prepare_flow(self)

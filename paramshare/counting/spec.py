@@ -95,10 +95,10 @@ class ModelSpec(BaseModel):
     def _check_one_input(self) -> "ModelSpec":
         if self.input is None and self.kwargs is None:
             raise SpecError(
-                "--input is missing; give the size of one sample without the batch, such as 3,224,224, or --kwargs"
+                "input is missing; give the size of one sample without the batch, such as 3,224,224, or kwargs"
             )
         if self.dtype is not None and (self.input is None or ":" in self.input):
-            raise SpecError('--dtype is for the sizes of --input; a tensor of --kwargs has a "dtype" of its own')
+            raise SpecError('dtype is for the sizes of input; a tensor of kwargs has a "dtype" of its own')
         return self
 
     @property

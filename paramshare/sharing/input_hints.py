@@ -72,17 +72,17 @@ def _like(size: tuple[int, ...], tensor: Tensor) -> Tensor:
 
 
 def _options(sample: Sample, refused: Sample) -> str:
-    """Return what differs between two samples, as options of the command line and as arguments in Python."""
+    """Return what differs between two samples, as fields of a `ModelSpec` and as arguments in Python."""
     words, calls, reasons = [], [], []
     if sample.sizes != refused.sizes:
-        words.append(f"--input {';'.join(','.join(map(str, size)) for size in sample.sizes)}")
+        words.append(f"the input {';'.join(','.join(map(str, size)) for size in sample.sizes)}")
         calls.append(f"input_size={sample.sizes[0] if len(sample.sizes) == 1 else sample.sizes}")
         reasons.append("sizes are given without the batch")
     kinds = [tensor.dtype for tensor in _sized(sample)]
     if kinds != [tensor.dtype for tensor in _sized(refused)]:
         names = ["long" if kind is torch.long else str(kind).removeprefix("torch.") for kind in kinds]
         several = len(set(names)) > 1
-        words.append(f"--dtype {chr(39) + ';'.join(names) + chr(39) if several else names[0]}")
+        words.append(f"the dtype {chr(39) + ';'.join(names) + chr(39) if several else names[0]}")
         calls.append(f"dtypes={'[' + ', '.join(f'torch.{name}' for name in names) + ']' if several else 'torch.long'}")
         reasons.append("tokens and other indices are integers")
-    return f"{' '.join(words)} ({', '.join(calls)} in Python): {', and '.join(reasons)}"
+    return f"{' and '.join(words)} ({', '.join(calls)} in Python): {', and '.join(reasons)}"

@@ -41,7 +41,7 @@ class Layouts:
             f"{layer} ({type(module).__name__}){more} has batch_first=False and was given {described(given)}: one step "
             f"of a batch of {length}, each counted as a position; if one sample of {length} steps is meant, use "
             "batch_first=True, or give the input with the batch as the second axis: "
-            f'args=(torch.empty({length}, 1, ...),), or a "shape" in --kwargs'
+            f'args=(torch.empty({length}, 1, ...),), or a "shape" in kwargs'
         )
 
 

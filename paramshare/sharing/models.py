@@ -43,7 +43,7 @@ def _built(make: Callable[..., object], arguments: Mapping[str, object], path: s
     if mismatch := why_not_callable(make, arguments):
         raise SpecError(
             f"{path} cannot be called with {_listed(arguments)}: {mismatch}; "
-            "its arguments are given as --args '{\"name\": value}'"
+            'give its arguments by name in args, such as {"width": 64}'
         ) from mismatch
     building = f"building {path} with {_listed(arguments)}"
     with running_user_code(building, path.rpartition(":")[0]):

@@ -70,8 +70,7 @@ def _newest(store: Store) -> Run:
     found = next(search(store, f"attributes.status = 'FINISHED' AND tags.`{KIND}` = 'sweep'"), None)
     if found is None:
         raise UsageError(
-            f"the experiment {store.address.experiment!r} has no finished sweep; "
-            "train one, or name another with --experiment"
+            f"the experiment {store.address.experiment!r} has no finished sweep; train one, or name another experiment"
         )
     return found
 

@@ -15,10 +15,19 @@ from urllib.parse import quote
 
 from paramshare.errors import ServerError, UsageError
 from paramshare.tracking import pages_server
-from paramshare.tracking.store import Store
+from paramshare.tracking.store import Store, StoreAddress
 from paramshare.tracking.views import View, view_key
 
-__all__ = ["DEFAULT_PORT", "experiment_url", "picture_url", "run_url", "search_url", "served_pages", "server_url"]
+__all__ = [
+    "DEFAULT_PORT",
+    "artifact_url",
+    "experiment_url",
+    "picture_url",
+    "run_url",
+    "search_url",
+    "served_pages",
+    "server_url",
+]
 
 DEFAULT_PORT: Final = 5000
 _MODE: Final = "workflowType=machine_learning"  # MLflow opens its mode for language models otherwise
@@ -26,9 +35,9 @@ _STARTUP: Final = 120.0  # seconds
 _STOP: Final = 10.0  # seconds
 
 
-def server_url(store: Store, port: int = DEFAULT_PORT) -> str:
-    """Where the pages of the store are: its server, or the one that `served_pages` starts on `port`."""
-    return f"http://127.0.0.1:{port}/" if store.address.database else store.address.uri.rstrip("/") + "/"
+def server_url(address: StoreAddress, port: int = DEFAULT_PORT) -> str:
+    """Return where the pages of a store are: its server, or the one that `served_pages` starts on `port`."""
+    return f"http://127.0.0.1:{port}/" if address.database else address.uri.rstrip("/") + "/"
 
 
 def experiment_url(base: str, experiment_id: str, view: View = "seeds") -> str:
@@ -44,6 +53,11 @@ def search_url(base: str, experiment_id: str, condition: str) -> str:
 def run_url(base: str, experiment_id: str, run_id: str) -> str:
     """The page of a run; relative to MLflow's own pages where `base` is empty."""
     return f"{base}#/experiments/{experiment_id}/runs/{run_id}?{_MODE}"
+
+
+def artifact_url(base: str, experiment_id: str, run_id: str, name: str) -> str:
+    """Return the page that shows an artifact of a run."""
+    return run_url(base, experiment_id, f"{run_id}/artifacts/{quote(name)}")
 
 
 def picture_url(base: str, run_id: str, name: str) -> str:

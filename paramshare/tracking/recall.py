@@ -89,7 +89,7 @@ def find_run(store: Store, run_id: str) -> Run:
     if not found:
         raise UsageError(
             f"there is no run {run_id} in the experiment {store.address.experiment!r} of "
-            f"{redacted(store.address.uri)}; name another experiment with --experiment"
+            f"{redacted(store.address.uri)}; name another experiment"
         )
     if len(found) > 1:
         names = ", ".join(run.info.run_id for run in found)

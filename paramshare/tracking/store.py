@@ -320,7 +320,7 @@ def _experiment(client: MlflowClient, address: StoreAddress) -> Experiment:
     if found.lifecycle_stage != "active":
         raise StoreError(
             f"the experiment {found.name!r} was deleted; restore it with "
-            f"`mlflow experiments restore -x {found.experiment_id}`, or name another with --experiment"
+            f"`mlflow experiments restore -x {found.experiment_id}`, or name another experiment"
         )
     return found
 

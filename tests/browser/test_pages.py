@@ -16,8 +16,9 @@ from serving import MlflowServer
 
 from paramshare.sweep.run import Outcome, run_sweep
 from paramshare.sweep.spec import SweepSpec
-from paramshare.tracking.pages import experiment_url, run_url
+from paramshare.tracking.pages import artifact_url, experiment_url, run_url
 from paramshare.tracking.store import Store, open_store
+from paramshare.tracking.sweeps import CURVES_FILE
 
 pytestmark = [
     pytest.mark.browser,
@@ -92,6 +93,12 @@ def test_outside_of_that_view_the_sweep_is_listed_with_its_nested_runs(pages: Pa
 def test_the_sweeps_page_draws_its_aggregate_curves(pages: Pages, page: Page) -> None:
     page.open(pages.run(pages.outcome.parent_run_id, "/model-metrics"))
     page.wait_until(f"{DRAWN_LINES} >= 3")  # the median and both quartiles
+
+
+def test_the_address_of_the_sweeps_curves_shows_them_as_a_picture(pages: Pages, page: Page) -> None:
+    page.open(artifact_url(pages.base, pages.outcome.experiment_id, pages.outcome.parent_run_id, CURVES_FILE))
+    sees(page, "loss_curves.png")
+    page.wait_until("[...document.images].some(image => image.complete && image.naturalWidth >= 600)")
 
 
 def test_the_sweeps_note_is_shown_as_tables_with_a_row_for_every_run(pages: Pages, page: Page) -> None:

@@ -81,7 +81,14 @@ with prefect_api():
     stay()
 """
 
-SHOW = "from paramshare.flows.server import prefect_api\nwith prefect_api() as url: print(url)"
+SHOW = """
+from paramshare.flows.server import prefect_api
+from prefect.utilities.urls import url_for
+
+with prefect_api() as url:
+    print(url)
+    print(url_for("flow-run", "7"))
+"""
 
 
 def environment(home: Path, **more: str) -> dict[str, str]:
@@ -129,6 +136,7 @@ class Fresh:
     home: Path
     codes: list[int]
     seen: list[dict[str, Any]]
+    logs: list[str]
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +145,8 @@ def fresh(tmp_path_factory: pytest.TempPathFactory) -> Fresh:
     parents = [start(OBSERVE, home), start(OBSERVE, home)]
     outputs = [parent.communicate(timeout=180) for parent in parents]
     assert all(out for out, _ in outputs), [error for _, error in outputs]
-    return Fresh(home, [parent.returncode for parent in parents], [json.loads(out) for out, _ in outputs])
+    logs = [error for _, error in outputs]
+    return Fresh(home, [parent.returncode for parent in parents], [json.loads(out) for out, _ in outputs], logs)
 
 
 @pytest.fixture
@@ -172,6 +181,12 @@ def test_a_flows_log_outlives_the_server(fresh: Fresh) -> None:
     assert rows(fresh.home, "select count(*) from log where message = 'adding'") == [(2,)]
 
 
+def test_no_page_is_named_of_a_server_that_has_none_and_ends(fresh: Fresh) -> None:
+    for log in fresh.logs:
+        assert "Beginning flow run" in log
+        assert "View at" not in log
+
+
 def test_a_block_inside_another_uses_its_server(fresh: Fresh) -> None:
     assert all(seen["inner"] == seen["url"] for seen in fresh.seen)
 
@@ -188,18 +203,42 @@ def test_the_process_is_left_as_it_was(fresh: Fresh) -> None:
     assert all(seen["after"] == seen["before"] for seen in fresh.seen)
 
 
-def test_a_configured_api_is_used_and_nothing_is_started(tmp_path: Path) -> None:
-    url = "http://127.0.0.1:9/api"
-    out, error = start(SHOW, tmp_path / "home", PREFECT_API_URL=url).communicate(timeout=60)
-    assert out == f"{url}\n", error
-    assert not list(tmp_path.glob("home/*.db")) + list(tmp_path.glob("home/*.lock"))
+@pytest.fixture(scope="module")
+def configured(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
+    """A home, and what SHOW prints in it where a server of the user's is configured."""
+    home = tmp_path_factory.mktemp("configured") / "home"
+    out, error = start(SHOW, home, PREFECT_API_URL="http://127.0.0.1:9/api").communicate(timeout=60)
+    assert out, error
+    return home, out.splitlines()
 
 
-def test_an_empty_api_url_counts_as_none_even_above_a_dotenv_file(home: Path) -> None:
+@pytest.fixture(scope="module")
+def empty(fresh: Fresh, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """What SHOW prints where the environment names no server, `.env` does, and an address of pages is set."""
+    home = Path(shutil.copytree(fresh.home, tmp_path_factory.mktemp("empty") / "home"))
     (home.parent / ".env").write_text("PREFECT_API_URL=http://127.0.0.1:9/api\n")
-    out, error = start(SHOW, home, PREFECT_API_URL="").communicate(timeout=60)
-    assert out.startswith("http://127.0.0.1:"), error
-    assert not out.startswith("http://127.0.0.1:9/")
+    out, error = start(SHOW, home, PREFECT_API_URL="", PREFECT_UI_URL="http://127.0.0.1:8").communicate(timeout=60)
+    assert out, error
+    return out.splitlines()
+
+
+def test_a_configured_api_is_used_and_nothing_is_started(configured: tuple[Path, list[str]]) -> None:
+    home, (url, _) = configured
+    assert url == "http://127.0.0.1:9/api"
+    assert not list(home.glob("*.db")) + list(home.glob("*.lock"))
+
+
+def test_the_page_of_a_flow_run_on_a_configured_server_is_named(configured: tuple[Path, list[str]]) -> None:
+    assert configured[1][1] == "http://127.0.0.1:9/runs/flow-run/7"
+
+
+def test_an_empty_api_url_counts_as_none_even_above_a_dotenv_file(empty: list[str]) -> None:
+    assert empty[0].startswith("http://127.0.0.1:")
+    assert not empty[0].startswith("http://127.0.0.1:9/")
+
+
+def test_the_pages_that_a_user_has_set_are_named_though_the_server_is_our_own(empty: list[str]) -> None:
+    assert empty[1] == "http://127.0.0.1:8/runs/flow-run/7"
 
 
 def test_a_server_that_cannot_start_is_reported_with_its_own_words(tmp_path: Path) -> None:
