@@ -38,7 +38,8 @@ def _complete_values(parser: argparse.ArgumentParser) -> None:
         if shown == "FILE":
             action.complete = shtab.FILE  # type: ignore[attr-defined]
         elif shown in _PYTHON_FILES or set(action.option_strings) & set(_PYTHON_FILES):
-            action.complete = shtab.glob("*.py")  # type: ignore[attr-defined]
+            files = {**shtab.glob("*.py"), "zsh": "_files -g '*.py'"}  # shtab's '(*.py)' is a qualifier to zsh
+            action.complete = files  # type: ignore[attr-defined]
         elif shown in _FIXED:
             action.choices = _FIXED[shown]
         elif not action.choices and (match := _CHOICES.fullmatch(shown)):
