@@ -64,12 +64,15 @@ def prefect_api(*, startup_timeout: float = 120.0) -> Iterator[str]:
 
     Raises:
         ServerError: the server ended or stayed silent (the message carries the end of its output), or another
-            process was still starting its own on the same `$PREFECT_HOME`.
+            process was still starting its own on the same `$PREFECT_HOME`; or the configured API does not answer.
         SettingsError: `$PREFECT_HOME` cannot be written.
     """
     from prefect.settings import get_current_settings
 
     if configured := get_current_settings().api.url:
+        said, well = check_api()
+        if not well:
+            raise ServerError(said)
         yield configured
         return
     with _sigterm_raises(), _server(startup_timeout) as url, _in_effect(url):
@@ -93,6 +96,11 @@ def check_api() -> tuple[str, bool]:
     try:
         with urllib.request.urlopen(f"{url.rstrip('/')}/health", timeout=5):  # noqa: S310 - the user's own setting
             return f"{url} answers", True
+    except (ValueError, HTTPException) as error:
+        return (
+            f"PREFECT_API_URL is {url!r}, not an address ({error}); expected such as http://127.0.0.1:4200/api",
+            False,
+        )
     except OSError as error:
         return (
             f"{url} does not answer ({getattr(error, 'reason', error)}); start it, or unset PREFECT_API_URL",

@@ -1,15 +1,25 @@
 """What is here and whether it works, a line a check."""
 
-from paramshare.errors import StoreError
+from collections.abc import Mapping
+
+from pydantic import ValidationError
+
+from paramshare.errors import UsageError
 from paramshare.provenance import provenance
+from paramshare.settings import StoreSettings, problems
 from paramshare.tracking.store import StoreAddress, check_store, redacted
 from paramshare.training.devices import find_devices
+from paramshare.validation import sentences
 
 __all__ = ["examine"]
 
 
-def examine(address: StoreAddress) -> list[tuple[str, str, bool]]:
-    """What was looked at, what was found, whether it is well. Writes nothing."""
+def examine(given: Mapping[str, object]) -> list[tuple[str, str, bool]]:
+    """Return what was looked at, what was found, and whether it is well. Write nothing.
+
+    Args:
+        given: the settings of the store that the command line has; the others are read here.
+    """
     found = provenance()
     versions = ", ".join(f"{k.removeprefix('version.')} {v}" for k, v in found.items() if k.startswith("version."))
     commit = found.get("git.commit", "not run from a git checkout")
@@ -18,14 +28,22 @@ def examine(address: StoreAddress) -> list[tuple[str, str, bool]]:
         ("source", commit + (" with changes" if found.get("git.dirty") == "true" else ""), True),
     ]
     checks += [(device.name, f"{device.model}; {device.why}", True) for device in find_devices()]
-    return [*checks, _store(address)]
-
-
-def _store(address: StoreAddress) -> tuple[str, str, bool]:
-    shown = redacted(address.uri)
+    wrong = [("settings", problem, False) for problem in problems()]
     try:
+        settings = StoreSettings(**given)  # type: ignore[arg-type]
+    except ValidationError as error:
+        return [*checks, *wrong, ("settings", sentences(error), False)]
+    except (OSError, ValueError):  # a file that cannot be read: it is among the problems
+        return [*checks, *wrong]
+    return [*checks, *wrong, _store(settings)]
+
+
+def _store(settings: StoreSettings) -> tuple[str, str, bool]:
+    try:
+        address = StoreAddress.of(settings.tracking_uri, settings.experiment)
+        shown = redacted(address.uri)
         check_store(address)
-    except StoreError as error:
+    except UsageError as error:
         return "store", str(error), False
     if address.database is None:
         return "store", f"{shown} answers", True

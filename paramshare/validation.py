@@ -35,9 +35,9 @@ _EXPECTED: Final[Mapping[str, str | Callable[[Mapping[str, Any]], str]]] = {
 
 def sentences(error: ValidationError) -> str:
     """Return what is wrong with each value: `--steps is '-3'; expected at least 1`, joined by semicolons."""
-    return "; ".join(
-        dict.fromkeys(_sentence(dict(detail)) for detail in error.errors(include_url=False))  # a union repeats itself
-    )
+    details = (dict(detail) for detail in error.errors(include_url=False))
+    said = (_sentence(detail) for detail in details if detail["type"] != "default_factory_not_called")
+    return "; ".join(dict.fromkeys(said))  # a union repeats itself
 
 
 def _sentence(detail: Mapping[str, Any]) -> str:
