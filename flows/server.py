@@ -31,7 +31,7 @@ from paramshare.errors import ServerError
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-__all__ = ["check_api", "prefect_api"]
+__all__ = ["check_api", "prefect_api", "require_api"]
 
 _HOST = "127.0.0.1"
 _CATCH_UP_SECONDS = 10.0  # the most a stopping server takes to record what it holds; 300 tasks need 2
@@ -64,19 +64,30 @@ def prefect_api(*, startup_timeout: float = 120.0) -> Iterator[str]:
 
     Raises:
         ServerError: the server ended or stayed silent (the message carries the end of its output), or another
-            process was still starting its own on the same `$PREFECT_HOME`; or the configured API does not answer.
+            process was still starting its own on the same `$PREFECT_HOME`.
         SettingsError: `$PREFECT_HOME` cannot be written.
     """
     from prefect.settings import get_current_settings
 
     if configured := get_current_settings().api.url:
-        said, well = check_api()
-        if not well:
-            raise ServerError(said)
         yield configured
         return
     with _sigterm_raises(), _server(startup_timeout) as url, _in_effect(url):
         yield url
+
+
+def require_api() -> None:
+    """Refuse an API that is configured and does not answer, before a flow asks it.
+
+    Raises:
+        ServerError: so.
+    """
+    from prefect.settings import get_current_settings
+
+    if get_current_settings().api.url:
+        said, well = check_api()
+        if not well:
+            raise ServerError(said)
 
 
 def check_api() -> tuple[str, bool]:

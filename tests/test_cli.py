@@ -156,15 +156,6 @@ def test_the_doctor_reports_settings_that_cannot_be_read_in_one_line_and_help_ne
     assert err == ""
 
 
-def test_the_doctor_reports_an_address_of_prefect_that_is_none(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    for address in ("foo", "http://host:port/api"):
-        monkeypatch.setenv("PREFECT_API_URL", address)
-        assert main(["doctor"]) == 1
-        assert f"!!  Prefect   PREFECT_API_URL is '{address}', not an address" in capsys.readouterr().out
-
-
 def test_an_internal_name_is_no_setting(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("PARAMSHARE_AS_JSON", "1")
     said = refused(capsys, "train")

@@ -86,9 +86,9 @@ def test_zsh_completes_commands_options_values_and_files(script: Path) -> None:
     if pid == 0:
         os.chdir(script.parent)
         os.environ.update(TERM="dumb", PS1="", ZDOTDIR=str(script.parent))
-        os.execvp("zsh", ["zsh", "-f", "-i"])  # noqa: S606
+        os.execvp("zsh", ["zsh", "-f", "-i"])
     try:
-        start = f"stty cols 200; autoload -U compinit; compinit -u -D; source {script}; echo rea''dy\n"
+        start = f"stty cols 200; autoload -U compinit; compinit -u -D; eval \"$(<{script})\"; echo rea''dy\n"
         os.write(terminal, start.encode())
         assert _read(terminal, "ready\r\n")
         for line, (value,) in UNIQUE:

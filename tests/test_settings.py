@@ -8,13 +8,13 @@ from paramshare.commands.comparing import Compare, FlowStudy, Study
 from paramshare.commands.counting import FlowCount
 from paramshare.commands.flushing import Flush
 from paramshare.commands.proving import FlowVerify, Reproduce, Verify
-from paramshare.commands.service import Doctor, Ui
+from paramshare.commands.service import Ui
 from paramshare.commands.training import FlowSweep, Train
 from paramshare.errors import SettingsError
 from paramshare.settings import check_names
 from paramshare.training.targets import TARGETS, Target
 
-COMMANDS = (Train, Study, Compare, Flush, FlowSweep, FlowStudy, FlowCount, Reproduce, Verify, FlowVerify, Ui, Doctor)
+COMMANDS = (Train, Study, Compare, Flush, FlowSweep, FlowStudy, FlowCount, Reproduce, Verify, FlowVerify, Ui)
 
 # What an option can be set to, where that is not 1.
 VALUES = {
