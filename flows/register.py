@@ -3,9 +3,10 @@
     python -m flows.register
 
 It can be run again at any time, and with every upgrade: deployments are brought up to date, and of ours those that
-`prefect.yaml` no longer names are deleted. Pools, and schedules that a person has added, stay as they are. Whether a
-schedule of ours is active is for the person to say who paused or resumed it last; that is set anew only where the
-schedule is new, or where STACK_SCHEDULES says something else than at the last time.
+`prefect.yaml` no longer names are deleted. One that had another name keeps all that a person has set (`renamed.py`).
+Pools, and schedules that a person has added, stay as they are. Whether a schedule of ours is active is for the person
+to say who paused or resumed it last; that is set only where the schedule is new, or where STACK_SCHEDULES says
+something else than at the last time.
 """
 
 import argparse
@@ -33,6 +34,7 @@ from prefect.variables import Variable
 from prefect.workers.process import ProcessWorker
 
 import flows
+from flows.renamed import activate, copy_former, former_name, hand_over, retire
 from flows.server import check_api
 from paramshare.errors import ParamshareError, ServerError, SettingsError
 from paramshare.settings import StackSettings
@@ -69,14 +71,16 @@ def register(file: Path, settings: StackSettings) -> Iterator[str]:
     with get_client(sync_client=True) as client:
         yield from _make_pools(client)
         _name_schedules(client)
+        wanted = _wanted(file)
+        yield from copy_former(client, dict(_ours(client)), wanted)
         before = {key for key, _, _ in _schedules(client)}
         changed = Variable.get(_SETTING) != settings.schedules
         _deploy(file, settings)
-        wanted = _wanted(file)
+        hand_over(client, dict(_ours(client)), wanted)
         for (name, slug), deployment, schedule in _schedules(client):
             of_file = slug in wanted.get(name, ())
             if of_file and schedule.active != settings.active and (changed or (name, slug) not in before):
-                _update(client, deployment, schedule, active=settings.active)
+                activate(client, deployment, schedule, settings.active)
         Variable.set(_SETTING, settings.schedules, overwrite=True)
         yield from _remove_others(client, wanted)
         yield from _describe(client)
@@ -100,21 +104,8 @@ def _name_schedules(client: SyncPrefectClient) -> None:
     """Name the schedules that a person added without a name: Prefect deletes what has none when it deploys."""
     for (_, slug), deployment, schedule in _schedules(client):
         if slug is None:
-            _update(client, deployment, schedule, slug=f"added-{schedule.id.hex[-8:]}")
-
-
-def _update(
-    client: SyncPrefectClient,
-    deployment: DeploymentResponse,
-    schedule: DeploymentSchedule,
-    *,
-    active: bool | None = None,
-    slug: str | None = None,
-) -> None:
-    """Change a schedule. Prefect forgets its parameters where they are not said again."""
-    client.update_deployment_schedule(
-        deployment.id, schedule.id, active=active, slug=slug, parameters=schedule.parameters
-    )
+            slug = f"added-{schedule.id.hex[-8:]}"
+            client.update_deployment_schedule(deployment.id, schedule.id, slug=slug, parameters=schedule.parameters)
 
 
 def _deploy(file: Path, settings: StackSettings) -> None:
@@ -136,7 +127,7 @@ def _deploy(file: Path, settings: StackSettings) -> None:
 
 
 def _ours(client: SyncPrefectClient) -> Iterator[tuple[str, DeploymentResponse]]:
-    """Our deployments by their names, such as `sweep/cpu`."""
+    """Our deployments by their names, such as `sweep/sweep-cpu`."""
     found = client.read_deployments(deployment_filter=DeploymentFilter(tags=DeploymentFilterTags(all_=[_OURS])))
     named = ((f"{client.read_flow(one.flow_id).name}/{one.name}", one) for one in found)
     yield from sorted(named, key=lambda pair: pair[0])
@@ -154,7 +145,7 @@ def _schedules(
 
 
 def _wanted(file: Path) -> dict[str, set[str]]:
-    """The names of the file's deployments, such as `sweep/cpu`, and those of their schedules.
+    """The names of the file's deployments, such as `sweep/sweep-cpu`, and those of their schedules.
 
     A deployment has the name of its flow's function before its own.
     """
@@ -167,8 +158,14 @@ def _wanted(file: Path) -> dict[str, set[str]]:
 
 def _remove_others(client: SyncPrefectClient, wanted: Collection[str]) -> Iterator[str]:
     """Delete those deployments of ours that the file does not name: of an older version, as a rule."""
-    for name, deployment in _ours(client):
-        if name not in wanted:
+    ours = dict(_ours(client))
+    successors = {former_name(name): ours[name] for name in wanted if name in ours}
+    for name, deployment in ours.items():
+        if name in wanted:
+            continue
+        if name in successors:
+            yield retire(client, deployment, name, successors[name])
+        else:
             client.delete_deployment(deployment.id)
             yield f"deployment {name}: deleted, prefect.yaml does not name it"
 
