@@ -29,7 +29,8 @@ from paramshare.tracking.pages import run_url
 
 MLFLOW_SEARCH = "/api/2.0/mlflow/experiments/search"
 DEPLOYMENTS = {
-    "sweep/sweep-cpu", "sweep/sweep-gpu", "sweep/sweep-nightly", "study/study-cpu", "count/count-cpu", "verify/verify-cpu", "verify/verify-nightly",
+    "sweep/sweep-cpu", "sweep/sweep-gpu", "sweep/sweep-nightly",
+    "study/study-cpu", "count/count-cpu", "verify/verify-cpu", "verify/verify-nightly",
 }  # fmt: skip
 
 

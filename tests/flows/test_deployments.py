@@ -11,7 +11,8 @@ import pytest
 from stack import PrefectServer, wait_until
 
 DEPLOYMENTS = (
-    "count/count-cpu", "study/study-cpu", "sweep/sweep-cpu", "sweep/sweep-gpu", "sweep/sweep-nightly", "verify/verify-cpu", "verify/verify-nightly",
+    "count/count-cpu", "study/study-cpu", "sweep/sweep-cpu", "sweep/sweep-gpu", "sweep/sweep-nightly",
+    "verify/verify-cpu", "verify/verify-nightly",
 )  # fmt: skip
 SCHEDULED = ("sweep/sweep-nightly", "verify/verify-nightly")
 MODEL = {"model": "torch.nn:Conv2d", "input": "3,8,8"}
