@@ -4,6 +4,7 @@ any two requests loses nothing and leaves no schedule active twice, and that no 
 
 import re
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -47,19 +48,31 @@ def client(server: PrefectServer) -> Iterator[SyncPrefectClient]:
 
 @pytest.fixture
 def former(server: PrefectServer) -> Iterator[dict[str, Any]]:
-    """A deployment under its former name, with all that a person can set."""
+    yield make_former(server)
+    remove(server)
+
+
+def make_former(server: PrefectServer) -> dict[str, Any]:
+    """Make a deployment under its former name, with all that a person can set."""
     flow = next(one for one in server.ask("flows/filter", {}) if one["name"] == "study")
     schedules = [
-        {"slug": slug, "active": active, "schedule": {"cron": "0 3 * * *", "timezone": "Asia/Kolkata"},
-         "parameters": {"spec": {"seeds": slug[-1:]}}}
-        for slug, active in SCHEDULES.items()
-    ]  # fmt: skip
+        {
+            "slug": slug,
+            "active": is_active,
+            "schedule": {"cron": "0 3 * * *", "timezone": "Asia/Kolkata"},
+            "parameters": {"spec": {"seeds": slug[-1:]}},
+        }
+        for slug, is_active in SCHEDULES.items()
+    ]
     body = {"flow_id": flow["id"], "name": "old", "schedules": schedules, "entrypoint": "flows.study.study"}
-    made = server.ask("deployments/", {**body, **SET_BY_HAND})
-    yield made
-    for name in (FORMER, NAME):
-        if name in (there := server.deployments()):
-            server.ask(f"deployments/{there[name]['id']}", method="DELETE")
+    made: dict[str, Any] = server.ask("deployments/", {**body, **SET_BY_HAND})
+    return made
+
+
+def remove(server: PrefectServer) -> None:
+    there = server.deployments()
+    for name in {FORMER, NAME} & there.keys():
+        server.ask(f"deployments/{there[name]['id']}", method="DELETE")
 
 
 def rename(client: SyncPrefectClient) -> None:
@@ -106,37 +119,36 @@ class Killed(BaseException):
     """The end of a process, before a request."""
 
 
-def test_a_kill_before_any_request_loses_nothing_and_leaves_no_schedule_active_twice(
-    server: PrefectServer, client: SyncPrefectClient, former: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+def interrupt(monkeypatch: pytest.MonkeyPatch, after: int) -> None:
+    """Let every change of the server but the first ones end the process."""
+    send, changes = PrefectHttpxSyncClient.send, count(1)
+
+    def send_or_die(self: Any, request: httpx.Request, *arguments: Any, **options: Any) -> httpx.Response:
+        if request.method != "GET" and not request.url.path.endswith("/filter") and next(changes) > after:
+            raise Killed
+        return send(self, request, *arguments, **options)
+
+    monkeypatch.setattr(PrefectHttpxSyncClient, "send", send_or_die)
+
+
+@pytest.mark.parametrize("after", range(8))
+def test_a_kill_between_any_two_changes_loses_nothing_and_leaves_no_schedule_active_twice(
+    after: int,
+    server: PrefectServer,
+    client: SyncPrefectClient,
+    former: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Each turn comes one request further than the one before it, until all is done."""
     wanted = {slug for slug, is_active in SCHEDULES.items() if is_active}
-    send = PrefectHttpxSyncClient.send
-    for turn in range(30):
-        changes = 0
-
-        def send_or_die(self: Any, request: httpx.Request, *arguments: Any, **options: Any) -> httpx.Response:
-            nonlocal changes
-            if request.method != "GET" and not request.url.path.endswith("/filter"):
-                changes += 1
-                if changes > 1:  # one change a turn
-                    raise Killed
-            return send(self, request, *arguments, **options)
-
-        with monkeypatch.context() as patched:
-            patched.setattr(PrefectHttpxSyncClient, "send", send_or_die)
-            try:
-                rename(client)
-                done = True
-            except Killed:
-                done = False
-        held = Variable.get("paramshare_schedules_to_resume", default=None) or {}
-        before, after = active(server, FORMER), active(server, NAME)
-        assert not before & after
-        assert before | after | set(held.get(NAME, ())) == wanted
-        if done:
-            break
-    assert turn >= 6
+    with monkeypatch.context() as patched:
+        interrupt(patched, after)
+        with pytest.raises(Killed):
+            rename(client)
+    to_resume = Variable.get("paramshare_schedules_to_resume", default=None) or {}
+    before, now = active(server, FORMER), active(server, NAME)
+    assert not before & now
+    assert before | now | set(to_resume.get(NAME, ())) == wanted
+    rename(client)  # the next registration
     assert FORMER not in server.deployments()
     assert active(server, NAME) == wanted
     assert Variable.get("paramshare_schedules_to_resume", default=None) is None
