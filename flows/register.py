@@ -3,16 +3,17 @@
     python -m flows.register
 
 It can be run again at any time, and with every upgrade: deployments are brought up to date, and of ours those that
-`prefect.yaml` no longer names are deleted. One that had another name keeps all that a person has set (`renamed.py`).
-Pools, and schedules that a person has added, stay as they are. Whether a schedule of ours is active is for the person
-to say who paused or resumed it last; that is set only where the schedule is new, or where STACK_SCHEDULES says
-something else than at the last time.
+`prefect.yaml` no longer names are deleted. One that had another name keeps all that it had (`renamed.py`). Parameters,
+tags, a pause and a limit that a person has changed stay so (`kept.py`), as do pools, and schedules that a person has
+added. Whether a schedule of ours is active is for the person to say who paused or resumed it last; that is set only
+where the schedule is new, or where STACK_SCHEDULES says something else than at the last time.
 """
 
 import argparse
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Collection, Iterator, Sequence
 from datetime import timedelta
 from importlib.metadata import version
@@ -34,6 +35,7 @@ from prefect.variables import Variable
 from prefect.workers.process import ProcessWorker
 
 import flows
+from flows.kept import keep_changes, name_of, record
 from flows.renamed import activate, copy_former, former_name, hand_over, retire
 from flows.server import check_api
 from paramshare.errors import ParamshareError, ServerError, SettingsError
@@ -71,11 +73,18 @@ def register(file: Path, settings: StackSettings) -> Iterator[str]:
     with get_client(sync_client=True) as client:
         yield from _make_pools(client)
         _name_schedules(client)
-        wanted = _wanted(file)
+        document: dict[str, Any] = yaml.safe_load(file.read_text())
+        wanted = {
+            name_of(entry): {each["slug"] for each in entry.get("schedules", [])} for entry in document["deployments"]
+        }
         yield from copy_former(client, dict(_ours(client)), wanted)
         before = {key for key, _, _ in _schedules(client)}
         changed = Variable.get(_SETTING) != settings.schedules
-        _deploy(file, settings)
+        kept, changes = keep_changes(document, dict(_ours(client)))
+        _deploy(kept, settings)
+        record(document)
+        for name, fields in changes.items():
+            yield f"deployment {name}: {', '.join(fields)} as somebody has set on the server, not as in {file.name}"
         hand_over(client, dict(_ours(client)), wanted)
         for (name, slug), deployment, schedule in _schedules(client):
             of_file = slug in wanted.get(name, ())
@@ -108,20 +117,23 @@ def _name_schedules(client: SyncPrefectClient) -> None:
             client.update_deployment_schedule(deployment.id, schedule.id, slug=slug, parameters=schedule.parameters)
 
 
-def _deploy(file: Path, settings: StackSettings) -> None:
-    """Let Prefect's own command read the file. It leaves schedules that are there active or paused, as they are.
+def _deploy(document: dict[str, Any], settings: StackSettings) -> None:
+    """Let Prefect's own command read a file of the deployments. It leaves schedules active or paused, as they are.
 
     Raises:
         ServerError: it failed.
     """
     variables = {"STACK_VERSION": version("paramshare"), "STACK_TIMEZONE": settings.timezone}
-    done = subprocess.run(
-        [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(file.resolve())],
-        env={**os.environ, **variables},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-    )
+    with tempfile.TemporaryDirectory(prefix="paramshare-") as folder:
+        file = Path(folder, "prefect.yaml")
+        file.write_text(yaml.safe_dump(document, allow_unicode=True))
+        done = subprocess.run(
+            [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(file)],
+            env={**os.environ, **variables},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+        )
     if done.returncode:
         raise ServerError(f"`prefect deploy` failed. The end of its output:\n{(done.stdout + done.stderr)[-2000:]}")
 
@@ -142,18 +154,6 @@ def _schedules(
         for name, deployment in _ours(client)
         for schedule in deployment.schedules
     ]
-
-
-def _wanted(file: Path) -> dict[str, set[str]]:
-    """The names of the file's deployments, such as `sweep/sweep-cpu`, and those of their schedules.
-
-    A deployment has the name of its flow's function before its own.
-    """
-    entries: list[dict[str, Any]] = yaml.safe_load(file.read_text())["deployments"]
-    return {
-        f"{one['entrypoint'].rpartition('.')[2]}/{one['name']}": {each["slug"] for each in one.get("schedules", [])}
-        for one in entries
-    }
 
 
 def _remove_others(client: SyncPrefectClient, wanted: Collection[str]) -> Iterator[str]:

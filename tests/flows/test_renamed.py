@@ -171,7 +171,8 @@ def test_a_former_deployment_stays_until_its_runs_have_ended(
 def test_registering_after_an_upgrade_brings_the_names_and_keeps_schedules(
     server: PrefectServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """From the file of the version before, with a schedule resumed and one added by hand."""
+    """From the file of the version before, with a schedule resumed, one added, and other values set by hand."""
+    by_hand = {"parameters": {"spec": {"seeds": "0:7"}}, "tags": ["mine", "paramshare"], "paused": True}
     monkeypatch.chdir(ROOT)
     former = re.sub(r"(?m)^  - name: [a-z]+-", "  - name: ", (ROOT / "prefect.yaml").read_text())
     (tmp_path / "prefect.yaml").write_text(former)
@@ -181,6 +182,7 @@ def test_registering_after_an_upgrade_brings_the_names_and_keeps_schedules(
         old = server.ask("deployments/name/sweep/nightly")
         server.ask(f"deployments/{old['id']}/schedules/{old['schedules'][0]['id']}", {"active": True}, method="PATCH")
         server.ask(f"deployments/{old['id']}/schedules", [{"schedule": {"interval": 3600}, "active": False}])
+        server.ask(f"deployments/{old['id']}", {**by_hand, "concurrency_limit": 2}, method="PATCH")
         capsys.readouterr()
         assert main([]) == 0
     said = capsys.readouterr().out
@@ -192,4 +194,8 @@ def test_registering_after_an_upgrade_brings_the_names_and_keeps_schedules(
     ]  # fmt: skip
     assert active(server, "sweep/sweep-nightly") == {"nightly"}
     assert len(there["sweep/sweep-nightly"]["schedules"]) == 2
+    assert {name: there["sweep/sweep-nightly"][name] for name in by_hand} == by_hand
+    assert there["sweep/sweep-nightly"]["global_concurrency_limit"]["limit"] == 2
+    assert there["sweep/sweep-nightly"]["description"].startswith("Every night")
+    assert "sweep/sweep-nightly: parameters, tags, paused, concurrency_limit as somebody has set on the server" in said
     assert active(server, "verify/verify-nightly") == set()
