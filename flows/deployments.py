@@ -1,6 +1,7 @@
 """The deployments: the file that is registered, its names, and those that an earlier version has registered."""
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -10,10 +11,13 @@ from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterTag
 
 from paramshare.errors import SettingsError, in_a_line
 
-__all__ = ["OURS", "check_versions", "find_file", "names_in"]
+__all__ = ["OURS", "Document", "check_versions", "find_file", "name_of", "names_in", "read_file"]
 
 OURS: Final = DeploymentFilter(tags=DeploymentFilterTags(all_=["paramshare"]))
 """Selects the deployments of ours, which have this tag."""
+
+Document = dict[str, Any]
+"""`prefect.yaml`, read."""
 
 _NAME: Final = "prefect.yaml"
 _PROJECT: Final = "paramshare"
@@ -57,26 +61,33 @@ def _is_ours(file: Path) -> bool:
     return isinstance(content, dict) and content.get("name") == _PROJECT
 
 
-def names_in(file: Path) -> dict[str, set[str]]:
-    """Return the names of the file's deployments, such as `sweep/cpu`, and those of their schedules.
-
-    A deployment has the name of its flow's function before its own.
+def read_file(file: Path) -> Document:
+    """Return the content of a file of deployments.
 
     Raises:
         SettingsError: the file is not a file of deployments.
     """
     try:
-        entries: list[dict[str, Any]] = yaml.safe_load(file.read_text())["deployments"]
-        return {
-            f"{entry['entrypoint'].replace(':', '.').rpartition('.')[2]}/{entry['name']}": {
-                schedule["slug"] for schedule in entry.get("schedules", [])
-            }
-            for entry in entries
-        }
+        document: Document = yaml.safe_load(file.read_text())
+        names_in(document)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise SettingsError(f"{file} cannot be read ({in_a_line(error)}); {_EXPECTED}") from error
     except (KeyError, TypeError, AttributeError) as error:
         raise SettingsError(f"{file} is not a file of deployments ({in_a_line(error)}); {_EXPECTED}") from error
+    return document
+
+
+def names_in(document: Document) -> dict[str, set[str]]:
+    """Return the names of a file's deployments and those of their schedules."""
+    return {
+        name_of(entry): {schedule["slug"] for schedule in entry.get("schedules", [])}
+        for entry in document["deployments"]
+    }
+
+
+def name_of(entry: Mapping[str, Any]) -> str:
+    """Return the name of a deployment of the file, such as `sweep/sweep-cpu`: its flow's function, then its own."""
+    return f"{entry['entrypoint'].replace(':', '.').rpartition('.')[2]}/{entry['name']}"
 
 
 def check_versions() -> None:

@@ -3,21 +3,24 @@
     python -m paramshare.flows.register
 
 It can be run again at any time, and with every upgrade: deployments are brought up to date, and of ours those that
-`prefect.yaml` no longer names are deleted. Pools, and schedules that a person has added, stay as they are. Whether a
-schedule of ours is active is for the person to say who paused or resumed it last; that is set anew only where the
-schedule is new, or where STACK_SCHEDULES says something else than at the last time.
+`prefect.yaml` no longer names are deleted. One that had another name keeps all that it had (`renamed.py`). Parameters,
+tags, a pause and a limit that a person has changed stay so (`kept.py`), as do pools, and schedules that a person has
+added. Whether a schedule of ours is active is for the person to say who paused or resumed it last; that is set only
+where the schedule is new, or where STACK_SCHEDULES says something else than at the last time.
 """
 
 import argparse
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Collection, Iterator, Sequence
 from datetime import timedelta
 from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
+import yaml  # type: ignore[import-untyped]
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
 from prefect.client.schemas.objects import DeploymentSchedule, StateType
@@ -31,7 +34,9 @@ from prefect.variables import Variable
 from prefect.workers.process import ProcessWorker
 
 from paramshare.errors import ParamshareError, ServerError, SettingsError
-from paramshare.flows.deployments import OURS, find_file, names_in
+from paramshare.flows.deployments import OURS, Document, find_file, names_in, read_file
+from paramshare.flows.kept import keep_changes, record
+from paramshare.flows.renamed import activate, copy_former, former_name, hand_over, retire
 from paramshare.flows.server import check_api
 from paramshare.settings import StackSettings
 
@@ -59,20 +64,27 @@ def register(file: Path, settings: StackSettings) -> Iterator[str]:
         SettingsError: the file is not a file of deployments.
         ServerError: no API is configured, it does not answer, or it refuses a deployment.
     """
-    wanted = names_in(file)
+    document = read_file(file)
+    wanted = names_in(document)
     said, well = check_api()
     if not well or said.startswith("no API"):
         raise ServerError(f"nothing was registered: {said}")
     with get_client(sync_client=True) as client:
         yield from _make_pools(client)
         _name_schedules(client)
+        yield from copy_former(client, dict(_ours(client)), wanted)
         before = {key for key, _, _ in _schedules(client)}
         changed = Variable.get(_SETTING) != settings.schedules
-        _deploy(file, settings)
+        kept, changes = keep_changes(document, dict(_ours(client)))
+        _deploy(kept, settings)
+        record(document)
+        for name, fields in changes.items():
+            yield f"deployment {name}: {', '.join(fields)} as somebody has set on the server, not as in {file.name}"
+        hand_over(client, dict(_ours(client)), wanted)
         for (name, slug), deployment, schedule in _schedules(client):
             of_file = slug in wanted.get(name, ())
             if of_file and schedule.active != settings.active and (changed or (name, slug) not in before):
-                _update(client, deployment, schedule, active=settings.active)
+                activate(client, deployment, schedule, settings.active)
         Variable.set(_SETTING, settings.schedules, overwrite=True)
         yield from _remove_others(client, wanted)
         yield from _describe(client)
@@ -99,43 +111,33 @@ def _name_schedules(client: SyncPrefectClient) -> None:
     """Name the schedules that a person added without a name: Prefect deletes what has none when it deploys."""
     for (_, slug), deployment, schedule in _schedules(client):
         if slug is None:
-            _update(client, deployment, schedule, slug=f"added-{schedule.id.hex[-8:]}")
+            slug = f"added-{schedule.id.hex[-8:]}"
+            client.update_deployment_schedule(deployment.id, schedule.id, slug=slug, parameters=schedule.parameters)
 
 
-def _update(
-    client: SyncPrefectClient,
-    deployment: DeploymentResponse,
-    schedule: DeploymentSchedule,
-    *,
-    active: bool | None = None,
-    slug: str | None = None,
-) -> None:
-    """Change a schedule. Prefect forgets its parameters where they are not said again."""
-    client.update_deployment_schedule(
-        deployment.id, schedule.id, active=active, slug=slug, parameters=schedule.parameters
-    )
-
-
-def _deploy(file: Path, settings: StackSettings) -> None:
-    """Let Prefect's own command read the file. It leaves schedules that are there active or paused, as they are.
+def _deploy(document: Document, settings: StackSettings) -> None:
+    """Let Prefect's own command read a file of the deployments. It leaves schedules active or paused, as they are.
 
     Raises:
         ServerError: it failed.
     """
     variables = {"STACK_VERSION": version("paramshare"), "STACK_TIMEZONE": settings.timezone}
-    done = subprocess.run(
-        [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(file.resolve())],
-        env={**os.environ, **variables},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-    )
+    with tempfile.TemporaryDirectory(prefix="paramshare-") as folder:
+        file = Path(folder, "prefect.yaml")
+        file.write_text(yaml.safe_dump(document, allow_unicode=True))
+        done = subprocess.run(
+            [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(file)],
+            env={**os.environ, **variables},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+        )
     if done.returncode:
         raise ServerError(f"`prefect deploy` failed. The end of its output:\n{(done.stdout + done.stderr)[-2000:]}")
 
 
 def _ours(client: SyncPrefectClient) -> Iterator[tuple[str, DeploymentResponse]]:
-    """Our deployments by their names, such as `sweep/cpu`."""
+    """Our deployments by their names, such as `sweep/sweep-cpu`."""
     found = client.read_deployments(deployment_filter=OURS)
     named = ((f"{client.read_flow(one.flow_id).name}/{one.name}", one) for one in found)
     yield from sorted(named, key=lambda pair: pair[0])
@@ -153,9 +155,15 @@ def _schedules(
 
 
 def _remove_others(client: SyncPrefectClient, wanted: Collection[str]) -> Iterator[str]:
-    """Delete those deployments of ours (by their tag) that the file does not name: of an older version, as a rule."""
-    for name, deployment in _ours(client):
-        if name not in wanted:
+    """Delete those deployments of ours that the file does not name: of an older version, as a rule."""
+    ours = dict(_ours(client))
+    successors = {former_name(name): ours[name] for name in wanted if name in ours}
+    for name, deployment in ours.items():
+        if name in wanted:
+            continue
+        if name in successors:
+            yield retire(client, deployment, name, successors[name])
+        else:
             client.delete_deployment(deployment.id)
             yield f"deployment {name}: deleted, prefect.yaml does not name it"
 

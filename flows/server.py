@@ -31,7 +31,7 @@ from paramshare.errors import ServerError
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-__all__ = ["check_api", "prefect_api"]
+__all__ = ["check_api", "prefect_api", "require_api"]
 
 _HOST = "127.0.0.1"
 _CATCH_UP_SECONDS = 10.0  # the most a stopping server takes to record what it holds; 300 tasks need 2
@@ -76,6 +76,20 @@ def prefect_api(*, startup_timeout: float = 120.0) -> Iterator[str]:
         yield url
 
 
+def require_api() -> None:
+    """Refuse an API that is configured and does not answer, before a flow asks it.
+
+    Raises:
+        ServerError: so.
+    """
+    from prefect.settings import get_current_settings
+
+    if get_current_settings().api.url:
+        said, well = check_api()
+        if not well:
+            raise ServerError(said)
+
+
 def check_api() -> tuple[str, bool]:
     """What flows will talk to, in words, and whether it is well."""
     from prefect.settings import get_current_settings
@@ -93,6 +107,11 @@ def check_api() -> tuple[str, bool]:
     try:
         with urllib.request.urlopen(f"{url.rstrip('/')}/health", timeout=5):  # noqa: S310 - the user's own setting
             return f"{url} answers", True
+    except (ValueError, HTTPException) as error:
+        return (
+            f"PREFECT_API_URL is {url!r}, not an address ({error}); expected such as http://127.0.0.1:4200/api",
+            False,
+        )
     except OSError as error:
         return (
             f"{url} does not answer ({getattr(error, 'reason', error)}); start it, or unset PREFECT_API_URL",

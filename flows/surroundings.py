@@ -11,7 +11,7 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.client.schemas.objects import State
 from prefect.logging import get_run_logger
 
-from paramshare.flows.server import prefect_api
+from paramshare.flows.server import prefect_api, require_api
 from paramshare.settings import DaskSettings, StoreSettings
 from paramshare.tracking.pages import server_url
 from paramshare.tracking.store import Store, StoreAddress
@@ -74,6 +74,7 @@ def run_here(
     Raises:
         BaseException: what the flow raised.
     """
+    require_api()
     token = _surroundings.set(surroundings)
     try:
         with prefect_api(), tags(*names):

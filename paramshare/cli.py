@@ -9,10 +9,17 @@ import signal
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 from pydantic import BaseModel, Field, ValidationError
-from pydantic_settings import BaseSettings, CliApp, CliSettingsSource, CliSubCommand, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    CliApp,
+    CliPositionalArg,
+    CliSettingsSource,
+    CliSubCommand,
+    SettingsConfigDict,
+)
 from pydantic_settings import SettingsError as CommandLineError
 
 from paramshare.commands.answer import FAILED
@@ -22,21 +29,20 @@ from paramshare.commands.flushing import Flush
 from paramshare.commands.proving import FlowVerify, Reproduce, Verify
 from paramshare.commands.service import Doctor, Relocate, Ui
 from paramshare.commands.training import FlowSweep, Train
-from paramshare.errors import ParamshareError, SettingsError, UsageError, without_secrets
+from paramshare.completion import Shell, script
+from paramshare.errors import ParamshareError, UsageError, without_secrets
 from paramshare.parser import Parser
 from paramshare.progress_lines import no_foreign_bars
 from paramshare.settings import check_names
 from paramshare.streams import OutputError, ReaderGoneError, prepare_streams
-
-if TYPE_CHECKING:
-    from pydantic_core import ErrorDetails
+from paramshare.validation import sentences
 
 __all__ = ["main"]
 
 _USAGE = 2
 _INTERRUPTED, _TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM  # as shells have it
 _UNREAD = 128 + signal.SIGPIPE
-_POSITIONAL = ("model", "kind")
+_WITHOUT_SETTINGS = ("completion", "doctor")  # work although a setting is misspelt; doctor reports it
 _GARBAGE = (50_000, 20, 50)  # Python's 700 objects between two collections cost a tenth of the time of large imports
 
 
@@ -51,6 +57,22 @@ class Flow(BaseModel):
     def cli_cmd(self) -> None:
         """Run the flow's own command."""
         CliApp.run_subcommand(self)
+
+
+class Completion(BaseModel):
+    """Print the script that completes commands, options and their values in a shell.
+
+    eval "$(paramshare completion bash)"                                            # in ~/.bashrc
+    eval "$(paramshare completion zsh)"                                             # in ~/.zshrc, after compinit
+    paramshare completion fish > ~/.config/fish/completions/paramshare.fish
+    """
+
+    shell: CliPositionalArg[Shell] = Field(description="bash, zsh or fish")
+
+    def cli_cmd(self) -> None:
+        """Print the script."""
+        parser, _ = _parser()
+        print(script(parser, self.shell))  # noqa: T201 - the answer itself
 
 
 class Paramshare(BaseSettings):
@@ -78,6 +100,7 @@ class Paramshare(BaseSettings):
     ui: CliSubCommand[Ui] = Field(description="open MLflow's pages on the runs")
     relocate: CliSubCommand[Relocate] = Field(description="put a store right whose folder was moved or copied")
     doctor: CliSubCommand[Doctor] = Field(description="say what is here and whether it works")
+    completion: CliSubCommand[Completion] = Field(description="print the script that completes commands in a shell")
 
     def cli_cmd(self) -> None:
         """Run the command that was named."""
@@ -110,12 +133,10 @@ def _run(given: list[str]) -> int:
     """Run one command, say in a line what was wrong, and return the exit code."""
     try:
         arguments = given or ["--help"]
-        parser = Parser(
-            prog="paramshare", description=Paramshare.__doc__, version=f"paramshare {version('paramshare')}"
-        )
-        source = CliSettingsSource[Parser](Paramshare, root_parser=parser, add_argument_method=Parser.add_argument)
+        _, source = _parser()
         source(args=arguments)  # --help and --version end here, whatever the settings are
-        _check_settings(arguments[0])
+        if arguments[0] not in _WITHOUT_SETTINGS:
+            check_names()
         CliApp.run(Paramshare, arguments, cli_settings_source=source)
     except SystemExit as end:
         if end.code == _TERMINATED:
@@ -126,7 +147,7 @@ def _run(given: list[str]) -> int:
     except KeyboardInterrupt as end:
         return _say(_cut_short("interrupted", end), _INTERRUPTED)
     except ValidationError as error:
-        return _say("; ".join(_sentence(detail) for detail in error.errors(include_url=False)), _USAGE)
+        return _say(sentences(error), _USAGE)
     except CommandLineError as error:
         reason = str(error).splitlines()[0].removeprefix("error parsing CLI: ").removeprefix("Error: ")
         return _say(f"{reason}; see paramshare --help", _USAGE)
@@ -137,28 +158,10 @@ def _run(given: list[str]) -> int:
     return 0
 
 
-def _check_settings(command: str) -> None:
-    """Refuse a setting that no command has; `doctor` names it and goes on."""
-    try:
-        check_names(
-            (Train, Study, Compare, Flush, FlowSweep, FlowStudy, FlowCount, Reproduce, Verify, FlowVerify, Ui, Doctor)
-        )
-    except SettingsError as error:
-        if command != "doctor":
-            raise
-        _say(str(error), _USAGE)
-
-
-def _sentence(detail: "ErrorDetails") -> str:
-    """One of pydantic's complaints: `--steps is '-3': input should be greater than or equal to 1`."""
-    reason = detail["msg"].removeprefix("Value error, ")
-    if detail["type"] == "value_error":  # our own words, which name what was given
-        return reason
-    name = str(detail["loc"][-1])
-    option = name.upper() if name in _POSITIONAL else "--" + name.replace("_", "-")
-    if detail["type"] == "missing":
-        return f"{option} is missing; see paramshare --help"
-    return f"{option} is {detail['input']!r}: {reason[0].lower()}{reason[1:]}"
+def _parser() -> tuple[Parser, CliSettingsSource[Parser]]:
+    """Return the parser of the whole command line, and the source of settings that fills it."""
+    parser = Parser(prog="paramshare", description=Paramshare.__doc__, version=f"paramshare {version('paramshare')}")
+    return parser, CliSettingsSource[Parser](Paramshare, root_parser=parser, add_argument_method=Parser.add_argument)
 
 
 def _cut_short(how: str, end: BaseException) -> str:

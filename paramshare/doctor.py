@@ -1,18 +1,24 @@
 """What is here and whether it works, a line a check."""
 
-from paramshare.errors import StoreError
+from collections.abc import Mapping
+
+from pydantic import ValidationError
+
+from paramshare.errors import SettingsError, UsageError
 from paramshare.provenance import provenance
+from paramshare.settings import StoreSettings, origin_of, problems, unused_variables
 from paramshare.tracking.store import StoreAddress, check_store, redacted
 from paramshare.training.devices import find_devices
+from paramshare.validation import sentences
 
 __all__ = ["examine"]
 
 
-def examine(address: StoreAddress, origin: str = "") -> list[tuple[str, str, bool]]:
-    """Return what was looked at, what was found, and whether it is well. Writes nothing.
+def examine(given: Mapping[str, object]) -> list[tuple[str, str, bool]]:
+    """Return what was looked at, what was found, and whether it is well. Write nothing.
 
     Args:
-        origin: the setting that names the store; empty for the default.
+        given: the settings of the store that the command line has; the others are read here.
     """
     found = provenance()
     versions = ", ".join(f"{k.removeprefix('version.')} {v}" for k, v in found.items() if k.startswith("version."))
@@ -22,15 +28,28 @@ def examine(address: StoreAddress, origin: str = "") -> list[tuple[str, str, boo
         ("source", commit + (" with changes" if found.get("git.dirty") == "true" else ""), True),
     ]
     checks += [(device.name, f"{device.model}; {device.why}", True) for device in find_devices()]
-    return [*checks, _store(address, f", by {origin}" if origin else "")]
-
-
-def _store(address: StoreAddress, by: str) -> tuple[str, str, bool]:
-    shown = redacted(address.uri)
+    checks += [("settings", line, True) for line in unused_variables()]
+    wrong = [("settings", problem, False) for problem in problems()]
     try:
+        settings = StoreSettings(**given)  # type: ignore[arg-type]
+    except ValidationError as error:
+        return [*checks, *wrong, ("settings", sentences(error), False)]
+    except SettingsError as error:
+        return [*checks, *wrong, ("settings", str(error), False)]
+    except (OSError, ValueError):  # a file that cannot be read: it is among the problems
+        return [*checks, *wrong]
+    return [*checks, *wrong, _store(settings)]
+
+
+def _store(settings: StoreSettings) -> tuple[str, str, bool]:
+    try:
+        address = StoreAddress.of(settings.tracking_uri, settings.experiment)
+        shown = redacted(address.uri)
         check_store(address)
-    except StoreError as error:
+    except UsageError as error:
         return "store", str(error), False
+    origin = origin_of(settings, "tracking_uri")
+    by = f", by {origin}" if origin else ""
     if address.database is None:
         return "store", f"{shown} answers{by}", True
     return "store", f"{shown} ({'there' if address.database.exists() else 'made at the first run'}){by}", True

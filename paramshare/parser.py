@@ -66,11 +66,18 @@ class Parser(argparse.ArgumentParser):
                 action.required = False
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Parse, and refuse an option that a command does not have where its options are known."""
+        """Parse; refuse an option that a command does not have, and a group of commands without one of them."""
         known, unknown = super().parse_known_args(args, namespace)
-        if unknown and not commands_of(self):
+        commands = commands_of(self)
+        if unknown and not commands:
             self._refuse(unknown)
+        if commands and not unknown and not any(getattr(known, dest, None) for dest in self._command_names()):
+            self.error(f"a command is missing; expected one of {', '.join(commands)}")
         return known, unknown
+
+    def _command_names(self) -> list[str]:
+        """Return where the parsed values hold the name of the command."""
+        return [action.dest for action in self._actions if isinstance(action, argparse._SubParsersAction)]
 
     def _refuse(self, unknown: list[str]) -> NoReturn:
         name = unknown[0].partition("=")[0]

@@ -8,8 +8,9 @@ This module is the only reader of the environment.
 
 import difflib
 import os
+import re
 import tomllib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 from zoneinfo import ZoneInfo
@@ -27,7 +28,16 @@ from pydantic_settings import (
 from paramshare.errors import SettingsError, without_secrets
 from paramshare.sweep.spec import ExperimentName
 
-__all__ = ["DaskSettings", "StackSettings", "StoreSettings", "check_names", "origin_of", "unused_variables"]
+__all__ = [
+    "DaskSettings",
+    "StackSettings",
+    "StoreSettings",
+    "check_names",
+    "origin_of",
+    "problems",
+    "unused_variables",
+    "without_options",
+]
 
 _PREFIX: Final = "PARAMSHARE_"
 _ENV_FILE: Final = Path(".env")
@@ -67,6 +77,20 @@ class _MlflowSource(PydanticBaseSettingsSource):
         return values
 
 
+def _check_pages_url(url: str) -> str:
+    if not re.fullmatch(r"https?://[^\s@]+", url):
+        raise ValueError(f"--pages-url is {url!r}; expected an address without a user, such as http://127.0.0.1:5000")
+    return url
+
+
+def _check_scheduler(address: str) -> str:
+    if not re.fullmatch(r"(tcp|tls)://[^\s/@]+:\d+", address):
+        raise ValueError(
+            f"--dask-scheduler is {address!r}; expected tcp:// or tls://, a host and a port, such as tcp://10.0.0.1:8786"
+        )
+    return address
+
+
 class StoreSettings(BaseSettings):
     """What every command needs: which store. A command adds its own fields."""
 
@@ -89,9 +113,8 @@ class StoreSettings(BaseSettings):
         "defaults to MLFLOW_TRACKING_URI, else to mlruns/mlflow.db in this folder",
     )
 
-    pages_url: str | None = Field(
+    pages_url: Annotated[str, AfterValidator(_check_pages_url)] | None = Field(
         None,
-        pattern=r"^https?://[^\s@]+$",
         description="where browsers find MLflow's pages, such as http://127.0.0.1:5000; the tracking URI if not given",
     )
 
@@ -112,9 +135,8 @@ class StoreSettings(BaseSettings):
 class DaskSettings(StoreSettings):
     """What a sweep as a flow needs beside the store: who trains."""
 
-    dask_scheduler: str | None = Field(
+    dask_scheduler: Annotated[str, AfterValidator(_check_scheduler)] | None = Field(
         None,
-        pattern=r"^(tcp|tls)://[^\s/@]+:\d+$",
         description="the address of a Dask cluster's scheduler, such as tcp://10.0.0.1:8786: its workers train, "
         "not this machine's processes",
     )
@@ -155,21 +177,27 @@ class StackSettings(BaseSettings):
             raise SettingsError(f"STACK_{str(first['loc'][0]).upper()}: {first['msg']}") from error
 
 
-def check_names(commands: Iterable[type[BaseSettings]]) -> None:
+def check_names() -> None:
     """Refuse a setting that no command has: it would be ignored, and whoever wrote it would never know.
 
     Raises:
         SettingsError: a name in the environment, `.env` or `paramshare.toml` is unknown, or a file cannot be read.
     """
-    known = {name for command in commands for name in _names(command)}
-    _check(_toml_names(), known, _TOML_FILE.name, str)
-    _check(_prefixed(_env_file_names()), known, _ENV_FILE.name, _variable)
-    _check(_prefixed(os.environ), known, "the environment", _variable)
+    for problem in problems():
+        raise SettingsError(problem)
+
+
+def without_options() -> StoreSettings:
+    """Return the settings of a store as the environment and the files have them, whatever the command line has."""
+    try:
+        return StoreSettings()
+    except SettingsError:  # MLFLOW_TRACKING_URI cannot be used; an option names the store in its place
+        return StoreSettings(tracking_uri=None)
 
 
 def origin_of(settings: StoreSettings, name: str) -> str:
     """Return where the value of a store's setting comes from, such as `MLFLOW_TRACKING_URI`; empty for a default."""
-    if getattr(settings, name) != getattr(StoreSettings(), name):
+    if getattr(settings, name) != getattr(without_options(), name):
         return f"--{name.replace('_', '-')}"
     if name in _prefixed(variable for variable, value in os.environ.items() if value):
         return _variable(name)
@@ -185,11 +213,31 @@ def unused_variables() -> list[str]:
     return [f"{name} is not used: {advice}" for name, advice in _UNUSED.items() if os.environ.get(name)]
 
 
-def _check(names: set[str], known: set[str], source: str, shown: Callable[[str], str]) -> None:
-    for name in sorted(names - known):
-        close = difflib.get_close_matches(name, known, n=1)
-        expected = f"did you mean {shown(close[0])}?" if close else f"expected one of {', '.join(sorted(known))}"
-        raise SettingsError(f"there is no setting called {shown(name)} (found in {source}); {expected}")
+def problems() -> Iterator[str]:
+    """Return each setting that no command has, and each settings file that cannot be read."""
+    known = {name for command in _commands(StoreSettings) for name in _names(command)}
+    sources: tuple[tuple[str, Callable[[], Iterable[str]], Callable[[str], str]], ...] = (
+        (_TOML_FILE.name, _toml_names, str),
+        (_ENV_FILE.name, lambda: _prefixed(_env_file_names()), _variable),
+        ("the environment", lambda: _prefixed(os.environ), _variable),
+    )
+    for source, names, shown in sources:
+        try:
+            unknown = sorted(set(names()) - known)
+        except SettingsError as error:
+            yield str(error)
+            continue
+        for name in unknown:
+            close = difflib.get_close_matches(name, known, n=1)
+            expected = f"did you mean {shown(close[0])}?" if close else f"expected one of {', '.join(sorted(known))}"
+            yield f"there is no setting called {shown(name)} (found in {source}); {expected}"
+
+
+def _commands(settings: type[BaseSettings]) -> Iterator[type[BaseSettings]]:
+    """Return a class of settings and all classes that add to it: the commands that are imported."""
+    yield settings
+    for command in settings.__subclasses__():
+        yield from _commands(command)
 
 
 def _variable(name: str) -> str:

@@ -2,6 +2,7 @@
 and nothing written where nothing was done.
 """
 
+import argparse
 import json
 import re
 import signal
@@ -16,8 +17,9 @@ from pathlib import Path
 import pytest
 from program import PROGRAM, SMALL, refused
 
-from paramshare.cli import main
+from paramshare.cli import _parser, main
 from paramshare.commands.store import curves_place
+from paramshare.parser import commands_of, options_of
 from paramshare.settings import StoreSettings
 from paramshare.sweep.run import Outcome
 from paramshare.tracking.store import StoreAddress, open_store
@@ -28,10 +30,13 @@ from paramshare.tracking.store import StoreAddress, open_store
     [
         ("--seeds", "3:1", "expected a:b with a below b"),
         ("--seeds", "one", "expected such as 0:100 or 3,7,9"),
-        ("--steps", "-5", "--steps is '-5': input should be greater than or equal to 1"),
+        ("--steps", "-5", "--steps is '-5'; expected at least 1"),
         ("--hidden-size", "0", "--hidden-size is '0'"),
-        ("--batch-size", "many", "valid integer"),
+        ("--batch-size", "many", "--batch-size is 'many'; expected a whole number"),
         ("--learning-rate", "nan", "finite"),
+        ("--learning-rate", "0", "expected more than 0"),
+        ("--momentum", "1", "expected less than 1"),
+        ("--pages-url", "mlflow:5000", "expected an address without a user, such as http://127.0.0.1:5000"),
         ("--devices", "tpu", "expected cpu, cuda, cuda:N or mps"),
         ("--devices", "cuda:99", "is not on this machine; there is cpu"),
         ("--variant", "tied", "expected shared, untied"),
@@ -47,6 +52,28 @@ def test_bad_input_gets_one_line_that_says_what_was_expected(
     command: tuple[str, ...], option: str, value: str, said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert said in refused(capsys, *command, option, value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("analyze", "m", "--args", "[1]"), "--args is [1]; expected a JSON object"),
+        (("analyze", "m", "--depth", "1.5"), "--depth is '1.5'; expected a whole number"),
+        (("layer", "cube", "--in", "3"), "KIND is 'cube'; expected 'linear', 'conv1d'"),
+        (("completion", "tcsh"), "SHELL is 'tcsh'; expected 'bash', 'zsh' or 'fish'"),
+        (("flow",), "a command is missing; expected one of sweep, study, count, verify; see paramshare flow --help"),
+        (("flow", "count", '{"model": 1, "input": "3"}'), "MODEL is 1; expected text"),
+        (("flow", "count", '{"model": "m", "input": "3", "kernel": 1}'), "there is no option --kernel"),
+        (("compare", "--interest", "big"), "--interest is 'big'; expected a number"),
+        (("ui", "--view", "runs"), "--view is 'runs'; expected 'seeds', 'counts', 'dynamicnet' or 'digits'"),
+    ],
+)
+def test_a_wrong_value_is_refused_without_types_of_python_or_internal_names(
+    arguments: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = refused(capsys, *arguments)
+    assert said in text
+    assert not re.search(r"dictionary|integer|string|parse|pydantic|as_json|json_file|Undefined", text)
 
 
 @pytest.mark.parametrize("arguments", [("tran",), ("flow",), ("flow", "sleep"), ("ui", "--port", "0")])
@@ -103,10 +130,33 @@ def test_help_and_the_doctor_answer_though_a_setting_is_misspelt(
     assert main(["--version"]) == 0
     assert main([]) == 0
     capsys.readouterr()
-    assert main(["doctor"]) == 0
+    assert main(["completion", "bash"]) == 0
+    capsys.readouterr()
+    assert main(["doctor"]) == 1
     out, err = capsys.readouterr()
     assert "made at the first run" in out
-    assert "did you mean seeds?" in err
+    assert "!!  settings  there is no setting called sede (found in paramshare.toml); did you mean seeds?\n" in out
+    assert err == ""
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "said"),
+    [
+        (".env", b"PARAMSHARE_EXPERIMENT=f\xfcr", "!!  settings  .env cannot be read: 'utf-8' codec"),
+        ("paramshare.toml", b"seeds = ", "!!  settings  paramshare.toml cannot be read: Invalid value"),
+        ("paramshare.toml", b"experiment = 3", "!!  settings  --experiment is 3; expected text"),
+    ],
+)
+def test_the_doctor_reports_settings_that_cannot_be_read_in_one_line_and_help_needs_none(
+    file: str, text: bytes, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / file).write_bytes(text)
+    assert main(["train", "--help"]) == 0
+    capsys.readouterr()
+    assert main(["doctor"]) == 1
+    out, err = capsys.readouterr()
+    assert out.count(said) == 1
+    assert err == ""
 
 
 def test_an_internal_name_is_no_setting(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -167,6 +217,40 @@ def test_json_is_one_object_on_stdout_as_promised_and_the_second_time_all_is_reu
             (0, "FINISHED", reused),
             (1, "FINISHED", reused),
         ]
+
+
+@pytest.mark.parametrize(
+    ("command", "keys"),
+    [
+        (
+            "layer linear --in 4 --out 2",
+            {"layer", "shared", "unshared", "unshared_live", "dense", "macs", "dense_macs"},
+        ),
+        ("article", {"claims"}),
+        ("flush", {"store", "experiment", "kept", "written", "known", "left", "reason", "other_stores"}),
+        ("relocate", {"database", "moved"}),
+        ("doctor", {"checks"}),
+    ],
+)
+def test_json_is_one_object_for_the_commands_that_train_nothing_too(
+    command: str, keys: set[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*command.split(), "--json"]) == 0
+    assert set(json.loads(capsys.readouterr().out)) == keys
+
+
+def test_every_command_but_the_script_of_completion_has_json(capsys: pytest.CaptureFixture[str]) -> None:
+    _, source = _parser()
+    assert {
+        command.prog
+        for command in _leaves(source.root_parser)
+        if options_of(command).get("--json", argparse.Action([], "")).nargs != 0
+    } == {"paramshare completion"}
+
+
+def _leaves(parser: argparse.ArgumentParser) -> list[argparse.ArgumentParser]:
+    commands = commands_of(parser)
+    return [leaf for command in commands.values() for leaf in _leaves(command)] if commands else [parser]
 
 
 def test_the_table_ends_with_the_curves_file_and_the_command_that_opens_the_pages(

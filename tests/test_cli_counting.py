@@ -65,7 +65,7 @@ def nets(tmp_path: Path) -> Path:
 @pytest.mark.usefixtures("nets")
 def test_analyze_prints_a_table_and_writes_json_and_a_chart(capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["analyze", "nets.py:Net", "--input", "3,8,8", "--args", '{"width": 16}', "--sort", "factor"]
-    assert main([*arguments, "--json", "report.json", "--plot", "chart.svg"]) == 0
+    assert main([*arguments, "--report", "report.json", "--plot", "chart.svg"]) == 0
     out, err = capsys.readouterr()
     assert err == ""
     assert out.startswith("nets.py:Net, one sample of 1×3×8×8\n")
@@ -78,13 +78,13 @@ def test_analyze_prints_a_table_and_writes_json_and_a_chart(capsys: pytest.Captu
 
 @pytest.mark.usefixtures("nets")
 def test_json_on_stdout_is_one_object_and_nothing_else(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["analyze", "nets.py:Net", "--input", "3,8,8", "--json", "-"]) == 0
+    assert main(["analyze", "nets.py:Net", "--input", "3,8,8", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["model"] == "nets.py:Net"
 
 
 @pytest.mark.usefixtures("nets")
 def test_what_a_model_prints_is_no_part_of_the_answer(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["analyze", "nets.py:Chatty", "--input", "3,8,8", "--json", "-"]) == 0
+    assert main(["analyze", "nets.py:Chatty", "--input", "3,8,8", "--json"]) == 0
     out, err = capsys.readouterr()
     assert json.loads(out)["totals"]["shared"] == 8 * 27 + 8 + 90
     assert err == "shape (1, 3, 8, 8)\n"
@@ -92,7 +92,7 @@ def test_what_a_model_prints_is_no_part_of_the_answer(capsys: pytest.CaptureFixt
 
 @pytest.mark.usefixtures("nets")
 def test_pairs_are_numbers_where_they_look_like_numbers(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["analyze", "nets.py:Net", "--input", "3,8,8", "--args", "width=4", "--json", "-"]) == 0
+    assert main(["analyze", "nets.py:Net", "--input", "3,8,8", "--args", "width=4", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["totals"]["shared"] == 4 * 27 + 4 + 50
 
 
@@ -109,7 +109,7 @@ def test_pairs_are_numbers_where_they_look_like_numbers(capsys: pytest.CaptureFi
 def test_dicts_and_arguments_by_name_can_be_given(
     arguments: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["analyze", "nets.py:Batch", *arguments, "--json", "-"]) == 0
+    assert main(["analyze", "nets.py:Batch", *arguments, "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert (report["input"], report["totals"]["unshared"]) == (said, 20)
 
@@ -172,9 +172,9 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
         ("nets.py:Batch --input nets.py:Net", "nets.py:Net gives a Net; expected (args, kwargs)"),
         ("nets.py:Net --input nets.py:sample --dtype long", "dtype is for the sizes of input"),
         ("nets.py:Net --input 3,8,8 --plot chart.gif", "expected a name that ends in .png, .svg, .pdf"),
-        ("nets.py:Net --input 3,8,8 --json no/where.json", "there is no folder no"),
-        ("nets.py:Net --input 3,8,8 --json .", ". cannot be written: it is a folder; expected a file's name"),
-        (f"nets.py:Net --input 3,8,8 --json {'x' * 300}", "xxx cannot be written: File name too long"),
+        ("nets.py:Net --input 3,8,8 --report no/where.json", "there is no folder no"),
+        ("nets.py:Net --input 3,8,8 --report .", ". cannot be written: it is a folder; expected a file's name"),
+        (f"nets.py:Net --input 3,8,8 --report {'x' * 300}", "xxx cannot be written: File name too long"),
         ("nets.py:Net --input 3,8,8 --plot ..", ".. cannot be written: it is a folder"),
         ("nets.py:Net --input 3,8,8 --experiment mine", "--experiment goes with --track"),
         ("nets.py:Net --input 3,8,8 --track --tracking-uri http://127.0.0.1:9", "no MLflow server answers"),
@@ -214,7 +214,7 @@ def test_layer_and_article_answer_without_torch() -> None:
 def test_a_file_that_cannot_be_written_is_said_in_one_line_and_nothing_is_left(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert main(["analyze", "nets.py:Net", "--input", "3,8,8", "--json", "/dev/fd/report.json"]) == 2
+    assert main(["analyze", "nets.py:Net", "--input", "3,8,8", "--report", "/dev/fd/report.json"]) == 2
     said = capsys.readouterr().err.splitlines()[-1]
     assert said.startswith("paramshare: /dev/fd/report.json cannot be written: ")
     assert [file.name for file in Path().iterdir() if file.name.startswith(".")] == []

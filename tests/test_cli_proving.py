@@ -74,7 +74,7 @@ def test_verify_prints_a_row_a_run_and_exits_0(
         (("reproduce", NOBODY, "--tracking-uri", "http://127.0.0.1:9"), "no MLflow server answers"),
         (("verify", "first"), "'first' is no run's id"),
         (("verify", NOBODY), f"there is no run {NOBODY}"),
-        (("verify", "--sample", "0"), "--sample is '0': input should be greater than or equal to 1"),
+        (("verify", "--sample", "0"), "--sample is '0'; expected at least 1"),
         (("verify", "--experiment", "misspelt"), "has no experiment 'misspelt'"),
         (("flow", "verify", NOBODY), f"there is no run {NOBODY}"),
         (("flow", "verify", "--tracking-uri", "sqlite:////none/mlflow.db"), "there is no store at"),

@@ -8,14 +8,14 @@ from paramshare.commands.comparing import Compare, FlowStudy, Study
 from paramshare.commands.counting import FlowCount
 from paramshare.commands.flushing import Flush
 from paramshare.commands.proving import FlowVerify, Reproduce, Verify
-from paramshare.commands.service import Doctor, Ui
+from paramshare.commands.service import Ui
 from paramshare.commands.store import address_of
 from paramshare.commands.training import FlowSweep, Train
 from paramshare.errors import SettingsError
 from paramshare.settings import StoreSettings, check_names, origin_of
 from paramshare.training.targets import TARGETS, Target
 
-COMMANDS = (Train, Study, Compare, Flush, FlowSweep, FlowStudy, FlowCount, Reproduce, Verify, FlowVerify, Ui, Doctor)
+COMMANDS = (Train, Study, Compare, Flush, FlowSweep, FlowStudy, FlowCount, Reproduce, Verify, FlowVerify, Ui)
 
 # What an option can be set to, where that is not 1.
 VALUES = {
@@ -50,14 +50,14 @@ def test_every_option_of_every_command_can_come_from_the_environment(
     for name in there:
         alias = command.model_fields[name].validation_alias or name
         monkeypatch.setenv(f"PARAMSHARE_{str(alias).upper()}", values.get(name, "1"))
-    check_names(COMMANDS)
+    check_names()
     assert command().model_fields_set == there
 
 
 def test_settings_of_other_commands_and_of_other_programs_do_not_disturb(tmp_path: Path) -> None:
     (tmp_path / "paramshare.toml").write_text("seeds = '0:3'\nport = 5001\n")
     (tmp_path / ".env").write_text("PREFECT_API_URL=http://x\nPARAMSHARE_VARIANT=untied\n")
-    check_names(COMMANDS)
+    check_names()
     assert Ui().port == 5001
     assert Train().seeds == "0:3"
 
@@ -80,13 +80,13 @@ def test_settings_of_other_commands_and_of_other_programs_do_not_disturb(tmp_pat
 def test_a_misspelt_setting_or_file_is_refused(file: str, text: str, said: str, tmp_path: Path) -> None:
     (tmp_path / file).write_text(text, encoding="latin-1")
     with pytest.raises(SettingsError, match=said):
-        check_names(COMMANDS)
+        check_names()
 
 
 def test_a_misspelt_setting_in_the_environment_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PARAMSHARE_EXPERIMENTS", "x")
     with pytest.raises(SettingsError, match="did you mean PARAMSHARE_EXPERIMENT"):
-        check_names(COMMANDS)
+        check_names()
 
 
 @pytest.mark.parametrize("command", [Train, Compare, FlowSweep, Ui])

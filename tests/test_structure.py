@@ -52,8 +52,11 @@ ALLOWED = {
         "paramshare.tracking", "paramshare.training",
     },
     "paramshare.settings": {"paramshare.errors", "paramshare.sweep.spec"},
+    "paramshare.validation": set(),
+    "paramshare.completion": {"paramshare.parser", "paramshare.sharing.layers"},
     "paramshare.doctor": {
-        "paramshare.errors", "paramshare.provenance", "paramshare.tracking", "paramshare.training",
+        "paramshare.errors", "paramshare.provenance", "paramshare.settings", "paramshare.tracking",
+        "paramshare.training", "paramshare.validation",
     },
     "paramshare.console": {
         "paramshare.comparing", "paramshare.counting.report", "paramshare.progress_lines", "paramshare.proof.report",
@@ -69,15 +72,15 @@ ALLOWED = {
     "paramshare.commands": {
         "paramshare.comparing", "paramshare.console", "paramshare.counting", "paramshare.doctor", "paramshare.errors",
         "paramshare.flows", "paramshare.plots", "paramshare.proof", "paramshare.settings", "paramshare.sharing",
-        "paramshare.sweep", "paramshare.tracking", "paramshare.training.devices",
+        "paramshare.sweep", "paramshare.tracking", "paramshare.training.devices", "paramshare.validation",
     },
     "paramshare.progress_lines": set(),
     "paramshare.parser": {"paramshare.errors"},
     "paramshare.__main__": {"paramshare.cli"},
     "paramshare.streams": {"paramshare.errors"},
     "paramshare.cli": {
-        "paramshare.commands", "paramshare.errors", "paramshare.parser", "paramshare.progress_lines",
-        "paramshare.settings", "paramshare.streams",
+        "paramshare.commands", "paramshare.completion", "paramshare.errors", "paramshare.parser",
+        "paramshare.progress_lines", "paramshare.settings", "paramshare.streams", "paramshare.validation",
     },
 }  # fmt: skip
 
@@ -97,6 +100,7 @@ HOMES = {
     "scipy": ("paramshare.stats",),
     "sqlalchemy": ("paramshare.tracking",),
     "rich": ("paramshare.console", "paramshare.tables"),
+    "shtab": ("paramshare.completion",),
     "torch": ("paramshare.sharing", "paramshare.training", "paramshare.tracking.model"),
 }  # fmt: skip
 
@@ -190,7 +194,8 @@ LOADED_BY: "dict[str, tuple[list[str], set[str]]]" = {
         {"torch", "matplotlib", "scipy.stats", "scipy.optimize", "sklearn", "prefect"},
     ),
     "compare": (["compare", "--partial"], {"torch", "prefect", "sklearn", "matplotlib"}),
-    "ui": (["ui", "--help"], {"torch", "mlflow", "prefect", "numpy"}),
+    "ui": (["ui", "--help"], {"torch", "mlflow", "prefect", "numpy", "shtab"}),
+    "completion": (["completion", "bash"], {"torch", "mlflow", "prefect", "numpy"}),
 }  # fmt: skip
 """A command, and the modules that it must not load."""
 

@@ -1,10 +1,10 @@
 """How a command with an outcome ends: it is printed, and the exit code tells whether something in it failed."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final, NoReturn, Protocol, TypeVar
 
-__all__ = ["FAILED", "answer"]
+__all__ = ["FAILED", "answer", "print_json"]
 
 FAILED: Final = 1
 """The exit code where a run, a model or a check failed."""
@@ -20,6 +20,11 @@ class _Outcome(Protocol):
 
 
 AnOutcome = TypeVar("AnOutcome", bound=_Outcome)
+
+
+def print_json(answer: Mapping[str, object]) -> None:
+    """Print one JSON object on a line of its own."""
+    print(json.dumps(answer, allow_nan=False), flush=True)  # noqa: T201 - the answer itself
 
 
 def answer(
@@ -38,7 +43,7 @@ def answer(
         waits: what is still to be done, if it is true: nothing in it failed, but not all is well.
     """
     if as_json:
-        print(json.dumps(outcome.as_dict(), allow_nan=False))  # noqa: T201 - the answer itself
+        print_json(outcome.as_dict())
     else:
         show(outcome, ui_command)
     raise SystemExit(FAILED if outcome.failed or waits else 0)

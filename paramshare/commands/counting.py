@@ -2,13 +2,14 @@
 
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 from pydantic_settings import CliPositionalArg, NoDecode, SettingsConfigDict
 
-from paramshare.commands.answer import answer
+from paramshare.commands.answer import answer, print_json
 from paramshare.commands.files import check_place, write_whole
 from paramshare.commands.store import address_of, ui_command
 from paramshare.counting.spec import CountSpec, ModelSpec, RowsSpec, args_of, kwargs_of
@@ -41,7 +42,10 @@ class Analyze(ModelSpec, RowsSpec):
     kwargs: Annotated[dict[str, Any] | None, NoDecode, BeforeValidator(kwargs_of)] = Field(
         None, description=ModelSpec.model_fields["kwargs"].description
     )
-    json_file: Path | None = Field(None, alias="json", description="write the whole report to this file, - for stdout")
+    as_json: bool = Field(
+        False, alias="json", description="print one JSON object, the whole report, instead of a table"
+    )
+    report: Path | None = Field(None, description="write the whole report to this file, as JSON")
     plot: Path | None = Field(None, description="draw the layers into this file: .png, .svg or .pdf")
     track: bool = Field(False, description="keep the report as a run in MLflow: metrics, table, chart and JSON")
     experiment: str | None = Field(None, description="the MLflow experiment for --track")
@@ -66,7 +70,7 @@ class Analyze(ModelSpec, RowsSpec):
             tags = {"mlflow.source.name": "paramshare analyze", "mlflow.source.type": "LOCAL"}
             tracked = track(report, address_of(store), spec.source, tags, depth=self.depth, sort=self.sort)
             pages = f"run in MLflow: {tracked.run_id}\nMLflow's pages: {ui_command(store, '--view', 'counts')}"
-            print(pages, file=sys.stderr if str(self.json_file) == "-" else sys.stdout)
+            print(pages, file=sys.stderr if self.as_json else sys.stdout)
 
     def _store(self) -> StoreSettings | None:
         """The store for --track; looked at before the work is done."""
@@ -82,19 +86,16 @@ class Analyze(ModelSpec, RowsSpec):
         return store
 
     def _check_files(self) -> None:
-        for file in (self.json_file, self.plot):
-            if file is not None and str(file) != "-":
+        for file in (self.report, self.plot):
+            if file is not None:
                 check_place(file)
         if self.plot is not None and self.plot.suffix not in _PICTURES:
             raise UsageError(f"--plot is {str(self.plot)!r}; expected a name that ends in {', '.join(_PICTURES)}")
 
     def _print(self, report: "SharingReport") -> None:
-        if str(self.json_file) == "-":
-            print(report.to_json())  # noqa: T201 - the answer itself
-            return
-        print(report.table(self.depth, self.sort))  # noqa: T201 - the answer itself
-        if self.json_file:
-            write_whole(self.json_file, f"{report.to_json()}\n".encode())
+        print(report.to_json() if self.as_json else report.table(self.depth, self.sort))  # noqa: T201 - the answer itself
+        if self.report:
+            write_whole(self.report, f"{report.to_json()}\n".encode())
 
 
 class Layer(BaseModel):
@@ -122,6 +123,7 @@ class Layer(BaseModel):
     bidirectional: bool = Field(False, description="whether a recurrent net also runs backwards")
     projection: int | None = Field(None, description="the size of an lstm's projection")
     heads: int | None = Field(None, description="attention's heads; no count depends on them")
+    as_json: bool = Field(False, alias="json", description="print one JSON object instead of a table")
 
     def cli_cmd(self) -> None:
         """Print the regimes of the layer."""
@@ -129,6 +131,10 @@ class Layer(BaseModel):
 
         options = self._options()
         counted = layer_regimes(self.kind, _numbers("in", self.size), self.out, options)
+        if self.as_json:
+            layer = {"kind": self.kind, "in": self.size, "out": self.out, **options, "bias": self.bias}
+            print_json({"layer": layer, **asdict(counted)})
+            return
         said = ", ".join(f"{name} {getattr(self, name)}" for name in options if name != "bias")
         bias = "" if self.bias else ", no bias"
         title = f"{self.kind} on {self.size}{f' to {self.out}' if self.out else ''}{f', {said}' if said else ''}{bias}"
@@ -155,10 +161,15 @@ class Layer(BaseModel):
 class Article(BaseModel):
     """The source article's example, claim by claim: what it says, what is true, and why."""
 
+    as_json: bool = Field(False, alias="json", description="print one JSON object instead of text")
+
     def cli_cmd(self) -> None:
         """Print the claims."""
-        from paramshare.sharing.article import table
+        from paramshare.sharing.article import claims, table
 
+        if self.as_json:
+            print_json({"claims": [asdict(claim) for claim in claims()]})
+            return
         print(table())  # noqa: T201 - the answer itself
 
 

@@ -1,8 +1,12 @@
 """`paramshare flush`: deliver the results that a server could not take when they were trained."""
 
+from collections.abc import Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from paramshare.commands.answer import FAILED
+from pydantic import Field
+
+from paramshare.commands.answer import FAILED, print_json
 from paramshare.commands.store import address_of, flush_command
 from paramshare.settings import StoreSettings
 
@@ -21,6 +25,8 @@ class Flush(StoreSettings):
     paramshare flush --tracking-uri http://mlflow.example:5000
     """
 
+    as_json: bool = Field(False, validation_alias="json", description="print one JSON object instead of text")
+
     def cli_cmd(self) -> None:
         """Write what is kept for the store, and say how many of how many."""
         from paramshare.tracking.spool import SPOOL, Delivery, deliver, elsewhere, spooled
@@ -31,12 +37,33 @@ class Flush(StoreSettings):
         if before:
             with store_failures(address):
                 delivery = deliver(open_store(address))
-        for line in _lines(address, before, delivery):
-            print(line)  # noqa: T201 - the answer itself
-        for other, count in elsewhere(address).items():
-            there = self.model_copy(update={"tracking_uri": other.uri, "experiment": other.experiment})
-            print(f"{count} kept in {SPOOL} for another store: {flush_command(there)}")  # noqa: T201
+        others = [
+            (count, flush_command(self.model_copy(update={"tracking_uri": other.uri, "experiment": other.experiment})))
+            for other, count in elsewhere(address).items()
+        ]
+        if self.as_json:
+            print_json(_as_dict(address, before, delivery, others))
+        else:
+            for line in _lines(address, before, delivery):
+                print(line)  # noqa: T201 - the answer itself
+            for count, command in others:
+                print(f"{count} kept in {SPOOL} for another store: {command}")  # noqa: T201
         raise SystemExit(FAILED if delivery.left else 0)
+
+
+def _as_dict(
+    address: "StoreAddress", before: int, delivery: "Delivery", others: Sequence[tuple[int, str]]
+) -> dict[str, object]:
+    """Return what `--json` prints."""
+    from paramshare.tracking.store import redacted
+
+    return {
+        "store": redacted(address.uri),
+        "experiment": address.experiment,
+        "kept": before,
+        **asdict(delivery),
+        "other_stores": [{"kept": count, "command": command} for count, command in others],
+    }
 
 
 def _lines(address: "StoreAddress", before: int, delivery: "Delivery") -> list[str]:

@@ -3,13 +3,15 @@
 import sys
 from contextlib import suppress
 
-from pydantic import Field
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from paramshare.commands.answer import FAILED
+from paramshare.commands.answer import FAILED, print_json
 from paramshare.commands.store import address_of
 from paramshare.errors import SettingsError
-from paramshare.settings import StoreSettings, origin_of
+from paramshare.settings import StoreSettings
 from paramshare.tracking.views import View
+from paramshare.validation import sentences
 
 __all__ = ["Doctor", "Relocate", "Ui"]
 
@@ -24,6 +26,7 @@ class Ui(StoreSettings):
         "dynamicnet or digits",
     )
     browser: bool = Field(True, description="open a browser on the page")
+    as_json: bool = Field(False, validation_alias="json", description="print one JSON object instead of the address")
 
     def cli_cmd(self) -> None:
         """Serve an embedded store's pages until interrupted; for a server, say where its pages are."""
@@ -33,14 +36,24 @@ class Ui(StoreSettings):
         store = open_store(address_of(self))
         if store.address.database is None:
             base = (self.pages_url or server_url(store.address)).rstrip("/") + "/"
-            _show_page(experiment_url(base, store.experiment_id, self.view), self.browser)
+            self._show(experiment_url(base, store.experiment_id, self.view))
             return
         url = experiment_url(server_url(store.address, self.port), store.experiment_id, self.view)
         with served_pages(store, self.port) as server:
-            _show_page(url, self.browser)
+            self._show(url)
             print("Ctrl-C ends it.", file=sys.stderr)  # noqa: T201
             with suppress(KeyboardInterrupt):
                 server.wait()
+
+    def _show(self, url: str) -> None:
+        if self.as_json:
+            print_json({"url": url})
+        else:
+            print(url, flush=True)  # noqa: T201 - the answer itself
+        if self.browser:
+            import webbrowser
+
+            webbrowser.open(url)
 
 
 class Relocate(StoreSettings):
@@ -49,31 +62,58 @@ class Relocate(StoreSettings):
     The database is copied first. Nothing else is written, and nothing at all where the store lies where it was made.
     """
 
+    as_json: bool = Field(False, validation_alias="json", description="print one JSON object instead of text")
+
     def cli_cmd(self) -> None:
         """Say what was changed, and where the copy is."""
         from paramshare.tracking.store import relocate_store
 
         address = address_of(self)
         done = relocate_store(address)
-        if done is None:
+        if self.as_json:
+            moved = {"former": str(done.former), "copy": str(done.copy), "changed": done.changed} if done else None
+            print_json({"database": str(address.database), "moved": moved})
+        elif done is None:
             print(f"{address.database} was not moved: nothing is changed")  # noqa: T201 - the answer itself
-            return
-        print(  # noqa: T201 - the answer itself
-            f"{address.database} now finds its runs' files beside it and no longer in {done.former} "
-            f"({done.changed} addresses); the database as it was: {done.copy}"
-        )
+        else:
+            print(  # noqa: T201 - the answer itself
+                f"{address.database} now finds its runs' files beside it and no longer in {done.former} "
+                f"({done.changed} addresses); the database as it was: {done.copy}"
+            )
 
 
 class Doctor(StoreSettings):
-    """Say what is here: versions, devices and why each is there, the store and the servers."""
+    """Say what is here: versions, devices and why each is there, the settings, the store and the servers.
+
+    Exit 0: all is well. Exit 1: a line that begins with !! tells what is not.
+    """
+
+    as_json: bool = Field(False, validation_alias="json", description="print one JSON object instead of lines")
+
+    model_config = SettingsConfigDict(env_file=None, toml_file=None)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003
+        init_settings: PydanticBaseSettingsSource,
+        *others: PydanticBaseSettingsSource,  # noqa: ARG003
+        **named: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Return the command line alone: the examination reads the rest, and reports what cannot be read."""
+        return (init_settings,)
 
     def cli_cmd(self) -> None:
         """Print a line a check; exit 1 where one fails."""
         from paramshare.console import print_checks
         from paramshare.doctor import examine
 
-        checks = [*examine(address_of(self), origin_of(self, "tracking_uri")), ("Prefect", *_check_prefect())]
-        print_checks(checks)
+        given = self.model_dump(include=self.model_fields_set & set(StoreSettings.model_fields))
+        checks = [*examine(given), ("Prefect", *_check_prefect())]
+        if self.as_json:
+            print_json({"checks": [{"name": name, "found": found, "ok": ok} for name, found, ok in checks]})
+        else:
+            print_checks(checks)
         raise SystemExit(0 if all(well for _, _, well in checks) else FAILED)
 
 
@@ -81,14 +121,11 @@ def _check_prefect() -> tuple[str, bool]:
     """Return what flows will talk to, in words, and whether it is well."""
     try:
         from paramshare.flows.server import check_api
+
+        return check_api()
     except SettingsError as error:  # what Prefect reads when it is imported cannot be read
         return str(error), False
-    return check_api()
-
-
-def _show_page(url: str, browser: bool) -> None:
-    print(url, flush=True)  # noqa: T201 - the answer itself
-    if browser:
-        import webbrowser
-
-        webbrowser.open(url)
+    except ValidationError as error:
+        return f"a setting of Prefect (PREFECT_...) is not valid: {sentences(error)}", False
+    except (OSError, UnicodeDecodeError) as error:
+        return f"Prefect cannot read its settings: {error}", False

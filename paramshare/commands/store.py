@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from paramshare.errors import without_secrets
-from paramshare.settings import StoreSettings, origin_of, unused_variables
+from paramshare.settings import StoreSettings, origin_of, unused_variables, without_options
 
 if TYPE_CHECKING:
     from paramshare.sweep.run import Outcome
@@ -72,7 +72,7 @@ def _command(settings: StoreSettings, name: str, *options: str) -> str:
     on_path = shutil.which(program.name)
     started_by_path = not program.is_file() or (on_path and Path(on_path).samefile(program))
     words = ["paramshare" if started_by_path else os.path.relpath(program), name]
-    found_again = StoreSettings()  # what the environment and the files say, they will say to that command too
+    found_again = without_options()  # what the environment and the files say, they will say to that command too
     for option in StoreSettings.model_fields:
         if (value := getattr(settings, option)) != getattr(found_again, option):
             words += [f"--{option.replace('_', '-')}", without_secrets(str(value))]

@@ -29,14 +29,15 @@ from paramshare.tracking.pages import run_url
 
 MLFLOW_SEARCH = "/api/2.0/mlflow/experiments/search"
 DEPLOYMENTS = {
-    "sweep/cpu", "sweep/gpu", "sweep/nightly", "study/cpu", "count/cpu", "verify/cpu", "verify/nightly",
+    "sweep/sweep-cpu", "sweep/sweep-gpu", "sweep/sweep-nightly",
+    "study/study-cpu", "count/count-cpu", "verify/verify-cpu", "verify/verify-nightly",
 }  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def swept(stack: Stack) -> FlowRun:
-    """A run of the deployment `sweep/cpu`, asked for through the API, that has ended."""
-    return stack.ended(stack.start_flow("sweep/cpu", spec_of("swept", 6)))
+    """A run of the deployment `sweep/sweep-cpu`, asked for through the API, that has ended."""
+    return stack.ended(stack.start_flow("sweep/sweep-cpu", spec_of("swept", 6)))
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +84,7 @@ def test_a_deployment_that_was_asked_for_through_the_api_finishes_and_its_runs_s
 
 def test_parameters_that_no_run_could_have_are_refused_before_one_starts(stack: Stack) -> None:
     with stack.client() as client:
-        deployment = client.read_deployment_by_name("sweep/cpu")
+        deployment = client.read_deployment_by_name("sweep/sweep-cpu")
         with pytest.raises(Exception, match=r"409|422"):
             client.create_flow_run_from_deployment(deployment.id, parameters={"spec": {"steps": -1}})
 
@@ -109,7 +110,7 @@ def test_prefects_pages_show_the_flow_run_and_its_report(stack: Stack, swept: Fl
 @pytest.mark.browser
 def test_prefects_form_for_a_run_has_every_field_with_its_description(stack: Stack, page: Page) -> None:
     with stack.client() as client:
-        deployment = client.read_deployment_by_name("sweep/cpu").id
+        deployment = client.read_deployment_by_name("sweep/sweep-cpu").id
     page.open(f"{stack.prefect}/deployments/deployment/{deployment}/run")
     fields = SweepSpec.model_fields
     described = [field.description.split(";")[0].split(":")[0] for field in fields.values() if field.description]
@@ -141,7 +142,7 @@ def test_a_laptop_trains_into_the_stack_with_one_setting(stack: Stack, tmp_path:
 
 def test_a_schedule_fires_and_its_run_finishes(stack: Stack) -> None:
     with stack.client() as client:
-        deployment = client.read_deployment_by_name("count/cpu")
+        deployment = client.read_deployment_by_name("count/count-cpu")
         every_minute = CronSchedule(cron="* * * * *", timezone="UTC")
         (schedule,) = client.create_deployment_schedules(deployment.id, [(every_minute, True)])
     try:

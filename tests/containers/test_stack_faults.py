@@ -32,7 +32,7 @@ PASSWORDS = {"STACK_MLFLOW_PASSWORD": "on", "STACK_PREFECT_PASSWORD": "on"}
 
 def sweep(stack: Stack, experiment: str, seeds: int, auth: str | None = None) -> None:
     """Let a worker sweep, and see it complete."""
-    run = stack.ended(stack.start_flow("sweep/cpu", spec_of(experiment, seeds), auth), auth=auth)
+    run = stack.ended(stack.start_flow("sweep/sweep-cpu", spec_of(experiment, seeds), auth), auth=auth)
     assert run.state is not None
     assert run.state.name == "Completed", run.state.message
 
@@ -40,7 +40,7 @@ def sweep(stack: Stack, experiment: str, seeds: int, auth: str | None = None) ->
 @pytest.mark.parametrize("service", ["postgres", "mlflow", "prefect", "worker"])
 def test_a_service_killed_in_the_middle_of_a_sweep_loses_nothing(stack: Stack, service: str) -> None:
     experiment = f"killed-{service}"
-    flow_run = stack.start_flow("sweep/cpu", spec_of(experiment, SEEDS))
+    flow_run = stack.start_flow("sweep/sweep-cpu", spec_of(experiment, SEEDS))
     before = wait_for(lambda: stack.finished(experiment) or None, "the sweep is under way")
     assert before < SEEDS
     stack.kill(service)
@@ -217,7 +217,7 @@ def test_an_upgrade_that_fails_loses_nothing_of_what_a_worker_did_meanwhile(
 ) -> None:
     stack.up()
     experiment = "during-an-upgrade"
-    flow_run = stack.start_flow("sweep/cpu", spec_of(experiment, SEEDS))
+    flow_run = stack.start_flow("sweep/sweep-cpu", spec_of(experiment, SEEDS))
     wait_for(lambda: stack.finished(experiment) or None, "the sweep is under way")
     (revision,) = stack.query("prefect", REVISION)
     stack.query("prefect", "UPDATE alembic_version SET version_num = 'nobody'")  # found after MLflow's is looked at

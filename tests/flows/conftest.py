@@ -19,7 +19,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
         _copy(home / "prefect.db", home / MIGRATED)
         done = register(started)
         assert done.returncode == 0, done.stderr
-        assert "deployment sweep/nightly: 0 2 * * * UTC, paused\n" in done.stdout
+        assert "deployment sweep/sweep-nightly: 0 2 * * * UTC, paused\n" in done.stdout
         _copy(home / "prefect.db", home / REGISTERED)
         yield started
 

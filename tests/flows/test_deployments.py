@@ -13,12 +13,13 @@ from recorded import connected
 from stack import ROOT, PrefectServer, wait_until
 
 from paramshare.errors import SettingsError
-from paramshare.flows.deployments import check_versions, find_file, names_in
+from paramshare.flows.deployments import check_versions, find_file, names_in, read_file
 
 DEPLOYMENTS = (
-    "count/cpu", "study/cpu", "sweep/cpu", "sweep/gpu", "sweep/nightly", "verify/cpu", "verify/nightly",
+    "count/count-cpu", "study/study-cpu", "sweep/sweep-cpu", "sweep/sweep-gpu", "sweep/sweep-nightly",
+    "verify/verify-cpu", "verify/verify-nightly",
 )  # fmt: skip
-SCHEDULED = ("sweep/nightly", "verify/nightly")
+SCHEDULED = ("sweep/sweep-nightly", "verify/verify-nightly")
 MODEL = {"model": "torch.nn:Conv2d", "input": "3,8,8"}
 
 
@@ -41,7 +42,7 @@ def test_these_deployments_are_there_and_say_what_they_do(deployments: dict[str,
         assert len(one["description"]) > 50
         assert {"paramshare", flow} <= set(one["tags"])
         assert one["version"] == "0.1.0"
-        assert one["work_pool_name"] == (pool if pool == "gpu" else "cpu")
+        assert one["work_pool_name"] == ("gpu" if pool.endswith("gpu") else "cpu")
         assert one["enforce_parameter_schema"]
 
 
@@ -53,7 +54,7 @@ def test_every_field_of_a_form_has_a_description(name: str, deployments: dict[st
 
 
 def test_a_form_has_defaults_limits_and_choices(deployments: dict[str, Any]) -> None:
-    fields = dict(properties(deployments["sweep/cpu"]))
+    fields = dict(properties(deployments["sweep/sweep-cpu"]))
     assert fields["SweepSpec.seeds"]["default"] == "0:10"
     assert "0:100" in fields["SweepSpec.seeds"]["examples"]
     assert fields["SweepSpec.steps"]["minimum"] == 1
@@ -64,26 +65,26 @@ def test_a_form_has_defaults_limits_and_choices(deployments: dict[str, Any]) -> 
 @pytest.mark.parametrize(
     ("deployment", "spec"),
     [
-        ("sweep/cpu", {"seeds": "1-5"}),
-        ("sweep/cpu", {"seeds": ""}),
-        ("sweep/cpu", {"seeds": 3}),
-        ("sweep/cpu", {"devices": "gpu"}),
-        ("sweep/gpu", {"devices": "cuda:x"}),
-        ("sweep/cpu", {"variant": "tied"}),
-        ("sweep/cpu", {"steps": 0}),
-        ("sweep/cpu", {"target": "letters"}),
-        ("study/cpu", {"level": 1.0}),
-        ("study/cpu", {"placement": "somewhere"}),
-        ("sweep/cpu", {"momentum": 1}),
-        ("sweep/cpu", {"engine": "fast"}),
-        ("sweep/cpu", {"experiment": " "}),
-        ("sweep/cpu", {"seedz": "0:3"}),
-        ("count/cpu", {}),
-        ("count/cpu", {"models": []}),
-        ("count/cpu", {"models": [{**MODEL, "input": "3 by 8"}]}),
-        ("count/cpu", {"models": [{"model": "torch.nn:Conv2d"}]}),
-        ("verify/cpu", {"sample": 0}),
-        ("verify/cpu", {"parent_run_id": "newest"}),
+        ("sweep/sweep-cpu", {"seeds": "1-5"}),
+        ("sweep/sweep-cpu", {"seeds": ""}),
+        ("sweep/sweep-cpu", {"seeds": 3}),
+        ("sweep/sweep-cpu", {"devices": "gpu"}),
+        ("sweep/sweep-gpu", {"devices": "cuda:x"}),
+        ("sweep/sweep-cpu", {"variant": "tied"}),
+        ("sweep/sweep-cpu", {"steps": 0}),
+        ("sweep/sweep-cpu", {"target": "letters"}),
+        ("study/study-cpu", {"level": 1.0}),
+        ("study/study-cpu", {"placement": "somewhere"}),
+        ("sweep/sweep-cpu", {"momentum": 1}),
+        ("sweep/sweep-cpu", {"engine": "fast"}),
+        ("sweep/sweep-cpu", {"experiment": " "}),
+        ("sweep/sweep-cpu", {"seedz": "0:3"}),
+        ("count/count-cpu", {}),
+        ("count/count-cpu", {"models": []}),
+        ("count/count-cpu", {"models": [{**MODEL, "input": "3 by 8"}]}),
+        ("count/count-cpu", {"models": [{"model": "torch.nn:Conv2d"}]}),
+        ("verify/verify-cpu", {"sample": 0}),
+        ("verify/verify-cpu", {"parent_run_id": "newest"}),
     ],
 )
 def test_parameters_that_cannot_be_are_refused_before_a_run_is_there(
@@ -101,11 +102,11 @@ def test_parameters_that_cannot_be_are_refused_before_a_run_is_there(
 @pytest.mark.parametrize(
     ("deployment", "spec"),
     [
-        ("sweep/cpu", {"seeds": " 0:3, 7 ", "devices": "cpu, cuda:1", "variant": "shared,untied"}),
-        ("count/cpu", {"models": [{**MODEL, "input": "3x8x8;7"}]}),
-        ("count/cpu", {"models": [{**MODEL, "input": None, "kwargs": {"input": {"size": "3x8x8"}}}]}),
-        ("verify/cpu", {"parent_run_id": "209d02a9", "experiment": "mine and yours"}),
-        ("verify/cpu", {"parent_run_id": None}),
+        ("sweep/sweep-cpu", {"seeds": " 0:3, 7 ", "devices": "cpu, cuda:1", "variant": "shared,untied"}),
+        ("count/count-cpu", {"models": [{**MODEL, "input": "3x8x8;7"}]}),
+        ("count/count-cpu", {"models": [{**MODEL, "input": None, "kwargs": {"input": {"size": "3x8x8"}}}]}),
+        ("verify/verify-cpu", {"parent_run_id": "209d02a9", "experiment": "mine and yours"}),
+        ("verify/verify-cpu", {"parent_run_id": None}),
     ],
 )
 def test_parameters_that_can_be_make_a_run(deployment: str, spec: dict[str, Any], server: PrefectServer) -> None:
@@ -130,7 +131,7 @@ def test_what_has_a_schedule_runs_once_at_a_time_and_loses_no_run(deployments: d
             assert one["concurrency_options"]["collision_strategy"] == "ENQUEUE"
 
 
-@pytest.mark.parametrize(("name", "hour"), [("sweep/nightly", 2), ("verify/nightly", 4)])
+@pytest.mark.parametrize(("name", "hour"), [("sweep/sweep-nightly", 2), ("verify/verify-nightly", 4)])
 def test_a_schedule_that_is_resumed_gets_runs_at_the_hour_of_its_time_zone(
     name: str, hour: int, server: PrefectServer
 ) -> None:
@@ -170,7 +171,7 @@ def test_the_installed_file_is_found_from_any_folder() -> None:
     file = find_file(None)
     assert file.is_absolute()
     assert file.read_text() == (ROOT / "prefect.yaml").read_text()
-    assert set(names_in(file)) == set(DEPLOYMENTS)
+    assert set(names_in(read_file(file))) == set(DEPLOYMENTS)
 
 
 @pytest.mark.parametrize("text", ["name: theirs\ndeployments: []\n", "deployments: []\n", "a: [", "- 1\n"])
@@ -187,7 +188,7 @@ def test_a_changed_copy_of_ours_in_the_working_directory_is_registered(capsys: p
     copy = Path("prefect.yaml")
     copy.write_text((ROOT / "prefect.yaml").read_text().replace("  - name: gpu\n", "  - name: gpus\n"))
     assert find_file(None) == copy
-    assert "sweep/gpus" in names_in(copy)
+    assert "sweep/gpus" in names_in(read_file(copy))
     assert capsys.readouterr().err == ""
 
 
@@ -196,4 +197,4 @@ def test_a_file_that_holds_no_deployments_is_refused(text: str, tmp_path: Path) 
     file = tmp_path / "other.yaml"
     file.write_text(text)
     with pytest.raises(SettingsError, match=r"other\.yaml .*expected `deployments:`"):
-        names_in(file)
+        read_file(file)

@@ -16,7 +16,7 @@ from stack import ROOT, PrefectServer, prefect_server
 from paramshare.flows.register import main
 from paramshare.settings import StackSettings
 
-NIGHTLY = "sweep/nightly"
+NIGHTLY = "sweep/sweep-nightly"
 
 
 @pytest.fixture(scope="module")
@@ -101,19 +101,19 @@ def test_a_persons_hand_on_a_schedule_holds_until_the_setting_says_something_els
     register()  # an upgrade: STACK_SCHEDULES is paused, as before
     now = active(server)
     (name,) = {one for one in now if one.startswith(f"{NIGHTLY}:added-")}
-    assert now == {f"{NIGHTLY}:nightly": True, "verify/nightly:nightly": False, name: False}
+    assert now == {f"{NIGHTLY}:nightly": True, "verify/verify-nightly:nightly": False, name: False}
 
     register(STACK_SCHEDULES="active", STACK_TIMEZONE="Europe/Berlin")
-    assert active(server) == {f"{NIGHTLY}:nightly": True, "verify/nightly:nightly": True, name: False}
-    (schedule,) = server.deployments()["verify/nightly"]["schedules"]
+    assert active(server) == {f"{NIGHTLY}:nightly": True, "verify/verify-nightly:nightly": True, name: False}
+    (schedule,) = server.deployments()["verify/verify-nightly"]["schedules"]
     assert (schedule["schedule"]["cron"], schedule["schedule"]["timezone"]) == ("0 4 * * *", "Europe/Berlin")
 
     set_active(server, False)
     register(STACK_SCHEDULES="active")
-    assert active(server) == {f"{NIGHTLY}:nightly": False, "verify/nightly:nightly": True, name: False}
+    assert active(server) == {f"{NIGHTLY}:nightly": False, "verify/verify-nightly:nightly": True, name: False}
 
     register()  # paused again
-    assert active(server) == {f"{NIGHTLY}:nightly": False, "verify/nightly:nightly": False, name: False}
+    assert active(server) == {f"{NIGHTLY}:nightly": False, "verify/verify-nightly:nightly": False, name: False}
     server.ask(f"deployments/{deployment['id']}/schedules/{_id(server, name)}", method="DELETE")
 
 
@@ -126,23 +126,23 @@ def test_a_new_schedule_is_as_the_setting_says_and_a_deployment_that_is_no_longe
     server: PrefectServer, register: Callable[..., str], tmp_path: Path
 ) -> None:
     text = (ROOT / "prefect.yaml").read_text()
-    assert text.count("  - name: gpu\n") == text.count('      - slug: nightly\n        cron: "0 4') == 1
-    other = text.replace("  - name: gpu\n", "  - name: gpus\n").replace(
+    assert text.count("  - name: sweep-gpu\n") == text.count('      - slug: nightly\n        cron: "0 4') == 1
+    other = text.replace("  - name: sweep-gpu\n", "  - name: sweep-gpus\n").replace(
         '      - slug: nightly\n        cron: "0 4', '      - slug: weekly\n        cron: "0 4'
     )
     (tmp_path / "prefect.yaml").write_text(other)
     said = register("--file", str(tmp_path / "prefect.yaml"))
-    assert "deployment sweep/gpu: deleted, prefect.yaml does not name it\n" in said
+    assert "deployment sweep/sweep-gpu: deleted, prefect.yaml does not name it\n" in said
     assert set(server.deployments()) == {
-        "count/cpu",
-        "study/cpu",
-        "sweep/cpu",
-        "sweep/gpus",
+        "count/count-cpu",
+        "study/study-cpu",
+        "sweep/sweep-cpu",
+        "sweep/sweep-gpus",
         NIGHTLY,
-        "verify/cpu",
-        "verify/nightly",
+        "verify/verify-cpu",
+        "verify/verify-nightly",
     }
-    assert active(server)["verify/nightly:weekly"] is False
+    assert active(server)["verify/verify-nightly:weekly"] is False
 
 
 def test_the_silence_of_a_run_is_watched(server: PrefectServer) -> None:

@@ -84,7 +84,7 @@ def test_orphans_are_the_flows_of_a_name_without_their_own_children_and_end_in_t
 
 def run_of(server: PrefectServer, owner: str, state: str, pid: int = 0) -> str:
     """A flow run as a worker of this name would have it."""
-    run_id = server.start_run("sweep/cpu", {"seeds": "0:3"})
+    run_id = server.start_run("sweep/sweep-cpu", {"seeds": "0:3"})
     server.ask(f"flow_runs/{run_id}/labels", {"prefect.worker.name": owner}, method="PATCH")
     server.ask(f"flow_runs/{run_id}", {"infrastructure_pid": str(pid)}, method="PATCH")
     path = ["PENDING"] if state == "PENDING" else ["PENDING", "RUNNING", *([state] if state != "RUNNING" else [])]
@@ -142,7 +142,7 @@ def test_a_run_that_is_cut_short_again_and_again_is_left_at_last(server: Prefect
 
 
 def test_a_run_that_a_worker_took_and_never_labelled_is_taken_up_after_a_while(server: PrefectServer) -> None:
-    run_id, fresh = (server.start_run("sweep/cpu", {"seeds": "0:3"}) for _ in range(2))
+    run_id, fresh = (server.start_run("sweep/sweep-cpu", {"seeds": "0:3"}) for _ in range(2))
     for one in (run_id, fresh):
         server.ask(f"flow_runs/{one}/set_state", {"state": {"type": "PENDING"}, "force": True})
     backdate(

@@ -255,5 +255,5 @@ def test_a_flow_run_on_a_machine_that_is_killed_is_taken_up_on_another(
 def run_deployment(site: Site, **given: object) -> None:
     """Let whatever worker is there run the sweep."""
     spec = {**SPEC, "workers": 2, "experiment": site.store.address.experiment, **given}
-    command = ["-m", "prefect", "deployment", "run", "sweep/cpu", "--params", json.dumps({"spec": spec})]
+    command = ["-m", "prefect", "deployment", "run", "sweep/sweep-cpu", "--params", json.dumps({"spec": spec})]
     assert site.start("hub", *command).wait(PATIENCE) == 0, site.machines["hub"].said()

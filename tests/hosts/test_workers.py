@@ -79,7 +79,7 @@ def test_a_worker_told_to_end_leaves_the_truth_and_the_next_goes_on_with_the_sam
     number: int, server: PrefectServer, address: StoreAddress, environment: dict[str, str], tmp_path: Path
 ) -> None:
     with worker(tmp_path / "w", environment) as first:
-        run_id = server.start_run("sweep/cpu", SPEC)
+        run_id = server.start_run("sweep/sweep-cpu", SPEC)
         wait_for_middle(server, address, run_id)
         first.process.send_signal(number)
         assert first.process.wait(90) == 0, first.log.read_text()
@@ -97,7 +97,7 @@ def test_what_a_killed_worker_has_left_is_taken_up_by_the_next_one_of_the_folder
     what: str, server: PrefectServer, address: StoreAddress, environment: dict[str, str], tmp_path: Path
 ) -> None:
     with worker(tmp_path / "w", environment) as first:
-        run_id = server.start_run("sweep/cpu", SPEC)
+        run_id = server.start_run("sweep/sweep-cpu", SPEC)
         kept = wait_for_middle(server, address, run_id)
         if what == "everything":
             first.kill()
@@ -121,7 +121,7 @@ def test_a_flow_that_is_killed_under_its_worker_is_taken_up_by_the_same_worker(
     server: PrefectServer, address: StoreAddress, environment: dict[str, str], tmp_path: Path
 ) -> None:
     with worker(tmp_path / "w", environment) as only:
-        run_id = server.start_run("sweep/cpu", SPEC)
+        run_id = server.start_run("sweep/sweep-cpu", SPEC)
         kept = wait_for_middle(server, address, run_id)
         (flow,) = only.flows()
         os.kill(flow, signal.SIGKILL)
@@ -135,7 +135,7 @@ def test_a_prefect_server_that_is_gone_for_a_while_fails_no_run(
     seconds: int, server: PrefectServer, address: StoreAddress, environment: dict[str, str], tmp_path: Path
 ) -> None:
     with worker(tmp_path / "w", environment) as only:
-        run_id = server.start_run("sweep/cpu", SPEC)
+        run_id = server.start_run("sweep/sweep-cpu", SPEC)
         kept = wait_for_middle(server, address, run_id)
         server.kill()
         time.sleep(seconds)
@@ -143,7 +143,7 @@ def test_a_prefect_server_that_is_gone_for_a_while_fails_no_run(
         check(server, address, run_id, kept)
         assert server.history(run_id).count("Running") == 1
         wait_until(lambda: only.health() == 200, "the worker is well again")
-        again = server.start_run("sweep/cpu", SPEC)
+        again = server.start_run("sweep/sweep-cpu", SPEC)
         wait_until(lambda: server.state(again) == "Completed", "the worker works on")
     assert sweeps(address) == ["FINISHED"]
 
@@ -153,7 +153,7 @@ def test_two_workers_at_two_places_share_the_work_and_one_that_is_killed_takes_n
 ) -> None:
     with worker(tmp_path / "here", environment) as here, worker(tmp_path / "there", environment) as there:
         wait_until(lambda: here.health() == there.health() == 200, "both are well")
-        parts = [server.start_run("sweep/cpu", {**SPEC, "seeds": seeds}) for seeds in ("0:20", "20:40")]
+        parts = [server.start_run("sweep/sweep-cpu", {**SPEC, "seeds": seeds}) for seeds in ("0:20", "20:40")]
         wait_until(lambda: here.flows() and there.flows(), "both work")
         wait_for_middle(server, address, parts[0])
         there.kill()
@@ -164,7 +164,7 @@ def test_two_workers_at_two_places_share_the_work_and_one_that_is_killed_takes_n
             )
         for part in parts:
             wait_until(lambda part=part: server.state(part) == "Completed", "each part completes", 480)  # type: ignore[misc]
-    whole = server.start_run("sweep/cpu", SPEC)
+    whole = server.start_run("sweep/sweep-cpu", SPEC)
     with worker(tmp_path / "here", environment):
         check(server, address, whole, finished(address))
 
@@ -177,7 +177,7 @@ def _name(of: Worker) -> str:
 def test_a_schedule_fires_and_starts_no_second_copy_of_itself(
     server: PrefectServer, address: StoreAddress, environment: dict[str, str], tmp_path: Path
 ) -> None:
-    deployment = server.ask("deployments/name/sweep/nightly")
+    deployment = server.ask("deployments/name/sweep/sweep-nightly")
     small = {"spec": {**SPEC, "seeds": "0:4", "experiment": "nightly"}}
     every_minute = {"schedule": {"cron": "* * * * *", "timezone": "Europe/Berlin"}, "active": True, "parameters": small}
     (made,) = server.ask(f"deployments/{deployment['id']}/schedules", [{**every_minute, "slug": "often"}])
@@ -190,7 +190,7 @@ def test_a_schedule_fires_and_starts_no_second_copy_of_itself(
 
             wait_until(lambda: len(runs("Completed")) >= 2, "two runs were started by the schedule", 400)
             assert all(run["auto_scheduled"] for run in runs("Completed"))
-            held = server.start_run("sweep/nightly", {**SPEC, "seeds": "0:400", "experiment": "nightly"})
+            held = server.start_run("sweep/sweep-nightly", {**SPEC, "seeds": "0:400", "experiment": "nightly"})
             wait_until(lambda: server.state(held) == "Running", "a long one runs")
             wait_until(lambda: runs("AwaitingConcurrencySlot"), "the next waits for it", 200)
             assert [run["id"] for run in runs("Running", "Pending")] == [held]

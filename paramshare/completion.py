@@ -1,0 +1,48 @@
+"""Completion of the command line in a shell: a script made once, so that a tab starts no Python."""
+
+import argparse
+import re
+from typing import Final, Literal, get_args
+
+from paramshare.parser import commands_of
+from paramshare.sharing.layers import LAYERS
+
+__all__ = ["Shell", "script"]
+
+Shell = Literal["bash", "zsh", "fish"]
+
+_FIXED: Final = {"KIND": LAYERS, "SHELL": get_args(Shell)}
+_CHOICES: Final = re.compile(r"\{(.+)\}")
+_PYTHON_FILES: Final = ("MODEL", "MODELS", "--input")  # also take an import path, which no shell can complete
+
+
+def script(parser: argparse.ArgumentParser, shell: Shell) -> str:
+    """Return the script that completes a program in a shell: commands, options, fixed values and files.
+
+    Args:
+        parser: of the program; its actions get the choices that their help shows, so it is not to parse after this.
+    """
+    import shtab
+
+    _complete_values(parser)
+    text: str = shtab.complete(parser, shell)
+    return text
+
+
+def _complete_values(parser: argparse.ArgumentParser) -> None:
+    """Give every option of a parser and of its commands the values that a shell can offer."""
+    import shtab
+
+    for action in parser._actions:
+        shown = str(action.metavar)
+        if shown == "FILE":
+            action.complete = shtab.FILE  # type: ignore[attr-defined]
+        elif shown in _PYTHON_FILES or set(action.option_strings) & set(_PYTHON_FILES):
+            files = {**shtab.glob("*.py"), "zsh": "_files -g '*.py'"}  # shtab's '(*.py)' is a qualifier to zsh
+            action.complete = files  # type: ignore[attr-defined]
+        elif shown in _FIXED:
+            action.choices = _FIXED[shown]
+        elif not action.choices and (match := _CHOICES.fullmatch(shown)):
+            action.choices = match[1].split(",")
+    for command in commands_of(parser).values():
+        _complete_values(command)

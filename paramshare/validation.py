@@ -1,0 +1,56 @@
+"""Pydantic's errors as sentences: the option, the value, and what is expected, without names of Python's types."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from pydantic import ValidationError
+
+__all__ = ["sentences"]
+
+_POSITIONAL: Final = ("model", "kind", "shell")
+_WHOLE: Final = "expected a whole number"
+_FLAG: Final = "expected true or false"
+_EXPECTED: Final[Mapping[str, str | Callable[[Mapping[str, Any]], str]]] = {
+    "int_parsing": _WHOLE,
+    "int_type": _WHOLE,
+    "int_from_float": _WHOLE,
+    "int_parsing_size": "expected a smaller number",
+    "float_parsing": "expected a number",
+    "float_type": "expected a number",
+    "finite_number": "expected a finite number",
+    "bool_parsing": _FLAG,
+    "bool_type": _FLAG,
+    "string_type": "expected text",
+    "dict_type": "expected a JSON object",
+    "list_type": "expected a list",
+    "literal_error": lambda context: f"expected {context['expected']}",
+    "greater_than_equal": lambda context: f"expected at least {context['ge']}",
+    "greater_than": lambda context: f"expected more than {context['gt']}",
+    "less_than_equal": lambda context: f"expected at most {context['le']}",
+    "less_than": lambda context: f"expected less than {context['lt']}",
+    "string_too_long": lambda context: f"expected at most {context['max_length']} characters",
+    "string_too_short": lambda context: f"expected at least {context['min_length']} characters",
+}
+
+
+def sentences(error: ValidationError) -> str:
+    """Return what is wrong with each value: `--steps is '-3'; expected at least 1`, joined by semicolons."""
+    details = (dict(detail) for detail in error.errors(include_url=False))
+    said = (_sentence(detail) for detail in details if detail["type"] != "default_factory_not_called")
+    return "; ".join(dict.fromkeys(said))  # a union repeats itself
+
+
+def _sentence(detail: Mapping[str, Any]) -> str:
+    kind, reason = detail["type"], detail["msg"].removeprefix("Value error, ")
+    if kind == "value_error":  # a validator of paramshare, which names the value
+        return str(reason)
+    names = [str(part) for part in detail["loc"] if isinstance(part, str)]
+    name = names[-1] if names else "the command line"
+    option = name.upper() if name in _POSITIONAL else "--" + name.replace("_", "-")
+    if kind == "missing":
+        return f"{option} is missing; see paramshare --help"
+    if kind == "extra_forbidden":
+        return f"there is no option {option}"
+    expected = _EXPECTED.get(kind, f"{reason[0].lower()}{reason[1:]}")
+    said = expected if isinstance(expected, str) else expected(detail["ctx"])
+    return f"{option} is {detail['input']!r}; {said}"
