@@ -15,7 +15,7 @@ from paramshare.training.reference import train_reference
 from paramshare.training.result import Result, TrainResult
 from paramshare.training.spec import TrainSpec
 from paramshare.training.targets import Spec, TargetName, target_of
-from paramshare.training.threads import one_thread
+from paramshare.training.torch_defaults import torch_defaults
 
 __all__ = ["train", "train_many"]
 
@@ -94,5 +94,5 @@ def _trained_alike(choice: Choice) -> tuple[TargetName, EngineName, str, str, bo
 
 
 def _next(results: Iterator[Any]) -> Any:
-    with one_thread():
+    with torch_defaults():
         return next(results, None)

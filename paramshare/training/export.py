@@ -17,6 +17,7 @@ from torch import nn
 from paramshare.training.digits.nets import digits_program
 from paramshare.training.programs import dynamicnet_program
 from paramshare.training.targets import Spec, target_of
+from paramshare.training.torch_defaults import torch_defaults
 
 __all__ = ["Template", "adopt_templates", "exported", "make_template"]
 
@@ -83,7 +84,8 @@ def make_template(shape: Spec) -> Template:
 
 def _export(shape: Spec) -> Template:
     program = io.BytesIO()
-    torch.export.save(_PROGRAMS[target_of(shape).name](shape), program)
+    with torch_defaults():
+        torch.export.save(_PROGRAMS[target_of(shape).name](shape), program)
     with zipfile.ZipFile(program) as archive:
         members = {name: archive.read(name) for name in archive.namelist()}
     (config,) = (content for name, content in members.items() if name.endswith(_CONFIG))
