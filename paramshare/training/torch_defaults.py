@@ -109,7 +109,7 @@ def _modes(stack: ExitStack) -> None:
     for mode in functions:
         stack.callback(_push_mode, mode)
     if _C_ANY._len_torch_dispatch_stack() or torch._ops._len_torch_dispatch_stack_pre_dispatch():
-        stack.enter_context(contextmanager(_python_dispatch._disable_current_modes)())
+        stack.enter_context(_python_dispatch._disable_current_modes())
 
 
 def _saved_tensor_hooks(stack: ExitStack) -> None:
