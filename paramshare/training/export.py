@@ -67,7 +67,8 @@ def exported(spec: Spec, net: nn.Module) -> bytes:
     x is float32 (any batch, *input_shape). DynamicNet takes its depth beside it, a whole number from 0 to 3. What comes
     out is equal, bit for bit, to `net(x)` and `net(x, depth)`.
     """
-    return make_template(target_of(spec).shape(spec)).filled(net)
+    with torch_defaults():
+        return make_template(target_of(spec).shape(spec)).filled(net)
 
 
 def adopt_templates(templates: Iterable[Template]) -> None:

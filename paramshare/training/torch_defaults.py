@@ -22,9 +22,9 @@ from torch import _C
 from torch.nn.modules import module
 from torch.optim import optimizer
 from torch.overrides import _pop_mode, _push_mode
-from torch.utils import _device, _python_dispatch
+from torch.utils import _device
 
-from paramshare.errors import UsageError
+from paramshare.torch_modes import outside_modes
 
 __all__ = ["torch_defaults"]
 
@@ -76,30 +76,19 @@ def torch_defaults() -> Iterator[None]:
     Raises:
         UsageError: torch traces or transforms the code that runs the block.
     """
-    _refuse_tracing()
-    with ExitStack() as stack:
-        for setting in (_modes, _saved_tensor_hooks, _autocast, _grad_mode, _threads, _denormals):
+    with outside_modes("a training"), ExitStack() as stack:
+        for setting in (_function_modes, _saved_tensor_hooks, _autocast, _threads, _denormals):
             setting(stack)
         _process.enter()
         stack.callback(_process.leave)
         yield
 
 
-def _refuse_tracing() -> None:
-    if _C_ANY._functorch.peek_interpreter_stack() is not None:
-        how = "a function that torch.func transforms"
-    elif torch.compiler.is_compiling() or torch.jit.is_tracing():  # type: ignore[no-untyped-call]
-        how = "code that torch compiles, exports or traces"
-    else:
-        return
-    raise UsageError(f"a training cannot run inside {how}; train outside of it")
-
-
 # A thread's settings.
 
 
-def _modes(stack: ExitStack) -> None:
-    """Suspend the modes that see every function or operation; `torch.device(...)` and the default device are two."""
+def _function_modes(stack: ExitStack) -> None:
+    """Suspend the modes that see every function; `torch.device(...)` and the default device are two."""
     if _C_ANY._is_torch_function_all_disabled():
         stack.enter_context(_C_ANY._EnableTorchFunction())
     functions = [_pop_mode() for _ in range(_C_ANY._len_torch_function_stack())]
@@ -108,8 +97,6 @@ def _modes(stack: ExitStack) -> None:
         _device.CURRENT_DEVICE = None
     for mode in functions:
         stack.callback(_push_mode, mode)
-    if _C_ANY._len_torch_dispatch_stack() or torch._ops._len_torch_dispatch_stack_pre_dispatch():
-        stack.enter_context(_python_dispatch._disable_current_modes())
 
 
 def _saved_tensor_hooks(stack: ExitStack) -> None:
@@ -123,11 +110,6 @@ def _autocast(stack: ExitStack) -> None:
         if torch.is_autocast_enabled(device):
             torch.set_autocast_enabled(device, False)
             stack.callback(torch.set_autocast_enabled, device, True)
-
-
-def _grad_mode(stack: ExitStack) -> None:
-    stack.enter_context(torch.inference_mode(False))
-    stack.enter_context(torch.enable_grad())
 
 
 def _threads(stack: ExitStack) -> None:
