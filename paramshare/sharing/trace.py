@@ -218,7 +218,9 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if macs:
             self.macs[layer] += macs
             self.dense_macs[layer] += dense
-        if operation.of_data and torch._C._current_autograd_node() is self._around:  # a gradient of a use is no other use
+        if (
+            operation.of_data and torch._C._current_autograd_node() is self._around
+        ):  # a gradient of a use is no other use
             for sites in operation.sites():
                 if not sites.known:
                     self._unknown[str(self._calls.current), operation.rule.name] += 1

@@ -76,8 +76,8 @@ def untie(
             device, which leaves as much for gradients.
 
     Raises:
-        SpecError: no model; unknown axes; an input that the model refuses; a module called with several sizes; a twin larger
-            than `limit`; a function within the model that holds the weights of `model` itself.
+        SpecError: no model; unknown axes; an input that the model refuses; a module called with several sizes; a twin
+            larger than `limit`; a function within the model that holds the weights of `model` itself.
         UsageError: torch traces or transforms the caller.
 
     Warns:

@@ -142,13 +142,21 @@ class SweepSpec(BaseModel):
         "dense; or a list such as shared,untied; the first of them unless said otherwise",
         json_schema_extra={"pattern": _list_of("|".join(_VARIANTS)), "examples": ["shared,untied"]},
     )
-    steps: int | None = Field(None, ge=1, le=LARGEST_SIZE, description=f"SGD steps of each run, of digits at most{_default('steps')}")
-    batch_size: int | None = Field(None, ge=1, le=LARGEST_SIZE, description=f"samples of a step{_default('batch_size')}")
-    input_size: int | None = Field(None, ge=1, le=LARGEST_SIZE, description=f"dynamicnet: features of x{_default('input_size')}")
+    steps: int | None = Field(
+        None, ge=1, le=LARGEST_SIZE, description=f"SGD steps of each run, of digits at most{_default('steps')}"
+    )
+    batch_size: int | None = Field(
+        None, ge=1, le=LARGEST_SIZE, description=f"samples of a step{_default('batch_size')}"
+    )
+    input_size: int | None = Field(
+        None, ge=1, le=LARGEST_SIZE, description=f"dynamicnet: features of x{_default('input_size')}"
+    )
     hidden_size: int | None = Field(
         None, ge=1, le=LARGEST_SIZE, description=f"dynamicnet: width of the hidden layers{_default('hidden_size')}"
     )
-    output_size: int | None = Field(None, ge=1, le=LARGEST_SIZE, description=f"dynamicnet: features of y{_default('output_size')}")
+    output_size: int | None = Field(
+        None, ge=1, le=LARGEST_SIZE, description=f"dynamicnet: features of y{_default('output_size')}"
+    )
     learning_rate: float | None = Field(
         None, gt=0, le=LARGEST_FLOAT, allow_inf_nan=False, description=f"SGD's learning rate{_default('learning_rate')}"
     )
@@ -156,7 +164,9 @@ class SweepSpec(BaseModel):
     placement: Placement | None = Field(
         None, description=f"digits: moved (about a larger canvas), or plain (as they are){_default('placement')}"
     )
-    examples: int | None = Field(None, ge=1, lt=DIGITS, description=f"digits: how many are trained on{_default('examples')}")
+    examples: int | None = Field(
+        None, ge=1, lt=DIGITS, description=f"digits: how many are trained on{_default('examples')}"
+    )
     channels: int | None = Field(
         None,
         ge=1,

@@ -41,15 +41,15 @@ def train(spec: Spec, engine: Engine = "auto") -> Result: ...
 def train(spec: Spec, engine: Engine = "auto") -> Result:
     """Train one spec in this process. What it computes depends on no setting of torch that the caller made.
 
-    Global random state and the settings are left as they were found: see `torch_defaults`. Modes and hooks of the caller
-    do not see a training.
+    Global random state and the settings are left as they were found (see `torch_defaults`). Modes and hooks of the
+    caller do not see a training.
 
     Args:
         engine: as of `choose_engine`.
 
     Raises:
-        SpecError: it is no spec, needs more memory than this machine has, or cannot be run by the engine, or there is no
-            engine of that name.
+        SpecError: it is no spec, needs more memory than this machine has, or cannot be run by the engine, or there is
+            no engine of that name.
         DeviceError: its device is not there.
         UsageError: torch traces or transforms the caller.
         RuntimeError: torch's own, where the spec's device runs out of memory.
@@ -88,7 +88,9 @@ def train_many(
             been trained.
     """
     if not isinstance(specs, Iterable):
-        raise SpecError(f"specs is of type {type(specs).__name__}; expected a list of specs, such as [TrainSpec(seed=0)]")
+        raise SpecError(
+            f"specs is of type {type(specs).__name__}; expected a list of specs, such as [TrainSpec(seed=0)]"
+        )
     if on_result is not None and not callable(on_result):
         raise SpecError(f"on_result is of type {type(on_result).__name__}; expected a function of a result")
     choices = [choose_engine(spec, engine) for spec in specs]

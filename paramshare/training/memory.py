@@ -18,17 +18,17 @@ _UNITS: Final = ("bytes", "kB", "MB", "GB", "TB", "PB", "EB")
 
 
 def least_memory(spec: Spec) -> int:
-    """Return the bytes of host memory that a training of `spec` takes at least, on every device: draws are made there."""
-    batch_steps = _OF_A_STEP * spec.steps
+    """Return the bytes of host memory that a training takes at least, on every device: draws are made there."""
+    of_steps = _OF_A_STEP * spec.steps
     if isinstance(spec, TrainSpec):
         wide, middles = spec.hidden_size, 1 if spec.variant == "shared" else max(DEPTHS)
         parameters = (spec.input_size + 1 + middles * (wide + 1)) * wide + (wide + 1) * spec.output_size
         data = _FLOAT * spec.batch_size * (spec.input_size + spec.output_size)
-        return _OF_A_PARAMETER * parameters + data + batch_steps
+        return _OF_A_PARAMETER * parameters + data + of_steps
     assert isinstance(spec, DigitsSpec)
     channels = spec.channels
     parameters = 10 * channels + 2 * channels * (9 * channels + 1) + CLASSES * (2 * channels + 1)  # of conv, the least
-    return _OF_A_PARAMETER * parameters + batch_steps
+    return _OF_A_PARAMETER * parameters + of_steps
 
 
 def check_memory(specs: Iterable[Spec]) -> None:

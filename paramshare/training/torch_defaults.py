@@ -1,10 +1,11 @@
 """Torch as a new process has it: what a training computes depends on its spec and on no setting of the caller.
 
-All that trains or exports runs in `torch_defaults`. Measured beside a new process, these settings of a caller change a
-loss or raise an error in the middle of a training: the default dtype, the default device, modes that see every function
-or operation, hooks on all modules, all optimizers or all saved tensors, grad mode, inference mode, autocast, anomaly
-detection (where a run diverges) and oneDNN. Deterministic algorithms, cuDNN's and cuBLAS's flags, the precision of
-float32 products and flushed denormal numbers change no bit on the CPUs that we measured; they do on other hardware.
+All that trains or exports runs in `torch_defaults`. Beside a new process, these settings of a caller changed a loss or
+ended a training with an error (measured on a CPU with torch 2.13): the default dtype, the default device, modes that
+see every function or operation, hooks on all modules, all optimizers or all saved tensors, grad mode, inference mode,
+autocast, anomaly detection if a run diverges, oneDNN switched off, and `torch.compile` around it. The others that are
+set here changed no bit on that CPU but can on other hardware: TF32 and bfloat16 in products of float32, deterministic
+algorithms, cuDNN's flags, cuBLAS's, NNPACK, flushed denormal numbers.
 
 Some settings are a thread's, some are the process's. Trainings in several threads share those of the process: the first
 to begin sets them, the last to end restores them. Code that torch traces or transforms cannot train, so it is refused.
@@ -18,28 +19,32 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, Final
 
 import torch
-from torch import _C
+from torch import overrides
 from torch.nn.modules import module
 from torch.optim import optimizer
-from torch.overrides import _pop_mode, _push_mode
 from torch.utils import _device
 
 from paramshare.torch_modes import outside_modes
 
 __all__ = ["torch_defaults"]
 
-_C_ANY: Final[Any] = _C  # most of what follows is in no stub
-_SAVED: Final = _C_ANY._autograd
+_TORCH: Final[Any] = torch._C  # most of what follows is in no stub
+_SAVED: Final = _TORCH._autograd
+_MODES: Final[Any] = overrides
 
 _FLAGS: Final[tuple[tuple[Callable[[], Any], Callable[[Any], object], Any], ...]] = (
     (torch.get_default_dtype, torch.set_default_dtype, torch.float32),
-    (_C_ANY._get_mkldnn_enabled, _C_ANY._set_mkldnn_enabled, True),
-    (_C_ANY._get_mkldnn_deterministic, _C_ANY._set_mkldnn_deterministic, False),
-    (_C_ANY._get_nnpack_enabled, _C_ANY._set_nnpack_enabled, True),
-    (_C_ANY._get_cudnn_enabled, _C_ANY._set_cudnn_enabled, True),
-    (_C_ANY._get_cudnn_deterministic, _C_ANY._set_cudnn_deterministic, False),
-    (_C_ANY._get_cudnn_benchmark, _C_ANY._set_cudnn_benchmark, False),
-    (_C_ANY._get_blas_preferred_backend, _C_ANY._set_blas_preferred_backend, _C_ANY._get_blas_default_backend()),
+    (_TORCH._get_mkldnn_enabled, _TORCH._set_mkldnn_enabled, True),
+    (_TORCH._get_mkldnn_deterministic, _TORCH._set_mkldnn_deterministic, False),
+    (_TORCH._get_nnpack_enabled, _TORCH._set_nnpack_enabled, True),
+    (_TORCH._get_cudnn_enabled, _TORCH._set_cudnn_enabled, True),
+    (_TORCH._get_cudnn_deterministic, _TORCH._set_cudnn_deterministic, False),
+    (_TORCH._get_cudnn_benchmark, _TORCH._set_cudnn_benchmark, False),
+    *(
+        ((_TORCH._get_blas_preferred_backend, _TORCH._set_blas_preferred_backend, _TORCH._BlasBackend.Cublas),)
+        if torch.version.cuda
+        else ()
+    ),
 )
 """Settings of the process: how each is read, how it is set, and its value in a new process."""
 
@@ -89,14 +94,14 @@ def torch_defaults() -> Iterator[None]:
 
 def _function_modes(stack: ExitStack) -> None:
     """Suspend the modes that see every function; `torch.device(...)` and the default device are two."""
-    if _C_ANY._is_torch_function_all_disabled():
-        stack.enter_context(_C_ANY._EnableTorchFunction())
-    functions = [_pop_mode() for _ in range(_C_ANY._len_torch_function_stack())]
+    if _TORCH._is_torch_function_all_disabled():
+        stack.enter_context(_TORCH._EnableTorchFunction())
+    functions = [_MODES._pop_mode() for _ in range(_TORCH._len_torch_function_stack())]
     if functions:
         stack.callback(setattr, _device, "CURRENT_DEVICE", _device.CURRENT_DEVICE)
         _device.CURRENT_DEVICE = None
     for mode in functions:
-        stack.callback(_push_mode, mode)
+        stack.callback(_MODES._push_mode, mode)
 
 
 def _saved_tensor_hooks(stack: ExitStack) -> None:
@@ -162,8 +167,8 @@ def _flags(stack: ExitStack) -> None:
 def _deterministic(stack: ExitStack) -> None:
     if torch.are_deterministic_algorithms_enabled():
         warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
-        _C_ANY._set_deterministic_algorithms(False)
-        stack.callback(_C_ANY._set_deterministic_algorithms, True, warn_only=warn_only)
+        _TORCH._set_deterministic_algorithms(False)
+        stack.callback(_TORCH._set_deterministic_algorithms, True, warn_only=warn_only)
 
 
 def _anomaly(stack: ExitStack) -> None:
@@ -174,7 +179,7 @@ def _anomaly(stack: ExitStack) -> None:
 
 def _precisions(stack: ExitStack) -> None:
     """Set the precision of float32. Torch keeps the older setting of matrix products beside the newer ones."""
-    read, write = _C_ANY._get_fp32_precision_getter, _C_ANY._set_fp32_precision_setter
+    read, write = _TORCH._get_fp32_precision_getter, _TORCH._set_fp32_precision_setter
     if all(read(backend, operation) == default for backend, operation, default in _PRECISIONS):
         return
     older = None
