@@ -191,6 +191,8 @@ def _precisions(stack: ExitStack) -> None:
     if older not in (None, "highest"):
         torch.set_float32_matmul_precision("highest")
         stack.callback(torch.set_float32_matmul_precision, older)
+        for backend, operation, default in _PRECISIONS:  # which the older setting has changed, too
+            write(backend, operation, default)
 
 
 def _hooks(stack: ExitStack) -> None:

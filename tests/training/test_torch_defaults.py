@@ -30,7 +30,7 @@ from paramshare.training.targets import Spec, target_of
 from paramshare.training.torch_defaults import _PRECISIONS, torch_defaults
 
 DYNAMICNET = TrainSpec(seed=3, batch_size=8, input_size=20, hidden_size=10, output_size=4, steps=12)
-DIGITS = DigitsSpec(seed=3, channels=4, examples=100, batch_size=50, steps=6)
+DIGITS = DigitsSpec(seed=3, channels=4, examples=1750, batch_size=50, steps=4)
 RUNS: list[tuple[Spec, Engine]] = [
     *((DYNAMICNET, engine) for engine in ("reference", "exact", "gram")),
     (replace(DYNAMICNET, variant="untied"), "auto"),
@@ -73,7 +73,9 @@ def hooked() -> AbstractContextManager[None]:
     stack = ExitStack()
     forward = nn.modules.module.register_module_forward_hook(lambda module, given, out: out * 1.001)
     stack.callback(forward.remove)
-    new = nn.modules.module.register_module_parameter_registration_hook(lambda *_: nn.Parameter(torch.zeros(2)))
+    new = nn.modules.module.register_module_parameter_registration_hook(
+        lambda module, name, parameter: nn.Parameter(parameter.detach().double())
+    )
     stack.callback(new.remove)
 
     def decay(optimizer: torch.optim.Optimizer, *_: Any) -> None:
@@ -134,7 +136,9 @@ def test_no_setting_of_the_caller_changes_a_bit_of_a_run(setting: str, expected:
 def test_the_setting_of_the_caller_is_as_before_after_a_training(setting: str) -> None:
     with SETTINGS[setting]():
         before = observed()
+        state = torch.get_rng_state().numpy().tobytes()
         train(DYNAMICNET)
+        assert torch.get_rng_state().numpy().tobytes() == state
         assert observed() == before
 
 
@@ -195,9 +199,10 @@ def test_trainings_of_two_threads_share_the_settings_of_the_process() -> None:
 
 def test_a_graph_is_exported_alike_whatever_the_caller_set() -> None:
     shape = target_of(DYNAMICNET).shape(DYNAMICNET)
-    plain = _export(shape)
+    plain = dict(_export(shape).members)
     with SETTINGS["the default dtype is float64"](), torch.device("meta"):
-        assert _export(shape) == plain
+        other = dict(_export(shape).members)
+    assert {name for name in plain | other if plain.get(name) != other.get(name)} == {"archive/.data/serialization_id"}
 
 
 def test_the_one_bit_control_depends_on_no_setting_either() -> None:
@@ -216,6 +221,7 @@ def test_a_training_within_a_function_that_torch_transforms_is_refused() -> None
         torch.func.grad(objective)(torch.ones(2))
 
 
+@pytest.mark.filterwarnings("ignore:.torch.jit.trace:DeprecationWarning")
 def test_a_training_within_code_that_torch_traces_is_refused() -> None:
     class Trained(nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -228,9 +234,10 @@ def test_a_training_within_code_that_torch_traces_is_refused() -> None:
 
 def observed() -> tuple[object, ...]:
     """Return what the caller can see of its settings, tried out where nothing tells them."""
-    tried = nn.Linear(2, 2)(torch.ones(1, 2))
-    threads = torch.get_num_threads()
-    return torch.get_default_dtype(), torch.get_default_device(), tried.dtype, tried.requires_grad, threads, flags()
+    weight = nn.Linear(2, 2).weight
+    product = weight @ weight
+    tried = product.dtype, product.device, product.requires_grad, product.is_inference()
+    return torch.get_default_dtype(), torch.get_default_device(), tried, torch.get_num_threads(), flags()
 
 
 def flags() -> tuple[object, ...]:
