@@ -14,16 +14,29 @@ from paramshare.training.devices import cpu_cores, cpu_model, find_devices
 __all__ = ["provenance", "provenance_tags"]
 
 _BUILT_FROM = Path(__file__).with_name("COMMIT")  # written by docker/Dockerfile: an image holds no checkout
+_VARIABLES = (
+    "ATEN_CPU_CAPABILITY",
+    "CUBLAS_WORKSPACE_CONFIG",
+    "DNNL_DEFAULT_FPMATH_MODE",
+    "DNNL_MAX_CPU_ISA",
+    "MKL_CBWR",
+    "MKL_ENABLE_INSTRUCTIONS",
+    "NVIDIA_TF32_OVERRIDE",
+    "ONEDNN_DEFAULT_FPMATH_MODE",
+    "ONEDNN_MAX_CPU_ISA",
+)
+"""Variables that libraries read once, when they are loaded, and that change how products are rounded."""
+
 _LIBRARIES = ("paramshare", "torch", "numpy", "mlflow", "prefect")
 
 
 @cache
 def provenance() -> dict[str, str]:
-    """Tags by name: `git.commit`, `version.<library>`, `hardware.<what>`, `host`, `user`.
+    """Tags by name: `git.commit`, `version.<library>`, `hardware.<what>`, `environment.<variable>`, `host`, `user`.
 
     What cannot be found is left out: a value is true or not there.
     """
-    return {**(_git() or _built_from(_BUILT_FROM)), **_versions(), **_hardware()}
+    return {**(_git() or _built_from(_BUILT_FROM)), **_versions(), **_hardware(), **_environment()}
 
 
 def provenance_tags() -> dict[str, str]:
@@ -75,6 +88,11 @@ def _versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
+
+
+def _environment() -> dict[str, str]:
+    """Return the variables that change roundings and that nothing can set in a process that runs."""
+    return {f"environment.{name}": os.environ[name] for name in _VARIABLES if os.environ.get(name)}
 
 
 def _hardware() -> dict[str, str]:

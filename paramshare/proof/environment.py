@@ -11,7 +11,8 @@ __all__ = ["Difference", "differences"]
 # The rest changes no number: other libraries only carry them, and a changed commit that does is what shall be found.
 _CHANGES_BITS: Final = ("version.python", "version.numpy", "version.torch", "hardware.cpu", "threads")
 _CHANGES_BITS_ELSEWHERE: Final = (*_CHANGES_BITS, "hardware.accelerators")
-_SHOWN: Final = ("version.", "hardware.", "threads")
+_VARIABLES: Final = "environment."  # each of them changes roundings
+_SHOWN: Final = ("version.", "hardware.", "threads", _VARIABLES)
 _UNKNOWN: Final = "not recorded"
 _NONE: Final = "none"
 
@@ -52,7 +53,7 @@ def differences(recorded: Mapping[str, str], device: str, threads: int) -> tuple
     lines = [("git.commit", _source(recorded), _source(found))]
     lines += [(name, recorded.get(name, _NONE if whole else _UNKNOWN), found.get(name, _NONE)) for name in names]
     return tuple(
-        Difference(name, theirs, ours, name in decisive and theirs != _UNKNOWN)
+        Difference(name, theirs, ours, (name in decisive or name.startswith(_VARIABLES)) and theirs != _UNKNOWN)
         for name, theirs, ours in lines
         if theirs != ours
     )

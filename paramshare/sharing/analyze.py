@@ -13,6 +13,7 @@ from paramshare.sharing.calls import ROOT
 from paramshare.sharing.checks import contradictions, unlinked_products
 from paramshare.sharing.copies import Copier, stray_parameters
 from paramshare.sharing.guesses import draw_warnings, drawn_again
+from paramshare.sharing.input_checks import check_model
 from paramshare.sharing.input_hints import hint
 from paramshare.sharing.inputs import Sample, Size, example_inputs
 from paramshare.sharing.packed_weights import packed_module
@@ -20,10 +21,12 @@ from paramshare.sharing.regions import Region, claims, covered, covered_twice, r
 from paramshare.sharing.report import REGIMES, Counts, LayerSharing, Memory, SharingReport, Tie
 from paramshare.sharing.trace import Trace, Use, trace
 from paramshare.sharing.wrapped import stored
+from paramshare.torch_modes import outside_modes
 
 __all__ = ["analyze"]
 
 
+@outside_modes("a count")
 def analyze(
     model: nn.Module,
     input_size: Size | Sequence[Size] | None = None,
@@ -48,11 +51,9 @@ def analyze(
 
     Raises:
         SpecError: the input is malformed or the model refuses it, or the model has no parameters or cannot be followed.
+        UsageError: torch traces or transforms the caller.
     """
-    if isinstance(model, type) and issubclass(model, nn.Module):
-        raise SpecError(f"{model.__name__} is a class; give a model that it makes: {model.__name__}(...)")
-    if not isinstance(model, nn.Module):
-        raise SpecError(f"a {type(model).__name__} cannot be analysed; expected a torch.nn.Module")
+    check_model(model, "analysed")
     title = name or type(model).__name__
     sample = example_inputs(model, input_size, dtypes, args, kwargs)
     if packed := packed_module(model):

@@ -1,18 +1,37 @@
 """Refuse what cannot be a sample of a model's input, in one line that holds no tensor's values."""
 
+import math
 import operator
 from collections.abc import Mapping, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from paramshare.errors import SpecError
 from paramshare.sharing.contents import tensors_in
 
-__all__ = ["checked_arguments", "checked_dtypes", "checked_sizes", "described"]
+__all__ = ["check_model", "checked_arguments", "checked_dtypes", "checked_sizes", "described"]
+
+_MOST_ELEMENTS = 1 << 59
+"""Of a tensor: those of complex128 have 16 bytes each, and torch counts bytes in 63 bits."""
 
 _LONGEST = 40
 """Characters of a value that a message shows as it is."""
+
+
+def check_model(model: object, done: str) -> None:
+    """Refuse what is no model.
+
+    Args:
+        done: what cannot be done with it, such as "analysed".
+
+    Raises:
+        SpecError: it is a class or another object.
+    """
+    if isinstance(model, type) and issubclass(model, nn.Module):
+        raise SpecError(f"{model.__name__} is a class; give a model that it makes: {model.__name__}(...)")
+    if not isinstance(model, nn.Module):
+        raise SpecError(f"a {type(model).__name__} cannot be {done}; expected a torch.nn.Module")
 
 
 def checked_sizes(input_size: object) -> list[tuple[int, ...]]:
@@ -91,7 +110,10 @@ def _checked_size(size: object) -> tuple[int, ...]:
         numbers = all(isinstance(length, int | float) for length in size)
         given = repr(tuple(size)) if numbers else described(size)
         raise SpecError(f"input_size is {given}; expected positive integers, without the batch")
-    return tuple(length for length in lengths if length is not None)
+    checked = tuple(length for length in lengths if length is not None)
+    if math.prod(checked) > _MOST_ELEMENTS:
+        raise SpecError(f"input_size is {checked}; a tensor has at most 2**59 elements")
+    return checked
 
 
 def _length(length: object) -> int | None:

@@ -143,6 +143,7 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._signals = Signals()
         self._unknown: Counter[tuple[str, str]] = Counter()
         self._estimated: dict[str, None] = {}  # in order
+        self._around = torch._C._current_autograd_node()  # of a backward pass that the caller is in, mostly None
         self._calls = Calls(model, sample)
         self._origins: dict[int, Origin] = {}
         self._alive: list[torch.UntypedStorage] = []  # a storage that ended would give its address to another
@@ -217,7 +218,9 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if macs:
             self.macs[layer] += macs
             self.dense_macs[layer] += dense
-        if operation.of_data and torch._C._current_autograd_node() is None:  # the gradient of a use is no other use
+        if (
+            operation.of_data and torch._C._current_autograd_node() is self._around
+        ):  # a gradient of a use is no other use
             for sites in operation.sites():
                 if not sites.known:
                     self._unknown[str(self._calls.current), operation.rule.name] += 1

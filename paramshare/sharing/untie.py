@@ -23,6 +23,7 @@ from paramshare.errors import SpecError
 from paramshare.sharing.calls import ROOT
 from paramshare.sharing.copies import Copier, meta_clone, parameter_like
 from paramshare.sharing.guesses import drawn_again
+from paramshare.sharing.input_checks import check_model
 from paramshare.sharing.inputs import Sample, Size, example_inputs
 from paramshare.sharing.local import Unrolled
 from paramshare.sharing.regions import Region, covered, covered_twice, region_of, size_of, storage_of
@@ -32,6 +33,7 @@ from paramshare.sharing.twins.batch import Batches
 from paramshare.sharing.twins.originals import refuse_weights_of
 from paramshare.sharing.twins.pretrained import keep_untied
 from paramshare.sharing.twins.space import replaced, unsharable, unshare
+from paramshare.torch_modes import outside_modes
 
 __all__ = ["AXES", "UntieWarning", "untie"]
 
@@ -44,6 +46,7 @@ class UntieWarning(UserWarning):
     """Something that was asked for could not be untied and is as it was, or was untied on an assumption."""
 
 
+@outside_modes("untie")
 def untie(
     model: nn.Module,
     axes: Iterable[str] = ("tie", "depth", "space"),
@@ -74,13 +77,17 @@ def untie(
             device, which leaves as much for gradients.
 
     Raises:
-        SpecError: unknown axes; an input that the model refuses; a module called with several sizes; a twin larger
-            than `limit`; a function within the model that holds the weights of `model` itself.
+        SpecError: no model; unknown axes; an input that the model refuses; a module called with several sizes; a twin
+            larger than `limit`; a function within the model that holds the weights of `model` itself.
+        UsageError: torch traces or transforms the caller.
 
     Warns:
         UntieWarning: what is shared along `axes` and stays so, and what holds for this pass only.
     """
+    check_model(model, "untied")
     wanted = _checked(axes)
+    if limit is not None and (not isinstance(limit, int) or limit < 0):
+        raise SpecError(f"limit is {limit!r}; expected a whole number of bytes, or None")
     if any(map(is_lazy, model.parameters())):
         raise SpecError("the model has lazy layers that have seen no input yet; call it once, then untie it")
     sample = example_inputs(model, input_size, dtypes, args, kwargs)
@@ -91,16 +98,17 @@ def untie(
     refuse_weights_of(model, rehearsed)
     drawn = drawn_again(rehearsed.trace.drawn, lambda: Pass.of(_taken(meta_clone(model), steps), sample).trace.drawn)
     if sentences := list(left_shared(rehearsed, wanted, drawn)):
-        warnings.warn("; ".join(sentences), UntieWarning, stacklevel=2)
+        warnings.warn("; ".join(sentences), UntieWarning, stacklevel=3)
     return keep_untied(_taken(Copier()(model), steps), wanted)
 
 
 def _checked(axes: Iterable[str]) -> frozenset[str]:
-    wanted = frozenset([axes] if isinstance(axes, str) else axes)
-    if unknown := sorted(wanted.difference(AXES)):
+    names = [axes] if isinstance(axes, str) else list(axes) if isinstance(axes, Iterable) else [axes]
+    if unknown := [name for name in names if name not in AXES]:
         raise SpecError(f"axes has {', '.join(map(repr, unknown))}; expected some of {', '.join(AXES)}")
-    if not wanted:
+    if not names:
         raise SpecError(f"axes is empty; expected some of {', '.join(AXES)}")
+    wanted = frozenset(names)
     if {"space", "dense"} <= wanted:
         raise SpecError("axes has both 'space' and 'dense'; give one: dense layers have nothing left to untie in space")
     return wanted

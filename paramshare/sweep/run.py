@@ -31,6 +31,7 @@ from paramshare.tracking.sweeps import (
 )
 from paramshare.training.choice import Choice
 from paramshare.training.devices import Device, choose_devices, find_devices
+from paramshare.training.memory import check_memory
 from paramshare.training.targets import Spec
 
 __all__ = ["Outcome", "Sweep", "check_sweep", "open_sweep", "run_sweep"]
@@ -244,11 +245,15 @@ def check_sweep(spec: SweepSpec, address: StoreAddress, found: Sequence[Device] 
         found: those that there are where the chunks will run; this machine's unless given.
 
     Raises:
-        UsageError: a device is not there, the engine does not run on it, or the store cannot be opened.
+        UsageError: a device is not there, the engine does not run on it, a run needs more memory than this machine has,
+            or the store cannot be opened.
     """
     where = "on this machine" if found is None else "on the workers of the cluster"
     devices = choose_devices(spec.device_list, find_devices() if found is None else found, where)
-    spec.choices(devices)
+    for variant in spec.variant_list:
+        choices = spec.choices(devices, variant)
+        if found is None:
+            check_memory(choice.spec for choice in choices)
     check_store(address)
     return devices
 

@@ -8,8 +8,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from paramshare.errors import SpecError
 from paramshare.training.choice import ENGINES, Choice, Engine, choose_engine
-from paramshare.training.digits.spec import Placement
-from paramshare.training.spec import TrainSpec, canonical_device
+from paramshare.training.digits.spec import DIGITS, Placement
+from paramshare.training.spec import LARGEST_FLOAT, LARGEST_SIZE, TrainSpec, canonical_device
 from paramshare.training.targets import TARGETS, Metric, Spec, Target, TargetName, target_named
 
 __all__ = ["EngineAsked", "ExperimentName", "SweepSpec", "parse_seeds", "without_null"]
@@ -142,24 +142,35 @@ class SweepSpec(BaseModel):
         "dense; or a list such as shared,untied; the first of them unless said otherwise",
         json_schema_extra={"pattern": _list_of("|".join(_VARIANTS)), "examples": ["shared,untied"]},
     )
-    steps: int | None = Field(None, ge=1, description=f"SGD steps of each run, of digits at most{_default('steps')}")
-    batch_size: int | None = Field(None, ge=1, description=f"samples of a step{_default('batch_size')}")
-    input_size: int | None = Field(None, ge=1, description=f"dynamicnet: features of x{_default('input_size')}")
-    hidden_size: int | None = Field(
-        None, ge=1, description=f"dynamicnet: width of the hidden layers{_default('hidden_size')}"
+    steps: int | None = Field(
+        None, ge=1, le=LARGEST_SIZE, description=f"SGD steps of each run, of digits at most{_default('steps')}"
     )
-    output_size: int | None = Field(None, ge=1, description=f"dynamicnet: features of y{_default('output_size')}")
+    batch_size: int | None = Field(
+        None, ge=1, le=LARGEST_SIZE, description=f"samples of a step{_default('batch_size')}"
+    )
+    input_size: int | None = Field(
+        None, ge=1, le=LARGEST_SIZE, description=f"dynamicnet: features of x{_default('input_size')}"
+    )
+    hidden_size: int | None = Field(
+        None, ge=1, le=LARGEST_SIZE, description=f"dynamicnet: width of the hidden layers{_default('hidden_size')}"
+    )
+    output_size: int | None = Field(
+        None, ge=1, le=LARGEST_SIZE, description=f"dynamicnet: features of y{_default('output_size')}"
+    )
     learning_rate: float | None = Field(
-        None, gt=0, allow_inf_nan=False, description=f"SGD's learning rate{_default('learning_rate')}"
+        None, gt=0, le=LARGEST_FLOAT, allow_inf_nan=False, description=f"SGD's learning rate{_default('learning_rate')}"
     )
     momentum: float | None = Field(None, ge=0, lt=1, description=f"SGD's momentum{_default('momentum')}")
     placement: Placement | None = Field(
         None, description=f"digits: moved (about a larger canvas), or plain (as they are){_default('placement')}"
     )
-    examples: int | None = Field(None, ge=1, description=f"digits: how many are trained on{_default('examples')}")
+    examples: int | None = Field(
+        None, ge=1, lt=DIGITS, description=f"digits: how many are trained on{_default('examples')}"
+    )
     channels: int | None = Field(
         None,
         ge=1,
+        le=LARGEST_SIZE,
         description=f"digits: channels of the first layer; the second has twice as many{_default('channels')}",
     )
     stop_loss: float | None = Field(

@@ -85,10 +85,11 @@ def _train(chunk: Chunk) -> Iterator[tuple[Spec, Result | Exception]]:
     """Yield each spec with its result, or with the exception that its training raised."""
     waiting = deque(chunk.specs)
     while waiting:
-        results = train_many(list(waiting), chunk.engine)
+        results: Iterator[Result] | None = None
         outcome: Result | Exception | None = None
         while waiting and not isinstance(outcome, Exception):
             try:
+                results = results or train_many(list(waiting), chunk.engine)
                 outcome = next(results)
             except Exception as error:  # whatever it was, the other seeds go on
                 outcome = error

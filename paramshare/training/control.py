@@ -18,7 +18,7 @@ from paramshare.training.exact import train_exact
 from paramshare.training.reference import train_reference
 from paramshare.training.result import Result
 from paramshare.training.targets import Spec, target_of
-from paramshare.training.threads import one_thread
+from paramshare.training.torch_defaults import torch_defaults
 
 __all__ = ["one_bit_control"]
 
@@ -37,10 +37,10 @@ def one_bit_control(spec: Spec, flips: int, seed: int = 0) -> Iterator[Result]:
     start, train = _ways(spec)
     rng = np.random.default_rng(seed)
     for number in range(flips + 1):
-        draws = start(spec)
-        if number:
-            _flip(draws.net, rng)
-        with one_thread():
+        with torch_defaults():
+            draws = start(spec)
+            if number:
+                _flip(draws.net, rng)
             result = train(spec, draws)
         yield result
 

@@ -1,4 +1,4 @@
-"""Run specs on the engine that fits them, at one torch thread."""
+"""Run specs on the engine that fits them, under torch's defaults and at one thread."""
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
@@ -6,16 +6,19 @@ from dataclasses import replace
 from itertools import groupby
 from typing import Any, Final, overload
 
+from paramshare.errors import SpecError
 from paramshare.training.choice import Choice, Engine, EngineName, choose_engine
+from paramshare.training.devices import choose_devices, find_devices
 from paramshare.training.digits.train import train_digits
 from paramshare.training.exact import train_exact
 from paramshare.training.gram import train_gram
 from paramshare.training.lanes import train_lanes
+from paramshare.training.memory import check_memory
 from paramshare.training.reference import train_reference
 from paramshare.training.result import Result, TrainResult
 from paramshare.training.spec import TrainSpec
 from paramshare.training.targets import Spec, TargetName, target_of
-from paramshare.training.threads import one_thread
+from paramshare.training.torch_defaults import torch_defaults
 
 __all__ = ["train", "train_many"]
 
@@ -36,14 +39,20 @@ def train(spec: Spec, engine: Engine = "auto") -> Result: ...
 
 
 def train(spec: Spec, engine: Engine = "auto") -> Result:
-    """Train one spec in this process. Global random state and torch's thread count are left as they were found.
+    """Train one spec in this process. What it computes depends on no setting of torch that the caller made.
+
+    Global random state and the settings are left as they were found (see `torch_defaults`). Modes and hooks of the
+    caller do not see a training.
 
     Args:
         engine: as of `choose_engine`.
 
     Raises:
-        SpecError: the engine cannot run the spec, or there is none of that name.
-        RuntimeError: torch's own, where the spec's device is not there or runs out of memory.
+        SpecError: it is no spec, needs more memory than this machine has, or cannot be run by the engine, or there is
+            no engine of that name.
+        DeviceError: its device is not there.
+        UsageError: torch traces or transforms the caller.
+        RuntimeError: torch's own, where the spec's device runs out of memory.
     """
     (result,) = train_many([spec], engine)
     return result
@@ -71,11 +80,25 @@ def train_many(
         on_result: called with each result before it is yielded.
 
     Raises:
-        SpecError: the engine cannot run one of the specs, or there is none of that name. Nothing is trained then.
+        SpecError: one of the specs is none, needs more memory than this machine has, or cannot be run by the engine, or
+            there is no engine of that name. Nothing is trained then.
+        DeviceError: the device of one of the specs is not there. Nothing is trained then.
+        UsageError: torch traces or transforms the caller.
         RuntimeError: torch's own, as of `train`. The results before it have been yielded; what came after them has not
             been trained.
     """
-    return _results([choose_engine(spec, engine) for spec in specs], on_result or (lambda _: None))
+    if not isinstance(specs, Iterable):
+        raise SpecError(
+            f"specs is of type {type(specs).__name__}; expected a list of specs, such as [TrainSpec(seed=0)]"
+        )
+    if on_result is not None and not callable(on_result):
+        raise SpecError(f"on_result is of type {type(on_result).__name__}; expected a function of a result")
+    choices = [choose_engine(spec, engine) for spec in specs]
+    check_memory(choice.spec for choice in choices)
+    devices = {choice.spec.device for choice in choices} - {"cpu"}
+    if devices:
+        choose_devices(sorted(devices), find_devices())
+    return _results(choices, on_result or (lambda _: None))
 
 
 def _results(choices: Iterable[Choice], on_result: Callable[[Any], object]) -> Iterator[Any]:
@@ -94,5 +117,5 @@ def _trained_alike(choice: Choice) -> tuple[TargetName, EngineName, str, str, bo
 
 
 def _next(results: Iterator[Any]) -> Any:
-    with one_thread():
+    with torch_defaults():
         return next(results, None)

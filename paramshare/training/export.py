@@ -17,6 +17,7 @@ from torch import nn
 from paramshare.training.digits.nets import digits_program
 from paramshare.training.programs import dynamicnet_program
 from paramshare.training.targets import Spec, target_of
+from paramshare.training.torch_defaults import torch_defaults
 
 __all__ = ["Template", "adopt_templates", "exported", "make_template"]
 
@@ -66,7 +67,8 @@ def exported(spec: Spec, net: nn.Module) -> bytes:
     x is float32 (any batch, *input_shape). DynamicNet takes its depth beside it, a whole number from 0 to 3. What comes
     out is equal, bit for bit, to `net(x)` and `net(x, depth)`.
     """
-    return make_template(target_of(spec).shape(spec)).filled(net)
+    with torch_defaults():
+        return make_template(target_of(spec).shape(spec)).filled(net)
 
 
 def adopt_templates(templates: Iterable[Template]) -> None:
@@ -83,7 +85,8 @@ def make_template(shape: Spec) -> Template:
 
 def _export(shape: Spec) -> Template:
     program = io.BytesIO()
-    torch.export.save(_PROGRAMS[target_of(shape).name](shape), program)
+    with torch_defaults():
+        torch.export.save(_PROGRAMS[target_of(shape).name](shape), program)
     with zipfile.ZipFile(program) as archive:
         members = {name: archive.read(name) for name in archive.namelist()}
     (config,) = (content for name, content in members.items() if name.endswith(_CONFIG))

@@ -13,7 +13,6 @@ other, each on a stream of its own, as many as have room.
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from itertools import groupby
 from typing import Final
@@ -72,7 +71,7 @@ def _train_together(blocks: "Sequence[_Block]", groups: Sequence[Sequence[TrainS
     """Train one group of specs on each block, all blocks beside each other."""
     started, clock = time.time(), time.perf_counter()
     drawn = [[draw(spec) for spec in group] for group in groups]
-    with torch.inference_mode(), _full_precision():
+    with torch.inference_mode():
         for block, draws in zip(blocks, drawn, strict=True):
             block.load(draws)
         _wait_for(blocks[0].device)
@@ -107,7 +106,7 @@ class _Block:
         def zeros(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
             return torch.zeros(shape, dtype=dtype, device=self.device)
 
-        with torch.inference_mode(), _full_precision():
+        with torch.inference_mode():
             self._x, self._y = zeros(LANES, batch, family.input_size), zeros(LANES, batch, outputs)
             self._first = zeros(LANES, hidden, family.input_size + 1)  # its bias is the last column
             self._start, self._gram = zeros(LANES, batch, hidden), zeros(LANES, batch, batch)
@@ -239,17 +238,6 @@ def _room(family: TrainSpec) -> int:
     needed = 4 * LANES * (data + activations + weights + 2 * family.steps)
     free, _ = torch.cuda.mem_get_info(family.device)
     return max(1, int(free * _SHARE_OF_MEMORY) // needed)
-
-
-@contextmanager
-def _full_precision() -> Iterator[None]:
-    """Products in float32 inside, whatever the process allows elsewhere."""
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before)
 
 
 def _wait_for(device: torch.device) -> None:

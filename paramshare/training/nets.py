@@ -6,7 +6,8 @@ import random
 import torch
 from torch import nn
 
-from paramshare.training.spec import DEPTHS, Variant
+from paramshare.errors import SpecError
+from paramshare.training.spec import DEPTHS, VARIANTS, Variant, is_int
 
 __all__ = ["DynamicNet", "losses_by_depth"]
 
@@ -21,6 +22,9 @@ class DynamicNet(nn.Module):
         input_size, hidden_size, output_size: features of x, of the hidden activations, of the result.
         variant: `shared` applies one middle layer again and again; `untied` has a middle layer of its own for
             each application, all equal at the start, so that both variants begin as the same function.
+
+    Raises:
+        SpecError: a size is not a whole number of at least 1, or there is no variant of that name.
     """
 
     def __init__(
@@ -31,6 +35,11 @@ class DynamicNet(nn.Module):
         variant: Variant = "shared",
     ) -> None:
         super().__init__()
+        for name, size in (("input_size", input_size), ("hidden_size", hidden_size), ("output_size", output_size)):
+            if not is_int(size) or size < 1:
+                raise SpecError(f"{name} is {size!r}; expected a whole number of at least 1")
+        if variant not in VARIANTS:
+            raise SpecError(f"variant is {variant!r}; expected {' or '.join(VARIANTS)}")
         self.input_linear = nn.Linear(input_size, hidden_size)
         middle = nn.Linear(hidden_size, hidden_size)
         copies = 0 if variant == "shared" else max(DEPTHS) - 1
@@ -52,7 +61,7 @@ class DynamicNet(nn.Module):
         """
         if depth is None:
             depth = random.randint(DEPTHS[0], DEPTHS[-1])  # noqa: S311 - the reference's own generator
-        if depth not in DEPTHS:
+        if isinstance(depth, float) or depth not in DEPTHS:
             raise ValueError(f"depth is {depth!r}; expected a whole number from {DEPTHS[0]} to {DEPTHS[-1]}")
         hidden = self.input_linear(x).clamp(min=0)
         for application in range(depth):

@@ -2,16 +2,16 @@
 
 import hashlib
 import json
-import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Final, Literal, cast, get_args
 
 from paramshare.errors import DeviceError, SpecError
 
 __all__ = [
-    "ARITHMETICS", "DEPTHS", "VARIANTS", "Arithmetic", "TrainSpec", "Variant", "canonical_device", "hashed", "is_int",
+    "ARITHMETICS", "DEPTHS", "LARGEST_FLOAT", "LARGEST_SIZE", "VARIANTS", "Arithmetic", "TrainSpec", "Variant",
+    "canonical_device", "hashed", "is_int", "number",
 ]  # fmt: skip
 
 Variant = Literal["shared", "untied"]
@@ -26,8 +26,18 @@ DEPTHS: Final = range(4)
 KEY_VERSION: Final = "dynamicnet/1"
 """Part of every key. Raise the number when the same spec gives other numbers than before."""
 
+LARGEST_FLOAT: Final = (2 - 2**-23) * 2.0**127
+"""The largest float32. Torch multiplies no float32 by a larger number."""
+
+LARGEST_SIZE: Final = 2**31 - 1
+"""The most steps, samples or features: the number of bytes of two such sizes fits no 64 bits."""
+
 _SEED_END: Final = 2**63
 _SIZES: Final = ("batch_size", "input_size", "hidden_size", "output_size", "steps")
+_RANGES: Final[tuple[tuple[str, Callable[[float], bool], str], ...]] = (
+    ("learning_rate", lambda value: 0 < value <= LARGEST_FLOAT, "a number above 0 and up to 3.4e38, such as 1e-4"),
+    ("momentum", lambda value: 0 <= value < 1, "a number from 0 up to, not including, 1"),
+)
 _DEVICE: Final = re.compile(r"cpu|mps|cuda(:\d+)?")
 
 
@@ -42,7 +52,7 @@ class TrainSpec:
         batch_size, input_size, output_size: x is (batch_size, input_size), y is (batch_size, output_size).
         hidden_size: the width of both hidden activations.
         steps: SGD steps, each on the whole batch.
-        learning_rate, momentum: SGD's; learning_rate > 0, 0 ≤ momentum < 1.
+        learning_rate, momentum: SGD's; 0 < learning_rate ≤ 3.4e38, 0 ≤ momentum < 1.
         arithmetic: `direct` adds up as the reference does; `gram` takes the first layer through x xᵀ, which is the same
             mathematics with other roundings, and so other numbers.
 
@@ -71,15 +81,11 @@ class TrainSpec:
                 raise SpecError(f"{name} is {getattr(self, name)!r}; expected {' or '.join(choices)}")
         for name in _SIZES:
             value = getattr(self, name)
-            if not is_int(value) or value < 1:
-                raise SpecError(f"{name} is {value!r}; expected a whole number of at least 1")
-        if not _is_number(self.learning_rate) or not 0 < self.learning_rate < math.inf:
-            raise SpecError(f"learning_rate is {self.learning_rate!r}; expected a number above 0, such as 1e-4")
-        if not _is_number(self.momentum) or not 0 <= self.momentum < 1:
-            raise SpecError(f"momentum is {self.momentum!r}; expected a number from 0 up to, not including, 1")
+            if not is_int(value) or not 1 <= value <= LARGEST_SIZE:
+                raise SpecError(f"{name} is {value!r}; expected a whole number from 1 to 2**31 - 1")
         object.__setattr__(self, "device", canonical_device(self.device))
-        for name in ("learning_rate", "momentum"):
-            object.__setattr__(self, name, float(getattr(self, name)))  # 0 and 0.0 are one key
+        for name, fits, expected in _RANGES:
+            object.__setattr__(self, name, number(name, getattr(self, name), fits, expected))
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -125,5 +131,12 @@ def is_int(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _is_number(value: object) -> bool:
-    return is_int(value) or isinstance(value, float)
+def number(name: str, value: object, fits: Callable[[float], bool], expected: str) -> float:
+    """Return the value of a field as a float: 0, 0.0 and -0.0 are one, and so have one key.
+
+    Raises:
+        SpecError: it is no number, or does not fit.
+    """
+    if isinstance(value, int | float) and not isinstance(value, bool) and fits(value):
+        return float(value) + 0.0  # -0.0 + 0.0 is 0.0
+    raise SpecError(f"{name} is {value!r}; expected {expected}")

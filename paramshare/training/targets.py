@@ -246,5 +246,13 @@ def target_named(name: str) -> Target:
 
 
 def target_of(spec: Spec) -> Target:
-    """What `spec` trains."""
-    return next(target for target in TARGETS.values() if isinstance(spec, target.spec))
+    """What `spec` trains.
+
+    Raises:
+        SpecError: it is no spec.
+    """
+    for target in TARGETS.values():
+        if isinstance(spec, target.spec):
+            return target
+    given = f"the class {spec.__name__}" if isinstance(spec, type) else f"of type {type(spec).__name__}"
+    raise SpecError(f"spec is {given}; expected what is trained, such as TrainSpec(seed=0)")

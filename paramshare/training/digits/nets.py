@@ -10,6 +10,7 @@ from torch.nn.functional import max_pool2d
 from paramshare.sharing.analyze import analyze
 from paramshare.sharing.untie import untie
 from paramshare.training.digits.spec import CLASSES, DigitsSpec, DigitsVariant, Placement
+from paramshare.training.torch_defaults import torch_defaults
 
 __all__ = ["DigitsNet", "digits_program", "macs", "twin"]
 
@@ -63,7 +64,8 @@ def digits_program(spec: DigitsSpec) -> torch.export.ExportedProgram:
 @lru_cache
 def _macs(variant: DigitsVariant, placement: Placement, channels: int) -> int:
     spec = DigitsSpec(seed=0, variant=variant, placement=placement, channels=channels)
-    return analyze(_on_meta(spec), spec.input_shape).totals.macs
+    with torch_defaults():
+        return analyze(_on_meta(spec), spec.input_shape).totals.macs
 
 
 def _on_meta(spec: DigitsSpec) -> nn.Module:

@@ -1,12 +1,12 @@
 """DigitsSpec: everything that determines the numbers of one training run on digits, and its hash."""
 
-import math
+import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Final, Literal, cast, get_args
 
 from paramshare.errors import SpecError
-from paramshare.training.spec import canonical_device, hashed, is_int
+from paramshare.training.spec import LARGEST_FLOAT, LARGEST_SIZE, canonical_device, hashed, is_int, number
 
 __all__ = [
     "CLASSES",
@@ -41,15 +41,15 @@ KEY_VERSION: Final = "digits/1"
 _ROOM: Final[dict[Placement, int]] = {"moved": 4, "plain": 0}  # pixels that the canvas has more than a digit
 _SEEN: Final = 3  # of the 5 rows and columns of offsets that `moved` has, those that training sees
 
-_AT_LEAST_1: Final = "a whole number of at least 1"
+_FROM_1: Final = "a whole number from 1 to 2**31 - 1"
 _WHOLE: Final = (  # each whole number: at least, below, in words
     ("seed", 0, 2**63, "a whole number from 0 to 2**63 - 1"),
     ("examples", 1, DIGITS, f"a whole number from 1 to {DIGITS - 1}, which leaves one digit for the test"),
-    *((name, 1, math.inf, _AT_LEAST_1) for name in ("channels", "batch_size", "steps")),
+    *((name, 1, LARGEST_SIZE + 1, _FROM_1) for name in ("channels", "batch_size", "steps")),
 )
 _RANGES: Final[tuple[tuple[str, Callable[[float], bool], str], ...]] = (
-    ("stop_loss", lambda value: 0 <= value < math.inf, "a number of at least 0, such as 0.01"),
-    ("learning_rate", lambda value: 0 < value < math.inf, "a number above 0, such as 0.05"),
+    ("stop_loss", lambda value: 0 <= value <= sys.float_info.max, "a number of at least 0, such as 0.01"),
+    ("learning_rate", lambda value: 0 < value <= LARGEST_FLOAT, "a number above 0 and up to 3.4e38, such as 0.05"),
     ("momentum", lambda value: 0 <= value < 1, "a number from 0 up to, not including, 1"),
 )
 
@@ -77,7 +77,7 @@ class DigitsSpec:
             fill a batch.
         steps: SGD steps at most.
         stop_loss: mean loss of an epoch that ends the training. 0 never does.
-        learning_rate, momentum: SGD's; learning_rate > 0, 0 ≤ momentum < 1.
+        learning_rate, momentum: SGD's; 0 < learning_rate ≤ 3.4e38, 0 ≤ momentum < 1.
         arithmetic: `direct`, as the loop adds up; there is no other.
 
     Raises:
@@ -112,10 +112,7 @@ class DigitsSpec:
             )
         object.__setattr__(self, "device", canonical_device(self.device))
         for name, fits, expected in _RANGES:
-            value = getattr(self, name)
-            if not (is_int(value) or isinstance(value, float)) or not fits(value):
-                raise SpecError(f"{name} is {value!r}; expected {expected}")
-            object.__setattr__(self, name, float(value))  # 0 and 0.0 are one key
+            object.__setattr__(self, name, number(name, getattr(self, name), fits, expected))
 
     @property
     def canvas(self) -> int:

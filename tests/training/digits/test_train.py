@@ -13,14 +13,14 @@ from paramshare.training.digits.data import draw, placed
 from paramshare.training.digits.result import DigitsResult
 from paramshare.training.digits.spec import VARIANTS, DigitsSpec
 from paramshare.training.digits.train import has_ended, train_digits
-from paramshare.training.threads import one_thread
+from paramshare.training.torch_defaults import torch_defaults
 
 SMALL = DigitsSpec(seed=3, channels=4, examples=100, batch_size=20, steps=400, stop_loss=0.3)
 
 
 @pytest.fixture(autouse=True)
 def _one_thread() -> Any:
-    with one_thread():
+    with torch_defaults():
         yield
 
 
