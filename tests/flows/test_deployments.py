@@ -156,7 +156,7 @@ def test_a_schedule_that_is_resumed_gets_runs_at_the_hour_of_its_time_zone(
 
 
 def test_deployments_of_an_earlier_version_are_refused_until_they_are_registered_again(server: PrefectServer) -> None:
-    path = f"deployments/{server.ask('deployments/name/verify/cpu')['id']}"
+    path = f"deployments/{server.ask('deployments/name/verify/verify-cpu')['id']}"
     with connected(server):
         check_versions()
         server.ask(path, {"entrypoint": "flows.verify.verify"}, method="PATCH")
@@ -186,9 +186,9 @@ def test_a_file_of_another_project_in_the_working_directory_is_left_alone(
 
 def test_a_changed_copy_of_ours_in_the_working_directory_is_registered(capsys: pytest.CaptureFixture[str]) -> None:
     copy = Path("prefect.yaml")
-    copy.write_text((ROOT / "prefect.yaml").read_text().replace("  - name: gpu\n", "  - name: gpus\n"))
+    copy.write_text((ROOT / "prefect.yaml").read_text().replace("- name: sweep-gpu\n", "- name: sweep-gpus\n"))
     assert find_file(None) == copy
-    assert "sweep/gpus" in names_in(read_file(copy))
+    assert "sweep/sweep-gpus" in names_in(read_file(copy))
     assert capsys.readouterr().err == ""
 
 

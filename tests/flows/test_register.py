@@ -183,7 +183,7 @@ def test_a_setting_that_cannot_be_is_refused_in_a_line(
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--file", "elsewhere.yaml"]) == 2
-    assert capsys.readouterr().err.startswith("paramshare: there is no elsewhere.yaml")
+    assert capsys.readouterr().err.startswith("paramshare: there is no file elsewhere.yaml")
 
 
 def test_without_a_setting_schedules_are_paused_and_in_utc(tmp_path: Path) -> None:
