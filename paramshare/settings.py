@@ -71,8 +71,9 @@ class _MlflowSource(PydanticBaseSettingsSource):
         }
         if (uri := values.get("tracking_uri", _USABLE[0])) and not uri.startswith(_USABLE):
             raise SettingsError(
-                f"MLFLOW_TRACKING_URI is {without_secrets(uri)!r}, which paramshare cannot use; expected sqlite:///path "
-                "or an MLflow server's http(s):// address: set PARAMSHARE_TRACKING_URI, which takes precedence"
+                f"MLFLOW_TRACKING_URI is {without_secrets(uri)!r}, which paramshare cannot use; "
+                "expected sqlite:///path or an MLflow server's http(s):// address: set PARAMSHARE_TRACKING_URI, "
+                "which takes precedence"
             )
         return values
 

@@ -39,7 +39,7 @@ def a_sweep() -> Printed:
     )
     outcome = Outcome("1", "abc", rows, curves="", name="a sweep", note="")
     cells = ["1234.56", "re-used", "cuda:0", *(str(spec.seed) for spec in specs), *(f"{loss:.6g}" for loss in losses)]
-    return lambda: print_outcome(outcome, "ui", "flush"), [*cells, *IDS, specs[0].variant]
+    return lambda: print_outcome(outcome, "ui", "", "flush"), [*cells, *IDS, specs[0].variant]
 
 
 def a_count() -> Printed:
