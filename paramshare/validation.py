@@ -1,11 +1,12 @@
 """Pydantic's errors as sentences: the option, the value, and what is expected, without names of Python's types."""
 
+import json
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from pydantic import ValidationError
 
-__all__ = ["sentences"]
+__all__ = ["sentences", "sentences_of_keys"]
 
 _POSITIONAL: Final = ("model", "kind", "shell")
 _WHOLE: Final = "expected a whole number"
@@ -34,23 +35,35 @@ _EXPECTED: Final[Mapping[str, str | Callable[[Mapping[str, Any]], str]]] = {
 
 
 def sentences(error: ValidationError) -> str:
-    """Return what is wrong with each value: `--steps is '-3'; expected at least 1`, joined by semicolons."""
+    """Return what is wrong with each option: `--steps is '-3'; expected at least 1`, joined by semicolons."""
+    return _joined(error, _option, "; see paramshare --help")
+
+
+def sentences_of_keys(error: ValidationError) -> str:
+    """Return what is wrong with each key of a JSON object: `"steps" is -3; expected at least 1`, likewise."""
+    return _joined(error, json.dumps, "")
+
+
+def _joined(error: ValidationError, named: Callable[[str], str], advice: str) -> str:
     details = (dict(detail) for detail in error.errors(include_url=False))
-    said = (_sentence(detail) for detail in details if detail["type"] != "default_factory_not_called")
+    said = (_sentence(detail, named, advice) for detail in details if detail["type"] != "default_factory_not_called")
     return "; ".join(dict.fromkeys(said))  # a union repeats itself
 
 
-def _sentence(detail: Mapping[str, Any]) -> str:
+def _option(name: str) -> str:
+    return name.upper() if name in _POSITIONAL else "--" + name.replace("_", "-")
+
+
+def _sentence(detail: Mapping[str, Any], named: Callable[[str], str], advice: str) -> str:
     kind, reason = detail["type"], detail["msg"].removeprefix("Value error, ")
     if kind == "value_error":  # a validator of paramshare, which names the value
         return str(reason)
     names = [str(part) for part in detail["loc"] if isinstance(part, str)]
-    name = names[-1] if names else "the command line"
-    option = name.upper() if name in _POSITIONAL else "--" + name.replace("_", "-")
+    name = named(names[-1] if names else "the command line")
     if kind == "missing":
-        return f"{option} is missing; see paramshare --help"
+        return f"{name} is missing{advice}"
     if kind == "extra_forbidden":
-        return f"there is no option {option}"
+        return f"there is no {'option ' if advice else ''}{name}"
     expected = _EXPECTED.get(kind, f"{reason[0].lower()}{reason[1:]}")
     said = expected if isinstance(expected, str) else expected(detail["ctx"])
-    return f"{option} is {detail['input']!r}; {said}"
+    return f"{name} is {detail['input']!r}; {said}"

@@ -22,9 +22,9 @@ ALLOWED = {
     "paramshare.errors": set(),
     "paramshare.markdown": set(),
     "paramshare.tables": set(),
-    "paramshare.sharing": {"paramshare.errors"},
+    "paramshare.sharing": {"paramshare.errors", "paramshare.torch_modes"},
     "paramshare.sharing.report": {"paramshare.errors", "paramshare.plots", "paramshare.sharing.text"},
-    "paramshare.training": {"paramshare.errors"},
+    "paramshare.training": {"paramshare.errors", "paramshare.torch_modes"},
     "paramshare.training.digits": {"paramshare.errors", "paramshare.sharing", "paramshare.training"},  # twins by untie
     "paramshare.stats": {"paramshare.errors"},
     "paramshare.bands": set(),
@@ -75,6 +75,7 @@ ALLOWED = {
         "paramshare.sweep", "paramshare.tracking", "paramshare.training.devices", "paramshare.validation",
     },
     "paramshare.progress_lines": set(),
+    "paramshare.torch_modes": {"paramshare.errors"},
     "paramshare.parser": {"paramshare.errors"},
     "paramshare.__main__": {"paramshare.cli"},
     "paramshare.streams": {"paramshare.errors"},
@@ -101,7 +102,7 @@ HOMES = {
     "sqlalchemy": ("paramshare.tracking",),
     "rich": ("paramshare.console", "paramshare.tables"),
     "shtab": ("paramshare.completion",),
-    "torch": ("paramshare.sharing", "paramshare.training", "paramshare.tracking.model"),
+    "torch": ("paramshare.sharing", "paramshare.torch_modes", "paramshare.training", "paramshare.tracking.model"),
 }  # fmt: skip
 
 
@@ -154,12 +155,12 @@ def test_a_library_is_imported_in_its_home_only(library: str) -> None:
 
 
 def test_the_environment_is_read_by_settings_alone() -> None:
-    """Where others name os.environ, they hand it on to a child or set what a library reads from it."""
+    """Others that name os.environ pass it to a child, set what a library reads from it, or record that."""
     readers = {module_of(path) for path in SOURCES if "os.environ" in path.read_text()}
     assert readers == {
         "paramshare.cli", "paramshare.commands.training", "paramshare.flows", "paramshare.flows.register",
-        "paramshare.flows.server", "paramshare.flows.worker", "paramshare.progress_lines", "paramshare.settings",
-        "paramshare.sweep.pools", "paramshare.tracking", "paramshare.tracking.pages",
+        "paramshare.flows.server", "paramshare.flows.worker", "paramshare.progress_lines", "paramshare.provenance",
+        "paramshare.settings", "paramshare.sweep.pools", "paramshare.tracking", "paramshare.tracking.pages",
         "paramshare.tracking.pages_server", "paramshare.tracking.store",
     }  # fmt: skip
 

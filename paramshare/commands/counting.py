@@ -16,6 +16,7 @@ from paramshare.counting.spec import CountSpec, ModelSpec, RowsSpec, args_of, kw
 from paramshare.errors import SpecError, UsageError
 from paramshare.settings import StoreSettings
 from paramshare.sharing.layers import LAYERS, LayerKind
+from paramshare.validation import sentences_of_keys
 
 if TYPE_CHECKING:
     from paramshare.sharing.report import SharingReport
@@ -211,10 +212,7 @@ def _model_spec(said: str | dict[str, Any]) -> ModelSpec:
         try:
             return ModelSpec(**said)
         except ValidationError as error:
-            detail = error.errors(include_url=False)[0]
-            reason = detail["msg"].removeprefix("Value error, ")
-            name = "" if detail["type"] == "value_error" else f"{'.'.join(map(str, detail['loc']))}: "
-            raise SpecError(f"the model {json.dumps(said)} has {name}{reason[0].lower()}{reason[1:]}") from error
+            raise SpecError(f"the model {json.dumps(said)} is not valid: {sentences_of_keys(error)}") from error
     model, _, size = said.rpartition("@")
     if not model:
         raise SpecError(f"{said!r} names no model with its input; expected such as my_net.py:Net@3x32x32")

@@ -18,17 +18,21 @@ _UNITS: Final = ("bytes", "kB", "MB", "GB", "TB", "PB", "EB")
 
 def least_memory(spec: Spec) -> int:
     """Return the bytes of host memory that a training takes at least, on every device: draws are made there."""
-    of_parameter = (3 if spec.momentum else 2) * _FLOAT  # its value, its gradient, its velocity
     of_steps = _OF_A_STEP * spec.steps
     if isinstance(spec, TrainSpec):
         wide, middles = spec.hidden_size, 1 if spec.variant == "shared" else max(DEPTHS)
         parameters = (spec.input_size + 1 + middles * (wide + 1)) * wide + (wide + 1) * spec.output_size
         data = _FLOAT * spec.batch_size * (spec.input_size + spec.output_size)
-        return of_parameter * parameters + data + of_steps
+        return _of_parameter(spec.momentum) * parameters + data + of_steps
     assert isinstance(spec, DigitsSpec)
     channels = spec.channels
     parameters = 10 * channels + 2 * channels * (9 * channels + 1) + CLASSES * (2 * channels + 1)  # of conv, the least
-    return of_parameter * parameters + of_steps
+    return _of_parameter(spec.momentum) * parameters + of_steps
+
+
+def _of_parameter(momentum: float) -> int:
+    """Return the bytes of a parameter: its value, its gradient and, with momentum, its velocity."""
+    return (3 if momentum else 2) * _FLOAT
 
 
 def check_memory(specs: Iterable[Spec]) -> None:
