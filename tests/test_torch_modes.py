@@ -64,8 +64,10 @@ def test_a_count_within_a_backward_pass_has_the_numbers_of_one_outside() -> None
 
 
 def test_a_count_within_a_function_that_torch_transforms_is_refused() -> None:
+    model = lstm()
+
     def objective(x: torch.Tensor) -> torch.Tensor:
-        analyze(lstm(), (7, 4))
+        analyze(model, (7, 4))
         return x.sum()
 
     with pytest.raises(UsageError, match=r"^a count cannot run inside a function that torch\.func transforms; call it"):
