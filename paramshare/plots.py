@@ -23,7 +23,7 @@ from PIL import Image
 from paramshare.bands import Band
 
 __all__ = [
-    "GROUP_STYLES", "VARIANT_COLORS", "LossPlot", "aggregate_curves", "inline_picture", "picture_of", "sharing_bars",
+    "GROUP_STYLES", "LossPlot", "aggregate_curves", "inline_picture", "picture_of", "sharing_bars",
 ]  # fmt: skip
 
 # One colour and one marker a depth, one colour and one dash a group: readable in grey too. The colours are
@@ -46,12 +46,6 @@ _NAME_LENGTH = 44  # characters
 _SHEETS = 16  # that a LossPlot keeps, of some 8 MB each
 _WORDINGS = 1024  # that a sheet keeps, of some 5 kB each
 _FONT = "DejaVu Sans"  # matplotlib's own; all of its digits are equally wide and have no kerning
-
-VARIANT_COLORS = {
-    "shared": GROUP_STYLES[0][0], "untied": GROUP_STYLES[1][0],
-    "conv": GROUP_STYLES[0][0], "local": GROUP_STYLES[1][0], "dense": GROUP_STYLES[2][0],
-}  # fmt: skip
-"""The colour of a variant wherever it stands alone."""
 
 
 class LossPlot:

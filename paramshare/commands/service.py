@@ -20,25 +20,29 @@ class Ui(StoreSettings):
     """Open MLflow's pages on the store in use, at this project's experiment; Ctrl-C ends them."""
 
     port: int = Field(5000, ge=1, le=65535, description="the port on 127.0.0.1 for an embedded store's pages")
-    view: View = Field(
-        "seeds",
-        description="what the page opens on: every seed that was trained, every count, or the groups of a study: "
-        "dynamicnet or digits",
+    view: View | None = Field(
+        None,
+        description="what the page opens on: every seed of DynamicNet (seeds) or digits (digits-seeds), the variants of "
+        "dynamicnet or digits as groups, the curves of sweeps, or all counts; if not given, the seeds trained last",
     )
     browser: bool = Field(True, description="open a browser on the page")
     as_json: bool = Field(False, validation_alias="json", description="print one JSON object instead of the address")
 
     def cli_cmd(self) -> None:
         """Serve an embedded store's pages until interrupted; for a server, say where its pages are."""
-        from paramshare.tracking.pages import experiment_url, served_pages, server_url
-        from paramshare.tracking.store import open_store
+        from paramshare.tracking.pages import add_views, experiment_url, newest_seeds, served_pages, server_url
+        from paramshare.tracking.store import open_store, store_failures
 
-        store = open_store(address_of(self))
+        address = address_of(self)
+        store = open_store(address)
+        with store_failures(address):
+            add_views(store)
+            view = self.view or newest_seeds(store)
         if store.address.database is None:
             base = (self.pages_url or server_url(store.address)).rstrip("/") + "/"
-            self._show(experiment_url(base, store.experiment_id, self.view))
+            self._show(experiment_url(base, store.experiment_id, view))
             return
-        url = experiment_url(server_url(store.address, self.port), store.experiment_id, self.view)
+        url = experiment_url(server_url(store.address, self.port), store.experiment_id, view)
         with served_pages(store, self.port) as server:
             self._show(url)
             print("Ctrl-C ends it.", file=sys.stderr)  # noqa: T201

@@ -18,6 +18,7 @@ from paramshare.tracking.runs import read_all_losses
 from paramshare.tracking.store import Store, StoreAddress, open_store, store_failures
 from paramshare.tracking.sweeps import log_report
 from paramshare.tracking.values import read_values
+from paramshare.tracking.views import study_view_tags
 
 if TYPE_CHECKING:
     from paramshare.comparing.figures import Drawn
@@ -141,7 +142,9 @@ def log_study(store: Store, parent_run_id: str, concluded: Concluded, command: s
         f"{FOLDER}/study.json": json.dumps(study.as_dict(), allow_nan=False).encode(),
         **{f"{FOLDER}/{one.name}.png": one.png for one in figures},
     }
-    log_report(store, parent_run_id, files, _note(concluded, command, parent_run_id), study.grouped.target.name)
+    grouped = study.grouped
+    views = study_view_tags(grouped.target.name, grouped.common, several_devices="device" not in grouped.common)
+    log_report(store, parent_run_id, files, _note(concluded, command, parent_run_id), views)
 
 
 def _note(concluded: Concluded, command: str, run_id: str) -> str:

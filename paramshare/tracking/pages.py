@@ -9,19 +9,22 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import IO, Final
 from urllib.parse import quote
 
 from paramshare.errors import ServerError, UsageError
 from paramshare.tracking import pages_server
+from paramshare.tracking.runs import KIND, target_of_params
 from paramshare.tracking.store import Store, StoreAddress
-from paramshare.tracking.views import View, view_key
+from paramshare.tracking.views import View, missing_views, seeds_view, view_key
 
 __all__ = [
     "DEFAULT_PORT",
+    "add_views",
     "artifact_url",
     "experiment_url",
+    "newest_seeds",
     "picture_url",
     "run_url",
     "search_url",
@@ -43,6 +46,25 @@ def server_url(address: StoreAddress, port: int = DEFAULT_PORT) -> str:
 def experiment_url(base: str, experiment_id: str, view: View = "seeds") -> str:
     """The page of an experiment, in one of its saved views."""
     return f"{base}#/experiments/{experiment_id}/runs?{_MODE}&compareRunsMode=CHART&viewStateShareKey={view_key(view)}"
+
+
+def add_views(store: Store) -> None:
+    """Give the experiment the saved views that it does not have: it can be older than they are.
+
+    Those that it has stay as they are, for a person may have changed them.
+    """
+    from mlflow.exceptions import MlflowException
+
+    tags = store.client.get_experiment(store.experiment_id).tags
+    with suppress(MlflowException):  # whoever may only read a server's experiment sees the views that there are
+        for key, value in missing_views(tags).items():
+            store.client.set_experiment_tag(store.experiment_id, key, value)
+
+
+def newest_seeds(store: Store) -> View:
+    """Return the view of the seeds of what was trained last."""
+    runs = store.client.search_runs([store.experiment_id], f"tags.`{KIND}` = 'seed'", max_results=1)
+    return seeds_view(target_of_params(runs[0].data.params).name) if runs else "seeds"
 
 
 def search_url(base: str, experiment_id: str, condition: str) -> str:

@@ -7,12 +7,14 @@ from typing import Final
 
 from mlflow.entities import Dataset, DatasetInput, InputTag
 
-from paramshare.plots import VARIANT_COLORS, LossPlot
+from paramshare.plots import LossPlot
+from paramshare.tracking.colors import seed_color
 from paramshare.tracking.model import saved_model
 from paramshare.tracking.pages import picture_url
 from paramshare.tracking.record import NIL_ID, Point, Record, now
 from paramshare.tracking.runs import DIVERGED, KEY, KIND, NOTE, TARGET, SeedRun
 from paramshare.tracking.store import Store
+from paramshare.tracking.views import ORDER
 from paramshare.tracking.writing import write
 from paramshare.training.result import Result
 from paramshare.training.targets import DEPTH, LOSS, SECONDS, STEPS_PER_SECOND, Spec, target_of
@@ -20,6 +22,7 @@ from paramshare.training.targets import DEPTH, LOSS, SECONDS, STEPS_PER_SECOND, 
 __all__ = ["failure_record", "run_name", "seed_record", "write_failure", "write_run"]
 
 PLOT_FILE: Final = "loss.png"
+_DIGITS: Final = 19  # of the largest seed
 
 _PLOT: Final = LossPlot()  # the process's: drawing axes costs more than all else
 
@@ -87,20 +90,25 @@ def run_name(spec: Spec) -> str:
 
 
 def _points(result: Result, start: int) -> list[Point]:
-    """Return all points of a run. Times are start + step, so that writing a run twice changes nothing."""
+    """Return all points of a run. Times are start + step, so that writing a run twice changes nothing.
+
+    The headline is first: MLflow's page of several runs shows them by the metric that was written first.
+    """
     every_step = [
         Point(name, value, start + step, step)
         for name, curve in result.curves.items()
         for step, value in enumerate(curve.tolist())
     ]
+    headline = target_of(result.spec).finals_of(result.spec.as_dict())[0].name
     finals = {
+        headline: result.finals[headline],
         **result.finals,
         **result.sizes,
         SECONDS: result.seconds,
         STEPS_PER_SECOND: len(result.curves[LOSS]) / result.seconds,
     }
     # At step 0 MLflow's pages draw a bar a run; at any later one they draw a line with a single point.
-    return every_step + [Point(name, value, start, 0) for name, value in finals.items()]
+    return [Point(name, value, start, 0) for name, value in finals.items()] + every_step
 
 
 def _params(spec: Spec) -> dict[str, str]:
@@ -113,7 +121,8 @@ def _spec_tags(spec: Spec) -> dict[str, str]:
         KEY: spec.key(),
         "paramshare.variant": spec.variant,
         "paramshare.device": spec.device,
-        "mlflow.runColor": VARIANT_COLORS[spec.variant],
+        ORDER: f"{spec.seed:0{_DIGITS}d} {spec.variant} {spec.device}",
+        "mlflow.runColor": seed_color(spec.variant, spec.seed),
     }
 
 

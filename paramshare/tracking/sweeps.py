@@ -13,7 +13,6 @@ from paramshare.tracking.record import Addition, Point, Record, now
 from paramshare.tracking.runs import KIND, NOTE, search
 from paramshare.tracking.store import Store
 from paramshare.tracking.tables import table_artifact
-from paramshare.tracking.views import View, saved_view_tags
 from paramshare.tracking.writing import add, write
 
 if TYPE_CHECKING:
@@ -99,10 +98,16 @@ def finish_sweep(
     add(store, run_id, Addition({NOTE: note, **table_tag}, points, files, status))
 
 
-def log_report(store: Store, run_id: str, files: Mapping[str, bytes | str], note: str, view: View) -> None:
-    """Add artifacts by their paths and a new note to a sweep that has ended, and a view to its experiment."""
+def log_report(
+    store: Store, run_id: str, files: Mapping[str, bytes | str], note: str, views: Mapping[str, str]
+) -> None:
+    """Add artifacts by their paths and a new note to a sweep that has ended, and saved views to its experiment.
+
+    Args:
+        views: the tags of the experiment that hold them.
+    """
     add(store, run_id, Addition(tags={NOTE: note}, files=files))
-    for key, value in saved_view_tags(view).items():  # the experiment can be older than the view
+    for key, value in views.items():
         store.client.set_experiment_tag(store.experiment_id, key, value)
 
 

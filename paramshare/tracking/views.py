@@ -1,21 +1,49 @@
 """Saved views of an experiment on MLflow's pages: the runs of one kind, each or in groups, and the charts that matter.
 
 Without them MLflow opens a list of collapsed sweeps with none of their numbers. Saved views are not documented: what is
-written here was read off MLflow 3.17's own, and a test in a browser guards it.
+written here was read off MLflow 3.17's own, and a test in a browser guards it. What they cannot do (its sources:
+`static/js`): groups show minimum, maximum or arithmetic mean, and no median; only line charts have a log axis; the list
+of runs is 295 pixels wide, so that a group is named by one parameter, or its name is cut.
 """
 
 import base64
 import json
 import time
 import zlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal, get_args
 
-__all__ = ["VIEWS", "View", "saved_view_tags", "view_key"]
+from paramshare.training.targets import LOSS, MACS, PARAMETERS, SECONDS, TARGETS, TargetName
 
-View = Literal["seeds", "counts", "dynamicnet", "digits"]
+__all__ = ["ORDER", "VIEWS", "View", "missing_views", "saved_view_tags", "seeds_view", "study_view_tags", "view_key"]
+
+View = Literal["seeds", "digits-seeds", "counts", "dynamicnet", "digits", "sweeps"]
 VIEWS: Final[tuple[View, ...]] = get_args(View)
+
+ORDER: Final = "paramshare.order"
+"""The tag of a seed's run that the pages sort by. They sort parameters as text: seed 10 comes before seed 2."""
+
+_PREFIX: Final = "mlflow.sharedViewState."
+_BANDS: Final = ("median", "lower_quartile", "upper_quartile")
+_DEVICES: Final = ("cpu", "cuda0", "mps")  # what is drawn of sweeps; of others, their figure
+
+
+@dataclass(frozen=True, slots=True)
+class _Section:
+    """Charts under a title.
+
+    Args:
+        title: its first words are all that a narrow page shows.
+        charts: the metrics of each.
+        lines: if true, drawn step by step on a log axis; else a bar a run.
+        columns: charts side by side.
+    """
+
+    title: str
+    charts: tuple[tuple[str, ...], ...]
+    lines: bool = False
+    columns: int = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,100 +51,116 @@ class _Shown:
     """What a view shows.
 
     Args:
+        name: in MLflow's list of saved views.
         condition: which runs, in the words of MLflow's search.
         order: the column they are sorted by. By start time MLflow nests the seeds of a sweep and hides them.
+        columns: params and metrics of the table.
+        sections: of charts.
         ascending: which way.
-        columns: params and metrics.
-        lines: metrics drawn step by step, on a log axis, by the title of their section.
-        bars: metrics drawn as a bar a run, likewise.
-        groups: parameters; runs that are alike in them are drawn as one, at their average.
+        groups: parameters; runs that are alike in them are drawn as one, at their arithmetic mean.
     """
 
+    name: str
     condition: str
     order: str
-    ascending: bool
     columns: tuple[str, ...]
-    lines: Mapping[str, tuple[str, ...]]
-    bars: Mapping[str, tuple[str, ...]]
+    sections: tuple[_Section, ...]
+    ascending: bool = True
     groups: tuple[str, ...] = ()
 
 
-_GROUPS: Final = ("variant", "device")
+def _seeds(target: TargetName) -> _Shown:
+    """Return the view of a target's seeds, each by itself."""
+    finals, costs = _metrics(target)
+    return _Shown(
+        name=f"Seeds of {TARGETS[target].title}",
+        condition=_of_target(target),
+        order=f"tags.`{ORDER}`",
+        columns=("params.`variant`", "params.`seed`", "params.`device`", *_columns(*finals, *costs)),
+        sections=(
+            _Section("Loss at every step", ((LOSS,),), lines=True, columns=1),
+            _Section("The trained nets", tuple((name,) for name in finals)),
+            _Section("What they take", tuple((name,) for name in costs)),
+        ),
+    )
+
+
+def _groups(target: TargetName, groups: tuple[str, ...] = ("variant",), placement: str = "moved") -> _Shown:
+    """Return the view of a target's seeds in groups.
+
+    Args:
+        groups: parameters; two of them make names that do not fit.
+        placement: of digits; runs of another are not shown.
+    """
+    finals, costs = _metrics(target)
+    mean = f"Arithmetic means of each {' and '.join(groups)} (the report has medians):"
+    restricted = f" AND params.`placement` = '{placement}'" if target == "digits" else ""
+    return _Shown(
+        name=f"{TARGETS[target].title} by {' and '.join(groups)}",
+        condition=_of_target(target) + restricted,
+        order=f"tags.`{ORDER}`",
+        columns=_columns(*finals, *costs),
+        sections=(
+            _Section(f"{mean} loss at every step", ((LOSS,),), lines=True, columns=1),
+            _Section(f"{mean} the trained nets", tuple((name,) for name in finals)),
+            _Section(f"{mean} what they take", tuple((name,) for name in costs)),
+        ),
+        groups=groups,
+    )
+
+
+def _of_target(target: TargetName) -> str:
+    return f"tags.`paramshare.kind` = 'seed' AND params.`target` = '{target}'"
+
+
+def _metrics(target: TargetName) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the metrics of a target's trained nets, the headline first, and those of what they take."""
+    macs = (MACS,) if TARGETS[target].counts_macs else ()
+    return tuple(metric.name for metric in TARGETS[target].finals), (PARAMETERS, *macs, SECONDS)
+
+
+def _columns(*metrics: str) -> tuple[str, ...]:
+    return tuple(f"metrics.`{name}`" for name in metrics)
+
+
+def _bands(target: TargetName) -> _Section:
+    """Return the chart of the medians and quartiles that a target's sweeps have, a dash a metric."""
+    groups = [f"{variant}-{device}" for device in _DEVICES for variant in TARGETS[target].variants]
+    metrics = tuple(f"loss/{name}/{group}" for group in groups for name in _BANDS)
+    return _Section(f"{TARGETS[target].title}: medians and quartiles of the loss", (metrics,), lines=True, columns=1)
+
+
+_COUNTS: Final = ("shared", "per_use", "unshared", "dense", "factor", "macs")
 
 _SHOWN: Final[dict[View, _Shown]] = {
-    "seeds": _Shown(
-        condition="tags.`paramshare.kind` = 'seed'",
-        order="params.`seed`",  # the variants side by side
-        ascending=True,
-        columns=(
-            "params.`variant`",
-            "params.`seed`",
-            "params.`device`",
-            "metrics.`final/loss_mean_depth`",
-            "metrics.`final/loss_depth_0`",
-            "metrics.`final/loss_depth_3`",
-            "metrics.`time/seconds`",
-        ),
-        lines={"Loss at every step": ("train/loss",)},
-        bars={
-            "The trained net's loss, by depth": (
-                "final/loss_mean_depth",
-                *(f"final/loss_depth_{depth}" for depth in range(4)),
-            )
-        },
-    ),
+    "seeds": _seeds("dynamicnet"),
+    "digits-seeds": _seeds("digits"),
     "counts": _Shown(
+        name="Counts",
         condition="tags.`paramshare.kind` = 'count'",
         order="metrics.`sharing/factor`",  # the largest savings first
         ascending=False,
-        columns=(
-            "params.`model`",
-            "params.`input`",
-            *(f"metrics.`sharing/{name}`" for name in ("shared", "per_use", "unshared", "dense", "factor", "macs")),
+        columns=("params.`model`", "params.`input`", *_columns(*(f"sharing/{name}" for name in _COUNTS))),
+        sections=(
+            _Section("Parameters", (("sharing/shared",), ("sharing/unshared",), ("sharing/dense",)), columns=3),
+            _Section("What sharing saves", (("sharing/factor",), ("sharing/macs",))),
         ),
-        lines={},
-        bars={
-            "Parameters": tuple(f"sharing/{name}" for name in ("shared", "unshared", "dense")),
-            "What sharing saves": ("sharing/factor", "sharing/macs"),
-        },
     ),
-    "dynamicnet": _Shown(
-        condition="tags.`paramshare.kind` = 'seed' AND params.`target` = 'dynamicnet'",
-        order="params.`seed`",
-        ascending=True,
+    "dynamicnet": _groups("dynamicnet"),
+    "digits": _groups("digits"),
+    "sweeps": _Shown(
+        name="Sweeps",
+        condition="tags.`paramshare.kind` = 'sweep'",
+        order="attributes.start_time",
+        ascending=False,
         columns=(
-            "metrics.`final/loss_mean_depth`",
-            *(f"metrics.`final/loss_depth_{depth}`" for depth in range(4)),
-            "metrics.`model/parameters`",
+            "params.`target`",
+            "params.`variant`",
+            "params.`seeds`",
+            "params.`devices`",
+            "metrics.`runs/finished`",
         ),
-        lines={"Loss at every step, the mean of each group": ("train/loss",)},
-        bars={
-            "The trained net's loss, by depth, the mean of each group": (
-                "final/loss_mean_depth",
-                *(f"final/loss_depth_{depth}" for depth in range(4)),
-            ),
-            "What it takes": ("model/parameters", "time/seconds"),
-        },
-        groups=_GROUPS,
-    ),
-    "digits": _Shown(
-        condition="tags.`paramshare.kind` = 'seed' AND params.`target` = 'digits'",
-        order="params.`seed`",
-        ascending=True,
-        columns=(
-            "params.`placement`",
-            "metrics.`final/accuracy_unseen`",
-            "metrics.`final/accuracy`",
-            "metrics.`final/steps`",
-            "metrics.`model/parameters`",
-            "metrics.`model/macs`",
-        ),
-        lines={"Loss at every step, the mean of each group": ("train/loss",)},
-        bars={
-            "Accuracy, the mean of each group": ("final/accuracy_unseen", "final/accuracy"),
-            "What it takes": ("model/parameters", "model/macs", "final/steps", "time/seconds"),
-        },
-        groups=(*_GROUPS, "placement"),
+        sections=(_bands("dynamicnet"), _bands("digits")),
     ),
 }
 
@@ -126,20 +170,39 @@ def view_key(view: View) -> str:
     return f"paramshare-{view}"
 
 
+def seeds_view(target: TargetName) -> View:
+    """Return the view of a target's seeds."""
+    return "seeds" if target == "dynamicnet" else "digits-seeds"
+
+
 def saved_view_tags(*views: View) -> dict[str, str]:
     """The experiment tags that hold the views."""
-    return {f"mlflow.sharedViewState.{view_key(view)}": _packed(view) for view in views}
+    return {f"{_PREFIX}{view_key(view)}": _packed(_SHOWN[view]) for view in views}
 
 
-def _packed(view: View) -> str:
+def study_view_tags(target: TargetName, options: Mapping[str, object], *, several_devices: bool) -> dict[str, str]:
+    """The experiment tags that hold the view of a study's groups.
+
+    Args:
+        options: of the study's runs.
+        several_devices: whether its groups are told apart by their devices, too.
+    """
+    groups = ("variant", "device") if several_devices else ("variant",)
+    return {f"{_PREFIX}{view_key(target)}": _packed(_groups(target, groups, str(options.get("placement", "moved"))))}
+
+
+def missing_views(tags: Collection[str]) -> dict[str, str]:
+    """The tags of those views that an experiment with these tags does not have: it can be older than they are."""
+    return saved_view_tags(*(view for view in VIEWS if f"{_PREFIX}{view_key(view)}" not in tags))
+
+
+def _packed(shown: _Shown) -> str:
     now = int(time.time() * 1000)
-    state = base64.b64encode(zlib.compress(json.dumps(_state(_SHOWN[view])).encode())).decode()
-    return json.dumps({"name": view.capitalize(), "createdAt": now, "updatedAt": now, "state": f"deflate;{state}"})
+    state = base64.b64encode(zlib.compress(json.dumps(_state(shown)).encode())).decode()
+    return json.dumps({"name": shown.name, "createdAt": now, "updatedAt": now, "state": f"deflate;{state}"})
 
 
 def _state(shown: _Shown) -> dict[str, Any]:
-    charts = [_line(title, metric) for title, metrics in shown.lines.items() for metric in metrics]
-    charts += [_bar(title, metric) for title, metrics in shown.bars.items() for metric in metrics]
     return {
         "searchFilter": shown.condition,
         "orderByKey": shown.order,
@@ -152,9 +215,9 @@ def _state(shown: _Shown) -> dict[str, Any]:
         "columnOrder": [],
         "columnWidths": {},
         "runsHidden": [],
-        "runsHiddenMode": "FIRST_20_RUNS",
-        "compareRunCharts": charts,
-        "compareRunSections": [_section(title, title) for title in (*shown.lines, *shown.bars)],
+        "runsHiddenMode": "SHOW_ALL",
+        "compareRunCharts": [_chart(section, metrics) for section in shown.sections for metrics in section.charts],
+        "compareRunSections": [_section(section) for section in shown.sections],
         "viewMaximized": False,
         "runListHidden": False,
         "isAccordionReordered": True,
@@ -174,40 +237,36 @@ def _grouped(parameters: tuple[str, ...]) -> dict[str, Any] | None:
     return {"aggregateFunction": "average", "groupByKeys": keys}
 
 
-def _section(key: str, name: str) -> dict[str, Any]:
+def _section(section: _Section) -> dict[str, Any]:
     flags = {"display": True, "isReordered": False, "deleted": False, "isGenerated": False}
-    return {"uuid": key, "name": name, **flags}
+    layout = {"columns": section.columns, "cardHeight": 400 if section.lines else 300}
+    return {"uuid": section.title, "name": section.title, **flags, **layout}
 
 
-def _chart(kind: str, section: str, metric: str) -> dict[str, Any]:
-    return {
-        "uuid": metric,
-        "type": kind,
+def _chart(section: _Section, metrics: tuple[str, ...]) -> dict[str, Any]:
+    name = metrics[0] if len(metrics) == 1 else section.title
+    chart = {
+        "uuid": name,
+        "type": "LINE" if section.lines else "BAR",
         "runsCountToCompare": 10,
-        "metricSectionId": section,
+        "metricSectionId": section.title,
         "deleted": False,
         "isGenerated": False,
-        "displayName": metric,
-        "metricKey": metric,
+        "displayName": name,
+        "metricKey": metrics[0],
     }
+    return {**chart, **_LINES, "selectedMetricKeys": list(metrics)} if section.lines else chart
 
 
-def _bar(section: str, metric: str) -> dict[str, Any]:
-    return _chart("BAR", section, metric)
-
-
-def _line(section: str, metric: str) -> dict[str, Any]:
-    return {
-        **_chart("LINE", section, metric),
-        "selectedMetricKeys": [metric],
-        "scaleType": "log",
-        "xAxisScaleType": "linear",
-        "xAxisKey": "step",
-        "selectedXAxisMetricKey": "",
-        "useGlobalXaxisKey": True,
-        "useGlobalLineSmoothing": True,
-        "lineSmoothness": 0,
-        "yAxisKey": "metric",
-        "yAxisExpressions": [],
-        "range": {},
-    }
+_LINES: Final = {
+    "scaleType": "log",
+    "xAxisScaleType": "linear",
+    "xAxisKey": "step",
+    "selectedXAxisMetricKey": "",
+    "useGlobalXaxisKey": True,
+    "useGlobalLineSmoothing": True,
+    "lineSmoothness": 0,
+    "yAxisKey": "metric",
+    "yAxisExpressions": [],
+    "range": {},
+}

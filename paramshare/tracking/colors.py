@@ -1,0 +1,23 @@
+"""The colours of runs on MLflow's pages: one for each seed, and a range of the colour circle for each variant."""
+
+import colorsys
+from typing import Final
+
+__all__ = ["seed_color"]
+
+_HUES: Final = {"shared": (185, 270), "untied": (0, 50), "conv": (185, 270), "local": (0, 50), "dense": (85, 165)}
+"""The hues of each variant in degrees: those of two variants of a net do not meet."""
+
+_LIGHTNESS: Final = (0.27, 0.60)  # dark and light enough to be seen on white and on black
+_SATURATION: Final = 0.85
+_STEPS: Final = (0.7548776662466927, 0.5698402909980532)
+"""Multiples of these, modulo 1, fill a square evenly, however many there are: Roberts' R2 sequence (2018)."""
+
+
+def seed_color(variant: str, seed: int) -> str:
+    """Return the colour of a seed's run, such as `#10b7c6`: of its variant's hues, and unlike that of the next seed."""
+    across, up = (seed * step % 1 for step in _STEPS)
+    (first, last), (dark, light) = _HUES[variant], _LIGHTNESS
+    hue, lightness = (first + (last - first) * across) / 360, dark + (light - dark) * up
+    channels = colorsys.hls_to_rgb(hue, lightness, _SATURATION)
+    return "#" + "".join(f"{round(255 * channel):02x}" for channel in channels)
