@@ -29,6 +29,7 @@ from paramshare.tracking.sweeps import (
     read_note,
     start_sweep,
 )
+from paramshare.tracking.views import sweep_view_tags
 from paramshare.training.choice import Choice
 from paramshare.training.devices import Device, choose_devices, find_devices
 from paramshare.training.memory import check_memory
@@ -224,6 +225,7 @@ class Sweep:
             figure=aggregate_curves(bands, name, self.spec.trained.loss),
             table=table_of(rows),
             note=note_of(self.spec, rows, self.store.experiment_id, self.parent_run_id),
+            views=sweep_view_tags(self.spec.trained.name, bands, self.parent_run_id) if bands else {},
         )
         analyse(self.store)
 

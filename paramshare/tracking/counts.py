@@ -13,7 +13,7 @@ from paramshare.tracking.runs import KIND, NOTE
 from paramshare.tracking.store import Store
 from paramshare.tracking.tables import table_artifact
 from paramshare.tracking.views import saved_view_tags
-from paramshare.tracking.writing import write
+from paramshare.tracking.writing import tag_experiment, write
 
 __all__ = ["write_report"]
 
@@ -58,8 +58,7 @@ def write_report(
         PICTURE_FILE: picture_of(report.figure(depth, sort)),
         LAYERS_FILE: layers,
     }
-    for key, value in saved_view_tags("counts").items():  # the experiment can be older than the view
-        store.client.set_experiment_tag(store.experiment_id, key, value)
+    tag_experiment(store, saved_view_tags("counts"))  # the experiment can be older than the view
     params = {"model": report.model, "input": report.input, **source, **_own_params(report)}
     built = f"{params['model']} {params['args']}" if params.get("args") else params["model"]
     end = now()

@@ -6,7 +6,7 @@ Nothing here imports MLflow's tables or its client, which take a second: a sweep
 import math
 import sqlite3
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -113,6 +113,16 @@ class Database:
         with self.engine.connect() as connection:
             found = connection.exec_driver_sql(query, parameters).scalar()
         return None if found is None else str(found)
+
+    def tag_experiment(self, tags: Mapping[str, str]) -> None:
+        """Set tags of the experiment."""
+        statement = (
+            "INSERT INTO experiment_tags (key, value, experiment_id) VALUES (?, ?, ?) "
+            "ON CONFLICT (key, experiment_id) DO UPDATE SET value = excluded.value"
+        )
+        with self.engine.begin() as connection:
+            for key, value in tags.items():
+                connection.exec_driver_sql(statement, (key, value, self.experiment_id))
 
     def analyse(self) -> None:
         """Update SQLite's statistics of the tables: without them it chooses poor indexes when there are many runs."""

@@ -13,7 +13,7 @@ from paramshare.tracking.record import Addition, Point, Record, now
 from paramshare.tracking.runs import KIND, NOTE, search
 from paramshare.tracking.store import Store
 from paramshare.tracking.tables import table_artifact
-from paramshare.tracking.writing import add, write
+from paramshare.tracking.writing import add, tag_experiment, write
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -65,6 +65,7 @@ def finish_sweep(
     figure: "Figure",
     table: Mapping[str, list[object]],
     note: str,
+    views: Mapping[str, str],
 ) -> None:
     """Give the parent run everything it says about its runs together, and end it.
 
@@ -77,6 +78,7 @@ def finish_sweep(
         figure: the curves drawn.
         table: a row a run, by column.
         note: Markdown, shown on the run's page.
+        views: the tags of the experiment that hold saved views.
     """
     end = now()
     content, table_tag = table_artifact(TABLE_FILE, table)
@@ -96,6 +98,7 @@ def finish_sweep(
     points += [Point(name, float(value), end, 0) for name, value in metrics.items()]
     files: dict[str, bytes | str] = {CURVES_FILE: picture.getvalue(), TABLE_FILE: content}
     add(store, run_id, Addition({NOTE: note, **table_tag}, points, files, status))
+    tag_experiment(store, views)
 
 
 def log_report(
@@ -107,8 +110,7 @@ def log_report(
         views: the tags of the experiment that hold them.
     """
     add(store, run_id, Addition(tags={NOTE: note}, files=files))
-    for key, value in views.items():
-        store.client.set_experiment_tag(store.experiment_id, key, value)
+    tag_experiment(store, views)
 
 
 def read_note(store: Store, run_id: str) -> str:

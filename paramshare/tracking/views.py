@@ -16,17 +16,25 @@ from typing import Any, Final, Literal, get_args
 
 from paramshare.training.targets import LOSS, MACS, PARAMETERS, SECONDS, TARGETS, TargetName
 
-__all__ = ["ORDER", "VIEWS", "View", "missing_views", "saved_view_tags", "seeds_view", "study_view_tags", "view_key"]
+__all__ = [
+    "ORDER",
+    "VIEWS",
+    "View",
+    "missing_views",
+    "saved_view_tags",
+    "seeds_view",
+    "study_view_tags",
+    "sweep_view_tags",
+    "view_key",
+]
 
-View = Literal["seeds", "digits-seeds", "counts", "dynamicnet", "digits", "sweeps"]
+View = Literal["seeds", "digits-seeds", "dynamicnet", "digits", "sweep", "digits-sweep", "counts"]
 VIEWS: Final[tuple[View, ...]] = get_args(View)
 
 ORDER: Final = "paramshare.order"
 """The tag of a seed's run that the pages sort by. They sort parameters as text: seed 10 comes before seed 2."""
 
 _PREFIX: Final = "mlflow.sharedViewState."
-_BANDS: Final = ("median", "lower_quartile", "upper_quartile")
-_DEVICES: Final = ("cpu", "cuda0", "mps")  # what is drawn of sweeps; of others, their figure
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +46,14 @@ class _Section:
         charts: the metrics of each.
         lines: if true, drawn step by step on a log axis; else a bar a run.
         columns: charts side by side.
+        remark: on the title of each chart.
     """
 
     title: str
     charts: tuple[tuple[str, ...], ...]
     lines: bool = False
     columns: int = 2
+    remark: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,11 +99,11 @@ def _groups(target: TargetName, groups: tuple[str, ...] = ("variant",), placemen
     """Return the view of a target's seeds in groups.
 
     Args:
-        groups: parameters; two of them make names that do not fit.
+        groups: parameters. A group of one is named by its value, a group of two by more than fits.
         placement: of digits; runs of another are not shown.
     """
     finals, costs = _metrics(target)
-    mean = f"Arithmetic means of each {' and '.join(groups)} (the report has medians):"
+    remark = " (arithmetic mean; the report has medians)"
     restricted = f" AND params.`placement` = '{placement}'" if target == "digits" else ""
     return _Shown(
         name=f"{TARGETS[target].title} by {' and '.join(groups)}",
@@ -101,9 +111,9 @@ def _groups(target: TargetName, groups: tuple[str, ...] = ("variant",), placemen
         order=f"tags.`{ORDER}`",
         columns=_columns(*finals, *costs),
         sections=(
-            _Section(f"{mean} loss at every step", ((LOSS,),), lines=True, columns=1),
-            _Section(f"{mean} the trained nets", tuple((name,) for name in finals)),
-            _Section(f"{mean} what they take", tuple((name,) for name in costs)),
+            _Section("Mean loss at every step", ((LOSS,),), lines=True, columns=1, remark=remark),
+            _Section("Means of the trained nets", tuple((name,) for name in finals), remark=remark),
+            _Section("Means of what they take", tuple((name,) for name in costs), remark=remark),
         ),
         groups=groups,
     )
@@ -123,11 +133,26 @@ def _columns(*metrics: str) -> tuple[str, ...]:
     return tuple(f"metrics.`{name}`" for name in metrics)
 
 
-def _bands(target: TargetName) -> _Section:
-    """Return the chart of the medians and quartiles that a target's sweeps have, a dash a metric."""
-    groups = [f"{variant}-{device}" for device in _DEVICES for variant in TARGETS[target].variants]
-    metrics = tuple(f"loss/{name}/{group}" for group in groups for name in _BANDS)
-    return _Section(f"{TARGETS[target].title}: medians and quartiles of the loss", (metrics,), lines=True, columns=1)
+def _sweep(target: TargetName, groups: Collection[str], run_id: str | None = None) -> _Shown:
+    """Return the view of the medians and quartiles of a sweep's groups in one chart, a dash a metric.
+
+    Args:
+        groups: as they stand in the names of its metrics.
+        run_id: of the sweep. Defaults to None: all of the target.
+    """
+    title = TARGETS[target].title
+    metrics = tuple(
+        f"loss/{name}/{group}" for group in groups for name in ("median", "lower_quartile", "upper_quartile")
+    )
+    every = f"tags.`paramshare.kind` = 'sweep' AND params.`target` = '{target}'"
+    return _Shown(
+        name=f"Last sweep of {title}",
+        condition=every if run_id is None else f"attributes.run_id = '{run_id}'",
+        order="attributes.start_time",
+        ascending=False,
+        columns=("params.`variant`", "params.`seeds`", "params.`devices`", "metrics.`runs/finished`"),
+        sections=(_Section("Median and quartiles of the loss", (metrics,), lines=True, columns=1),),
+    )
 
 
 _COUNTS: Final = ("shared", "per_use", "unshared", "dense", "factor", "macs")
@@ -148,20 +173,8 @@ _SHOWN: Final[dict[View, _Shown]] = {
     ),
     "dynamicnet": _groups("dynamicnet"),
     "digits": _groups("digits"),
-    "sweeps": _Shown(
-        name="Sweeps",
-        condition="tags.`paramshare.kind` = 'sweep'",
-        order="attributes.start_time",
-        ascending=False,
-        columns=(
-            "params.`target`",
-            "params.`variant`",
-            "params.`seeds`",
-            "params.`devices`",
-            "metrics.`runs/finished`",
-        ),
-        sections=(_bands("dynamicnet"), _bands("digits")),
-    ),
+    "sweep": _sweep("dynamicnet", [f"{variant}-cpu" for variant in TARGETS["dynamicnet"].variants]),
+    "digits-sweep": _sweep("digits", [f"{variant}-cpu" for variant in TARGETS["digits"].variants]),
 }
 
 
@@ -189,6 +202,12 @@ def study_view_tags(target: TargetName, options: Mapping[str, object], *, severa
     """
     groups = ("variant", "device") if several_devices else ("variant",)
     return {f"{_PREFIX}{view_key(target)}": _packed(_groups(target, groups, str(options.get("placement", "moved"))))}
+
+
+def sweep_view_tags(target: TargetName, groups: Collection[str], run_id: str) -> dict[str, str]:
+    """The experiment tags that hold the view of a sweep that has ended. Arguments as of `_sweep`."""
+    view: View = "sweep" if target == "dynamicnet" else "digits-sweep"
+    return {f"{_PREFIX}{view_key(view)}": _packed(_sweep(target, groups, run_id))}
 
 
 def missing_views(tags: Collection[str]) -> dict[str, str]:
@@ -222,7 +241,7 @@ def _state(shown: _Shown) -> dict[str, Any]:
         "runListHidden": False,
         "isAccordionReordered": True,
         "groupBy": _grouped(shown.groups),
-        "groupsExpanded": {},
+        "groupsExpanded": {f"param.variant.{name}": False for target in TARGETS.values() for name in target.variants},
         "useGroupedValuesInCharts": True,
         "hideEmptyCharts": True,
         "chartsSearchFilter": "",
@@ -244,15 +263,14 @@ def _section(section: _Section) -> dict[str, Any]:
 
 
 def _chart(section: _Section, metrics: tuple[str, ...]) -> dict[str, Any]:
-    name = metrics[0] if len(metrics) == 1 else section.title
     chart = {
-        "uuid": name,
+        "uuid": f"{section.title} {metrics[0]}",
         "type": "LINE" if section.lines else "BAR",
         "runsCountToCompare": 10,
         "metricSectionId": section.title,
         "deleted": False,
         "isGenerated": False,
-        "displayName": name,
+        "displayName": metrics[0] + section.remark,
         "metricKey": metrics[0],
     }
     return {**chart, **_LINES, "selectedMetricKeys": list(metrics)} if section.lines else chart

@@ -6,7 +6,7 @@ and nothing that the client could ask for is asked for.
 
 import math
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -21,7 +21,7 @@ from mlflow.utils.rest_utils import http_request, verify_rest_response
 from paramshare.tracking.record import NIL_ID, Addition, Point, Record, save_files
 from paramshare.tracking.store import Store
 
-__all__ = ["add", "add_by_client", "write", "write_by_client"]
+__all__ = ["add", "add_by_client", "tag_experiment", "write", "write_by_client"]
 
 _ENTITIES_A_CALL: Final = 1000  # MLflow's limit: metrics, params and tags together
 _LOG_BATCH: Final = "/api/2.0/mlflow/runs/log-batch"
@@ -50,6 +50,19 @@ def add(store: Store, run_id: str, addition: Addition) -> None:
         store.database.add(run_id, addition)
     else:
         add_by_client(store.client, run_id, addition)
+
+
+def tag_experiment(store: Store, tags: Mapping[str, str]) -> None:
+    """Set tags of the store's experiment.
+
+    Raises:
+        MlflowException: the store refused it or does not answer.
+    """
+    if store.database is not None:
+        store.database.tag_experiment(tags)
+        return
+    for key, value in tags.items():
+        store.client.set_experiment_tag(store.experiment_id, key, value)
 
 
 def add_by_client(client: MlflowClient, run_id: str, addition: Addition) -> None:
