@@ -22,8 +22,8 @@ class Ui(StoreSettings):
     port: int = Field(5000, ge=1, le=65535, description="the port on 127.0.0.1 for an embedded store's pages")
     view: View | None = Field(
         None,
-        description="what the page opens on: every seed of DynamicNet (seeds) or digits (digits-seeds), their variants as "
-        "groups (dynamicnet, digits), the median curves of their last sweep (sweep, digits-sweep), or all counts; "
+        description="what the page opens on: every seed of DynamicNet (seeds) or digits (digits-seeds), their variants "
+        "as groups (dynamicnet, digits), the median curves of their last sweep (sweep, digits-sweep), or all counts; "
         "if not given, the seeds trained last",
     )
     browser: bool = Field(True, description="open a browser on the page")

@@ -1,6 +1,6 @@
 """A study as a page: one self-contained HTML file that needs no network, and its Markdown twin."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from html import escape
 from typing import Final
 
@@ -11,7 +11,7 @@ from paramshare.markdown import plain, table
 from paramshare.plots import inline_picture
 from paramshare.provenance import provenance
 
-__all__ = ["html_report", "markdown_report"]
+__all__ = ["html_report", "markdown_figures", "markdown_report"]
 
 _GROUPS: Final = "The groups"
 _CONTRASTS: Final = "Against each other"
@@ -85,7 +85,7 @@ def markdown_report(
     contrasts = f"### {_CONTRASTS}\n\n{_markdown_table(contrast_table(study))}" if study.contrasts else ""
     parts = (
         *(f"**{plain(answer)}**" for answer in answers(study)),
-        *(f"![{plain(one.words)}]({place(one)})" for one in figures),
+        *markdown_figures(figures, place),
         f"### {_GROUPS}\n\n{_markdown_table(group_table(study))}",
         contrasts,
         "  \n".join(map(plain, footnotes(study))),
@@ -93,6 +93,15 @@ def markdown_report(
         f"Made by `{command}`; {plain(_origin())}.",
     )
     return "\n\n".join(filter(None, parts)) + "\n"
+
+
+def markdown_figures(figures: Sequence[Drawn], address: Callable[[Drawn], str]) -> Iterator[str]:
+    """Return each figure as an image with its title below, as Markdown has no captions.
+
+    Args:
+        address: where each lies.
+    """
+    return (f"![{plain(one.words)}]({address(one)})\n\n*{plain(one.title)}*" for one in figures)
 
 
 def _html_table(given: Table) -> str:

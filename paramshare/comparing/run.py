@@ -148,15 +148,19 @@ def log_study(store: Store, parent_run_id: str, concluded: Concluded, command: s
 
 
 def _note(concluded: Concluded, command: str, run_id: str) -> str:
-    """What the run's page shows: MLflow cuts a tag at 8000 characters, silently, so of a large study the answers."""
-    from paramshare.comparing.report import markdown_report
+    """What the run's page shows: MLflow cuts a tag at 8000 characters, silently, so of a large study answers and figures."""
+    from paramshare.comparing.report import markdown_figures, markdown_report
+
+    def place(figure: "Drawn") -> str:
+        return picture_url("", run_id, f"{FOLDER}/{figure.name}.png")
 
     study, figures = concluded
-    whole = markdown_report(study, figures, command, lambda one: picture_url("", run_id, f"{FOLDER}/{one.name}.png"))
+    whole = markdown_report(study, figures, command, place)
     if len(whole) <= _LONGEST_NOTE:
         return whole
-    said = "\n\n".join(f"**{plain(answer)}**" for answer in answers(study))
-    return f"{said[:_LONGEST_NOTE]}\n\nAll of it is in the artifact `{FOLDER}/report.html`."
+    said = "\n\n".join(f"**{plain(answer)}**" for answer in answers(study))[:_LONGEST_NOTE]
+    shown = "\n\n".join((said, *markdown_figures(figures, place)))
+    return f"{shown if len(shown) <= _LONGEST_NOTE else said}\n\nAll of it is in the artifact `{FOLDER}/report.html`."
 
 
 def _curves(store: Store, grouped: Grouped) -> dict[str, Band]:

@@ -78,6 +78,8 @@ def note_of(spec: SweepSpec, rows: Sequence[Row], experiment_id: str, parent_run
             "",
             f"![loss at every step, all seeds]({picture_url('', parent_run_id, CURVES_FILE)})",
             "",
+            "*The loss of every step, on a log axis: the medians and quartiles over the seeds*",
+            "",
             f"**{counts['finished']} of {counts['planned']} runs finished** ({counts['reused']} re-used, "
             f"{counts['failed']} failed{_diverged(counts['diverged'])}): {target.title}, "
             f"{_said(spec.options)}.",

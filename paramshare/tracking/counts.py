@@ -115,6 +115,7 @@ def _note(report: SharingReport) -> str:
         [
             _headline(report),
             f"![parameters by regime]({picture_url('', NIL_ID, PICTURE_FILE)})",
+            "*The parameters of each layer, by regime*",
             f"{_line(report.model)}, one sample of {_line(report.input)}:",
             _totals_table(report.totals),
             *_listed("Ties", [_tie(tie) for tie in report.ties]),

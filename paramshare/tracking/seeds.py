@@ -56,7 +56,7 @@ def seed_record(result: Result, tags: Mapping[str, str], *, again: bool = True) 
         "paramshare.engine_reason": result.reason,
         "paramshare.threads": str(result.threads),
         "mlflow.log-model.history": model.history,
-        NOTE: f"![loss at every step]({picture_url('', NIL_ID, PLOT_FILE)})",
+        NOTE: f"![loss at every step]({picture_url('', NIL_ID, PLOT_FILE)})\n\n*The loss of every step, on a log axis*",
     }
     return Record(
         name,
