@@ -148,7 +148,7 @@ def log_study(store: Store, parent_run_id: str, concluded: Concluded, command: s
 
 
 def _note(concluded: Concluded, command: str, run_id: str) -> str:
-    """What the run's page shows: MLflow cuts a tag at 8000 characters, silently, so of a large study answers and figures."""
+    """Return the note of the run's page: of a large study answers and figures. MLflow cuts it at 8000 characters."""
     from paramshare.comparing.report import markdown_figures, markdown_report
 
     def place(figure: "Drawn") -> str:

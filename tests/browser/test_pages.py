@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from urllib.parse import quote
 
 import pytest
 from browser.chromium import Page, find_chromium, sees
@@ -78,7 +79,7 @@ def pages(mlflow_server: MlflowServer) -> Pages:
 def test_the_experiment_page_opens_on_every_seed_with_its_curve_and_its_loss_by_depth(pages: Pages, page: Page) -> None:
     page.open(pages.experiment)
     sees(page, "What does sharing weights buy?", *(pages.name(row.run_id) for row in pages.outcome.rows))
-    sees(page, "Loss at every step", "The trained net's loss, by depth", "final/loss_mean_depth")
+    sees(page, "Loss at every step", "The trained nets", "final/loss_mean_depth")
     page.wait_until(f"{DRAWN_LINES} >= {len(pages.outcome.rows)}")
 
 
@@ -88,6 +89,20 @@ def test_outside_of_that_view_the_sweep_is_listed_with_its_nested_runs(pages: Pa
     page.wait_until("document.querySelector('button[data-component-id*=runnamecellrenderer]') !== null")
     page.evaluate(EXPAND)
     sees(page, *(pages.name(row.run_id) for row in pages.outcome.rows))
+
+
+def test_the_view_of_the_last_sweep_draws_medians_and_quartiles_in_one_chart(pages: Pages, page: Page) -> None:
+    page.open(experiment_url(pages.base, pages.outcome.experiment_id, "sweep"))
+    chart = "[...document.querySelectorAll('.js-plotly-plot')].some(plot => "
+    page.wait_until(f"{chart}{DRAWN_LINES.strip().replace('document', 'plot')} === 3)")
+
+
+def test_the_page_of_several_runs_compares_them_by_the_headline(pages: Pages, page: Page) -> None:
+    ids = quote(json.dumps([row.run_id for row in pages.outcome.rows]))
+    page.open(f"{pages.base}/#/compare-runs?runs={ids}&experiments=%5B%22{pages.outcome.experiment_id}%22%5D")
+    shown = "[...document.querySelectorAll('.js-plotly-plot')].map(plot => plot.textContent).join()"
+    page.wait_until(f"{shown}.includes('final/loss_mean_depth')")
+    assert "train/loss" not in page.evaluate(shown)
 
 
 def test_the_sweeps_page_draws_its_aggregate_curves(pages: Pages, page: Page) -> None:

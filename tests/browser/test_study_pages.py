@@ -80,7 +80,7 @@ def test_the_runs_page_shows_the_answers_and_the_figures(pages: Pages, page: Pag
 
 def test_the_saved_view_shows_the_variants_as_groups(pages: Pages, page: Page) -> None:
     page.open(pages.view)
-    sees(page, "Group by: variant", "shared", "untied", "Loss at every step, the mean of each group")
+    sees(page, "Group by: variant", "Group: shared", "Group: untied", "Arithmetic means, not medians: loss")
     page.wait_until(
         "document.querySelectorAll('.js-plotly-plot .trace, .js-plotly-plot .scatterlayer .trace').length >= 2"
     )

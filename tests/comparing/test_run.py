@@ -3,6 +3,7 @@ numbers, the same bits in the curves; that it leaves its report with the sweep; 
 """
 
 import json
+import re
 import sqlite3
 from contextlib import closing
 from dataclasses import replace
@@ -74,6 +75,7 @@ def test_the_report_lies_with_the_sweep_and_its_note_shows_the_answers(address: 
     note = read_note(store, outcome.parent_run_id)
     assert note.startswith("**Untied instead of shared takes ")
     assert "paramshare study --seeds 0:6" in note
+    assert len(re.findall(r"^!\[.+\]\(.+\)\n\n\*\S.+\*$", note, re.MULTILINE)) == len(figures)  # each has its caption
     before = len(list(store.client.search_runs([store.experiment_id])))
     assert studied(address)[0].parent_run_id == outcome.parent_run_id
     assert len(list(store.client.search_runs([store.experiment_id]))) == before

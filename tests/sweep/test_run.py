@@ -2,8 +2,10 @@
 failing seed neither stops the others nor goes unsaid.
 """
 
+import base64
 import json
 import time
+import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +28,9 @@ from paramshare.training.choice import Engine
 from paramshare.training.engines import train
 from paramshare.training.result import TrainResult
 from paramshare.training.spec import TrainSpec
+
+
+VIEW = "mlflow.sharedViewState.paramshare-sweep"
 
 
 def spec(**given: object) -> SweepSpec:
@@ -93,6 +98,14 @@ def test_the_parent_has_the_curves_as_a_picture_a_table_of_all_seeds_and_a_note(
     note = parent_of(address, outcome).data.tags["mlflow.note.content"]
     assert "3 of 3 runs finished" in note
     assert all(f"/runs/{row.run_id}" in note for row in outcome.rows)
+
+
+def test_the_saved_view_of_the_last_sweep_is_of_this_one(address: StoreAddress) -> None:
+    for seeds in ("0:2", "0:3"):
+        outcome = run(address, seeds=seeds)
+        tag = open_store(address).client.get_experiment(outcome.experiment_id).tags[VIEW]
+        state = zlib.decompress(base64.b64decode(json.loads(tag)["state"].removeprefix("deflate;")))
+        assert outcome.parent_run_id in json.loads(state)["searchFilter"]
 
 
 def test_a_sweep_that_is_run_again_trains_nothing_and_writes_nothing(address: StoreAddress) -> None:

@@ -15,6 +15,7 @@ from paramshare.tracking.runs import find_finished, read_all_losses, read_seeds
 from paramshare.tracking.seeds import write_failure, write_run
 from paramshare.tracking.store import Store, StoreAddress, open_store
 from paramshare.tracking.summaries import Selection
+from paramshare.tracking.views import ORDER
 from paramshare.training.engines import train
 from paramshare.training.result import TrainResult
 from paramshare.training.spec import VARIANTS, TrainSpec
@@ -92,6 +93,17 @@ def test_a_run_says_what_it_is_in_its_tags(store: Store, result: TrainResult) ->
     assert tags["paramshare.engine"] == "exact"
     assert tags["paramshare.threads"] == "1"
     assert tags["mlflow.parentRunId"] == "p"
+
+
+def test_runs_sort_by_the_number_of_their_seed(store: Store, small: TrainSpec) -> None:
+    for seed in (10, 2**63 - 1, 2, 0):
+        write_failure(store, replace(small, seed=seed), "no room", {})
+    runs = store.client.search_runs([store.experiment_id], order_by=[f"tags.`{ORDER}` ASC"])
+    assert [int(run.data.params["seed"]) for run in runs] == [0, 2, 10, 2**63 - 1]
+
+
+def test_the_headline_is_the_first_of_a_runs_metrics(store: Store, result: TrainResult) -> None:
+    assert next(iter(written(store, result).data.metrics)) == "final/loss_mean_depth"
 
 
 def test_the_data_is_an_mlflow_input_with_the_digest_of_its_bytes(store: Store, result: TrainResult) -> None:

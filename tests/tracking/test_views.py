@@ -1,0 +1,93 @@
+"""Proves what the saved views of MLflow's pages ask for; that MLflow shows it, the tests in a browser do."""
+
+from __future__ import annotations
+
+import base64
+import json
+import zlib
+from typing import Any
+
+import pytest
+
+from paramshare.tracking.pages import add_views, newest_seeds
+from paramshare.tracking.seeds import write_failure
+from paramshare.tracking.store import Store, StoreAddress, open_store
+from paramshare.tracking.views import (
+    VIEWS,
+    missing_views,
+    saved_view_tags,
+    seeds_view,
+    study_view_tags,
+    sweep_view_tags,
+)
+from paramshare.training.digits.spec import DigitsSpec
+from paramshare.training.spec import TrainSpec
+from paramshare.training.targets import TARGETS, TargetName
+
+LARGEST_TAG = 5000  # characters of an experiment's tag that MLflow takes
+
+
+def state_of(tags: dict[str, str]) -> dict[str, Any]:
+    (packed,) = tags.values()
+    state = json.loads(packed)["state"].removeprefix("deflate;")
+    return dict(json.loads(zlib.decompress(base64.b64decode(state))))
+
+
+@pytest.fixture
+def store(address: StoreAddress) -> Store:
+    return open_store(address)
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_a_view_shows_all_of_its_runs_and_fits_in_a_tag(view: Any) -> None:
+    tags = saved_view_tags(view)
+    assert state_of(tags)["runsHiddenMode"] == "SHOW_ALL"
+    assert all(len(value) < LARGEST_TAG for value in tags.values())
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_the_losses_of_two_targets_share_no_axis(target: TargetName) -> None:
+    for view in (seeds_view(target), target):
+        assert f"params.`target` = '{target}'" in state_of(saved_view_tags(view))["searchFilter"]
+
+
+def test_groups_are_named_by_one_parameter_unless_a_study_has_several_devices() -> None:
+    for several, expected in ((False, ["variant"]), (True, ["variant", "device"])):
+        keys = state_of(study_view_tags("dynamicnet", {}, several_devices=several))["groupBy"]["groupByKeys"]
+        assert [key["groupByData"] for key in keys] == expected
+
+
+def test_a_study_of_plain_digits_is_not_averaged_with_moved_ones() -> None:
+    tags = study_view_tags("digits", {"placement": "plain"}, several_devices=False)
+    assert "params.`placement` = 'plain'" in state_of(tags)["searchFilter"]
+
+
+def test_the_view_of_a_sweep_draws_its_medians_and_quartiles_in_one_chart_on_a_log_axis() -> None:
+    state = state_of(sweep_view_tags("dynamicnet", ["shared-cpu", "untied-cpu"], "abc"))
+    (chart,) = state["compareRunCharts"]
+    assert state["searchFilter"] == "attributes.run_id = 'abc'"
+    assert (chart["type"], chart["scaleType"]) == ("LINE", "log")
+    assert chart["selectedMetricKeys"] == [
+        f"loss/{name}/{group}"
+        for group in ("shared-cpu", "untied-cpu")
+        for name in ("median", "lower_quartile", "upper_quartile")
+    ]
+
+
+def test_an_experiment_gets_the_views_that_it_lacks_and_keeps_those_that_it_has(store: Store) -> None:
+    client, experiment = store.client, store.experiment_id
+    mine, lost = (f"mlflow.sharedViewState.paramshare-{name}" for name in ("seeds", "sweep"))
+    client.set_experiment_tag(experiment, mine, "a person's")
+    client.delete_experiment_tag(experiment, lost)
+    assert set(missing_views(client.get_experiment(experiment).tags)) == {lost}
+    add_views(store)
+    tags = client.get_experiment(experiment).tags
+    assert missing_views(tags) == {}
+    assert tags[mine] == "a person's"
+
+
+def test_the_pages_open_on_the_seeds_of_what_was_trained_last(store: Store) -> None:
+    assert newest_seeds(store) == "seeds"
+    for spec, view in ((DigitsSpec(seed=0), "digits-seeds"), (TrainSpec(seed=0), "seeds")):
+        write_failure(store, spec, "no room", {})
+        assert newest_seeds(store) == view
