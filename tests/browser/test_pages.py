@@ -93,8 +93,10 @@ def test_outside_of_that_view_the_sweep_is_listed_with_its_nested_runs(pages: Pa
 
 def test_the_view_of_the_last_sweep_draws_medians_and_quartiles_in_one_chart(pages: Pages, page: Page) -> None:
     page.open(experiment_url(pages.base, pages.outcome.experiment_id, "sweep"))
-    chart = "[...document.querySelectorAll('.js-plotly-plot')].some(plot => "
-    page.wait_until(f"{chart}{DRAWN_LINES.strip().replace('document', 'plot')} === 3)")
+    paths = (
+        "new Set([...plot.querySelectorAll('path.js-line')].map(line => line.getAttribute('d')))"  # each is drawn twice
+    )
+    page.wait_until(f"[...document.querySelectorAll('.js-plotly-plot')].some(plot => {paths}.size === 3)")
 
 
 def test_the_page_of_several_runs_compares_them_by_the_headline(pages: Pages, page: Page) -> None:

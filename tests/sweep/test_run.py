@@ -29,7 +29,6 @@ from paramshare.training.engines import train
 from paramshare.training.result import TrainResult
 from paramshare.training.spec import TrainSpec
 
-
 VIEW = "mlflow.sharedViewState.paramshare-sweep"
 
 
