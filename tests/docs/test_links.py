@@ -1,4 +1,4 @@
-"""Proves that the links of the pages lead somewhere, that a newcomer finds each page, and that the README stays short."""
+"""Proves that the links of the pages resolve, that the README leads to each page, and that it stays short."""
 
 import re
 from pathlib import Path

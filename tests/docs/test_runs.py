@@ -92,7 +92,7 @@ def run_command(arguments: list[str], run_id: str, monkeypatch: pytest.MonkeyPat
 def assert_shown(shown: str, printed: str, exact: bool) -> None:
     """Compare each line that a page shows with what was printed: all of it, or its words before the first number.
 
-    The first cell of a table's row counts, since its other cells may depend on numbers. A page's `…` is what it leaves out.
+    Of a table's row the first cell counts: the others may depend on numbers. A page's `…` is what it leaves out.
     """
     lines = [line.rstrip() for line in printed.splitlines()]
     starts = {beginning(line) for line in lines}
