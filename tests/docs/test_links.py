@@ -40,3 +40,10 @@ def test_the_readme_has_at_most_120_lines_and_leads_to_every_page() -> None:
     assert len(readme.read_text().splitlines()) <= 120
     linked = {(ROOT / link.partition("#")[0]).resolve() for link in links(readme)}
     assert [name_of(page) for page in USER_PAGES if page != readme and page not in linked] == []
+
+
+@pytest.mark.parametrize("page", USER_PAGES[1:], ids=name_of)
+def test_a_page_begins_with_its_title_and_its_one_reader(page: Path) -> None:
+    title, empty, first = page.read_text().splitlines()[:3]
+    assert (title[:2], empty) == ("# ", "")
+    assert first.startswith("For a reader who")
