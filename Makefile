@@ -68,7 +68,7 @@ audit: | $(BIN)/python ## known vulnerabilities among the locked dependencies, w
 	test -s $(VENV)/audit.json || { echo "not audited: $$(tail -1 $(VENV)/audit.log)"; exit 0; }; \
 	cat $(VENV)/audit.json; exit 1
 
-bench: install-bench ## the measured claims of the README, as ratios (some 20 minutes; WRITE=README.md puts them there)
+bench: install-bench ## the measured claims of docs/speed.md, as ratios (some 20 minutes; WRITE=docs/speed.md puts them there)
 	$(BIN)/python benchmarks/report.py $(if $(WRITE),--write $(WRITE))
 
 format: install-dev ## bring the code into the house's form

@@ -18,7 +18,7 @@ Covered: the two cores or more that the machine has, as each side uses them by i
 train one seed after the other; ours has a process a core.
 Not covered: that ours writes more (see `by_hand.py`), another store than SQLite (see `tracking.py --server`).
 
-It ends with exit code 1 where the claim of the README does not hold.
+It ends with exit code 1 where the claim of docs/speed.md does not hold.
 """
 
 import sys

@@ -9,7 +9,7 @@ its own, a Llama-2-70B-sized model at 4096 tokens on the meta device (seconds, a
 that it imports), and nets of 1,000 to 8,000 layers (seconds a layer).
 Not covered: what they count. They count no regime but the shared one; GPT-2's tie is left to the tests.
 
-It ends with exit code 1 where a claim of the README does not hold: one of the others is faster, or the large model
+It ends with exit code 1 where a claim of docs/speed.md does not hold: one of the others is faster, or the large model
 takes more than 5 s or 1 GiB.
 """
 

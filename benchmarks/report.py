@@ -1,7 +1,7 @@
 """All benchmarks, one after the other, and one table of what they found.
 
     make bench
-    python benchmarks/report.py --write README.md
+    python benchmarks/report.py --write docs/speed.md
 
 Each program runs in a process of its own with its defaults and says itself what it covers; on a machine with a GPU,
 training is measured there too. What cannot be had here (a GPU, PostgreSQL) is said and left out. The table with the

@@ -16,7 +16,7 @@ Covered, on a server: the same for one size, on a fresh database with PostgreSQL
 MLflow's server as `docker/gunicorn_conf.py` has them, all on this machine.
 Not covered: flows (`beside_by_hand.py`), reading, other machines, several sweeps at once.
 
-It ends with exit code 1 where a claim of the README does not hold, with 2 where the server cannot be had.
+It ends with exit code 1 where a claim of docs/speed.md does not hold, with 2 where the server cannot be had.
 """
 
 import importlib.util

@@ -12,7 +12,7 @@ Covered, on a GPU: 256 seeds by `train_many(specs, "gram")` beside the plain loo
 both with their draws, as a ratio of the seeds a second.
 Not covered: what it costs to write the runs (`tracking.py`); memory traffic, which the floor leaves out.
 
-It ends with exit code 1 where a claim of the README does not hold, with 2 where the device is not there.
+It ends with exit code 1 where a claim of docs/speed.md does not hold, with 2 where the device is not there.
 """
 
 import sys
