@@ -14,8 +14,9 @@ help: ## list these commands
 run: install ## train 10 seeds on every device that is there, as a Prefect flow, tracked in mlruns/
 	@$(BIN)/paramshare flow sweep --seeds 0:10 --devices auto
 
-test: install-dev ## the whole test suite
-	$(BIN)/python -m pytest
+JOBS ?= 2
+test: install-dev ## the whole test suite, by two processes (JOBS=0: by one)
+	$(BIN)/python -m pytest -n $(JOBS)
 
 CAPABILITY ?= default
 test-numerics: install-dev ## the tests of trained numbers with other instructions of the CPU (CAPABILITY=default, avx2 or avx512)
