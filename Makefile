@@ -29,8 +29,9 @@ coverage: install-dev ## the lines that `make test` runs, those of its child pro
 test-all: install-dev ## every test, and of all that is drawn four times as much (hours; needs what each of the targets needs)
 	$(MAKE) test test-faults test-hosts test-containers DRAWS=4
 
+CONTAINERS ?= tests/containers
 test-containers: install-dev ## the images and the stack, built and run for real (minutes; needs a Docker engine; DRAWS=4: more)
-	$(BIN)/python -m pytest tests/containers
+	$(BIN)/python -m pytest $(CONTAINERS)
 
 test-hosts: install-dev ## workers and clusters on several hosts, each killed in turn (half an hour; needs root for namespaces)
 	$(BIN)/python -m pytest tests/hosts
