@@ -14,8 +14,9 @@ help: ## list these commands
 run: install ## train 10 seeds on every device that is there, as a Prefect flow, tracked in mlruns/
 	@$(BIN)/paramshare flow sweep --seeds 0:10 --devices auto
 
-test: install-dev ## the whole test suite
-	$(BIN)/python -m pytest
+JOBS ?= 2
+test: install-dev ## the whole test suite, by two processes (JOBS=0: by one)
+	$(BIN)/python -m pytest -n $(JOBS)
 
 CAPABILITY ?= default
 test-numerics: install-dev ## the tests of trained numbers with other instructions of the CPU (CAPABILITY=default, avx2 or avx512)
@@ -28,8 +29,9 @@ coverage: install-dev ## the lines that `make test` runs, those of its child pro
 test-all: install-dev ## every test, and of all that is drawn four times as much (hours; needs what each of the targets needs)
 	$(MAKE) test test-faults test-hosts test-containers DRAWS=4
 
+CONTAINERS ?= tests/containers
 test-containers: install-dev ## the images and the stack, built and run for real (minutes; needs a Docker engine; DRAWS=4: more)
-	$(BIN)/python -m pytest tests/containers
+	$(BIN)/python -m pytest $(CONTAINERS)
 
 test-hosts: install-dev ## workers and clusters on several hosts, each killed in turn (half an hour; needs root for namespaces)
 	$(BIN)/python -m pytest tests/hosts

@@ -5,7 +5,7 @@ import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import pytest
@@ -19,6 +19,23 @@ if TYPE_CHECKING:
 
 # A shell that starts the tests in the background has Ctrl-C ignored, in all that they start too.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+WHOLE_FOLDERS = ("tests/browser", "tests/flows")
+"""Those whose fixtures start a browser or a Prefect server for a whole session."""
+
+
+@pytest.hookimpl(optionalhook=True)  # where pytest-xdist is
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Let the processes of `pytest -n` share the tests by file, so that what serves a module is started once."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            folder = file.rpartition("/")[0]
+            return folder if folder in WHOLE_FOLDERS else file
+
+    return ByFile(config, log)
 
 
 def _forget_settings(monkeypatch: pytest.MonkeyPatch) -> None:

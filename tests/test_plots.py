@@ -37,9 +37,11 @@ RUNS = {
     "one step": ([5], [0]),
     "three steps": ([647, 640, 600], [0, 1, 2]),
     "many steps": (np.geomspace(1e3, 1e-5, 12_345), np.arange(12_345) % 4),
-    **{f"from 1e{top} down": (10.0**top * FALLING, DEPTHS) for top in range(12)},
+    "from far above": (1e11 * FALLING, DEPTHS),
 }
-"""Losses and depths of more limits than a LossPlot keeps."""
+
+LONG = "untied seed -9223372036854775808 on cuda:15"
+"""The longest title that a run has."""
 
 COLORS = np.array(
     [[255] * 3, [0] * 3, [0xEE] * 3, [0xCC] * 3, [0x99] * 3, [0x56, 0xB4, 0xE9], [0, 0x72, 0xB2], [0xD5, 0x5E, 0]]
@@ -117,17 +119,30 @@ def test_each_pixel_of_a_runs_picture_is_the_palettes_nearest_to_what_matplotlib
     assert np.abs(pairs[:, :3] - pairs[:, 3:]).mean() < 0.2  # of 255
 
 
-def test_a_picture_does_not_depend_on_those_drawn_before() -> None:
-    first = {title: LossPlot().picture(*run, title) for title, run in RUNS.items()}
-    plot = LossPlot()
-    for title in [*RUNS, *reversed(RUNS)]:
-        assert plot.picture(*RUNS[title], title) == first[title]
+@pytest.fixture(scope="module")
+def alone() -> dict[str, bytes]:
+    """The picture of each of RUNS, by a LossPlot of its own."""
+    return {name: LossPlot().picture(*run, LONG) for name, run in RUNS.items()}
 
 
-def test_no_text_is_cut_off() -> None:
+def test_a_picture_does_not_depend_on_those_drawn_before(
+    alone: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("paramshare.plots._SHEETS", 3)  # less than these have limits, so that some are made again
     plot = LossPlot()
-    for run in RUNS.values():
-        drawn = pixels(plot.picture(*run, "untied seed -9223372036854775808 on cuda:15"))
+    for name in [*RUNS, *reversed(RUNS)]:
+        assert plot.picture(*RUNS[name], LONG) == alone[name]
+
+
+def test_a_picture_does_not_depend_on_the_title_of_the_one_drawn_before() -> None:
+    plot = LossPlot()
+    drawn = {title: plot.picture(FALLING, DEPTHS, title) for title in (LONG, "short")}
+    assert drawn == {title: LossPlot().picture(FALLING, DEPTHS, title) for title in drawn}
+
+
+def test_no_text_is_cut_off(alone: dict[str, bytes]) -> None:
+    for picture in alone.values():
+        drawn = pixels(picture)
         drawn[2:-2, 2:-2] = 255
         assert drawn.min() == 255
 

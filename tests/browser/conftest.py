@@ -37,3 +37,4 @@ def page(tab: Page, pages: Served) -> Iterator[Page]:
     yield tab
     tab.evaluate("0")  # takes in what the last scripts have said
     assert tab.errors == []
+    tab.ask("Page.navigate", url="about:blank")  # MLflow's pages go on asking, and the tab stays for the whole session

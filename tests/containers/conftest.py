@@ -1,10 +1,11 @@
-"""One stack for all tests of this folder that want a running one."""
+"""One stack for all tests of this folder that want a running one, and one sweep that all of them find in it."""
 
 import os
 from collections.abc import Iterator
 
 import pytest
-from containers.stack import Stack, running_stack, why_not
+from containers.stack import Stack, running_stack, spec_of, why_not
+from prefect.client.schemas.objects import FlowRun
 
 
 @pytest.fixture(scope="session")
@@ -14,3 +15,9 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         pytest.skip(reason)
     with running_stack(tmp_path_factory.mktemp("stack"), f"paramshare-test-{os.getpid()}") as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def swept(stack: Stack) -> FlowRun:
+    """A run of `sweep/sweep-cpu` over the experiment `swept`, asked for through the API, that has ended."""
+    return stack.ended(stack.start_flow("sweep/sweep-cpu", spec_of("swept", 6)))

@@ -82,17 +82,17 @@ class Stack:
         """The address of Prefect's pages."""
         return f"http://{self.host}:{self.prefect_port}"
 
-    @contextmanager
-    def changed(self, **settings: str) -> Iterator[None]:
-        """Up with other settings, as a person who edits `.env`; at the end as it was."""
-        before = self.settings
-        self.settings = {**before, **settings}
-        try:
-            self.up()
-            yield
-        finally:
-            self.settings = before
-            self.up()
+    @property
+    def auth(self) -> str | None:
+        """The user and password of Prefect's API, if it asks for them."""
+        return self.secret("prefect_auth") if self.settings.get("STACK_PREFECT_PASSWORD") == "on" else None
+
+    @property
+    def tracking_uri(self) -> str:
+        """MLflow's address as a client is given it: with the password, if it asks for one."""
+        if self.settings.get("STACK_MLFLOW_PASSWORD") != "on":
+            return self.mlflow
+        return self.mlflow.replace("//", f"//admin:{self.secret('mlflow_admin_password')}@")
 
     def secret(self, name: str) -> str:
         """What `make secrets` has made."""
@@ -190,26 +190,26 @@ class Stack:
 
     def store(self, experiment: str) -> Store:
         """MLflow, as a laptop opens it."""
-        return open_store(StoreAddress(self.mlflow, experiment))
+        return open_store(StoreAddress(self.tracking_uri, experiment))
 
     @contextmanager
     def client(self, auth: str | None = None) -> Iterator[SyncPrefectClient]:
-        """A client of Prefect's API, as a laptop has it."""
-        with SyncPrefectClient(f"{self.prefect}/api", auth_string=auth) as client:
+        """A client of Prefect's API, as a laptop has it; with the password that it asks for unless another is given."""
+        with SyncPrefectClient(f"{self.prefect}/api", auth_string=auth or self.auth) as client:
             yield client
 
-    def start_flow(self, deployment: str, spec: dict[str, Any], auth: str | None = None) -> UUID:
+    def start_flow(self, deployment: str, spec: dict[str, Any]) -> UUID:
         """Ask Prefect's API for a run of a deployment."""
-        with self.client(auth) as client:
+        with self.client() as client:
             found = client.read_deployment_by_name(deployment)
             return client.create_flow_run_from_deployment(found.id, parameters={"spec": spec}).id
 
-    def ended(self, flow_run: UUID, auth: str | None = None) -> FlowRun:
+    def ended(self, flow_run: UUID) -> FlowRun:
         """A flow run when it has come to its end."""
 
         def look() -> FlowRun | None:
             try:
-                with self.client(auth) as client:
+                with self.client() as client:
                     found = client.read_flow_run(flow_run)
             except PrefectHTTPStatusError as error:
                 if error.response.status_code < 500:
@@ -255,8 +255,10 @@ def check_sweep(stack: Stack, experiment: str, seeds: int) -> None:
     check_parent(store, list(check_runs(store, trained(specs)).values()))
 
 
-def request(port: int, method: str, path: str, headers: dict[str, str], body: str | None = None) -> tuple[int, str]:
-    connection = HTTPConnection("127.0.0.1", port, timeout=30)
+def request(
+    port: int, method: str, path: str, headers: dict[str, str], body: str | None = None, host: str = "127.0.0.1"
+) -> tuple[int, str]:
+    connection = HTTPConnection(host, port, timeout=30)
     try:
         connection.request(method, path, body, headers)
         answer = connection.getresponse()

@@ -1,7 +1,7 @@
 """Proves that the stack does what a user of a server gets: after `docker compose up` the deployments are there, what
-one of them trains stands in MLflow whole and is shown by both servers' pages, sweeps by the command line and from a
-laptop do the same, and a schedule fires. Nothing listens beyond loopback, no container can gain privileges, no secret
-is in an environment, a foreign Host or Origin is refused.
+one of them trains stands in MLflow whole and is shown by both servers' pages, a sweep from a laptop does the same, and
+a schedule fires. Nothing listens beyond loopback, no container can gain privileges, no secret is in an environment, a
+foreign Host or Origin is refused.
 
 Real containers from the images that are there, a real browser; tests that hurt the stack are in the files beside this.
 """
@@ -14,11 +14,10 @@ import subprocess
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from uuid import UUID
 
 import pytest
 from browser.chromium import Page, find_chromium, running_chromium, sees
-from containers.stack import PATIENCE, SERVICES, Stack, check_sweep, request, spec_of, wait_for
+from containers.stack import PATIENCE, SERVICES, Stack, check_sweep, request, wait_for
 from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.schedules import CronSchedule
 from program import PROGRAM, SMALL, clean_environment
@@ -32,12 +31,6 @@ DEPLOYMENTS = {
     "sweep/sweep-cpu", "sweep/sweep-gpu", "sweep/sweep-nightly",
     "study/study-cpu", "count/count-cpu", "verify/verify-cpu", "verify/verify-nightly",
 }  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def swept(stack: Stack) -> FlowRun:
-    """A run of the deployment `sweep/sweep-cpu`, asked for through the API, that has ended."""
-    return stack.ended(stack.start_flow("sweep/sweep-cpu", spec_of("swept", 6)))
 
 
 @pytest.fixture(scope="module")
@@ -60,16 +53,6 @@ def test_every_deployment_is_registered_with_its_pool_and_what_is_scheduled_is_p
     schedules = [schedule for one in found for schedule in one.schedules]
     assert schedules
     assert not any(schedule.active for schedule in schedules)
-
-
-def test_registering_again_changes_nothing(stack: Stack) -> None:
-    def registered() -> list[tuple[UUID, str, dict[str, object]]]:
-        with stack.client() as client:
-            return sorted((one.id, one.name, one.parameters) for one in client.read_deployments())
-
-    before = registered()
-    stack.compose("run", "--rm", "--no-deps", "-T", "init")
-    assert registered() == before
 
 
 def test_a_deployment_that_was_asked_for_through_the_api_finishes_and_its_runs_stand_whole_in_mlflow(
@@ -118,13 +101,6 @@ def test_prefects_form_for_a_run_has_every_field_with_its_description(stack: Sta
     shown = json.dumps([one.lower() for one in described])
     page.wait_until(f"{shown}.every(text => document.body.innerText.toLowerCase().includes(text))")
     assert page.evaluate("document.querySelectorAll('input, textarea, select').length") >= 10
-
-
-def test_the_command_line_of_the_stack_trains_into_it(stack: Stack) -> None:
-    options = ["--json", "--seeds", "0:4", "--experiment", "by-cli", *SMALL]
-    outcome = json.loads(stack.compose("run", "--rm", "-T", "cli", "train", *options))
-    assert Counter(run["status"] for run in outcome["runs"]) == {"FINISHED": 4}
-    check_sweep(stack, "by-cli", 4)
 
 
 def test_a_laptop_trains_into_the_stack_with_one_setting(stack: Stack, tmp_path: Path) -> None:

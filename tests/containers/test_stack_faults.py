@@ -1,48 +1,59 @@
 """Proves that the stack loses nothing: PostgreSQL, MLflow, Prefect and the worker each killed in the middle of a sweep,
-the whole stack taken down and brought up again, its volumes wiped and restored from a backup, a restore that fails, one
-that is killed, an upgrade, one that fails in the middle, passwords switched on, without which nobody gets an answer,
-and a worker that joins from outside.
+its volumes wiped and restored from a backup, a restore that fails, one that is killed, an upgrade, one that fails in
+the middle, the whole stack taken down and brought up again, with passwords, without which nobody gets an answer, and a
+worker that joins from outside.
 
-Processes really die, volumes are really gone. Some minutes.
+Processes really die, volumes are really gone. Some minutes. A start of the stack takes most of them, so each serves as
+many tests as it can; from the first that wants `locked` on, the stack asks for passwords.
 """
 
 import json
 import os
 import shutil
 from collections import Counter
-from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
 
 import pytest
 from containers.stack import Stack, check_sweep, request, spec_of, wait_for
 from draws import DRAWS
+from prefect.client.schemas.objects import FlowRun
 from program import SMALL, clean_environment
 from stack import worker
 from wholeness import runs_of
 
 from paramshare.tracking.owners import ALIVE_UNTIL
-from paramshare.tracking.store import StoreAddress, open_store
 
 MLFLOW_SEARCH = "/api/2.0/mlflow/experiments/search"
 REVISION = "SELECT version_num FROM alembic_version"
+SET_REVISION = "UPDATE alembic_version SET version_num = '{}'"
 SEEDS = 60
 PASSWORDS = {"STACK_MLFLOW_PASSWORD": "on", "STACK_PREFECT_PASSWORD": "on"}
 
 
-def sweep(stack: Stack, experiment: str, seeds: int, auth: str | None = None) -> None:
+def sweep(stack: Stack, experiment: str, seeds: int) -> None:
     """Let a worker sweep, and see it complete."""
-    run = stack.ended(stack.start_flow("sweep/sweep-cpu", spec_of(experiment, seeds), auth), auth=auth)
+    completed(stack.ended(stack.start_flow("sweep/sweep-cpu", spec_of(experiment, seeds))))
+
+
+def completed(run: FlowRun) -> None:
     assert run.state is not None
     assert run.state.name == "Completed", run.state.message
+
+
+def under_way(stack: Stack, experiment: str) -> UUID:
+    """The flow run of a sweep that has finished some of its seeds and not all."""
+    flow_run = stack.start_flow("sweep/sweep-cpu", spec_of(experiment, SEEDS))
+    finished = wait_for(lambda: stack.finished(experiment) or None, "the sweep is under way")
+    assert finished < SEEDS
+    return flow_run
 
 
 @pytest.mark.parametrize("service", ["postgres", "mlflow", "prefect", "worker"])
 def test_a_service_killed_in_the_middle_of_a_sweep_loses_nothing(stack: Stack, service: str) -> None:
     experiment = f"killed-{service}"
-    flow_run = stack.start_flow("sweep/sweep-cpu", spec_of(experiment, SEEDS))
-    before = wait_for(lambda: stack.finished(experiment) or None, "the sweep is under way")
-    assert before < SEEDS
+    flow_run = under_way(stack, experiment)
     stack.kill(service)
     ended = stack.ended(flow_run)
     assert ended.state is not None
@@ -59,43 +70,30 @@ def test_a_service_killed_in_the_middle_of_a_sweep_loses_nothing(stack: Stack, s
     check_sweep(stack, experiment, SEEDS)
 
 
-@pytest.fixture(scope="module")
-def kept(stack: Stack) -> str:
-    """The experiment of a sweep that every test below finds again."""
-    stack.up()
-    sweep(stack, "kept", 4)
-    return "kept"
-
-
 def known_flow_runs(stack: Stack) -> set[UUID]:
     with stack.client() as client:
         return {run.id for run in client.read_flow_runs()}
 
 
-def test_down_and_up_again_finds_everything_as_it_was(stack: Stack, kept: str) -> None:
-    before = known_flow_runs(stack)
-    stack.down()
-    assert stack.compose("ps", "--all", "--quiet") == ""
-    stack.up()
-    check_sweep(stack, kept, 4)
-    assert before
-    assert known_flow_runs(stack) >= before
+@pytest.fixture(scope="module")
+def backup(stack: Stack, swept: FlowRun) -> str:
+    """The folder of a backup, relative to the sources."""
+    return stack.run("make", "--silent", "backup").strip()
 
 
-def test_a_backup_brings_everything_back_after_the_volumes_are_gone(stack: Stack, kept: str) -> None:
+def test_a_backup_brings_everything_back_after_the_volumes_are_gone(stack: Stack, backup: str) -> None:
     before = known_flow_runs(stack)
-    backup = stack.run("make", "--silent", "backup").strip()
     assert sorted(file.name for file in (stack.folder / backup).iterdir()) == [
         "SHA256SUMS", "artifacts.tar", "mlflow.dump", "prefect.dump",
     ]  # fmt: skip
     assert oct((stack.folder / backup).stat().st_mode)[-3:] == "700"
     stack.down("--volumes")
     stack.up()
-    assert stack.finished(kept) == 0
+    assert stack.finished("swept") == 0
     assert known_flow_runs(stack) == set()
 
     stack.run("make", "restore", f"BACKUP={backup}")
-    check_sweep(stack, kept, 4)
+    check_sweep(stack, "swept", 6)
     assert known_flow_runs(stack) >= before
     sweep(stack, "after-the-restore", 2)
     assert stack.query("postgres", "SELECT datname FROM pg_database WHERE NOT datistemplate ORDER BY 1") == [
@@ -106,16 +104,16 @@ def test_a_backup_brings_everything_back_after_the_volumes_are_gone(stack: Stack
 
 @pytest.mark.parametrize("broken", ["mlflow.dump", "prefect.dump", "artifacts.tar"])
 @pytest.mark.parametrize("summed", [False, True], ids=["by what it is", "though its sum is right"])
-def test_a_backup_that_is_broken_changes_nothing(stack: Stack, kept: str, broken: str, summed: bool) -> None:
-    backup = Path(stack.run("make", "--silent", "backup").strip())
-    folder = stack.folder / backup
+def test_a_backup_that_is_broken_changes_nothing(stack: Stack, backup: str, broken: str, summed: bool) -> None:
+    copy = f"{backup}-{broken}-{summed}"
+    folder = shutil.copytree(stack.folder / backup, stack.folder / copy)
     content = (folder / broken).read_bytes()
     (folder / broken).write_bytes(content[: len(content) // 2])
     if summed:
-        stack.run("sh", "-c", f"cd {backup} && sha256sum mlflow.dump prefect.dump artifacts.tar > SHA256SUMS")
+        stack.run("sh", "-c", f"cd {copy} && sha256sum mlflow.dump prefect.dump artifacts.tar > SHA256SUMS")
     with pytest.raises(AssertionError, match="restore: "):
-        stack.run("make", "restore", f"BACKUP={backup}")
-    check_sweep(stack, kept, 4)
+        stack.run("make", "restore", f"BACKUP={copy}")
+    check_sweep(stack, "swept", 6)
     assert stack.query("postgres", "SELECT datname FROM pg_database WHERE NOT datistemplate ORDER BY 1") == [
         "mlflow", "postgres", "prefect",
     ]  # fmt: skip
@@ -132,7 +130,7 @@ def with_faults(stack: Stack, name: str, fault: str) -> dict[str, str]:
     return {"PATH": f"{docker.parent}{os.pathsep}{os.environ['PATH']}", "REAL_DOCKER": real}
 
 
-def test_a_backup_that_fails_leaves_no_folder(stack: Stack, kept: str) -> None:
+def test_a_backup_that_fails_leaves_no_folder(stack: Stack, backup: str) -> None:
     before = sorted((stack.folder / "backups").iterdir())
     failing = with_faults(stack, "failing", 'case "$*" in *artifacts*|*write*) exit 1;; esac')
     with pytest.raises(AssertionError):
@@ -152,15 +150,15 @@ def everything(stack: Stack) -> tuple[list[str], list[str], list[str]]:
     )
 
 
-def test_a_restore_that_is_killed_is_undone_or_kept_by_the_next_even_where_that_fails(stack: Stack, kept: str) -> None:
-    stack.compose("stop", "worker", "prefect", "mlflow")
+def test_a_restore_that_is_killed_is_undone_or_kept_by_the_next_even_where_that_fails(
+    stack: Stack, swept: FlowRun
+) -> None:
     older = everything(stack)
     backup = stack.run("make", "--silent", "backup").strip()
     failing = f"{backup}-that-fails"
     shutil.copytree(stack.folder / backup, stack.folder / failing)
     (stack.folder / failing / "prefect.dump").write_text("not a dump")
     stack.run("sh", "-c", f"cd {failing} && sha256sum mlflow.dump prefect.dump artifacts.tar > SHA256SUMS")
-    stack.up()
     sweep(stack, "after-the-backup", 2)
     stack.compose("stop", "worker", "prefect", "mlflow")
     newer = everything(stack)
@@ -189,7 +187,7 @@ def test_a_restore_that_is_killed_is_undone_or_kept_by_the_next_even_where_that_
         assert everything(stack) == (older if exchanged else newer), f"killed at call {killed} of {made}"
     stack.run("make", "restore", f"BACKUP={newest}")
     stack.up()
-    check_sweep(stack, kept, 4)
+    check_sweep(stack, "swept", 6)
 
 
 @pytest.fixture
@@ -206,35 +204,15 @@ def build(stack: Stack) -> dict[str, str]:
     return settings
 
 
-def test_an_upgrade_of_a_running_stack_keeps_everything(stack: Stack, kept: str, build: dict[str, str]) -> None:
-    stack.run("make", "upgrade", **build)
-    check_sweep(stack, kept, 4)
-    sweep(stack, "after-the-upgrade", 2)
-
-
-def test_an_upgrade_that_fails_loses_nothing_of_what_a_worker_did_meanwhile(
-    stack: Stack, build: dict[str, str]
+def test_an_upgrade_of_a_running_stack_keeps_everything_and_a_sweep_under_way_goes_on(
+    stack: Stack, swept: FlowRun, build: dict[str, str]
 ) -> None:
-    stack.up()
     experiment = "during-an-upgrade"
-    flow_run = stack.start_flow("sweep/sweep-cpu", spec_of(experiment, SEEDS))
-    wait_for(lambda: stack.finished(experiment) or None, "the sweep is under way")
-    (revision,) = stack.query("prefect", REVISION)
-    stack.query("prefect", "UPDATE alembic_version SET version_num = 'nobody'")  # found after MLflow's is looked at
-    with pytest.raises(AssertionError, match="Everything is as it was"):
-        stack.run("make", "upgrade", **build)
-    parents = (
-        "SELECT status FROM runs JOIN experiments USING (experiment_id) JOIN tags USING (run_uuid) "
-        f"WHERE experiments.name = '{experiment}' AND tags.key = 'paramshare.kind' AND tags.value = 'sweep'"
-    )
-    assert stack.query("mlflow", parents) == ["KILLED"], "what the worker wrote when it was stopped"
-
-    stack.query("prefect", f"UPDATE alembic_version SET version_num = '{revision}'")
-    stack.up()
-    ended = stack.ended(flow_run)
-    assert ended.state is not None
-    assert ended.state.name == "Completed", ended.state.message
+    flow_run = under_way(stack, experiment)
+    stack.run("make", "upgrade", **build)
+    completed(stack.ended(flow_run))
     check_sweep(stack, experiment, SEEDS)
+    check_sweep(stack, "swept", 6)
 
 
 MLFLOW_BACK = """
@@ -249,69 +227,111 @@ def schemas(stack: Stack) -> list[str]:
     return [*stack.query("mlflow", REVISION), *stack.query("prefect", REVISION)]
 
 
-def test_an_upgrade_of_older_databases_that_fails_puts_them_back_and_can_be_made_again(
-    stack: Stack, kept: str, build: dict[str, str]
-) -> None:
+def make_older(stack: Stack) -> list[str]:
+    """Give both databases the schema before theirs; the new ones."""
     new = schemas(stack)
-    stack.compose("stop", "worker", "prefect", "mlflow")
     stack.compose("run", "--rm", "--no-deps", "-T", "mlflow", "python", "-c", MLFLOW_BACK)
     stack.compose("run", "--rm", "--no-deps", "-T", "prefect", *"prefect server database downgrade --yes -r -1".split())
-    old = schemas(stack)
-    assert [before != after for before, after in zip(old, new, strict=True)] == [True, True]
+    assert [before != after for before, after in zip(schemas(stack), new, strict=True)] == [True, True]
+    return new
 
-    stack.query("prefect", "UPDATE alembic_version SET version_num = 'nobody'")  # found after MLflow's is upgraded
+
+def test_an_upgrade_that_fails_loses_nothing_of_a_running_stack_or_of_older_databases_and_can_be_made_again(
+    stack: Stack, swept: FlowRun, build: dict[str, str]
+) -> None:
+    """One long story, as each chapter begins where the one before it ended."""
+    experiment = "during-an-upgrade-that-fails"
+    flow_run = under_way(stack, experiment)
+    (revision,) = stack.query("prefect", REVISION)
+    stack.query("prefect", SET_REVISION.format("nobody"))  # found after MLflow's is looked at
+    with pytest.raises(AssertionError, match="Everything is as it was"):
+        stack.run("make", "upgrade", **build)
+    parents = (
+        "SELECT status FROM runs JOIN experiments USING (experiment_id) JOIN tags USING (run_uuid) "
+        f"WHERE experiments.name = '{experiment}' AND tags.key = 'paramshare.kind' AND tags.value = 'sweep'"
+    )
+    assert stack.query("mlflow", parents) == ["KILLED"], "what the worker wrote when it was stopped"
+    assert stack.compose("ps", "--services").split() == ["postgres"]
+
+    stack.query("prefect", SET_REVISION.format(revision))
+    new = make_older(stack)
+    old = schemas(stack)
+    stack.query("prefect", SET_REVISION.format("nobody"))  # found after MLflow's is upgraded
     with pytest.raises(AssertionError, match="Everything is as it was"):
         stack.run("make", "upgrade", **build)
     assert schemas(stack) == [old[0], "nobody"]
     assert stack.compose("ps", "--services").split() == ["postgres"]
 
-    stack.query("prefect", f"UPDATE alembic_version SET version_num = '{old[1]}'")
+    stack.query("prefect", SET_REVISION.format(old[1]))
     stack.run("make", "upgrade", **build)
     assert schemas(stack) == new
     stack.up()
-    check_sweep(stack, kept, 4)
+    completed(stack.ended(flow_run))
+    check_sweep(stack, experiment, SEEDS)
+    check_sweep(stack, "swept", 6)
 
 
-@pytest.fixture
-def locked(stack: Stack, kept: str) -> Iterator[Stack]:
-    """The stack with both passwords switched on."""
-    with stack.changed(**PASSWORDS):
-        yield stack
+def registered(stack: Stack) -> list[tuple[UUID, str, dict[str, object]]]:
+    with stack.client() as client:
+        return sorted((one.id, one.name, one.parameters) for one in client.read_deployments())
 
 
-def test_with_passwords_on_nobody_gets_an_answer_without_and_everything_works_with(locked: Stack, kept: str) -> None:
-    stack = locked
+@dataclass(frozen=True)
+class Before:
+    """What a stack had before it went down."""
+
+    flow_runs: set[UUID]
+    deployments: list[tuple[UUID, str, dict[str, object]]]
+
+
+@pytest.fixture(scope="module")
+def locked(stack: Stack, swept: FlowRun) -> Before:
+    """The stack down and up again, with both passwords switched on and on another address; it stays so."""
+    before = Before(known_flow_runs(stack), registered(stack))
+    stack.down()
+    assert stack.compose("ps", "--all", "--quiet") == ""
+    stack.settings = {**stack.settings, **PASSWORDS, "STACK_BIND": "127.0.0.2", "STACK_HOSTS": "127.0.0.2"}
+    stack.up()
+    return before
+
+
+def test_down_and_up_again_finds_everything_as_it_was_and_registers_nothing_twice(stack: Stack, locked: Before) -> None:
+    check_sweep(stack, "swept", 6)
+    assert locked.flow_runs
+    assert known_flow_runs(stack) >= locked.flow_runs
+    assert locked.deployments
+    assert registered(stack) == locked.deployments
+
+
+def test_with_passwords_on_nobody_gets_an_answer_without_and_everything_works_with(
+    stack: Stack, locked: Before
+) -> None:
     body, kind = json.dumps({"max_results": 1}), {"Content-Type": "application/json"}
-    assert request(stack.mlflow_port, "POST", MLFLOW_SEARCH, kind, body)[0] == 401
-    assert request(stack.mlflow_port, "GET", "/", {})[0] == 401
-    assert request(stack.prefect_port, "GET", "/api/admin/version", {})[0] == 401
-    wrong = "admin:wrong"
-    with pytest.raises(Exception, match="401"), stack.client(wrong) as client:
+    assert request(stack.mlflow_port, "POST", MLFLOW_SEARCH, kind, body, host=stack.host)[0] == 401
+    assert request(stack.mlflow_port, "GET", "/", {}, host=stack.host)[0] == 401
+    assert request(stack.prefect_port, "GET", "/api/admin/version", {}, host=stack.host)[0] == 401
+    with pytest.raises(Exception, match="401"), stack.client("admin:wrong") as client:
         client.read_deployments()
 
     outcome = json.loads(
         stack.compose("run", "--rm", "-T", "cli", "train", "--json", "--seeds", "0:2", "--experiment", "locked", *SMALL)
     )
     assert Counter(run["status"] for run in outcome["runs"]) == {"FINISHED": 2}
-    sweep(stack, "locked", 4, auth=stack.secret("prefect_auth"))
-    address = f"http://admin:{stack.secret('mlflow_admin_password')}@127.0.0.1:{stack.mlflow_port}"
-    store = open_store(StoreAddress(address, "locked"))
-    assert len(runs_of(store, "seed", "FINISHED")) == 4
+    sweep(stack, "locked", 4)
+    check_sweep(stack, "locked", 4)
 
 
 def test_a_worker_on_another_host_joins_with_two_settings_and_the_passwords(
-    stack: Stack, kept: str, tmp_path: Path
+    stack: Stack, locked: Before, tmp_path: Path
 ) -> None:
-    with stack.changed(**PASSWORDS, STACK_BIND="127.0.0.2", STACK_HOSTS="127.0.0.2"):
-        stack.compose("stop", "worker")
-        auth = stack.secret("prefect_auth")
-        settings = {
-            "PREFECT_API_URL": f"{stack.prefect}/api",
-            "PREFECT_API_AUTH_STRING": auth,
-            "PARAMSHARE_TRACKING_URI": stack.mlflow.replace("//", f"//admin:{stack.secret('mlflow_admin_password')}@"),
-        }
-        with worker(tmp_path / "host", {**clean_environment(tmp_path / "home"), **settings}) as joined:
-            sweep(stack, "elsewhere", 4, auth)
-            assert joined.health() == 200
-        store = open_store(StoreAddress(settings["PARAMSHARE_TRACKING_URI"], "elsewhere"))
-        assert len(runs_of(store, "seed", "FINISHED")) == 4
+    stack.compose("stop", "worker")
+    assert stack.auth is not None
+    settings = {
+        "PREFECT_API_URL": f"{stack.prefect}/api",
+        "PREFECT_API_AUTH_STRING": stack.auth,
+        "PARAMSHARE_TRACKING_URI": stack.tracking_uri,
+    }
+    with worker(tmp_path / "host", {**clean_environment(tmp_path / "home"), **settings}) as joined:
+        sweep(stack, "elsewhere", 4)
+        assert joined.health() == 200
+    assert len(runs_of(stack.store("elsewhere"), "seed", "FINISHED")) == 4

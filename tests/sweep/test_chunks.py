@@ -117,7 +117,7 @@ def test_a_sweep_that_is_terminated_between_a_workers_start_and_the_pools_note_o
     refuse = "" if server else "multiprocessing.get_all_start_methods = lambda: ['spawn']\n"
     (tmp_path / "terminated.py").write_text(f"import multiprocessing\n{refuse}{TERMINATED}")
     command = [sys.executable, "terminated.py"]
-    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=600, check=False)
     assert ended.returncode == 128 + signal.SIGTERM
     said = without_progress(ended.stderr)
     assert said.startswith("paramshare: terminated; 0 of 4 runs are finished")

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from wholeness import check_database
 
 from paramshare.errors import StoreError
 from paramshare.tracking.store import StoreAddress, check_store, open_store, redacted
@@ -69,6 +70,7 @@ def test_processes_that_open_a_new_store_together_all_succeed_on_one_experiment(
     said = [process.communicate()[0].strip() for process in processes]
     assert [process.returncode for process in processes] == [0, 0, 0]
     assert len(set(said)) == 1
+    check_database(tmp_path / "mlruns" / "mlflow.db")
 
 
 @pytest.mark.parametrize("uri", ["mlruns", "file:///tmp/mlruns", "postgresql://me:secret@host/db", "ftp://x"])
