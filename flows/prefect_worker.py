@@ -6,10 +6,9 @@ The arguments are those of `prefect`. Its stdin is a pipe that nobody writes to:
 """
 
 import os
-import threading
 from typing import Final
 
-from paramshare.flows.processes import children, end
+from paramshare.processes import children, end, end_with_parent
 
 __all__ = ["GRACE", "main"]
 
@@ -20,14 +19,8 @@ def main() -> None:
     """Be the `prefect` command."""
     from prefect.cli import app
 
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent(lambda: end(children(os.getpid()), GRACE), 0)
     app()
-
-
-def _end_with_parent() -> None:
-    os.read(0, 1)
-    end(children(os.getpid()), GRACE)
-    os._exit(1)
 
 
 if __name__ == "__main__":

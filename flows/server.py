@@ -15,25 +15,23 @@ import logging
 import os
 import signal
 import socket
-import subprocess
 import sys
-import tempfile
 import threading
 import time
 import urllib.request
 from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack, asynccontextmanager, closing, contextmanager
-from http.client import HTTPConnection, HTTPException
-from typing import IO, TYPE_CHECKING
+from contextlib import ExitStack, asynccontextmanager, contextmanager
+from http.client import HTTPException
+from typing import TYPE_CHECKING
 
 from paramshare.errors import ServerError
+from paramshare.processes import HOST, Program, end_with_parent, serving
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
 __all__ = ["check_api", "prefect_api", "require_api"]
 
-_HOST = "127.0.0.1"
 _CATCH_UP_SECONDS = 10.0  # the most a stopping server takes to record what it holds; 300 tasks need 2
 _STOP_SECONDS = _CATCH_UP_SECONDS + 5.0
 
@@ -144,69 +142,31 @@ def _server(startup_timeout: float) -> Iterator[str]:
     from paramshare.flows.home import make_home
 
     home = make_home()
-    with tempfile.TemporaryFile() as output, ExitStack() as running:
+    with ExitStack() as running:
         # One start-up at a time: servers that migrate the same fresh database together break each other.
         try:
             with FileLock(home / "paramshare.lock", timeout=startup_timeout):
-                server, port = running.enter_context(_process(output))
-                _wait_until_healthy(server, port, startup_timeout, output)
+                _, port = running.enter_context(serving(_program(startup_timeout)))
         except Timeout as error:
             raise ServerError(
                 f"another process has been starting its Prefect server in {home} for {startup_timeout:g} s; "
                 "wait for it, or set PREFECT_API_URL to a server that runs"
             ) from error
-        yield f"http://{_HOST}:{port}/api"
+        yield f"http://{HOST}:{port}/api"
 
 
-@contextmanager
-def _process(output: IO[bytes]) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
-    """Start the server's process on a port that is already ours; end it: SIGTERM, a bounded wait, SIGKILL."""
+def _program(startup_timeout: float) -> Program:
     from prefect.settings import get_current_settings
 
     configured = get_current_settings().to_environment_variables(exclude_unset=True)
-    with socket.create_server((_HOST, 0), backlog=128) as listener:
-        server = subprocess.Popen(
-            [sys.executable, "-P", __file__, str(listener.fileno())],
-            stdin=subprocess.PIPE,  # never written to: its end tells the server that we are gone
-            stdout=output,
-            stderr=output,
-            env={**_DEFAULTS, **os.environ, **configured},
-            pass_fds=[listener.fileno()],
-            start_new_session=True,  # a Ctrl-C is for us: the flow's end is recorded before the server stops
-        )
-        port: int = listener.getsockname()[1]
-    with server:
-        try:
-            yield server, port
-        finally:
-            try:
-                server.terminate()
-                server.wait(_STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                pass
-            finally:  # also when a second signal cuts the wait short
-                server.kill()
-                server.wait()
-
-
-def _wait_until_healthy(server: subprocess.Popen[bytes], port: int, timeout: float, output: IO[bytes]) -> None:
-    """Ask once: the kernel keeps the request until the server accepts it, or resets it if the server dies."""
-    try:
-        with closing(HTTPConnection(_HOST, port, timeout=timeout)) as connection:
-            connection.request("GET", "/api/health")
-            status = connection.getresponse().status
-        if status == 200:
-            return
-        what = f"answered /api/health with {status}"
-    except TimeoutError:
-        what = f"did not answer within {timeout:g} s"
-    except (OSError, HTTPException):
-        what = f"ended with status {server.wait(_STOP_SECONDS)} before it answered"
-    output.seek(0)
-    tail = output.read()[-4000:].decode(errors="replace").strip()
-    raise ServerError(
-        f"the Prefect server that this process started {what}; to use one of your own, run "
-        f"`prefect server start` and set PREFECT_API_URL. The end of its output:\n{tail or '(nothing)'}"
+    return Program(
+        name="the Prefect server that this process started",
+        command=(sys.executable, "-P", __file__),
+        health="/api/health",
+        startup=startup_timeout,
+        grace=_STOP_SECONDS,
+        environment={**_DEFAULTS, **os.environ, **configured},
+        advice="to use one of your own, run `prefect server start` and set PREFECT_API_URL",
     )
 
 
@@ -252,7 +212,7 @@ def _in_effect(url: str) -> Iterator[None]:
 
 def main() -> None:
     """Be the server: serve the listening socket whose descriptor is the argument, until stdin ends."""
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent(lambda: os.kill(os.getpid(), signal.SIGTERM), _STOP_SECONDS)
 
     import uvicorn
     from prefect.server.api.server import create_app
@@ -269,14 +229,6 @@ def main() -> None:
     app.router.lifespan_context = lifespan
     config = uvicorn.Config(app, log_level="error", lifespan="on", timeout_graceful_shutdown=2)
     uvicorn.Server(config).run([socket.socket(fileno=int(sys.argv[1]))])
-
-
-def _end_with_parent() -> None:
-    """Wait for the end of stdin, which comes with the parent's, and stop this process."""
-    os.read(0, 1)
-    os.kill(os.getpid(), signal.SIGTERM)
-    time.sleep(_STOP_SECONDS)
-    os._exit(1)
 
 
 async def _catch_up() -> None:

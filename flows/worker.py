@@ -36,8 +36,8 @@ from paramshare.flows.deployments import check_versions
 from paramshare.flows.interrupted import gone_workers, take_up_again
 from paramshare.flows.names import Names, claimed_names
 from paramshare.flows.prefect_worker import GRACE
-from paramshare.flows.processes import children, end, kill, orphans, terminate
 from paramshare.flows.server import check_api
+from paramshare.processes import children, end, kill, orphans, terminate
 
 __all__ = ["main"]
 

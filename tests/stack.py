@@ -174,7 +174,7 @@ class Worker:
 
     def flows(self) -> list[int]:
         """The flow processes that workers of this folder have started, whoever their parents are now."""
-        from paramshare.flows.processes import orphans
+        from paramshare.processes import orphans
 
         return sorted(orphans([file.read_text() for file in (self.folder / "mlruns" / "workers").glob("*")]))
 
@@ -197,7 +197,7 @@ class Worker:
 
 
 def _children(pid: int) -> set[int]:
-    from paramshare.flows.processes import children
+    from paramshare.processes import children
 
     return children(pid)
 

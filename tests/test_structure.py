@@ -21,6 +21,7 @@ ALLOWED = {
     "paramshare": {"paramshare.sharing", "paramshare.training"},  # the public names, imported when used
     "paramshare.errors": set(),
     "paramshare.markdown": set(),
+    "paramshare.processes": {"paramshare.errors"},
     "paramshare.tables": set(),
     "paramshare.sharing": {"paramshare.errors", "paramshare.torch_modes"},
     "paramshare.sharing.report": {"paramshare.errors", "paramshare.plots", "paramshare.sharing.text"},
@@ -31,12 +32,12 @@ ALLOWED = {
     "paramshare.plots": {"paramshare.bands"},
     "paramshare.provenance": {"paramshare.training"},
     "paramshare.tracking": {
-        "paramshare.bands", "paramshare.errors", "paramshare.markdown", "paramshare.plots", "paramshare.sharing.report",
-        "paramshare.sharing.text", "paramshare.training",
+        "paramshare.bands", "paramshare.errors", "paramshare.markdown", "paramshare.plots", "paramshare.processes",
+        "paramshare.sharing.report", "paramshare.sharing.text", "paramshare.training",
     },
     "paramshare.sweep": {
-        "paramshare.bands", "paramshare.errors", "paramshare.plots", "paramshare.provenance", "paramshare.tracking",
-        "paramshare.training",
+        "paramshare.bands", "paramshare.errors", "paramshare.plots", "paramshare.processes", "paramshare.provenance",
+        "paramshare.tracking", "paramshare.training",
     },
     "paramshare.counting": {
         "paramshare.errors", "paramshare.markdown", "paramshare.plots", "paramshare.provenance", "paramshare.sharing",
@@ -65,7 +66,7 @@ ALLOWED = {
     },
     "paramshare.flows": {
         "paramshare.comparing", "paramshare.counting", "paramshare.errors", "paramshare.markdown", "paramshare.plots",
-        "paramshare.proof", "paramshare.settings",
+        "paramshare.processes", "paramshare.proof", "paramshare.settings",
         "paramshare.sharing.report", "paramshare.sweep", "paramshare.tracking", "paramshare.training.choice",
         "paramshare.training.devices", "paramshare.training.export", "paramshare.training.targets",
     },
@@ -100,6 +101,7 @@ HOMES = {
     "sklearn": ("paramshare.training.digits",),
     "scipy": ("paramshare.stats",),
     "sqlalchemy": ("paramshare.tracking",),
+    "psutil": ("paramshare.processes",),
     "rich": ("paramshare.console", "paramshare.tables"),
     "shtab": ("paramshare.completion",),
     "torch": ("paramshare.sharing", "paramshare.torch_modes", "paramshare.training", "paramshare.tracking.model"),

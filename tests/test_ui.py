@@ -4,28 +4,17 @@ import os
 import signal
 import socket
 import subprocess
-import sys
-import time
 import urllib.request
 from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 from program import PROGRAM, free_port
 
 from paramshare.cli import main
 from paramshare.tracking.pages import served_pages
 from paramshare.tracking.store import StoreAddress, open_store
-
-
-def naming(port: int) -> list[str]:
-    """The processes that have this port in their command line."""
-    found = []
-    for file in Path("/proc").glob("[0-9]*/cmdline"):
-        with suppress(OSError):
-            if str(port).encode() in file.read_bytes().split(b"\0"):
-                found.append(file.parent.name)
-    return found
 
 
 def answers(port: int) -> bool:
@@ -52,7 +41,6 @@ def test_the_pages_are_there_until_it_is_ended_and_no_process_stays(
     assert not answers(port)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the processes are found in /proc")
 @pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGHUP])
 def test_the_server_ends_though_what_started_it_can_do_nothing_about_it(
     ending: signal.Signals, address: StoreAddress, tmp_path: Path
@@ -66,7 +54,7 @@ def test_the_server_ends_though_what_started_it_can_do_nothing_about_it(
         with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE) as pages:
             assert pages.stdout is not None
             pages.stdout.readline()
-            before = naming(port)
+            started = psutil.Process(pages.pid).children(recursive=True)
             pages.send_signal(ending)
             with suppress(subprocess.TimeoutExpired):
                 pages.wait(60)
@@ -74,11 +62,8 @@ def test_the_server_ends_though_what_started_it_can_do_nothing_about_it(
     finally:
         signal.signal(signal.SIGHUP, former)
     assert pages.returncode == -ending
-    assert len(before) == 2  # the command and the server
-    deadline = time.monotonic() + 60
-    while naming(port):
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    assert started  # the server
+    assert not psutil.wait_procs(started, timeout=60)[1]
     assert not answers(port)
 
 

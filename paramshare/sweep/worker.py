@@ -4,10 +4,7 @@ Importing this module loads torch and MLflow; a pool's processes are forked from
 """
 
 import multiprocessing
-import os
 import signal
-import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -15,6 +12,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from paramshare.errors import in_a_line
+from paramshare.processes import end_after
 from paramshare.sweep.chunks import Chunk, Row
 from paramshare.tracking.leftover import close_seeds
 from paramshare.tracking.record import RunExistsError
@@ -146,18 +144,7 @@ def become_worker(stop: "Stop", templates: Sequence[Template]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    _end_after("end-when-stopped", stop.wait, _TO_STOP)
+    end_after(stop.wait, _TO_STOP, name="end-when-stopped")
     parent = multiprocessing.parent_process()
     if parent is not None:
-        _end_after("end-with-parent", parent.join, 0)
-
-
-def _end_after(name: str, wait: Callable[[], object], grace: float) -> None:
-    """End this process `grace` seconds after `wait` has returned, even in the middle of a seed."""
-
-    def watch() -> None:
-        wait()
-        time.sleep(grace)
-        os._exit(1)
-
-    threading.Thread(target=watch, name=name, daemon=True).start()
+        end_after(parent.join, 0, name="end-with-parent")

@@ -1,19 +1,17 @@
 """MLflow's own pages: where they are, and a server that shows them for an embedded store."""
 
 import os
-import signal
-import socket
 import subprocess
 import sys
 import tempfile
-import time
-import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from typing import IO, Final
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Final
 from urllib.parse import quote
 
-from paramshare.errors import ServerError, UsageError
+from paramshare.errors import UsageError
+from paramshare.processes import HOST, Program, serving
 from paramshare.tracking import pages_server
 from paramshare.tracking.runs import KIND, target_of_params
 from paramshare.tracking.store import Store, StoreAddress
@@ -35,7 +33,6 @@ __all__ = [
 DEFAULT_PORT: Final = 5000
 _MODE: Final = "workflowType=machine_learning"  # MLflow opens its mode for language models otherwise
 _STARTUP: Final = 120.0  # seconds
-_STOP: Final = 10.0  # seconds
 
 
 def server_url(address: StoreAddress, port: int = DEFAULT_PORT) -> str:
@@ -89,88 +86,27 @@ def picture_url(base: str, run_id: str, name: str) -> str:
 
 @contextmanager
 def served_pages(store: Store, port: int) -> Iterator[subprocess.Popen[bytes]]:
-    """MLflow's server over an embedded store, answering on 127.0.0.1:`port` until the block is left.
-
-    However this process ends, the server does too.
+    """Serve MLflow's pages of an embedded store on 127.0.0.1:`port` until the block ends, or this process does.
 
     Raises:
         UsageError: the port is taken.
-        ServerError: it did not come up; the message carries the end of what it said.
+        ServerError: the server did not start. The message has the end of its output.
     """
-    _check_port(port)
     assert store.address.database is not None
-    command = [sys.executable, "-P", pages_server.__file__, store.address.uri]
-    command += [str(store.address.database.parent / "mlartifacts"), str(port)]
-    # Python looks for modules in the working directory: in this one there are none.
-    environment = {**os.environ, "PYTHONSAFEPATH": "1"}
-    with (
-        tempfile.TemporaryFile() as said,
-        tempfile.TemporaryDirectory(prefix="paramshare-") as nowhere,
-        subprocess.Popen(
-            command,
-            cwd=nowhere,
-            env=environment,
-            stdin=subprocess.PIPE,  # never written to: see `pages_server`
-            stdout=said,
-            stderr=said,
-            start_new_session=True,
-        ) as process,
-    ):
+    artifacts = store.address.database.parent / "mlartifacts"
+    with ExitStack() as stack:
+        program = Program(
+            name="MLflow's server",
+            command=(sys.executable, "-P", pages_server.__file__, store.address.uri, str(artifacts)),
+            health="/health",
+            startup=_STARTUP,
+            grace=pages_server.STOP,
+            environment={**os.environ, "PYTHONSAFEPATH": "1"},
+            # Python looks for modules in the working directory: in this one there are none.
+            folder=Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="paramshare-"))),
+        )
         try:
-            _wait_for(process, f"http://127.0.0.1:{port}/health", said)
-            yield process
-        finally:
-            _stop(process)
-            _wait_until_free(port)
-
-
-def _check_port(port: int) -> None:
-    if error := _refusal(port):
-        raise UsageError(f"port {port} of 127.0.0.1 is taken ({error.strerror}); name another with --port") from error
-
-
-def _wait_until_free(port: int) -> None:
-    """A killed process holds its port until its memory is freed; the one that was waited for may be gone before it."""
-    deadline = time.monotonic() + _STOP
-    while _refusal(port) and time.monotonic() < deadline:
-        time.sleep(0.02)
-
-
-def _refusal(port: int) -> OSError | None:
-    """Why nobody can listen on the port now."""
-    try:
-        socket.create_server(("127.0.0.1", port)).close()
-    except OSError as error:
-        return error
-    return None
-
-
-def _wait_for(process: subprocess.Popen[bytes], health: str, said: IO[bytes]) -> None:
-    deadline = time.monotonic() + _STARTUP
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            said.seek(0)
-            tail = said.read()[-2000:].decode(errors="replace").strip()
-            raise ServerError(
-                f"MLflow's server ended with exit code {process.returncode}; the end of its output:\n{tail}"
-            )
-        try:
-            with urllib.request.urlopen(health, timeout=2):  # noqa: S310 - our own loopback address
-                return
-        except OSError:
-            time.sleep(0.1)
-    raise ServerError(f"MLflow's server did not answer at {health} within {_STARTUP:.0f} seconds")
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    """End the server and every process that it started."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        try:
-            os.killpg(process.pid, number)
-        except ProcessLookupError:
-            break
-        try:
-            process.wait(_STOP)
-        except subprocess.TimeoutExpired:
-            continue
-    process.wait()
+            process, _ = stack.enter_context(serving(program, port))
+        except OSError as error:
+            raise UsageError(f"port {port} of {HOST} is taken ({error.strerror}); name another with --port") from error
+        yield process

@@ -3,36 +3,37 @@
 `mlflow server` imports MLflow twice, in a process that waits and in the one that serves, so it takes twice as long to
 start.
 
-Run as `python pages_server.py STORE ARTIFACTS PORT`. It ends when its stdin does: a pipe whose other end the parent
-holds and never writes to, which is closed however the parent ends.
+Run by `processes.serving` as `python pages_server.py STORE ARTIFACTS SOCKET`. It ends with its parent.
 """
 
 import os
 import signal
+import socket
 import sys
-import threading
-import time
 from typing import Final
 
-__all__ = ["main"]
+from paramshare.processes import end_with_parent
 
-_STOP: Final = 10.0  # seconds
+__all__ = ["STOP", "main"]
+
+STOP: Final = 10.0
+"""Seconds in which the server ends after SIGTERM, though a request is still under way."""
 
 
 def main() -> None:
-    """Serve the store of the arguments on 127.0.0.1 until SIGTERM, SIGINT or the end of stdin."""
-    store, artifacts, port = sys.argv[1:]
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    _serve(store, artifacts, int(port))
+    """Serve the store of the arguments until SIGTERM, SIGINT or the end of the parent."""
+    store, artifacts, descriptor = sys.argv[1:]
+    end_with_parent(lambda: os.kill(os.getpid(), signal.SIGTERM), STOP)
+    _serve(store, artifacts, socket.socket(fileno=int(descriptor)))
 
 
-def _serve(store: str, artifacts: str, port: int) -> None:
+def _serve(store: str, artifacts: str, listener: socket.socket) -> None:
     """Set what `mlflow server` sets for the process that serves, open the store, and serve.
 
     Args:
         store: its database, `sqlite:///...`.
         artifacts: the folder of its runs' files.
-        port: on 127.0.0.1.
+        listener: the socket that listens.
     """
     from mlflow.server import constants
 
@@ -54,15 +55,7 @@ def _serve(store: str, artifacts: str, port: int) -> None:
     from mlflow.server.handlers import initialize_backend_stores
 
     initialize_backend_stores(store, store, "mlflow-artifacts:/")
-    uvicorn.run(app, host="127.0.0.1", port=port, log_level="warning")
-
-
-def _end_with_parent() -> None:
-    """Wait for the end of stdin, then end this process."""
-    os.read(0, 1)
-    os.kill(os.getpid(), signal.SIGTERM)
-    time.sleep(_STOP)
-    os._exit(128 + signal.SIGTERM)  # a request is still under way
+    uvicorn.Server(uvicorn.Config(app, log_level="warning")).run([listener])
 
 
 if __name__ == "__main__":

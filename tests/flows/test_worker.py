@@ -21,8 +21,8 @@ from stack import PrefectServer, wait_until, worker
 
 from paramshare.flows.interrupted import gone_workers, take_up_again
 from paramshare.flows.names import claimed_names
-from paramshare.flows.processes import children, end, orphans
 from paramshare.flows.worker import main
+from paramshare.processes import children, end, orphans
 
 CLAIM = """
 import sys, time
