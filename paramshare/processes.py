@@ -19,13 +19,14 @@ from paramshare.errors import ServerError
 __all__ = [
     "HOST",
     "Program",
+    "Server",
     "children",
     "end",
     "end_after",
     "end_with_parent",
     "kill",
     "orphans",
-    "serving",
+    "started",
     "terminate",
 ]
 
@@ -157,16 +158,56 @@ class Program:
     advice: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A server that was started and may not answer yet.
+
+    Args:
+        process: leads a process group of its own.
+        port: on 127.0.0.1, where it listens.
+        output: what it prints.
+    """
+
+    program: Program
+    process: subprocess.Popen[bytes]
+    port: int
+    output: IO[bytes]
+
+    def wait_until_healthy(self) -> None:
+        """Wait until the server answers.
+
+        It is asked once: the kernel keeps the request until the server accepts it, or resets it if the server dies.
+
+        Raises:
+            ServerError: the server ended, or did not answer in time. The message has the end of its output.
+        """
+        program = self.program
+        try:
+            with closing(HTTPConnection(HOST, self.port, timeout=program.startup)) as connection:
+                connection.request("GET", program.health)
+                status = connection.getresponse().status
+            if status == 200:
+                return
+            what = f"answered {program.health} with status {status}"
+        except TimeoutError:
+            what = f"did not answer within {program.startup:g} s"
+        except (OSError, HTTPException):
+            what = f"ended with status {self.process.wait(program.grace)} before it answered"
+        self.output.seek(0)
+        tail = self.output.read()[-_TAIL:].decode(errors="replace").strip()
+        advice = f"; {program.advice}" if program.advice else ""
+        raise ServerError(f"{program.name} {what}{advice}. The end of its output:\n{tail or '(nothing)'}")
+
+
 @contextmanager
-def serving(program: Program, port: int = 0) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
-    """Run a server on 127.0.0.1 and yield its process and its port once it answers; stop it at the end.
+def started(program: Program, port: int = 0) -> Iterator[Server]:
+    """Start a server on 127.0.0.1 and stop it at the end of the block.
 
     Args:
         port: Defaults to a free one.
 
     Raises:
         OSError: the port is taken.
-        ServerError: the server ended, or did not answer in time. The message has the end of its output.
     """
     with tempfile.TemporaryFile() as output:
         with socket.create_server((HOST, port), backlog=128) as listener:
@@ -183,29 +224,9 @@ def serving(program: Program, port: int = 0) -> Iterator[tuple[subprocess.Popen[
             port = listener.getsockname()[1]
         with process:
             try:
-                _wait_until_healthy(program, process, port, output)
-                yield process, port
+                yield Server(program, process, port, output)
             finally:
                 _stop(process, program.grace)
-
-
-def _wait_until_healthy(program: Program, process: subprocess.Popen[bytes], port: int, output: IO[bytes]) -> None:
-    """Ask once: the kernel keeps the request until the server accepts it, or resets it if the server dies."""
-    try:
-        with closing(HTTPConnection(HOST, port, timeout=program.startup)) as connection:
-            connection.request("GET", program.health)
-            status = connection.getresponse().status
-        if status == 200:
-            return
-        what = f"answered {program.health} with status {status}"
-    except TimeoutError:
-        what = f"did not answer within {program.startup:g} s"
-    except (OSError, HTTPException):
-        what = f"ended with status {process.wait(program.grace)} before it answered"
-    output.seek(0)
-    tail = output.read()[-_TAIL:].decode(errors="replace").strip()
-    advice = f"; {program.advice}" if program.advice else ""
-    raise ServerError(f"{program.name} {what}{advice}. The end of its output:\n{tail or '(nothing)'}")
 
 
 def _stop(process: subprocess.Popen[bytes], grace: float) -> None:

@@ -11,7 +11,7 @@ from typing import Final
 from urllib.parse import quote
 
 from paramshare.errors import UsageError
-from paramshare.processes import HOST, Program, serving
+from paramshare.processes import HOST, Program, started
 from paramshare.tracking import pages_server
 from paramshare.tracking.runs import KIND, target_of_params
 from paramshare.tracking.store import Store, StoreAddress
@@ -106,7 +106,8 @@ def served_pages(store: Store, port: int) -> Iterator[subprocess.Popen[bytes]]:
             folder=Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="paramshare-"))),
         )
         try:
-            process, _ = stack.enter_context(serving(program, port))
+            server = stack.enter_context(started(program, port))
         except OSError as error:
             raise UsageError(f"port {port} of {HOST} is taken ({error.strerror}); name another with --port") from error
-        yield process
+        server.wait_until_healthy()
+        yield server.process

@@ -3,7 +3,7 @@
 `mlflow server` imports MLflow twice, in a process that waits and in the one that serves, so it takes twice as long to
 start.
 
-Run by `processes.serving` as `python pages_server.py STORE ARTIFACTS SOCKET`. It ends with its parent.
+Run by `pages.served_pages` as `python pages_server.py STORE ARTIFACTS SOCKET`. It ends with its parent.
 """
 
 import os
