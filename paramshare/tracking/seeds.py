@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
+from itertools import repeat
 from typing import Final
 
 from mlflow.entities import Dataset, DatasetInput, InputTag
@@ -88,11 +89,11 @@ def run_name(spec: Spec) -> str:
 
 def _points(result: Result, start: int) -> list[Point]:
     """Return all points of a run. Times are start + step, so that writing a run twice changes nothing."""
-    every_step = [
-        Point(name, value, start + step, step)
-        for name, curve in result.curves.items()
-        for step, value in enumerate(curve.tolist())
-    ]
+    points: list[Point] = []
+    for name, curve in result.curves.items():
+        steps = range(len(curve))
+        times = range(start, start + len(curve))
+        points += map(Point._make, zip(repeat(name), curve.tolist(), times, steps, strict=False))
     finals = {
         **result.finals,
         **result.sizes,
@@ -100,7 +101,7 @@ def _points(result: Result, start: int) -> list[Point]:
         STEPS_PER_SECOND: len(result.curves[LOSS]) / result.seconds,
     }
     # At step 0 MLflow's pages draw a bar a run; at any later one they draw a line with a single point.
-    return every_step + [Point(name, value, start, 0) for name, value in finals.items()]
+    return points + [Point(name, value, start, 0) for name, value in finals.items()]
 
 
 def _params(spec: Spec) -> dict[str, str]:
