@@ -166,7 +166,7 @@ def _engine(uri: str) -> Engine:
 
     @event.listens_for(engine, "connect")
     def prepare(connection: Any, _: object) -> None:
-        # Whoever writes checks once a transaction that its run or experiment is there; SQLite would check it once a row.
+        # A transaction looks once whether its run or experiment is there; SQLite would look once a row.
         connection.execute("PRAGMA foreign_keys=OFF")
         connection.execute("PRAGMA synchronous=NORMAL")  # in WAL a power cut can take the last runs, and break nothing
         connection.execute(f"PRAGMA wal_autocheckpoint={_PAGES_A_CHECKPOINT}")
