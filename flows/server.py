@@ -11,6 +11,7 @@ This file is also that server's program, so Prefect is imported only where it is
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -20,20 +21,25 @@ import threading
 import time
 import urllib.request
 from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
+from contextvars import ContextVar
+from dataclasses import dataclass
 from http.client import HTTPException
 from typing import TYPE_CHECKING
 
 from paramshare.errors import ServerError
-from paramshare.processes import HOST, Program, end_with_parent, serving
+from paramshare.processes import HOST, Program, Server, end_with_parent, started
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
+    from filelock import FileLock
 
-__all__ = ["check_api", "prefect_api", "require_api"]
+__all__ = ["check_api", "prefect_api", "require_api", "server_starting"]
 
 _CATCH_UP_SECONDS = 10.0  # the most a stopping server takes to record what it holds; 300 tasks need 2
 _STOP_SECONDS = _CATCH_UP_SECONDS + 5.0
+_START_SECONDS = 120.0
+_GARBAGE = (50_000, 20, 50)  # Python's 700 objects between two collections cost a fifth of the server's start
 
 # Offline, quiet, and batched: SQLite records a run's tasks three times as fast. What a user has set wins.
 _DEFAULTS = {
@@ -50,7 +56,7 @@ _DEFAULTS = {
 
 
 @contextmanager
-def prefect_api(*, startup_timeout: float = 120.0) -> Iterator[str]:
+def prefect_api(*, startup_timeout: float = _START_SECONDS) -> Iterator[str]:
     """Give the URL of a Prefect API that flows in this block, and in processes started from it, talk to.
 
     Where Prefect's settings (environment, profile, `.env`) name an API, it is used and nothing is started;
@@ -70,8 +76,30 @@ def prefect_api(*, startup_timeout: float = 120.0) -> Iterator[str]:
     if configured := get_current_settings().api.url:
         yield configured
         return
-    with _sigterm_raises(), _server(startup_timeout) as url, _in_effect(url):
+    with _sigterm_raises(), ExitStack() as running:
+        starting = _starting.get() or running.enter_context(_start(startup_timeout))
+        url = starting.wait()
+        running.enter_context(_in_effect(url))
         yield url
+
+
+@contextmanager
+def server_starting() -> Iterator[None]:
+    """Start the server that `prefect_api` needs in this block at once, so that it starts while this process imports.
+
+    Nothing is started where an API is configured, or while another process starts a server: `prefect_api` waits then.
+
+    Raises:
+        SettingsError: `$PREFECT_HOME` cannot be written.
+    """
+    from prefect.settings import get_current_settings
+
+    with ExitStack() as running:
+        if not get_current_settings().api.url:
+            with suppress(ServerError):
+                token = _starting.set(running.enter_context(_start(lock_timeout=0)))
+                running.callback(_starting.reset, token)
+        yield
 
 
 def require_api() -> None:
@@ -134,28 +162,50 @@ def _sigterm_raises() -> Iterator[None]:
         signal.signal(signal.SIGTERM, former or signal.SIG_DFL)
 
 
+@dataclass(frozen=True, slots=True)
+class _Starting:
+    """A server that may not answer yet, and the lock that keeps other servers from starting."""
+
+    server: Server
+    lock: FileLock
+
+    def wait(self) -> str:
+        """Wait until the server answers, and return its API's URL."""
+        self.server.wait_until_healthy()
+        self.lock.release()
+        return f"http://{HOST}:{self.server.port}/api"
+
+
+_starting: ContextVar[_Starting | None] = ContextVar("starting", default=None)
+
+
 @contextmanager
-def _server(startup_timeout: float) -> Iterator[str]:
-    """Run a server and yield its API's URL once it answers."""
+def _start(timeout: float = _START_SECONDS, lock_timeout: float | None = None) -> Iterator[_Starting]:
+    """Start a server, and end it with the block.
+
+    One server starts at a time: servers that migrate the same fresh database together break each other.
+
+    Args:
+        lock_timeout: seconds to wait for a server of another process to start. Defaults to `timeout`.
+    """
     from filelock import FileLock, Timeout
 
     from paramshare.flows.home import make_home
 
     home = make_home()
+    lock = FileLock(home / "paramshare.lock", timeout=timeout if lock_timeout is None else lock_timeout)
     with ExitStack() as running:
-        # One start-up at a time: servers that migrate the same fresh database together break each other.
         try:
-            with FileLock(home / "paramshare.lock", timeout=startup_timeout):
-                _, port = running.enter_context(serving(_program(startup_timeout)))
+            running.enter_context(lock)
         except Timeout as error:
             raise ServerError(
-                f"another process has been starting its Prefect server in {home} for {startup_timeout:g} s; "
+                f"another process has been starting its Prefect server in {home} for {timeout:g} s; "
                 "wait for it, or set PREFECT_API_URL to a server that runs"
             ) from error
-        yield f"http://{HOST}:{port}/api"
+        yield _Starting(running.enter_context(started(_program(timeout))), lock)
 
 
-def _program(startup_timeout: float) -> Program:
+def _program(timeout: float) -> Program:
     from prefect.settings import get_current_settings
 
     configured = get_current_settings().to_environment_variables(exclude_unset=True)
@@ -163,7 +213,7 @@ def _program(startup_timeout: float) -> Program:
         name="the Prefect server that this process started",
         command=(sys.executable, "-P", __file__),
         health="/api/health",
-        startup=startup_timeout,
+        startup=timeout,
         grace=_STOP_SECONDS,
         environment={**_DEFAULTS, **os.environ, **configured},
         advice="to use one of your own, run `prefect server start` and set PREFECT_API_URL",
@@ -213,6 +263,7 @@ def _in_effect(url: str) -> Iterator[None]:
 def main() -> None:
     """Be the server: serve the listening socket whose descriptor is the argument, until stdin ends."""
     end_with_parent(lambda: os.kill(os.getpid(), signal.SIGTERM), _STOP_SECONDS)
+    gc.set_threshold(*_GARBAGE)
 
     import uvicorn
     from prefect.server.api.server import create_app

@@ -10,7 +10,7 @@ from pydantic_settings import CliPositionalArg, SettingsConfigDict
 from paramshare.commands.answer import answer
 from paramshare.commands.files import check_place, write_whole
 from paramshare.commands.store import address_of, curves_place, flush_command, ui_command
-from paramshare.commands.training import devices_of, prepare_flow
+from paramshare.commands.training import devices_of, flow_prepared
 from paramshare.comparing.spec import CompareSpec, StudySpec
 from paramshare.errors import UsageError
 from paramshare.settings import DaskSettings, StoreSettings
@@ -114,10 +114,11 @@ class FlowStudy(StudyCommand, DaskSettings):
 
         with sweep_progress(flush_command(self)) as (on_open, on_row):
             check_sweep(self.study_spec(), address_of(self), devices_of(self))
-            prepare_flow(self)
-            from paramshare.flows.study import run_study_flow
+            with flow_prepared(self):
+                from paramshare.flows.study import run_study_flow
 
-            outcome, found = run_study_flow(self.study_spec(), address_of(self), on_open, on_row, self.dask_scheduler)
+                address, scheduler = address_of(self), self.dask_scheduler
+                outcome, found = run_study_flow(self.study_spec(), address, on_open, on_row, scheduler)
         self.end(outcome, found)
 
 

@@ -2,6 +2,8 @@
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, NoReturn
 
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from paramshare.sweep.run import Outcome
     from paramshare.training.devices import Device
 
-__all__ = ["FlowSweep", "SweepCommand", "Train", "devices_of", "prepare_flow"]
+__all__ = ["FlowSweep", "SweepCommand", "Train", "devices_of", "flow_prepared"]
 
 
 class SweepCommand(StoreSettings, SweepSpec):
@@ -75,10 +77,10 @@ class FlowSweep(SweepCommand, DaskSettings):
         with sweep_progress(flush_command(self)) as (on_open, on_row):
             address = address_of(self)
             check_sweep(self.sweep_spec(), address, devices_of(self))  # bad input is said at once, not by a failed flow
-            prepare_flow(self)
-            from paramshare.flows.sweep import run_flow
+            with flow_prepared(self):
+                from paramshare.flows.sweep import run_flow
 
-            outcome = run_flow(self.sweep_spec(), address, on_open, on_row, self.dask_scheduler)
+                outcome = run_flow(self.sweep_spec(), address, on_open, on_row, self.dask_scheduler)
         self.end(outcome)
 
 
@@ -95,14 +97,15 @@ def devices_of(settings: DaskSettings) -> "Sequence[Device] | None":
     return find_cluster(settings.dask_scheduler, address_of(settings)).devices
 
 
-def prepare_flow(settings: DaskSettings) -> None:
-    """Prepare a flow that trains. To be called before Prefect is imported.
+@contextmanager
+def flow_prepared(settings: DaskSettings) -> Iterator[None]:
+    """Prepare for a flow that trains, which the block runs. To be entered before Prefect is imported.
 
-    Prefect logs warnings alone if a bar shows the progress. The server that workers are forked from starts now: it
-    imports what they need while this process and Prefect's server import what they need.
+    Prefect logs warnings alone if a bar shows the progress. The server that workers are forked from and Prefect's
+    server start now: they import what they need while this process does.
 
     Raises:
-        SettingsError: Prefect cannot read its folder.
+        SettingsError: Prefect cannot read its folder, or keep its history there.
     """
     if sys.stderr.isatty():
         os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "WARNING")
@@ -112,3 +115,7 @@ def prepare_flow(settings: DaskSettings) -> None:
         from paramshare.sweep.pools import start_server
 
         start_server("paramshare.flows.sweep")
+    from paramshare.flows.server import server_starting
+
+    with server_starting():
+        yield

@@ -5,6 +5,7 @@ seconds in each process, a fork takes milliseconds. The server has run no operat
 survive a fork. The server ends when this process and its workers have ended.
 """
 
+import gc
 import multiprocessing
 import multiprocessing.forkserver
 import multiprocessing.resource_tracker
@@ -63,6 +64,8 @@ def start_worker(stop: "Stop", templates: "Sequence[Template]", environment: Map
     Args:
         environment: the parent's environment variables now; the server may have been started with others.
     """
+    gc.freeze()  # a collection would otherwise copy every page that this process shares with the server
+    gc.enable()
     for name in os.environ.keys() - environment.keys():
         del os.environ[name]
     os.environ.update(environment)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["Database", "KnownExperiment", "StoreWarning", "find_experiment", "let_wait", "open_database"]
 
 _BUSY: Final = 60.0  # seconds to wait for another writer
+_PAGES_A_CHECKPOINT: Final = 4000  # of 4 KiB, some 30 runs: a page that many of them change is then copied once
 _RUNS_A_QUERY: Final = 500
 _ROWS_COUNTED: Final = 100_000  # of each index: more than a run has, or SQLite takes all runs to be as short as that
 
@@ -175,8 +176,10 @@ def _engine(uri: str) -> Engine:
 
     @event.listens_for(engine, "connect")
     def prepare(connection: Any, _: object) -> None:
-        connection.execute("PRAGMA foreign_keys=ON")
+        # A transaction looks once whether its run or experiment is there; SQLite would look once a row.
+        connection.execute("PRAGMA foreign_keys=OFF")
         connection.execute("PRAGMA synchronous=NORMAL")  # in WAL a power cut can take the last runs, and break nothing
+        connection.execute(f"PRAGMA wal_autocheckpoint={_PAGES_A_CHECKPOINT}")
 
     return engine
 

@@ -5,7 +5,6 @@ the rows that it would leave are put straight into its tables, and only if the d
 was written for. A test writes the same record both ways and compares every row.
 """
 
-import math
 import shutil
 import uuid
 from collections.abc import Mapping, Sequence
@@ -16,27 +15,16 @@ from mlflow.entities import DatasetInput
 from mlflow.exceptions import MlflowException
 from mlflow.utils.file_utils import local_file_uri_to_path
 from mlflow.utils.uri import append_to_uri_path
-from mlflow.utils.validation import _validate_dataset_inputs, _validate_metric_name, _validate_param, _validate_tag
+from mlflow.utils.validation import _validate_dataset_inputs, _validate_param, _validate_tag
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from paramshare.tracking.database import Database
+from paramshare.tracking.points import ADD, INSERT, Statements, rows_of
 from paramshare.tracking.record import Addition, Point, Record, RunExistsError, now, save_files
 
 __all__ = ["add", "write"]
 
-_Row = tuple[str, float, int, int, bool, str]
-_LARGEST: Final = 1.7976931348623157e308  # what MLflow keeps for infinity
-
-_POINT: Final = "(key, value, timestamp, step, is_nan, run_uuid) VALUES (?, ?, ?, ?, ?, ?)"
-_INSERT_METRICS: Final = f"INSERT INTO metrics {_POINT}"
-_INSERT_LATEST: Final = f"INSERT INTO latest_metrics {_POINT}"
-_ADD_METRICS: Final = f"{_INSERT_METRICS} ON CONFLICT (key, timestamp, step, run_uuid, value, is_nan) DO NOTHING"
-_ADD_LATEST: Final = (
-    f"{_INSERT_LATEST} ON CONFLICT (key, run_uuid) DO UPDATE SET "
-    "value = excluded.value, timestamp = excluded.timestamp, step = excluded.step, is_nan = excluded.is_nan "
-    "WHERE (excluded.step, excluded.timestamp, excluded.value) > (step, timestamp, value)"
-)
 _INSERT_TAG: Final = "INSERT INTO tags (key, value, run_uuid) VALUES (?, ?, ?)"
 _ADD_TAG: Final = f"{_INSERT_TAG} ON CONFLICT (key, run_uuid) DO UPDATE SET value = excluded.value"
 _INSERT_PARAM: Final = "INSERT INTO params (key, value, run_uuid) VALUES (?, ?, ?)"
@@ -104,9 +92,7 @@ def _artifacts_of(database: Database, run_id: str) -> Path:
 def _add(connection: Connection, run_id: str, addition: Addition) -> None:
     """Insert the rows of an addition; once something is written, nobody else deletes the run meanwhile."""
     _write_rows(connection, _ADD_TAG, _tag_rows(run_id, addition.tags))
-    every, latest = _metric_rows(run_id, addition.points)
-    _write_rows(connection, _ADD_METRICS, every)
-    _write_rows(connection, _ADD_LATEST, latest)
+    _write_points(connection, ADD, run_id, addition.points)
     if addition.status is not None:
         ended = "UPDATE runs SET status = ?, end_time = ? WHERE run_uuid = ?"
         connection.exec_driver_sql(ended, (addition.status, now(), run_id))
@@ -139,9 +125,7 @@ def _insert(connection: Connection, database: Database, run_id: str, record: Rec
     _check_identity(connection, database.experiment_id, record)
     _write_rows(connection, _INSERT_TAG, tags)
     _write_rows(connection, _INSERT_PARAM, [(param.key, param.value, run_id) for param in params])
-    every, latest = _metric_rows(run_id, record.points)
-    _write_rows(connection, _INSERT_METRICS, every)
-    _write_rows(connection, _INSERT_LATEST, latest)
+    _write_points(connection, INSERT, run_id, record.points)
     _validate_dataset_inputs(record.inputs)
     for given in record.inputs:
         _insert_input(connection, run_id, database.experiment_id, given)
@@ -187,20 +171,9 @@ def _tag_rows(run_id: str, tags: Mapping[str, str]) -> list[tuple[str, str, str]
     return [(tag.key, tag.value, run_id) for tag in validated]
 
 
-def _metric_rows(run_id: str, points: Sequence[Point]) -> tuple[list[_Row], list[_Row]]:
-    """Return the row of every point, and of the latest of each metric: the largest by step, time and value."""
-    for name in {point.name for point in points}:
-        _validate_metric_name(name)
-    rows: list[_Row] = []
-    latest: dict[str, tuple[tuple[int, int, float], _Row]] = {}
-    for name, value, timestamp, step in points:
-        is_nan = math.isnan(value)
-        kept = 0.0 if is_nan else min(max(value, -_LARGEST), _LARGEST)
-        row, age = (name, kept, timestamp, step, is_nan, run_id), (step, timestamp, kept)
-        rows.append(row)
-        if name not in latest or age > latest[name][0]:
-            latest[name] = age, row
-    return rows, [row for _, row in latest.values()]
+def _write_points(connection: Connection, statements: Statements, run_id: str, points: Sequence[Point]) -> None:
+    for statement, rows in zip(statements, rows_of(run_id, points), strict=True):
+        _write_rows(connection, statement, rows)
 
 
 def _insert_input(connection: Connection, run_id: str, experiment_id: int, given: DatasetInput) -> None:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
+from itertools import repeat
 from typing import Final
 
 from mlflow.entities import Dataset, DatasetInput, InputTag
@@ -94,11 +95,11 @@ def _points(result: Result, start: int) -> list[Point]:
 
     The headline is first: MLflow's page of several runs shows them by the metric that was written first.
     """
-    every_step = [
-        Point(name, value, start + step, step)
-        for name, curve in result.curves.items()
-        for step, value in enumerate(curve.tolist())
-    ]
+    every_step: list[Point] = []
+    for name, curve in result.curves.items():
+        steps = range(len(curve))
+        times = range(start, start + len(curve))
+        every_step += map(Point._make, zip(repeat(name), curve.tolist(), times, steps, strict=False))
     headline = target_of(result.spec).finals_of(result.spec.as_dict())[0].name
     finals = {
         headline: result.finals[headline],
