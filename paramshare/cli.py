@@ -7,7 +7,9 @@ import gc
 import os
 import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 from typing import NoReturn
 
@@ -115,17 +117,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     if arguments is None:
         gc.set_threshold(*_GARBAGE)
-    signal.signal(signal.SIGTERM, _leave)
+        os.environ["MPLBACKEND"] = "agg"  # a notebook's `!paramshare` inherits a backend that only its kernel has
     os.environ["PYTHONSAFEPATH"] = "1"  # no Python that is started from here looks for modules in the working directory
     prepare_streams()
     no_foreign_bars()
-    try:
-        code = _run(list(sys.argv[1:] if arguments is None else arguments))
-        sys.stdout.flush()
-    except ReaderGoneError:
-        return _UNREAD
-    except OutputError as error:
-        return _say(str(error), FAILED)
+    with _sigterm_raises():
+        try:
+            code = _run(list(sys.argv[1:] if arguments is None else arguments))
+            sys.stdout.flush()
+        except ReaderGoneError:
+            return _UNREAD
+        except OutputError as error:
+            return _say(str(error), FAILED)
     return code
 
 
@@ -175,6 +178,18 @@ def _say(message: str, code: int) -> int:
     return code
 
 
+@contextmanager
+def _sigterm_raises() -> Iterator[None]:
+    """Let SIGTERM unwind the stack, so that what is open is ended truthfully. Python allows this in the main thread."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    former = signal.signal(signal.SIGTERM, _leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, former or signal.SIG_DFL)
+
+
 def _leave(_signum: int, _frame: object) -> NoReturn:
-    """Let SIGTERM unwind the stack, so that what is open is ended truthfully."""
     raise SystemExit(_TERMINATED)

@@ -10,6 +10,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from importlib.metadata import version
 from pathlib import Path
@@ -300,6 +301,14 @@ def test_the_doctor_names_versions_devices_store_and_servers(capsys: pytest.Capt
     for part in ("torch 2.", "mlflow 3.", "prefect 3.", "cpu", "made at the first run", "no API configured"):
         assert part in said
     assert main(["doctor", "--tracking-uri", "http://127.0.0.1:9"]) == 1
+
+
+def test_a_command_runs_in_any_thread_and_leaves_the_handler_of_sigterm_as_it_was() -> None:
+    former = signal.getsignal(signal.SIGTERM)
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(main, ["layer", "linear", "--in", "3", "--out", "2"]).result() == 0
+    assert main(["layer", "linear", "--in", "3", "--out", "2"]) == 0
+    assert signal.getsignal(signal.SIGTERM) is former
 
 
 def test_a_terminated_sweep_ends_by_its_signal_and_goes_on_the_next_time(
