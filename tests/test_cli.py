@@ -303,6 +303,31 @@ def test_the_doctor_names_versions_devices_store_and_servers(capsys: pytest.Capt
     assert main(["doctor", "--tracking-uri", "http://127.0.0.1:9"]) == 1
 
 
+def test_ctrl_c_while_the_program_is_imported_ends_it_without_a_traceback(tmp_path: Path) -> None:
+    train = subprocess.Popen(
+        [sys.executable, "-m", "paramshare", "train"], cwd=tmp_path, stderr=subprocess.PIPE, text=True
+    )
+    while "pydantic_core" not in Path(f"/proc/{train.pid}/maps").read_text():
+        assert train.poll() is None
+        time.sleep(0.01)
+    train.send_signal(signal.SIGINT)
+    _, said = train.communicate(timeout=60)
+    assert "Traceback" not in said
+    assert train.returncode in (-signal.SIGINT, 128 + signal.SIGINT)
+
+
+def test_ctrl_c_that_a_library_makes_another_error_of_still_ends_the_command_by_its_signal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "net.py").write_text(
+        "import os, signal\n"
+        "try:\n    os.kill(os.getpid(), signal.SIGINT)\n    signal.pause()\n"
+        "except KeyboardInterrupt:\n    pass\n"
+    )
+    assert main(["analyze", "net.py:net", "--input", "4"]) == 128 + signal.SIGINT
+    assert capsys.readouterr().err.splitlines()[-1] == "paramshare: interrupted"
+
+
 def test_a_command_runs_in_any_thread_and_leaves_the_handler_of_sigterm_as_it_was() -> None:
     former = signal.getsignal(signal.SIGTERM)
     with ThreadPoolExecutor(1) as pool:
