@@ -35,6 +35,7 @@ def _can_be_written(folder: Path) -> bool:
     """Return whether a folder can be written, or made if it is not there."""
     try:
         nearest = next(path for path in (folder, *folder.parents) if path.exists())
-    except OSError:  # a folder on the way cannot be read
+        with tempfile.TemporaryFile(dir=nearest):  # a mode does not tell: root may write anywhere, a disk be read-only
+            return True
+    except OSError:
         return False
-    return nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)
