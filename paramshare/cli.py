@@ -36,7 +36,7 @@ from paramshare.errors import ParamshareError, UsageError, without_secrets
 from paramshare.home import prepare_home
 from paramshare.parser import Parser
 from paramshare.progress_lines import no_foreign_bars
-from paramshare.settings import check_names
+from paramshare.settings import attributed, check_names
 from paramshare.streams import OutputError, ReaderGoneError, prepare_streams
 from paramshare.validation import sentences
 
@@ -152,7 +152,7 @@ def _run(given: list[str], received: list[int]) -> int:
     except KeyboardInterrupt as end:
         return _cut_short(_INTERRUPTED, end)
     except Exception as error:
-        return _cut_short(128 + received[0], error) if received else _refuse(error)
+        return _cut_short(128 + received[0], error) if received else _refuse(error, given)
     return 0
 
 
@@ -165,15 +165,17 @@ def _execute(arguments: list[str]) -> None:
     CliApp.run(Paramshare, arguments, cli_settings_source=source)
 
 
-def _refuse(error: Exception) -> int:
+def _refuse(error: Exception, given: list[str]) -> int:
     """Say in a line what was wrong, and return the exit code; raise an error that nobody has foreseen."""
     if isinstance(error, ValidationError):
-        return _say(sentences(error), _USAGE)
+        return _say(attributed(sentences(error), given), _USAGE)
     if isinstance(error, CommandLineError):
         reason = str(error).splitlines()[0].removeprefix("error parsing CLI: ").removeprefix("Error: ")
         return _say(f"{reason}; see paramshare --help", _USAGE)
+    if isinstance(error, UsageError):
+        return _say(attributed(str(error), given), _USAGE)
     if isinstance(error, ParamshareError):
-        return _say(str(error), _USAGE if isinstance(error, UsageError) else FAILED)
+        return _say(str(error), FAILED)
     raise error
 
 

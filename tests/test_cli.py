@@ -5,11 +5,13 @@ and nothing written where nothing was done.
 import argparse
 import json
 import re
+import shlex
 import signal
 import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from importlib.metadata import version
@@ -109,6 +111,24 @@ def test_help_names_no_type_of_python_and_no_null(command: list[str], capsys: py
     assert not re.search(r"null|dict\[|\bstr\b|\bPath\b|False", said)
 
 
+def examples() -> list[str]:
+    """The command lines in the help of every command."""
+
+    def of(parser: argparse.ArgumentParser) -> Iterator[str]:
+        yield from re.findall(r"(?:^|\$\()(paramshare [^>)\n]*)", parser.description or "", flags=re.MULTILINE)
+        for command in commands_of(parser).values():
+            yield from of(command)
+
+    return list(of(_parser()[0]))
+
+
+@pytest.mark.parametrize("example", examples())
+def test_an_example_in_a_command_s_help_is_a_command_line(example: str) -> None:
+    _, *arguments = shlex.split(example, comments=True)
+    parser, _ = _parser()
+    parser.parse_args(arguments)
+
+
 def test_the_usage_shows_a_required_option_without_brackets(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["layer", "--help"]) == 0
     usage = capsys.readouterr().out.partition("\n\n")[0]
@@ -145,7 +165,7 @@ def test_help_and_the_doctor_answer_though_a_setting_is_misspelt(
     [
         (".env", b"PARAMSHARE_EXPERIMENT=f\xfcr", "!!  settings  .env cannot be read: 'utf-8' codec"),
         ("paramshare.toml", b"seeds = ", "!!  settings  paramshare.toml cannot be read: Invalid value"),
-        ("paramshare.toml", b"experiment = 3", "!!  settings  --experiment is 3; expected text"),
+        ("paramshare.toml", b"experiment = 3", "!!  settings  experiment in paramshare.toml is 3; expected text"),
     ],
 )
 def test_the_doctor_reports_settings_that_cannot_be_read_in_one_line_and_help_needs_none(
