@@ -11,6 +11,7 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.client.schemas.objects import State
 from prefect.logging import get_run_logger
 
+from paramshare.flows.event_loop import no_event_loop
 from paramshare.flows.server import prefect_api, require_api
 from paramshare.settings import DaskSettings, StoreSettings
 from paramshare.tracking.pages import server_url
@@ -76,12 +77,13 @@ def run_here(
     """
     require_api()
     token = _surroundings.set(surroundings)
-    try:
-        with prefect_api(), tags(*names):
-            state = flow(spec, return_state=True)
-    finally:
-        _surroundings.reset(token)
-    result: object = state.result(raise_on_failure=False)
+    with no_event_loop():
+        try:
+            with prefect_api(), tags(*names):
+                state = flow(spec, return_state=True)
+        finally:
+            _surroundings.reset(token)
+        result: object = state.result(raise_on_failure=False)
     if isinstance(result, BaseException):
         raise result
     return result

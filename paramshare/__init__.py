@@ -11,10 +11,10 @@ result.losses        # 500 losses, bit for bit those of the plain PyTorch loop
 """
 
 from importlib import import_module
-from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    __version__: str
     from paramshare.sharing.analyze import analyze
     from paramshare.sharing.report import SharingReport
     from paramshare.sharing.untie import untie
@@ -35,8 +35,6 @@ __all__ = [
     "untie",
 ]
 
-__version__ = version("paramshare")
-
 _HOMES = {
     "DynamicNet": "paramshare.training.nets",
     "SharingReport": "paramshare.sharing.report",
@@ -51,6 +49,10 @@ _HOMES = {
 
 def __getattr__(name: str) -> object:
     """Import a public name when it is first used, so that `import paramshare` needs no torch (PEP 562)."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("paramshare")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)

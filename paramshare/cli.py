@@ -7,7 +7,9 @@ import gc
 import os
 import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 from typing import NoReturn
 
@@ -31,9 +33,10 @@ from paramshare.commands.service import Doctor, Relocate, Ui
 from paramshare.commands.training import FlowSweep, Train
 from paramshare.completion import Shell, script
 from paramshare.errors import ParamshareError, UsageError, without_secrets
+from paramshare.home import prepare_home
 from paramshare.parser import Parser
 from paramshare.progress_lines import no_foreign_bars
-from paramshare.settings import check_names
+from paramshare.settings import attributed, check_names
 from paramshare.streams import OutputError, ReaderGoneError, prepare_streams
 from paramshare.validation import sentences
 
@@ -115,12 +118,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     if arguments is None:
         gc.set_threshold(*_GARBAGE)
-    signal.signal(signal.SIGTERM, _leave)
+        os.environ["MPLBACKEND"] = "agg"  # a notebook's `!paramshare` inherits a backend that only its kernel has
+        prepare_home()
     os.environ["PYTHONSAFEPATH"] = "1"  # no Python that is started from here looks for modules in the working directory
     prepare_streams()
     no_foreign_bars()
     try:
-        code = _run(list(sys.argv[1:] if arguments is None else arguments))
+        with _signals_raise() as received:
+            code = _run(list(sys.argv[1:] if arguments is None else arguments), received)
         sys.stdout.flush()
     except ReaderGoneError:
         return _UNREAD
@@ -129,33 +134,49 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code
 
 
-def _run(given: list[str]) -> int:
-    """Run one command, say in a line what was wrong, and return the exit code."""
+def _run(given: list[str], received: list[int]) -> int:
+    """Run one command, say in a line what was wrong, and return the exit code.
+
+    Args:
+        received: the signals that have told the command to end. Where a library made another error of one, the command
+            ends by its signal all the same.
+    """
     try:
-        arguments = given or ["--help"]
-        _, source = _parser()
-        source(args=arguments)  # --help and --version end here, whatever the settings are
-        if arguments[0] not in _WITHOUT_SETTINGS:
-            check_names()
-        CliApp.run(Paramshare, arguments, cli_settings_source=source)
+        _execute(given or ["--help"])
     except SystemExit as end:
         if end.code == _TERMINATED:
-            return _say(_cut_short("terminated", end), _TERMINATED)
+            return _cut_short(_TERMINATED, end)
         if isinstance(end.code, str):  # what Python itself would print
             return _say(end.code, FAILED)
         return end.code or 0
     except KeyboardInterrupt as end:
-        return _say(_cut_short("interrupted", end), _INTERRUPTED)
-    except ValidationError as error:
-        return _say(sentences(error), _USAGE)
-    except CommandLineError as error:
+        return _cut_short(_INTERRUPTED, end)
+    except Exception as error:
+        return _cut_short(128 + received[0], error) if received else _refuse(error, given)
+    return 0
+
+
+def _execute(arguments: list[str]) -> None:
+    """Parse the command line and run its command."""
+    _, source = _parser()
+    source(args=arguments)  # --help and --version end here, whatever the settings are
+    if arguments[0] not in _WITHOUT_SETTINGS:
+        check_names()
+    CliApp.run(Paramshare, arguments, cli_settings_source=source)
+
+
+def _refuse(error: Exception, given: list[str]) -> int:
+    """Say in a line what was wrong, and return the exit code; raise an error that nobody has foreseen."""
+    if isinstance(error, ValidationError):
+        return _say(attributed(sentences(error), given), _USAGE)
+    if isinstance(error, CommandLineError):
         reason = str(error).splitlines()[0].removeprefix("error parsing CLI: ").removeprefix("Error: ")
         return _say(f"{reason}; see paramshare --help", _USAGE)
-    except UsageError as error:
-        return _say(str(error), _USAGE)
-    except ParamshareError as error:
+    if isinstance(error, UsageError):
+        return _say(attributed(str(error), given), _USAGE)
+    if isinstance(error, ParamshareError):
         return _say(str(error), FAILED)
-    return 0
+    raise error
 
 
 def _parser() -> tuple[Parser, CliSettingsSource[Parser]]:
@@ -164,10 +185,11 @@ def _parser() -> tuple[Parser, CliSettingsSource[Parser]]:
     return parser, CliSettingsSource[Parser](Paramshare, root_parser=parser, add_argument_method=Parser.add_argument)
 
 
-def _cut_short(how: str, end: BaseException) -> str:
-    """Return what a command says that was told to end: how far a sweep came, if one was running."""
+def _cut_short(code: int, end: BaseException) -> int:
+    """Say that a command was told to end, and how far a sweep came, if one was running. Return the exit code."""
+    how = "interrupted" if code == _INTERRUPTED else "terminated"
     notes: list[str] = getattr(end, "__notes__", [])
-    return f"{how}; {notes[0]}, run the same command again for the rest" if notes else how
+    return _say(f"{how}; {notes[0]}, run the same command again for the rest" if notes else how, code)
 
 
 def _say(message: str, code: int) -> int:
@@ -175,6 +197,25 @@ def _say(message: str, code: int) -> int:
     return code
 
 
-def _leave(_signum: int, _frame: object) -> NoReturn:
-    """Let SIGTERM unwind the stack, so that what is open is ended truthfully."""
-    raise SystemExit(_TERMINATED)
+@contextmanager
+def _signals_raise() -> Iterator[list[int]]:
+    """Let SIGINT and SIGTERM unwind the stack, so that what is open is ended truthfully, and give those received.
+
+    Python allows this in the main thread alone. A SIGINT that is ignored, as in a job of a script, stays so.
+    """
+    received: list[int] = []
+
+    def leave(number: int, _frame: object) -> NoReturn:
+        received.append(number)
+        raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(_TERMINATED)
+
+    former = {}
+    if threading.current_thread() is threading.main_thread():
+        former[signal.SIGTERM] = signal.signal(signal.SIGTERM, leave)
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            former[signal.SIGINT] = signal.signal(signal.SIGINT, leave)
+    try:
+        yield received
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler or signal.SIG_DFL)

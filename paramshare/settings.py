@@ -10,7 +10,7 @@ import difflib
 import os
 import re
 import tomllib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 from zoneinfo import ZoneInfo
@@ -32,6 +32,7 @@ __all__ = [
     "DaskSettings",
     "StackSettings",
     "StoreSettings",
+    "attributed",
     "check_names",
     "origin_of",
     "problems",
@@ -200,13 +201,48 @@ def origin_of(settings: StoreSettings, name: str) -> str:
     """Return where the value of a store's setting comes from, such as `MLFLOW_TRACKING_URI`; empty for a default."""
     if getattr(settings, name) != getattr(without_options(), name):
         return f"--{name.replace('_', '-')}"
-    if name in _prefixed(variable for variable, value in os.environ.items() if value):
-        return _variable(name)
-    if name in _prefixed(variable for variable, value in dotenv_values(_ENV_FILE).items() if value):
-        return f"{_variable(name)} in {_ENV_FILE}"
-    if name in _toml_names():
-        return f"{name} in {_TOML_FILE}"
-    return _MLFLOW[name] if os.environ.get(_MLFLOW[name]) else ""
+    return _set_values().get(name, ("", None))[0]
+
+
+def attributed(message: str, given: Iterable[str]) -> str:
+    """Return a message about a wrong value that names the variable, or the file's setting, which sets the value.
+
+    Args:
+        message: names the value by its option, such as `--steps is 0; expected at least 1`, or shows the value alone.
+        given: the command line. What it sets keeps the option's name.
+    """
+    options = {argument.partition("=")[0] for argument in given}
+    try:
+        values = _set_values()
+    except SettingsError:
+        return message
+    for name, (origin, value) in values.items():
+        option = f"--{name.replace('_', '-')}"
+        if options & {option, option.replace("--", "--no-", 1)}:
+            continue
+        if re.search(rf"(?<![\w-]){option} is ", message):
+            message = re.sub(rf"(?<![\w-]){option} is ", f"{origin} is ", message)
+        elif isinstance(value, str) and any(repr(part) in message for part in {value, *value.split(",")}):
+            message += "" if origin in message else f"; the value comes from {origin}"
+    return message
+
+
+def _set_values() -> dict[str, tuple[str, object]]:
+    """Return the origin and the value of each setting that the environment or a file sets.
+
+    Raises:
+        SettingsError: a file cannot be read.
+    """
+    values: dict[str, tuple[str, object]] = {
+        name: (variable, os.environ[variable]) for name, variable in _MLFLOW.items() if os.environ.get(variable)
+    }
+    values |= {name: (f"{name} in {_TOML_FILE}", value) for name, value in _toml().items()}
+    for variables, place in ((_env_file(), f" in {_ENV_FILE}"), (os.environ, "")):
+        for variable, value in variables.items():
+            if value and variable.upper().startswith(_PREFIX):
+                name = variable.upper().removeprefix(_PREFIX).lower()
+                values[name] = (f"{_variable(name)}{place}", value)
+    return values
 
 
 def unused_variables() -> list[str]:
@@ -218,8 +254,8 @@ def problems() -> Iterator[str]:
     """Return each setting that no command has, and each settings file that cannot be read."""
     known = {name for command in _commands(StoreSettings) for name in _names(command)}
     sources: tuple[tuple[str, Callable[[], Iterable[str]], Callable[[str], str]], ...] = (
-        (_TOML_FILE.name, _toml_names, str),
-        (_ENV_FILE.name, lambda: _prefixed(_env_file_names()), _variable),
+        (_TOML_FILE.name, _toml, str),
+        (_ENV_FILE.name, lambda: _prefixed(_env_file()), _variable),
         ("the environment", lambda: _prefixed(os.environ), _variable),
     )
     for source, names, shown in sources:
@@ -258,20 +294,20 @@ def _prefixed(environment: Iterable[str]) -> set[str]:
     return {name.removeprefix(_PREFIX).lower() for name in upper if name.startswith(_PREFIX)}
 
 
-def _env_file_names() -> list[str]:
+def _env_file() -> Mapping[str, str | None]:
     try:
-        return list(dotenv_values(_ENV_FILE))
+        return dotenv_values(_ENV_FILE)
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(
             f"{_ENV_FILE} cannot be read: {error}; expected lines in UTF-8 such as {_PREFIX}SEEDS=0:100"
         ) from error
 
 
-def _toml_names() -> set[str]:
+def _toml() -> dict[str, Any]:
     if not _TOML_FILE.exists():
-        return set()
+        return {}
     try:
-        return set(tomllib.loads(_TOML_FILE.read_text()))
+        return tomllib.loads(_TOML_FILE.read_text())
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise SettingsError(
             f"{_TOML_FILE.name} cannot be read: {error}; expected TOML such as seeds = '0:100'"

@@ -5,11 +5,14 @@ and nothing written where nothing was done.
 import argparse
 import json
 import re
+import shlex
 import signal
 import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from importlib.metadata import version
 from pathlib import Path
@@ -108,6 +111,24 @@ def test_help_names_no_type_of_python_and_no_null(command: list[str], capsys: py
     assert not re.search(r"null|dict\[|\bstr\b|\bPath\b|False", said)
 
 
+def examples() -> list[str]:
+    """The command lines in the help of every command."""
+
+    def of(parser: argparse.ArgumentParser) -> Iterator[str]:
+        yield from re.findall(r"(?:^|\$\()(paramshare [^>)\n]*)", parser.description or "", flags=re.MULTILINE)
+        for command in commands_of(parser).values():
+            yield from of(command)
+
+    return list(of(_parser()[0]))
+
+
+@pytest.mark.parametrize("example", examples())
+def test_an_example_in_a_command_s_help_is_a_command_line(example: str) -> None:
+    _, *arguments = shlex.split(example, comments=True)
+    parser, _ = _parser()
+    parser.parse_args(arguments)
+
+
 def test_the_usage_shows_a_required_option_without_brackets(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["layer", "--help"]) == 0
     usage = capsys.readouterr().out.partition("\n\n")[0]
@@ -144,7 +165,7 @@ def test_help_and_the_doctor_answer_though_a_setting_is_misspelt(
     [
         (".env", b"PARAMSHARE_EXPERIMENT=f\xfcr", "!!  settings  .env cannot be read: 'utf-8' codec"),
         ("paramshare.toml", b"seeds = ", "!!  settings  paramshare.toml cannot be read: Invalid value"),
-        ("paramshare.toml", b"experiment = 3", "!!  settings  --experiment is 3; expected text"),
+        ("paramshare.toml", b"experiment = 3", "!!  settings  experiment in paramshare.toml is 3; expected text"),
     ],
 )
 def test_the_doctor_reports_settings_that_cannot_be_read_in_one_line_and_help_needs_none(
@@ -300,6 +321,39 @@ def test_the_doctor_names_versions_devices_store_and_servers(capsys: pytest.Capt
     for part in ("torch 2.", "mlflow 3.", "prefect 3.", "cpu", "made at the first run", "no API configured"):
         assert part in said
     assert main(["doctor", "--tracking-uri", "http://127.0.0.1:9"]) == 1
+
+
+def test_ctrl_c_while_the_program_is_imported_ends_it_without_a_traceback(tmp_path: Path) -> None:
+    train = subprocess.Popen(
+        [sys.executable, "-m", "paramshare", "train"], cwd=tmp_path, stderr=subprocess.PIPE, text=True
+    )
+    while "pydantic_core" not in Path(f"/proc/{train.pid}/maps").read_text():
+        assert train.poll() is None
+        time.sleep(0.01)
+    train.send_signal(signal.SIGINT)
+    _, said = train.communicate(timeout=60)
+    assert "Traceback" not in said
+    assert train.returncode in (-signal.SIGINT, 128 + signal.SIGINT)
+
+
+def test_ctrl_c_that_a_library_makes_another_error_of_still_ends_the_command_by_its_signal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "net.py").write_text(
+        "import os, signal\n"
+        "try:\n    os.kill(os.getpid(), signal.SIGINT)\n    signal.pause()\n"
+        "except KeyboardInterrupt:\n    pass\n"
+    )
+    assert main(["analyze", "net.py:net", "--input", "4"]) == 128 + signal.SIGINT
+    assert capsys.readouterr().err.splitlines()[-1] == "paramshare: interrupted"
+
+
+def test_a_command_runs_in_any_thread_and_leaves_the_handler_of_sigterm_as_it_was() -> None:
+    former = signal.getsignal(signal.SIGTERM)
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(main, ["layer", "linear", "--in", "3", "--out", "2"]).result() == 0
+    assert main(["layer", "linear", "--in", "3", "--out", "2"]) == 0
+    assert signal.getsignal(signal.SIGTERM) is former
 
 
 def test_a_terminated_sweep_ends_by_its_signal_and_goes_on_the_next_time(

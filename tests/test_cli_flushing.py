@@ -5,7 +5,7 @@ import shlex
 from pathlib import Path
 
 import pytest
-from program import SIZES
+from program import SIZES, refused
 
 from paramshare.cli import main
 from paramshare.console import print_outcome
@@ -27,6 +27,10 @@ def test_with_nothing_to_deliver_it_says_so_and_makes_no_store(
     assert main(["flush"]) == 0
     assert capsys.readouterr().out.startswith("nothing is kept for sqlite:///")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_address_that_is_none_is_refused_though_nothing_is_kept(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "the tracking URI 'foo' is of a kind" in refused(capsys, "flush", "--tracking-uri", "foo")
 
 
 def test_it_delivers_and_says_how_many_of_how_many(address: StoreAddress, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,7 +12,7 @@ from paramshare.commands.service import Ui
 from paramshare.commands.store import address_of
 from paramshare.commands.training import FlowSweep, Train
 from paramshare.errors import SettingsError
-from paramshare.settings import StoreSettings, check_names, origin_of
+from paramshare.settings import StoreSettings, attributed, check_names, origin_of
 from paramshare.training.targets import TARGETS, Target
 
 COMMANDS = (Train, Study, Compare, Flush, FlowSweep, FlowStudy, FlowCount, Reproduce, Verify, FlowVerify, Ui)
@@ -143,6 +143,22 @@ def test_a_store_s_origin_is_the_source_that_wins(tmp_path: Path, monkeypatch: p
         "", "MLFLOW_TRACKING_URI", "tracking_uri in paramshare.toml", "PARAMSHARE_TRACKING_URI in .env",
         "PARAMSHARE_TRACKING_URI", "--tracking-uri",
     ]  # fmt: skip
+
+
+def test_a_wrong_value_is_named_by_the_file_s_setting_or_the_variable_that_sets_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said, shown = "--steps is 0; expected at least 1", "there is no device called 'tpu'; expected cpu"
+    assert attributed(said, []) == said
+    (tmp_path / "paramshare.toml").write_text("steps = 0\ndevices = 'cpu,tpu'\n")
+    assert attributed(said, []) == "steps in paramshare.toml is 0; expected at least 1"
+    assert attributed(shown, []) == f"{shown}; the value comes from devices in paramshare.toml"
+    (tmp_path / ".env").write_text("PARAMSHARE_STEPS=0\n")
+    assert attributed(said, []) == "PARAMSHARE_STEPS in .env is 0; expected at least 1"
+    monkeypatch.setenv("PARAMSHARE_STEPS", "0")
+    assert attributed(said, []) == "PARAMSHARE_STEPS is 0; expected at least 1"
+    assert attributed(said, ["train", "--steps=0"]) == said
+    assert attributed(shown, ["train", "--devices", "tpu"]) == shown
 
 
 def test_a_command_tells_once_which_of_mlflows_variables_it_follows_and_which_not(

@@ -80,8 +80,9 @@ ALLOWED = {
     "paramshare.parser": {"paramshare.errors"},
     "paramshare.__main__": {"paramshare.cli"},
     "paramshare.streams": {"paramshare.errors"},
+    "paramshare.home": set(),
     "paramshare.cli": {
-        "paramshare.commands", "paramshare.completion", "paramshare.errors", "paramshare.parser",
+        "paramshare.commands", "paramshare.completion", "paramshare.errors", "paramshare.home", "paramshare.parser",
         "paramshare.progress_lines", "paramshare.settings", "paramshare.streams", "paramshare.validation",
     },
 }  # fmt: skip
@@ -161,9 +162,9 @@ def test_the_environment_is_read_by_settings_alone() -> None:
     readers = {module_of(path) for path in SOURCES if "os.environ" in path.read_text()}
     assert readers == {
         "paramshare.cli", "paramshare.commands.training", "paramshare.flows", "paramshare.flows.register",
-        "paramshare.flows.server", "paramshare.flows.worker", "paramshare.progress_lines", "paramshare.provenance",
-        "paramshare.settings", "paramshare.sweep.pools", "paramshare.tracking", "paramshare.tracking.pages",
-        "paramshare.tracking.pages_server", "paramshare.tracking.store",
+        "paramshare.flows.server", "paramshare.flows.worker", "paramshare.home", "paramshare.progress_lines",
+        "paramshare.provenance", "paramshare.settings", "paramshare.sweep.pools", "paramshare.tracking",
+        "paramshare.tracking.pages", "paramshare.tracking.pages_server", "paramshare.tracking.store",
     }  # fmt: skip
 
 

@@ -30,9 +30,10 @@ class Flush(StoreSettings):
     def cli_cmd(self) -> None:
         """Write what is kept for the store, and say how many of how many."""
         from paramshare.tracking.spool import SPOOL, Delivery, deliver, elsewhere, spooled
-        from paramshare.tracking.store import open_store, store_failures
+        from paramshare.tracking.store import check_kind, open_store, store_failures
 
         address = address_of(self)
+        check_kind(address)
         before, delivery = len(spooled(address)), Delivery()
         if before:
             with store_failures(address):

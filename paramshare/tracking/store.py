@@ -3,9 +3,6 @@
 Embedded, the runs lie in `<folder>/mlflow.db` and what they wrote in `<folder>/artifacts/`. A new database is made
 under a file lock, since several processes that migrate a fresh one together break it, and beside its place, so that it
 is there whole or not at all.
-
-The user and password of a server's address are taken out of it at once and given to MLflow where it looks for them: so
-they are in nothing that is shown, logged or written.
 """
 
 import base64
@@ -13,7 +10,6 @@ import errno
 import glob
 import logging
 import os
-import re
 import sqlite3
 import urllib.error
 import urllib.request
@@ -23,7 +19,6 @@ from dataclasses import dataclass, field
 from functools import cached_property, partial
 from http.client import HTTPException
 from pathlib import Path
-from typing import Final
 from urllib.parse import unquote
 
 from filelock import FileLock
@@ -35,6 +30,7 @@ from sqlalchemy import create_engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from paramshare.errors import ServerError, StoreError
+from paramshare.tracking.address import StoreAddress, check_kind, redacted
 from paramshare.tracking.condition import check_file, check_log
 from paramshare.tracking.database import Database, find_experiment, let_wait, open_database
 from paramshare.tracking.moved import ARTIFACTS, Relocation, relocate
@@ -44,6 +40,7 @@ __all__ = [
     "Store",
     "StoreAddress",
     "analyse",
+    "check_kind",
     "check_store",
     "open_store",
     "reason_of",
@@ -53,56 +50,7 @@ __all__ = [
     "store_failures",
 ]
 
-_FOLDER = Path("mlruns")
-_SQLITE = "sqlite:///"
-_SERVER: Final = re.compile(r"(https?://)(?:(.*)@)?([^@]*)", re.DOTALL)
 _HEALTH_TIMEOUT = 5.0  # seconds
-
-
-@dataclass(frozen=True, slots=True)
-class StoreAddress:
-    """Where runs are kept: enough for another process to open the same store.
-
-    Args:
-        uri: `sqlite:///<path>` or an MLflow server's `http(s)://` address. Kept with an absolute path, and without the
-            user and password that were in it.
-        experiment: the MLflow experiment's name.
-        credential: `user:password` for the server, as they stood in its address; empty where none did.
-    """
-
-    uri: str
-    experiment: str
-    credential: str = field(default="", repr=False)
-
-    def __post_init__(self) -> None:
-        """Take out what is secret, and let the address hold wherever it is read.
-
-        Raises:
-            StoreError: the address has an `@` that does not end a user and a password.
-        """
-        uri, server = self.uri, _SERVER.fullmatch(self.uri)
-        if server and server[2] is not None:
-            _, password_follows, password = server[2].partition(":")
-            if re.search(r"[/?#\s]", server[2]) or not password_follows or not password:
-                raise StoreError(
-                    f"the tracking URI {redacted(uri)!r} has an @ that does not end a user and password; expected "
-                    "user:password@ before the host, with a / ? # or @ of theirs written as %2F %3F %23 %40"
-                )
-            object.__setattr__(self, "credential", server[2])
-            uri = server[1] + server[3]
-        elif uri.startswith(_SQLITE) and uri != _SQLITE:
-            uri = f"{_SQLITE}{Path(uri.removeprefix(_SQLITE)).absolute()}"
-        object.__setattr__(self, "uri", uri)
-
-    @classmethod
-    def of(cls, uri: str | None, experiment: str) -> "StoreAddress":
-        """The store at `uri`; where there is none, the embedded one in `mlruns/` of the working directory."""
-        return cls(uri or f"{_SQLITE}{(_FOLDER / 'mlflow.db').resolve()}", experiment)
-
-    @property
-    def database(self) -> Path | None:
-        """The SQLite file of an embedded store; None for a server."""
-        return Path(self.uri.removeprefix(_SQLITE)) if self.uri.startswith(_SQLITE) else None
 
 
 @dataclass(frozen=True)
@@ -177,19 +125,12 @@ def check_store(address: StoreAddress) -> None:
     Raises:
         StoreError: it cannot, and why.
     """
-    shown = redacted(address.uri)
-    if not address.uri.isprintable():
-        raise StoreError(f"the tracking URI {shown!r} is not one; expected printable characters")
-    if address.uri.startswith(("http://", "https://")):
+    check_kind(address)
+    if address.database is None:
         _check_server(address)
-    elif address.database is not None:
+    else:
         _check_path(address.database)
         check_file(address.database, address.experiment)
-    else:
-        raise StoreError(
-            f"the tracking URI {shown!r} is of a kind that is not supported; "
-            "expected sqlite:///path/to/mlflow.db or the http(s):// address of an MLflow server"
-        )
 
 
 def relocate_store(address: StoreAddress) -> Relocation | None:
@@ -214,15 +155,6 @@ def analyse(store: Store) -> None:
     if store.database is not None:
         with suppress(SQLAlchemyError):  # a locked or full database does well without
             store.database.analyse()
-
-
-def redacted(uri: str) -> str:
-    """`uri` without the user, the password and the query that may stand in it."""
-    if uri.startswith(_SQLITE):
-        return uri
-    scheme, found, rest = uri.rpartition("://") if "://" in uri else ("", "", uri)
-    rest = "***@" + rest.rpartition("@")[2] if "@" in rest else rest
-    return scheme + found + re.sub(r"([?#]).*", r"\1***", rest, flags=re.DOTALL)
 
 
 def reason_of(error: Exception, address: StoreAddress) -> str:
@@ -300,7 +232,7 @@ def _make_database(database: Path) -> None:
     try:
         from mlflow.store.db.utils import _initialize_tables  # with MLflow's tables
 
-        engine = create_engine(f"{_SQLITE}{new}")
+        engine = create_engine(f"sqlite:///{new}")
         _initialize_tables(engine)
         engine.dispose()
         check_log(database)  # what another hand has moved away meanwhile
