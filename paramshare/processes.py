@@ -41,7 +41,7 @@ _TAIL: Final = 4000  # bytes of a failed server's output in the error
 
 def children(pid: int) -> set[int]:
     """Return the children of a process that have not ended."""
-    import psutil
+    import psutil  # type: ignore[import-untyped]
 
     with suppress(psutil.NoSuchProcess):
         return {child.pid for child in psutil.Process(pid).children() if _is_running(child.pid)}
