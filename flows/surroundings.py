@@ -13,7 +13,7 @@ from prefect.logging import get_run_logger
 
 from paramshare.flows.event_loop import no_event_loop
 from paramshare.flows.server import prefect_api, require_api
-from paramshare.settings import DaskSettings, StoreSettings
+from paramshare.settings import DaskSettings, without_options
 from paramshare.tracking.pages import server_url
 from paramshare.tracking.store import Store, StoreAddress
 
@@ -120,7 +120,7 @@ def leave_report(key: str, description: str, write: Callable[[], str]) -> None:
 
 def pages_base(store: Store) -> str:
     """What the addresses of MLflow's pages begin with, for whoever reads a report in a browser."""
-    return (StoreSettings().pages_url or server_url(store.address)).rstrip("/") + "/"
+    return (without_options().pages_url or server_url(store.address)).rstrip("/") + "/"
 
 
 def pages_hint(store: Store) -> str:

@@ -10,7 +10,7 @@ from paramshare.errors import UsageError, did_you_mean
 
 __all__ = ["Parser", "commands_of", "options_of"]
 
-_NO_DEFAULTS: Final = (" (default: null)", " (default: )", " (default: {})", " (default: False)")
+_NO_DEFAULTS: Final = (" (default: null)", " (default: )", " (default: {})", " (default: False)", " (default: True)")
 _REQUIRED: Final = " (required)"
 _VALUES: Final = {"str": "TEXT", "int": "INT", "float": "NUMBER", "Path": "FILE", "dict[str,Any]": "JSON"}
 

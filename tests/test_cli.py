@@ -108,7 +108,7 @@ def test_the_nearest_command_or_option_is_named(
 def test_help_names_no_type_of_python_and_no_null(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*command, "--help"]) == 0
     said = capsys.readouterr().out
-    assert not re.search(r"null|dict\[|\bstr\b|\bPath\b|False", said)
+    assert not re.search(r"null|dict\[|\bstr\b|\bPath\b|False|True", said)
 
 
 def examples() -> list[str]:

@@ -26,7 +26,7 @@ _FORMS: Final[dict[str, Literal["html", "md"]]] = {".html": "html", ".md": "md"}
 
 
 class Compare(StoreSettings, CompareSpec):
-    """The runs of an experiment in groups, side by side: each in numbers, each pair held against each other.
+    """Compare the runs of an experiment in groups: the numbers of each group, and each pair of groups.
 
     paramshare compare paramshare --by variant --metric final/loss_depth_2 --report study.html
     """
@@ -83,7 +83,7 @@ class StudyCommand(StoreSettings, StudySpec):
 
 
 class Study(StudyCommand):
-    """Sweep every variant over the same seeds, hold them against each other, and leave a report with the sweep.
+    """Sweep every variant over the same seeds, compare the variants, and leave a report with the sweep.
 
     paramshare study --variant shared,untied --seeds 0:100 --devices auto
     """

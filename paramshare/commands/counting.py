@@ -118,7 +118,7 @@ class Layer(BaseModel):
     dilation: str | None = Field(None, description="its dilation, likewise; 1 unless given")
     output_padding: str | None = Field(None, description="of a transposed convolution, likewise")
     groups: int | None = Field(None, description="a convolution's groups")
-    bias: bool = Field(True, description="whether it has a bias")
+    bias: bool = Field(True, description="whether it has a bias; yes unless --no-bias")
     rows: int | None = Field(None, description="the rows of an embedding's table")
     layers: int | None = Field(None, description="the layers of a recurrent net")
     bidirectional: bool = Field(False, description="whether a recurrent net also runs backwards")

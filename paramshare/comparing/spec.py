@@ -57,7 +57,7 @@ class GroupSpec(BaseModel):
     metric: str | None = Field(
         None, description="the metric compared, such as final/loss_depth_2; what its target is about unless given"
     )
-    level: float = Field(0.95, gt=0.5, lt=1, description="of the intervals; p is held against 1 less it")
+    level: float = Field(0.95, gt=0.5, lt=1, description="of the intervals; p is compared with 1 minus this level")
     interest: float = Field(
         0.8,
         gt=0,

@@ -186,7 +186,7 @@ class SweepSpec(BaseModel):
         "auto (exact on the CPU, gram on CUDA)",
     )
     experiment: ExperimentName = Field("paramshare", description="the MLflow experiment that the runs go to")
-    force: bool = Field(False, description="train anew what the store already holds finished")
+    force: bool = Field(False, description="train again what the store holds finished")
     workers: int | None = Field(
         None,
         ge=1,

@@ -9,6 +9,8 @@ from paramshare.tracking.store import StoreAddress, open_store
 
 
 def test_on_a_worker_the_store_is_that_of_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://theirs:5000")
+    assert here("counts").address == StoreAddress("http://theirs:5000", "counts")
     monkeypatch.setenv("PARAMSHARE_TRACKING_URI", "http://mlflow:5000")
     assert here("counts").address == StoreAddress("http://mlflow:5000", "counts")
 
@@ -23,3 +25,10 @@ def test_links_in_reports_begin_where_a_browser_finds_the_pages(
     if setting:
         monkeypatch.setenv("PARAMSHARE_PAGES_URL", setting)
     assert pages_base(open_store(address)) == base
+
+
+def test_links_need_no_variable_of_mlflows_if_an_option_names_the_store(
+    address: StoreAddress, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "databricks")
+    assert pages_base(open_store(address)) == "http://127.0.0.1:5000/"
