@@ -65,20 +65,46 @@ seen["after"] = state()
 print(json.dumps(seen))
 """
 
-# Says that its flow runs and stays in it until a line arrives, and fails then.
+# Says that its flow runs and stays in it until a line arrives, and fails then. Its server starts early, as a command's.
 STAY = """
 import sys
-from paramshare.flows.server import prefect_api
-from prefect import flow
+from paramshare.flows.server import prefect_api, server_starting
+with server_starting():
+    from prefect import flow
 
-@flow
-def stay():
-    print("running", flush=True)
-    sys.stdin.readline()
-    raise ValueError("no more")
+    @flow
+    def stay():
+        print("running", flush=True)
+        sys.stdin.readline()
+        raise ValueError("no more")
 
-with prefect_api():
-    stay()
+    with prefect_api():
+        stay()
+"""
+
+# Prints how many servers there are in and after blocks that start one early, and the addresses of the last one's API.
+EARLY = """
+import os
+from pathlib import Path
+from filelock import FileLock
+from paramshare.flows.server import prefect_api, server_starting
+
+def servers():
+    found = [children.read_text().split() for children in Path("/proc/self/task").glob("*/children")]
+    return str(sum(map(len, found)))
+
+home = Path(os.environ["PREFECT_HOME"])
+with FileLock(home / "paramshare.lock"), server_starting():
+    print("while another starts", servers())
+with server_starting():
+    print("unused", servers())
+print("after", servers())
+with server_starting():
+    with prefect_api() as url:
+        print("used", servers(), url)
+    with FileLock(home / "paramshare.lock", timeout=0), prefect_api() as url:
+        print("used", servers(), url)
+print("after", servers())
 """
 
 SHOW = """
@@ -253,6 +279,21 @@ def test_a_server_that_stays_silent_is_given_up(home: Path) -> None:
     silent = SHOW.replace("prefect_api()", "prefect_api(startup_timeout=0.2)")
     _, error = start(silent, home).communicate(timeout=60)
     assert "did not answer within 0.2 s" in error
+
+
+def test_a_server_that_starts_early_is_used_and_ends_with_its_block(home: Path) -> None:
+    out, error = start(EARLY, home).communicate(timeout=120)
+    lines = [line.rpartition(" http") for line in out.splitlines()]
+    assert [words or last for words, _, last in lines] == [
+        "while another starts 0", "unused 1", "after 0", "used 1", "used 1", "after 0",
+    ], error  # fmt: skip
+    assert lines[3] == lines[4]
+
+
+def test_no_server_starts_early_where_an_api_is_configured(home: Path) -> None:
+    show = EARLY.partition("with FileLock")[0] + "with server_starting(): print(servers())"
+    out, error = start(show, home, PREFECT_API_URL="http://127.0.0.1:9/api").communicate(timeout=60)
+    assert out == "0\n", error
 
 
 ENDS = ["exception", "SIGTERM", "SIGINT", "SIGKILL"]
