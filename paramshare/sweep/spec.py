@@ -181,8 +181,8 @@ class SweepSpec(BaseModel):
     )
     engine: EngineAsked = Field(
         "auto",
-        description="what computes the runs: reference (the plain loop), exact (the same bits in half the time, on the "
-        "CPU), gram (the same mathematics, other roundings; a sixth of the time, and many seeds at once on CUDA), or "
+        description="how runs are computed: reference (the plain loop), exact (the same bits at nearly twice the speed, on the "
+        "CPU), gram (the same mathematics with other roundings at six times the speed; many seeds at once on CUDA), or "
         "auto (exact on the CPU, gram on CUDA)",
     )
     experiment: ExperimentName = Field("paramshare", description="the MLflow experiment that the runs go to")
