@@ -102,7 +102,7 @@ class StudySpec(SweepSpec, GroupSpec):
 
     variant: Annotated[str | None, BeforeValidator(_as_text)] = Field(
         None,
-        description="the variants compared, such as shared,untied; all of the target's unless said otherwise",
+        description="the variants compared, such as shared,untied; defaults to all of the target",
         json_schema_extra=SweepSpec.model_fields["variant"].json_schema_extra,
     )
 

@@ -86,8 +86,8 @@ class ModelSpec(BaseModel):
     )
     dtype: Annotated[str, AfterValidator(_check_dtypes)] | None = Field(
         None,
-        description="the type of the inputs that have a size, such as long for tokens; one each as long;float32; the "
-        "model's own unless said otherwise",
+        description="the type of the inputs that have a size, such as long for tokens; for several inputs long;float32; "
+        "defaults to the dtype of the model",
     )
     training: bool = Field(False, description="count a pass of training, which can use more than one of evaluation")
 

@@ -99,14 +99,14 @@ _OPTIONS: Final = tuple(dict.fromkeys(name for target in TARGETS.values() for na
 
 
 def _default(option: str) -> str:
-    """What an option is where nothing is said: `; 500, for digits 5000 unless said otherwise`."""
+    """Return the default of an option as the end of its help: `; defaults to 500, for digits to 5000`."""
     first, *others = ((target.name, target.options[option]) for target in TARGETS.values() if option in target.options)
-    said = [str(first[1]), *(f"for {name} {value}" for name, value in others if value != first[1])]
-    return f"; {', '.join(said)} unless said otherwise"
+    said = [str(first[1]), *(f"for {name} to {value}" for name, value in others if value != first[1])]
+    return f"; defaults to {', '.join(said)}"
 
 
 def without_null(schema: dict[str, Any]) -> None:
-    """Say nothing of a None that stands for a default: a form would offer it; the description says what it means."""
+    """Remove null from a schema: it stands for a default that the description names, and a form would offer it."""
     for field in schema["properties"].values():
         given = [one for one in field.get("anyOf", ()) if one != {"type": "null"}]
         if len(given) == 1:
@@ -133,13 +133,14 @@ class SweepSpec(BaseModel):
     )
     devices: Annotated[str, BeforeValidator(_as_text), AfterValidator(_check_devices)] = Field(
         "auto",
-        description="auto (every device that is there), cpu, cuda, cuda:N, mps, or a list such as cpu,cuda:0",
+        description="each seed is trained once on each of these devices: cpu, cuda, cuda:N, mps, a list such as "
+        "cpu,cuda:0, or auto (all devices of this machine)",
         json_schema_extra={"pattern": _list_of(r"auto|cpu|mps|cuda(:\d+)?"), "examples": ["cpu", "cpu,cuda:0"]},
     )
     variant: Annotated[str | None, BeforeValidator(_as_text)] = Field(
         None,
         description="dynamicnet: shared (one middle layer), untied (one for each application); digits: conv, local, "
-        "dense; or a list such as shared,untied; the first of them unless said otherwise",
+        "dense; or a list such as shared,untied; defaults to shared, for digits to conv",
         json_schema_extra={"pattern": _list_of("|".join(_VARIANTS)), "examples": ["shared,untied"]},
     )
     steps: int | None = Field(
@@ -181,17 +182,17 @@ class SweepSpec(BaseModel):
     )
     engine: EngineAsked = Field(
         "auto",
-        description="how runs are computed: reference (the plain loop), exact (the same bits at nearly twice the speed, on the "
-        "CPU), gram (the same mathematics with other roundings at six times the speed; many seeds at once on CUDA), or "
-        "auto (exact on the CPU, gram on CUDA)",
+        description="how runs are computed: reference (the plain loop), exact (the same bits at nearly twice the speed, "
+        "on the CPU), gram (the same mathematics with other roundings at six times the speed; many seeds at once on "
+        "CUDA), or auto (exact on the CPU, gram on CUDA)",
     )
     experiment: ExperimentName = Field("paramshare", description="the MLflow experiment that the runs go to")
     force: bool = Field(False, description="train again what the store holds finished")
     workers: int | None = Field(
         None,
         ge=1,
-        description="processes of each device, on a GPU at most four; unless said otherwise one a core, three for two "
-        "with a server",
+        description="processes of each device, on a GPU at most four; defaults to one for each core, with an MLflow "
+        "server to three for two cores",
     )
 
     @model_validator(mode="after")
