@@ -86,7 +86,7 @@ class ModelSpec(BaseModel):
     )
     dtype: Annotated[str, AfterValidator(_check_dtypes)] | None = Field(
         None,
-        description="the type of the inputs that have a size, such as long for tokens; for several inputs long;float32; "
+        description="the dtype of inputs with a size, such as long for tokens, or long;float32 for two inputs; "
         "defaults to the dtype of the model",
     )
     training: bool = Field(False, description="count a pass of training, which can use more than one of evaluation")

@@ -182,8 +182,8 @@ class SweepSpec(BaseModel):
     )
     engine: EngineAsked = Field(
         "auto",
-        description="how runs are computed: reference (the plain loop), exact (the same bits at nearly twice the speed, "
-        "on the CPU), gram (the same mathematics with other roundings at six times the speed; many seeds at once on "
+        description="how runs are computed: reference (the plain loop), exact (the same bits at nearly twice the "
+        "speed, on the CPU), gram (the same mathematics with other roundings at six times the speed; many seeds at once on "
         "CUDA), or auto (exact on the CPU, gram on CUDA)",
     )
     experiment: ExperimentName = Field("paramshare", description="the MLflow experiment that the runs go to")
