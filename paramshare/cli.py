@@ -90,19 +90,23 @@ class Paramshare(BaseSettings):
         cli_enforce_required=False,
     )
 
-    analyze: CliSubCommand[Analyze] = Field(description="count a model's parameters, shared and not, layer by layer")
+    analyze: CliSubCommand[Analyze] = Field(
+        description="count a model's parameters, shared and unshared, layer by layer"
+    )
     layer: CliSubCommand[Layer] = Field(description="count one layer from its sizes")
-    article: CliSubCommand[Article] = Field(description="the source article's example, put right")
-    train: CliSubCommand[Train] = Field(description="train a sweep here and now")
-    study: CliSubCommand[Study] = Field(description="train every variant over the same seeds, and compare")
-    compare: CliSubCommand[Compare] = Field(description="groups of runs side by side, with n and intervals")
-    reproduce: CliSubCommand[Reproduce] = Field(description="train a run again from its id alone and compare")
+    article: CliSubCommand[Article] = Field(description="check the claims of the source article")
+    train: CliSubCommand[Train] = Field(description="train every variant with every seed")
+    study: CliSubCommand[Study] = Field(description="train every variant with the same seeds, and compare")
+    compare: CliSubCommand[Compare] = Field(description="compare groups of runs, with n and intervals")
+    reproduce: CliSubCommand[Reproduce] = Field(description="train a run again from its id and compare")
     verify: CliSubCommand[Verify] = Field(description="train a sample of a sweep's runs again and compare")
-    flush: CliSubCommand[Flush] = Field(description="deliver results that a server could not take")
+    flush: CliSubCommand[Flush] = Field(description="write results that were kept while a server did not answer")
     flow: CliSubCommand[Flow] = Field(description="run a Prefect flow")
     ui: CliSubCommand[Ui] = Field(description="open MLflow's pages on the runs")
-    relocate: CliSubCommand[Relocate] = Field(description="put a store right whose folder was moved or copied")
-    doctor: CliSubCommand[Doctor] = Field(description="say what is here and whether it works")
+    relocate: CliSubCommand[Relocate] = Field(description="correct a store after its folder was moved or copied")
+    doctor: CliSubCommand[Doctor] = Field(
+        description="show versions, devices, settings and servers, and whether they work"
+    )
     completion: CliSubCommand[Completion] = Field(description="print the script that completes commands in a shell")
 
     def cli_cmd(self) -> None:

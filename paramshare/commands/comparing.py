@@ -26,7 +26,7 @@ _FORMS: Final[dict[str, Literal["html", "md"]]] = {".html": "html", ".md": "md"}
 
 
 class Compare(StoreSettings, CompareSpec):
-    """Compare the runs of an experiment in groups: the numbers of each group, and each pair of groups.
+    """Compare the runs of an experiment in groups: the numbers of each group and of each pair of groups.
 
     paramshare compare paramshare --by variant --metric final/loss_depth_2 --report study.html
     """
@@ -83,7 +83,7 @@ class StudyCommand(StoreSettings, StudySpec):
 
 
 class Study(StudyCommand):
-    """Sweep every variant over the same seeds, compare the variants, and leave a report with the sweep.
+    """Train every variant with the same seeds, compare the variants, and store a report with the sweep.
 
     paramshare study --variant shared,untied --seeds 0:100 --devices auto
     """
@@ -100,7 +100,7 @@ class Study(StudyCommand):
 
 
 class FlowStudy(StudyCommand, DaskSettings):
-    """The same study as a Prefect flow: with its history and a report, on your Prefect server or one of its own.
+    """Run `study` as a Prefect flow, with history and a report, on your Prefect server or a temporary one.
 
     paramshare flow study --variant shared,untied --seeds 0:100 --devices auto
     """

@@ -100,7 +100,7 @@ class Analyze(ModelSpec, RowsSpec):
 
 
 class Layer(BaseModel):
-    """One layer from its sizes, by the closed formulas; without torch, and at once.
+    """Count one layer from its sizes by closed formulas, without torch.
 
     paramshare layer conv2d --in 3,299,299 --out 32 --kernel 3 --stride 2 --padding 0 --no-bias
     """
@@ -160,7 +160,7 @@ class Layer(BaseModel):
 
 
 class Article(BaseModel):
-    """The source article's example, claim by claim: what it says, what is true, and why."""
+    """Check each claim of the source article: print its number, the right number and the reason."""
 
     as_json: bool = Field(False, alias="json", description="print one JSON object instead of text")
 
@@ -175,7 +175,7 @@ class Article(BaseModel):
 
 
 class FlowCount(StoreSettings, RowsSpec):
-    """Analyse several models as a Prefect flow, one task and one run in MLflow each, with a report of them all.
+    """Count several models as a Prefect flow, each in a task and a run of MLflow, with a report of all.
 
     paramshare flow count torchvision.models:resnet18@3x224x224 my_net.py:Net@3x32x32
     """

@@ -18,9 +18,9 @@ __all__ = ["Flush"]
 
 
 class Flush(StoreSettings):
-    """Deliver results that a sweep kept in mlruns/spool of this folder while its MLflow server was gone.
+    """Write the results to an MLflow server that sweeps kept in mlruns/spool while the server did not answer.
 
-    Exit 0: none is left. Exit 1: some are, and why. The next sweep on the same server delivers them, too.
+    Exit code 0: all are written. Exit code 1: some are not, and the reason is shown. The next sweep writes them, too.
 
     paramshare flush --tracking-uri http://mlflow.example:5000
     """

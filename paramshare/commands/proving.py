@@ -17,10 +17,11 @@ __all__ = ["FlowVerify", "Reproduce", "Verify"]
 
 
 class Reproduce(StoreSettings, EngineSpec):
-    """Train a run again from its id alone and compare every number with what MLflow holds. Writes nothing.
+    """Train a run again from its id and compare every number with those in MLflow. Nothing is written.
 
-    Exit 0: bitwise equal; or, where the processor, the versions, the threads, the device or the engine's arithmetic are
-    not the run's, no further from it than one flipped bit of one weight takes the training from itself. Exit 1: not so.
+    Exit code 0: all numbers are equal, bit for bit. If the processor, the versions, the number of threads, the device or
+    the engine's arithmetic differ from those of the run, the deviation may be as large as that caused by one flipped bit
+    in one weight. Exit code 1: the run was not reproduced.
 
     paramshare reproduce 209d02a9 --engine reference
     """
@@ -31,7 +32,7 @@ class Reproduce(StoreSettings, EngineSpec):
     as_json: bool = Field(False, validation_alias="json", description="print one JSON object instead of text")
 
     def cli_cmd(self) -> None:
-        """Train the run again here and now, and say what came out."""
+        """Train the run again and print the result."""
         from paramshare.console import print_reproduction, working
         from paramshare.proof.reproduce import reproduce
 
@@ -49,18 +50,18 @@ class _VerifyCommand(StoreSettings, SampleSpec):
     as_json: bool = Field(False, validation_alias="json", description="print one JSON object instead of a table")
 
     def verify_spec(self) -> VerifySpec:
-        """What to verify, without where and how it is shown."""
+        """Return the options of the verification, without those of the store and the output."""
         return VerifySpec(**{name: getattr(self, name) for name in VerifySpec.model_fields})
 
     def end(self, outcome: "Verification") -> None:
-        """Print what came out and leave with the exit code."""
+        """Print the result and exit with its code."""
         from paramshare.console import print_verification
 
         answer(outcome, self.as_json, print_verification, ui_command(self))
 
 
 class Verify(_VerifyCommand):
-    """Train a sample of a sweep's runs again, as `reproduce` does, and compare. Writes nothing.
+    """Train a sample of a sweep's runs again, as `reproduce` does, and compare. Nothing is written.
 
     paramshare verify --sample 10
     """
@@ -76,7 +77,7 @@ class Verify(_VerifyCommand):
 
 
 class FlowVerify(_VerifyCommand):
-    """The same as a Prefect flow, one task a run, with a report; it fails where a run is not reproduced.
+    """Run `verify` as a Prefect flow, a task for each run, with a report. It fails if a run is not reproduced.
 
     paramshare flow verify --sample 10
     """

@@ -17,7 +17,7 @@ __all__ = ["Doctor", "Relocate", "Ui"]
 
 
 class Ui(StoreSettings):
-    """Open MLflow's pages on the store in use, at this project's experiment; Ctrl-C ends them."""
+    """Open MLflow's pages on the store, at the experiment. Ctrl-C ends them."""
 
     port: int = Field(5000, ge=1, le=65535, description="the port on 127.0.0.1 for an embedded store's pages")
     view: View | None = Field(
@@ -62,9 +62,9 @@ class Ui(StoreSettings):
 
 
 class Relocate(StoreSettings):
-    """After an embedded store's folder was moved or copied: let its database name the files where they lie now.
+    """Correct the addresses of files in an embedded store's database after its folder was moved or copied.
 
-    The database is copied first. Nothing else is written, and nothing at all where the store lies where it was made.
+    The database is copied first. If the folder was not moved, nothing is written.
     """
 
     as_json: bool = Field(False, validation_alias="json", description="print one JSON object instead of text")
@@ -88,9 +88,9 @@ class Relocate(StoreSettings):
 
 
 class Doctor(StoreSettings):
-    """Say what is here: versions, devices and why each is there, the settings, the store and the servers.
+    """Show the versions, the devices, the settings, the store and the Prefect server, and whether they work.
 
-    Exit 0: all is well. Exit 1: a line that begins with !! tells what is not.
+    Exit code 0: all is well. Exit code 1: a line that begins with !! names a problem.
     """
 
     as_json: bool = Field(False, validation_alias="json", description="print one JSON object instead of lines")

@@ -1,4 +1,4 @@
-"""`paramshare train` and `paramshare flow sweep`: the same sweep, here and now or as a Prefect flow."""
+"""`paramshare train` and `paramshare flow sweep`: the same sweep, without Prefect or as a flow."""
 
 import os
 import sys
@@ -45,7 +45,7 @@ class SweepCommand(StoreSettings, SweepSpec):
 
 
 class Train(SweepCommand):
-    """Train a sweep here and now, each seed a run in MLflow.
+    """Train every variant with every seed on this machine; each training is a run in MLflow.
 
     paramshare train --seeds 0:100 --devices cpu
     """
@@ -62,7 +62,7 @@ class Train(SweepCommand):
 
 
 class FlowSweep(SweepCommand, DaskSettings):
-    """The same sweep as a Prefect flow: with its history and a report, on your Prefect server or one of its own.
+    """Run the sweep of `train` as a Prefect flow, with history and a report, on your Prefect server or a temporary one.
 
     paramshare flow sweep --seeds 0:100 --devices auto
     """

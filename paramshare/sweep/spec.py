@@ -183,8 +183,8 @@ class SweepSpec(BaseModel):
     engine: EngineAsked = Field(
         "auto",
         description="how runs are computed: reference (the plain loop), exact (the same bits at nearly twice the "
-        "speed, on the CPU), gram (the same mathematics with other roundings at six times the speed; many seeds at once on "
-        "CUDA), or auto (exact on the CPU, gram on CUDA)",
+        "speed, on the CPU), gram (the same mathematics with other roundings at six times the speed, on CUDA many "
+        "seeds at once), or auto (exact on the CPU, gram on CUDA)",
     )
     experiment: ExperimentName = Field("paramshare", description="the MLflow experiment that the runs go to")
     force: bool = Field(False, description="train again what the store holds finished")
