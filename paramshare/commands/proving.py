@@ -19,9 +19,9 @@ __all__ = ["FlowVerify", "Reproduce", "Verify"]
 class Reproduce(StoreSettings, EngineSpec):
     """Train a run again from its id and compare every number with those in MLflow. Nothing is written.
 
-    Exit code 0: all numbers are equal, bit for bit. If the processor, the versions, the number of threads, the device or
-    the engine's arithmetic differ from those of the run, the deviation may be as large as that caused by one flipped bit
-    in one weight. Exit code 1: the run was not reproduced.
+    Exit code 0: all numbers are equal, bit for bit. If the processor, the versions, the number of threads, the device
+    or the engine's arithmetic differ from those of the run, the deviation may be as large as that caused by one flipped
+    bit in one weight. Exit code 1: the run was not reproduced.
 
     paramshare reproduce 209d02a9 --engine reference
     """
