@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from paramshare.sharing.analyze import analyze
     from paramshare.sharing.report import SharingReport
-    from paramshare.sharing.untie import untie
+    from paramshare.sharing.twins.untie import untie
     from paramshare.training.engines import train, train_many
     from paramshare.training.nets import DynamicNet
     from paramshare.training.result import TrainResult
@@ -45,7 +45,7 @@ _HOMES = {
     "analyze": "paramshare.sharing.analyze",
     "train": "paramshare.training.engines",
     "train_many": "paramshare.training.engines",
-    "untie": "paramshare.sharing.untie",
+    "untie": "paramshare.sharing.twins.untie",
 }
 
 

@@ -9,18 +9,18 @@ import torch
 from torch import Tensor, nn
 
 from paramshare.errors import SpecError
-from paramshare.sharing.calls import ROOT
-from paramshare.sharing.checks import contradictions, unlinked_products
-from paramshare.sharing.copies import Copier, stray_parameters
-from paramshare.sharing.guesses import draw_warnings, drawn_again
-from paramshare.sharing.input_checks import check_model
-from paramshare.sharing.input_hints import hint
-from paramshare.sharing.inputs import Sample, Size, example_inputs
-from paramshare.sharing.packed_weights import packed_module
-from paramshare.sharing.regions import Region, claims, covered, covered_twice, region_of, storage_of
+from paramshare.sharing.inputs.sample import Sample, Size, example_inputs
+from paramshare.sharing.inputs.suggestions import hint
+from paramshare.sharing.inputs.validation import check_model
 from paramshare.sharing.report import REGIMES, Counts, LayerSharing, Memory, SharingReport, Tie
-from paramshare.sharing.trace import Trace, Use, trace
-from paramshare.sharing.wrapped import stored
+from paramshare.sharing.report_checks import contradictions, unlinked_products
+from paramshare.sharing.tensors.copies import Copier, stray_parameters
+from paramshare.sharing.tensors.packed_weights import packed_module
+from paramshare.sharing.tensors.regions import Region, claims, covered, covered_twice, region_of, storage_of
+from paramshare.sharing.tensors.wrapper_subclasses import stored
+from paramshare.sharing.tracing.module_stack import ROOT
+from paramshare.sharing.tracing.trace import Trace, Use, trace
+from paramshare.sharing.tracing.values.assumptions import draw_warnings, drawn_again
 from paramshare.torch_modes import outside_modes
 
 __all__ = ["analyze"]

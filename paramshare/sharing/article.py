@@ -9,7 +9,7 @@ from math import isqrt
 from textwrap import fill
 from typing import Final
 
-from paramshare.sharing.regimes import conv
+from paramshare.sharing.formulas import conv
 
 __all__ = ["Claim", "claims", "table"]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from sharing.zoo import WARNINGS_OF_TRANSFORMERS, transformers_or_skip
+from sharing.model_libraries import WARNINGS_OF_TRANSFORMERS, transformers_or_skip
 from torch import Tensor, nn
 
 from paramshare import untie

@@ -1,0 +1,459 @@
+"""Proves the closed formulas by what does not know them: torch's own modules and FLOP counter, and Jacobians.
+
+The live count is that of a Jacobian's non-zeros. A linear layer or convolution is a linear map, so its values on the
+basis are its Jacobian with respect to the input; no two taps join the same input to the same output, so each non-zero
+is one link. No output of a bilinear or elementwise layer meets a weight twice, so there the non-zeros with respect to
+the weights are the links. RNNs and attention are written out with a copy of each weight at each site, and the copies
+with a gradient are counted. All in float64.
+"""
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.utils.flop_counter import FlopCounterMode
+
+from paramshare.errors import SpecError
+from paramshare.sharing.formulas import (
+    Regimes,
+    attention,
+    bilinear,
+    conv,
+    conv_transpose,
+    embedding,
+    linear,
+    norm,
+    prelu,
+    rnn,
+)
+
+CONVS: tuple[Any, ...] = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+TRANSPOSED: tuple[Any, ...] = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+RNNS: dict[str, Any] = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
+
+few = settings(deadline=None, max_examples=25)
+sizes = st.integers(1, 5)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread() -> Iterator[None]:
+    """Layers this small gain nothing from threads, and lose much where others want the cores."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+class Case(NamedTuple):
+    """A layer of torch in float64, the inputs of one sample, and what the formula says."""
+
+    module: nn.Module
+    inputs: tuple[Tensor, ...]
+    regimes: Regimes
+
+    @property
+    def out(self) -> Tensor:
+        out = self.module(*self.inputs)
+        return out if isinstance(out, Tensor) else out[0]
+
+
+def case(module: nn.Module, *shapes: tuple[int, ...], regimes: Regimes) -> Case:
+    torch.manual_seed(0)
+    module = module.double()
+    for parameter in module.parameters():  # a norm starts as ones and zeros, attention's biases as zeros
+        nn.init.uniform_(parameter, 0.1, 0.5)
+    return Case(module, tuple(torch.randn(*shape, dtype=torch.float64) for shape in shapes), regimes)
+
+
+@st.composite
+def linears(draw: st.DrawFn) -> Case:
+    inputs, outputs, positions, bias = draw(sizes), draw(sizes), draw(sizes), draw(st.booleans())
+    regimes = linear(inputs, outputs, bias, positions)
+    return case(nn.Linear(inputs, outputs, bias), (positions, inputs), regimes=regimes)
+
+
+@st.composite
+def axes(draw: st.DrawFn) -> dict[str, int]:
+    """One dimension of a convolution whose kernel fits into its padded input."""
+    axis = {"kernel_size": draw(st.integers(1, 3)), "size": draw(st.integers(1, 4))}
+    axis |= {"stride": draw(st.integers(1, 3)), "dilation": draw(st.integers(1, 2))}
+    missing = axis["dilation"] * (axis["kernel_size"] - 1) + 1 - axis["size"]
+    return axis | {"padding": draw(st.integers(max(0, (missing + 1) // 2), 3))}
+
+
+@st.composite
+def transposed_axes(draw: st.DrawFn) -> dict[str, int]:
+    """One dimension of a transposed convolution, with an output."""
+    axis = {"kernel_size": draw(st.integers(1, 3)), "size": draw(st.integers(1, 3))}
+    axis |= {"stride": draw(st.integers(1, 3)), "dilation": draw(st.integers(1, 2))}
+    axis["output_padding"] = draw(st.integers(0, max(axis["stride"], axis["dilation"]) - 1))
+    uncut = (axis["size"] - 1) * axis["stride"] + axis["dilation"] * (axis["kernel_size"] - 1) + axis["output_padding"]
+    return axis | {"padding": draw(st.integers(0, min(3, uncut // 2)))}
+
+
+def grouped(draw: st.DrawFn, axis: st.SearchStrategy[dict[str, int]]) -> dict[str, Any]:
+    """The arguments of a convolution of 1 to 3 such dimensions."""
+    groups, several = draw(st.integers(1, 2)), draw(st.lists(axis, min_size=1, max_size=3))
+    channels = {name: groups * draw(st.integers(1, 2)) for name in ("in_channels", "out_channels")}
+    space = {name: tuple(one[name] for one in several) for name in several[0]}
+    return {**channels, **space, "groups": groups, "bias": draw(st.booleans())}
+
+
+@st.composite
+def convs(draw: st.DrawFn) -> Case:
+    options = grouped(draw, axes())
+    if draw(st.booleans()):
+        options |= {"padding": "same", "stride": 1}
+    elif not any(options["padding"]) and draw(st.booleans()):
+        options["padding"] = "valid"
+    return convolution(CONVS, conv(**options), **options)
+
+
+@st.composite
+def transposed_convs(draw: st.DrawFn) -> Case:
+    options = grouped(draw, transposed_axes())
+    return convolution(TRANSPOSED, conv_transpose(**options), **options)
+
+
+def convolution(modules: tuple[Any, ...], regimes: Regimes, size: tuple[int, ...], **options: Any) -> Case:
+    return case(modules[len(size) - 1](**options), (1, options["in_channels"], *size), regimes=regimes)
+
+
+@st.composite
+def rnns(draw: st.DrawFn) -> Case:
+    mode, inputs, hidden, steps = draw(st.sampled_from(list(RNNS))), draw(sizes), draw(sizes), draw(st.integers(1, 4))
+    options: dict[str, Any] = {
+        "num_layers": draw(st.integers(1, 3)), "bias": draw(st.booleans()), "bidirectional": draw(st.booleans()),
+    }  # fmt: skip
+    if mode == "lstm" and hidden > 1:
+        options["proj_size"] = draw(st.integers(0, hidden - 1))
+    regimes = rnn(mode, inputs, hidden, steps, **options)  # type: ignore[arg-type]
+    return case(RNNS[mode](inputs, hidden, **options), (steps, inputs), regimes=regimes)
+
+
+@st.composite
+def attentions(draw: st.DrawFn) -> Case:
+    """From two sources on: the softmax over a single one is 1, whatever the weights."""
+    heads, (length, source) = draw(st.integers(1, 2)), (draw(sizes), draw(st.integers(2, 5)))
+    dim, bias = heads * draw(st.integers(1, 3)), draw(st.booleans())
+    kdim, vdim = draw(st.none() | sizes), draw(st.none() | sizes)
+    module = nn.MultiheadAttention(dim, heads, bias=bias, kdim=kdim, vdim=vdim)
+    regimes = attention(dim, heads, length, source, kdim, vdim, bias)
+    return case(module, (length, dim), (source, kdim or dim), (source, vdim or dim), regimes=regimes)
+
+
+@st.composite
+def bilinears(draw: st.DrawFn) -> Case:
+    in1, in2, outputs, positions = draw(sizes), draw(sizes), draw(sizes), draw(st.integers(1, 3))
+    bias = draw(st.booleans())
+    regimes = bilinear(in1, in2, outputs, bias, positions)
+    return case(nn.Bilinear(in1, in2, outputs, bias), (positions, in1), (positions, in2), regimes=regimes)
+
+
+def norms() -> list[Case]:
+    return [
+        case(nn.BatchNorm2d(6).eval(), (1, 6, 3, 5), regimes=norm(12, 90)),
+        case(nn.LayerNorm((4, 5)), (7, 4, 5), regimes=norm(40, 140)),
+        case(nn.LayerNorm(5, bias=False), (7, 5), regimes=norm(5, 35, bias=False)),
+        case(nn.RMSNorm(5), (7, 5), regimes=norm(5, 35, bias=False)),
+        case(nn.GroupNorm(2, 6), (1, 6, 3, 5), regimes=norm(12, 90)),
+        case(nn.PReLU(), (1, 6, 5), regimes=prelu(1, 30)),
+        case(nn.PReLU(6), (1, 6, 5), regimes=prelu(6, 30)),
+    ]
+
+
+multiplying = st.one_of(linears(), convs(), transposed_convs(), rnns(), attentions())
+layers = st.one_of(multiplying, bilinears(), st.integers(0, 6).map(lambda index: norms()[index]))
+same_padding = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")
+
+
+@same_padding
+@settings(few, max_examples=100)
+@given(layers)
+def test_shared_is_the_number_of_parameters_of_torchs_module(layer: Case) -> None:
+    assert layer.regimes.shared == sum(parameter.numel() for parameter in layer.module.parameters())
+
+
+@same_padding
+@settings(few, max_examples=100)
+@given(multiplying)
+def test_macs_are_half_the_flops_that_torch_counts(layer: Case) -> None:
+    with FlopCounterMode(display=False) as flops:  # on the meta device RNNs and attention are matrix products
+        layer.module.to("meta")(*(tensor.to("meta") for tensor in layer.inputs))
+    assert 2 * layer.regimes.macs == flops.get_total_flops()
+
+
+@same_padding
+@settings(few, max_examples=50)
+@given(st.one_of(linears(), convs(), transposed_convs()))
+def test_dense_wires_every_output_to_every_input_and_unshared_has_a_bias_at_every_output(layer: Case) -> None:
+    outputs, inputs = layer.out.numel(), layer.inputs[0].numel()
+    biases = 0 if layer.module.bias is None else outputs
+    assert layer.regimes.dense_macs == inputs * outputs
+    assert layer.regimes.dense == inputs * outputs + biases
+    assert layer.regimes.unshared == layer.regimes.macs + biases
+
+
+@same_padding
+@settings(few, max_examples=100)
+@given(layers)
+def test_no_more_copies_live_than_there_are_or_than_a_dense_layer_has(layer: Case) -> None:
+    assert 0 <= layer.regimes.unshared_live <= min(layer.regimes.unshared, layer.regimes.dense)
+
+
+@same_padding
+@settings(few, max_examples=200)
+@given(st.one_of(linears(), convs(), transposed_convs()))
+def test_live_links_of_a_linear_map_are_the_non_zeros_of_its_jacobian(layer: Case) -> None:
+    (x,) = layer.inputs
+    basis = torch.eye(x.numel(), dtype=x.dtype).view(-1, *x.shape)
+    if x.dim() > 2:
+        basis = basis.flatten(0, 1)  # a convolution's input has a batch of one
+    columns = layer.module(basis) - layer.module(torch.zeros_like(basis))
+    biases = 0 if layer.module.bias is None else layer.out.numel()
+    assert layer.regimes.unshared_live == int(columns.count_nonzero()) + biases
+
+
+def links(module: nn.Module, *inputs: Tensor) -> int:
+    """The non-zeros of the Jacobian of the outputs with respect to the weights, where no output meets one twice."""
+    names, weights = zip(*module.named_parameters(), strict=True)
+
+    def out(*values: Tensor) -> Tensor:
+        result = functional_call(module, dict(zip(names, values, strict=True)), inputs)
+        assert isinstance(result, Tensor)
+        return result
+
+    jacobians = torch.autograd.functional.jacobian(out, weights)  # type: ignore[no-untyped-call]
+    return sum(int(jacobian.count_nonzero()) for jacobian in jacobians)
+
+
+@few
+@given(bilinears())
+def test_live_links_of_a_bilinear_layer_are_the_non_zeros_of_its_jacobian(layer: Case) -> None:
+    in1, in2 = layer.inputs
+    assert layer.regimes.unshared == layer.regimes.unshared_live == links(layer.module, in1, in2)
+    biases = 0 if layer.module.bias is None else layer.out.numel()
+    assert layer.regimes.macs == layer.regimes.unshared - biases
+    assert layer.regimes.dense_macs == layer.out.numel() * in1.numel() * in2.numel()
+    assert layer.regimes.dense == layer.regimes.dense_macs + biases
+
+
+@pytest.mark.parametrize("layer", norms(), ids=lambda layer: str(layer.module))
+def test_live_links_of_what_is_elementwise_are_the_non_zeros_of_its_jacobian(layer: Case) -> None:
+    negative = -layer.inputs[0].abs() - torch.rand_like(layer.inputs[0])  # where PReLU has its weights
+    found = links(layer.module, negative)
+    assert layer.regimes == Regimes(layer.regimes.shared, found, found, found, 0, 0)
+
+
+def test_live_links_of_an_embedding_are_the_non_zeros_of_its_jacobians_over_all_inputs() -> None:
+    table, positions = nn.Embedding(5, 3), 4
+    found = sum(links(table, torch.full((positions,), row)) for row in range(5))
+    assert embedding(5, 3, positions).unshared == embedding(5, 3, positions).unshared_live == found
+
+
+def test_an_embedding_is_a_linear_layer_on_one_hot_rows_that_multiplies_nothing() -> None:
+    assert embedding(5, 3, 4) == replace(linear(5, 3, bias=False, positions=4), macs=0, dense_macs=0)
+
+
+Copies = dict[str, Tensor]
+
+
+def live(out: Tensor, copies: Copies) -> int:
+    """How many copies have a gradient, for a random sum of the outputs."""
+    gradients = torch.autograd.grad((out * torch.randn_like(out)).sum(), list(copies.values()))
+    return sum(int(gradient.count_nonzero()) for gradient in gradients)
+
+
+def elements(copies: Copies) -> int:
+    return sum(copy.numel() for copy in copies.values())
+
+
+def copies_of_steps(module: nn.RNNBase, steps: int) -> list[Copies]:
+    """An RNN's parameters, named as those of a single cell: of each layer and direction, once for each step."""
+    ends = ["", "_reverse"] if module.bidirectional else [""]
+    ends = [f"_l{layer}{end}" for layer in range(module.num_layers) for end in ends]
+    return [
+        {
+            name.removesuffix(end) + "_l0": parameter.detach().clone().requires_grad_()
+            for name, parameter in module.named_parameters()
+            if name.endswith(end)
+        }
+        for end in ends
+        for _ in range(steps)
+    ]
+
+
+def unrolled(module: nn.RNNBase, x: Tensor, copies: list[Copies]) -> Tensor:
+    """The RNN as cells that have parameters of their own."""
+    remaining = iter(copies)
+    for _ in range(module.num_layers):
+        halves = []
+        for backward in (False, True) if module.bidirectional else (False,):
+            projection = {"proj_size": module.proj_size} if isinstance(module, nn.LSTM) else {}
+            cell = RNNS[module.mode.lower().removesuffix("_tanh")](
+                x.shape[1], module.hidden_size, bias=module.bias, **projection
+            ).double()
+            state: tuple[Any, ...] = ()
+            outs = []
+            for step in x.flip(0) if backward else x:
+                out, after = functional_call(cell, next(remaining), (step[None], *state))
+                outs.append(out)
+                state = (after,)
+            halves.append(torch.cat(outs[::-1] if backward else outs))
+        x = torch.cat(halves, dim=1)
+    return x
+
+
+@few
+@given(rnns())
+def test_live_copies_of_an_unrolled_rnn_are_those_with_a_gradient_and_the_gates_of_a_zero_state(layer: Case) -> None:
+    """At the first step an LSTM's cell is zero, and so its forget gate does nothing with the data that it meets; nor
+    does a GRU's reset gate if there is no bias to reset. The formula counts what meets data, with these copies.
+    """
+    module, (x,) = layer.module, layer.inputs
+    assert isinstance(module, nn.RNNBase)
+    steps = copies_of_steps(module, len(x))
+    out = unrolled(module, x, steps)
+    assert out.allclose(layer.out)
+
+    first = steps[:: len(x)]
+    gate = sum(module.hidden_size * (cell["weight_ih_l0"].shape[1] + 2 * module.bias) for cell in first)
+    idle = gate if isinstance(module, nn.LSTM) or (isinstance(module, nn.GRU) and not module.bias) else 0
+    copies = {f"{index}.{name}": copy for index, step in enumerate(steps) for name, copy in step.items()}
+    assert layer.regimes.unshared == elements(copies)
+    assert layer.regimes.unshared_live == live(out, copies) + idle
+
+
+def copies_of_positions(module: nn.MultiheadAttention, target: int, source: int) -> Copies:
+    """The matrices q, k, v, o and their biases, once for each position."""
+    own = dict(module.named_parameters())
+    packed = own["in_proj_weight"].chunk(3) if "in_proj_weight" in own else ()
+    matrices = packed or tuple(own[f"{name}_proj_weight"] for name in "qkv")
+    shared = dict(zip("qkvo", (*matrices, own["out_proj.weight"]), strict=True))
+    if "in_proj_bias" in own:
+        biases = (*own["in_proj_bias"].chunk(3), own["out_proj.bias"])
+        shared |= dict(zip(("q bias", "k bias", "v bias", "o bias"), biases, strict=True))
+    return {
+        name: tensor.detach().repeat(source if name[0] in "kv" else target, *[1] * tensor.dim()).requires_grad_()
+        for name, tensor in shared.items()
+    }
+
+
+def attended(heads: int, inputs: tuple[Tensor, ...], copies: Copies) -> Tensor:
+    """Multi-head attention with matrices of its own at each position."""
+
+    def project(name: str, x: Tensor) -> Tensor:
+        return torch.einsum("tfd,td->tf", copies[name].view(len(x), -1, x.shape[1]), x) + bias(name, x)
+
+    def bias(name: str, x: Tensor) -> Tensor | int:
+        return copies[f"{name} bias"].view(len(x), -1) if f"{name} bias" in copies else 0
+
+    q, k, v = (project(name, x).view(len(x), heads, -1).transpose(0, 1) for name, x in zip("qkv", inputs, strict=True))
+    mixed = (q @ k.mT / q.shape[-1] ** 0.5).softmax(-1) @ v
+    return project("o", mixed.transpose(0, 1).flatten(1))
+
+
+@few
+@given(attentions())
+def test_live_copies_of_attention_are_those_with_a_gradient(layer: Case) -> None:
+    assert isinstance(layer.module, nn.MultiheadAttention)
+    copies = copies_of_positions(layer.module, len(layer.inputs[0]), len(layer.inputs[1]))
+    out = attended(layer.module.num_heads, layer.inputs, copies)
+    assert out.allclose(layer.out)
+    assert layer.regimes.unshared == elements(copies)
+    assert layer.regimes.unshared_live == live(out, copies)
+
+
+@pytest.mark.parametrize(
+    ("regimes", "by_hand"),
+    [
+        (linear(3, 2, positions=4), Regimes(8, 32, 32, 104, 24, 96)),
+        (conv(1, 1, 3, 4, padding=1, bias=False), Regimes(3, 12, 10, 16, 12, 16)),
+        (conv(2, 4, (1, 2), (2, 2), groups=2), Regimes(12, 24, 24, 72, 16, 64)),
+        (conv_transpose(1, 1, 3, 2, stride=2, padding=1, bias=False), Regimes(3, 6, 4, 6, 6, 6)),
+        (embedding(5, 2, 3), Regimes(10, 30, 30, 90, 0, 0)),
+        (rnn("lstm", 2, 3, 4), Regimes(84, 336, 300, 336, 240, 240)),
+        (attention(4, 2, 3, bias=False), Regimes(64, 192, 192, 576, 264, 648)),
+        (norm(4, 10), Regimes(4, 20, 20, 20, 0, 0)),
+        (prelu(1, 7), Regimes(1, 7, 7, 7, 0, 0)),
+        (bilinear(2, 3, 1, positions=2), Regimes(7, 14, 14, 50, 12, 48)),
+    ],
+)
+def test_a_small_layer_is_what_one_counts_by_hand(regimes: Regimes, by_hand: Regimes) -> None:
+    assert regimes == by_hand
+
+
+def test_the_articles_layer_and_the_inception_stem_have_the_known_numbers() -> None:
+    article = conv(1, 32, 3, (192, 192), padding="same", bias=False)
+    assert article == Regimes(288, 10_616_832, 10_543_232, 43_486_543_872, 10_616_832, 43_486_543_872)
+    assert article.factor == 36_864
+    stem = conv(3, 32, 3, (299, 299), stride=2, bias=False)
+    assert stem == Regimes(864, 19_181_664, 19_181_664, 190_539_993_696, 19_181_664, 190_539_993_696)
+    assert stem.factor == 22_201
+
+
+def test_the_sum_of_two_layers_adds_up_every_number_and_the_factor_is_of_the_sums() -> None:
+    both = linear(3, 2, positions=4) + norm(4, 10)
+    assert both == Regimes(12, 52, 52, 124, 24, 96)
+    assert both.factor == 52 / 12
+
+
+def test_numbers_for_all_dimensions_mean_what_they_mean_one_by_one() -> None:
+    assert conv(2, 4, 3, (9, 9), 2, 1, 2) == conv(2, 4, (3, 3), [9, 9], (2, 2), (1, 1), (2, 2))
+    assert conv(2, 4, (3, 3), 9) == conv(2, 4, 3, (9, 9))
+    assert conv(2, 4, 3, 9) == conv(2, 4, (3,), (9,))
+
+
+@pytest.mark.parametrize(
+    ("formula", "message"),
+    [
+        (lambda: linear(0, 2), "in_features is 0; expected a whole number of at least 1"),
+        (lambda: linear(3, -2), "out_features is -2; expected "),
+        (lambda: linear(3, 2, positions=2.5), "positions is 2.5; expected "),  # type: ignore[arg-type]
+        (lambda: embedding(True, 2), "num_embeddings is True; expected "),
+        (lambda: conv(3, 4, 3, 8, groups=2), "in_channels is 3; expected a multiple of groups, which is 2"),
+        (lambda: conv(2, 3, 3, 8, groups=2), "out_channels is 3; expected a multiple of groups"),
+        (lambda: conv(1, 1, 5, 2, padding=1), "the kernel spans 5; expected no more than the padded input, which is 4"),
+        (lambda: conv(1, 1, 3, (4, 0)), "size is 0; expected "),
+        (lambda: conv(1, 1, (3, 3, 3), (8, 8)), r"size is \(8, 8\); expected one number, or one for each of 3 "),
+        (lambda: conv(1, 1, 3, (8, 8, 8, 8)), "the convolution has 4 dimensions; expected 1 to 3"),
+        (lambda: conv(1, 1, 3, ()), "the convolution has 0 dimensions"),
+        (lambda: conv(1, 1, 3, 8, padding=-1), "padding is -1; expected a whole number of at least 0"),
+        (lambda: conv(1, 1, 3, 8, padding="full"), "padding is 'full'; expected whole numbers, 'same' or 'valid'"),
+        (lambda: conv(1, 1, 3, 8, stride=2, padding="same"), "padding is 'same' with stride 2; expected stride 1"),
+        (lambda: conv_transpose(1, 1, 3, 8, padding="same"), "padding is 'same'; expected "),  # type: ignore[arg-type]
+        (lambda: conv_transpose(1, 1, 3, 1, padding=2), "the output would have size -1; expected at least 1"),
+        (lambda: conv_transpose(1, 1, 3, 8, output_padding=1), "output_padding is 1; expected less than stride or "),
+        (lambda: rnn("mamba", 1, 1, 1), "mode is 'mamba'; expected rnn, lstm, gru"),  # type: ignore[arg-type]
+        (lambda: rnn("gru", 4, 4, 1, proj_size=2), "proj_size is 2; expected 0, or for an lstm less than "),
+        (lambda: rnn("lstm", 4, 4, 1, proj_size=4), "proj_size is 4; expected 0, or for an lstm less than "),
+        (lambda: attention(4, 3, 5), "embed_dim is 4; expected a multiple of num_heads, which is 3"),
+        (lambda: attention(4, 2, 5, 0), "source_length is 0; expected "),
+        (lambda: norm(5, 10), "weights is 5; expected as many scales as biases, or bias=False"),
+        (lambda: norm(6, 10), "elements is 10; expected a multiple of the scales, which are 3"),
+        (lambda: prelu(3, 10), "elements is 10; expected a multiple of num_parameters, which is 3"),
+        (lambda: bilinear(1, 0, 1), "in2_features is 0; expected "),
+    ],
+)
+def test_sizes_that_cannot_be_are_refused_in_one_line(formula: Callable[[], Regimes], message: str) -> None:
+    with pytest.raises(SpecError, match=rf"^{message}") as refusal:
+        formula()
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_count_takes_no_longer_for_a_larger_input() -> None:
+    size = 10**15
+    assert conv(1, 1, 3, (size, size), padding=1, bias=False).unshared_live == (3 * size - 2) ** 2
+
+
+def test_no_torch_is_imported() -> None:
+    program = "import sys, paramshare.sharing.formulas; sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
+    subprocess.run([sys.executable, "-c", program], check=True)

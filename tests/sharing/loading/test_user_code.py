@@ -1,0 +1,147 @@
+# ruff: noqa: T201 - printing is what is tested
+"""Proves that the user's code runs as a program of its own: its prints, exits, command line and changes of the process
+do not become those of the caller.
+"""
+
+import io
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from paramshare.errors import SpecError
+from paramshare.sharing.loading.import_paths import imported
+from paramshare.sharing.loading.user_code import process_as_found, running_user_code
+
+
+@pytest.fixture(autouse=True)
+def _nothing_stays() -> Iterator[None]:
+    with process_as_found():
+        yield
+
+
+def reason(source: str) -> str:
+    """Import a file with this source and return why that is refused."""
+    Path("nets.py").write_text(source)
+    with pytest.raises(SpecError) as refused:
+        imported("nets.py:Net")
+    assert "\n" not in str(refused.value)
+    return str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("import sys; sys.exit()", "importing nets.py ended the program with exit code 0; keep what runs as a script"),
+        ("quit()", "ended the program with exit code 0;"),
+        ("raise SystemExit(3)", "ended the program with exit code 3;"),
+        ("import sys; sys.exit('no config')", "ended the program with exit code 1: no config;"),
+        ("print('no GPU'); print(); raise SystemExit(1)", "ended the program with exit code 1: no GPU;"),
+        ("import sys; print('no GPU', file=sys.stderr); sys.exit(1)", "ended the program with exit code 1: no GPU;"),
+        ("class Skip(BaseException): pass\nraise Skip('not here')", "importing nets.py failed: Skip: not here"),
+    ],
+)
+def test_a_file_that_ends_the_program_is_an_error_in_one_line(
+    source: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert said in reason(source)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_argparse_at_import_is_told_from_a_command_line_of_ours(capsys: pytest.CaptureFixture[str]) -> None:
+    parser = "import argparse\nparser = argparse.ArgumentParser()\n"
+    required = f"{parser}parser.add_argument('--data', required=True)\nparser.parse_args()"
+    assert "nets.py: error: the following arguments are required: --data; keep what runs" in reason(required)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_command_line_with_defaults_gets_no_arguments_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["paramshare", "analyze", "--width", "9"])
+    source = "import argparse, sys\nparser = argparse.ArgumentParser()\nparser.add_argument('--width', default=4)\n"
+    Path("nets.py").write_text(f"{source}width, seen = parser.parse_args().width, list(sys.argv)")
+    assert (imported("nets.py:width"), imported("nets.py:seen")) == (4, ["nets.py"])
+    assert sys.argv == ["paramshare", "analyze", "--width", "9"]
+
+
+@pytest.mark.parametrize("end", [KeyboardInterrupt(), SystemExit(143)])
+def test_a_signal_is_not_the_users_exit(end: BaseException) -> None:
+    with pytest.raises(type(end)) as passed, running_user_code("importing nets.py", "nets.py"):
+        raise end
+    assert passed.value is end
+
+
+def test_what_is_printed_goes_to_stderr_on_every_way(capfd: pytest.CaptureFixture[str]) -> None:
+    with running_user_code("importing nets.py", "nets.py"):
+        print("printed")
+        print("warned", file=sys.stderr)
+        os.write(1, b"written\n")
+        subprocess.run([sys.executable, "-c", "print('child')"], check=True)
+    print("answer")
+    out, err = capfd.readouterr()
+    assert out == "answer\n"
+    assert sorted(err.splitlines()) == ["child", "printed", "warned", "written"]
+
+
+def test_what_was_printed_before_an_error_is_not_lost(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("nets.py").write_text("print('loading')\nraise ValueError('broken')")
+    with pytest.raises(SpecError, match="broken"):
+        imported("nets.py:Net")
+    assert capsys.readouterr() == ("", "loading\n")
+
+
+def test_a_stream_that_the_user_wraps_and_drops_does_no_harm(capsys: pytest.CaptureFixture[str]) -> None:
+    with running_user_code("importing nets.py", "nets.py"):
+        sys.stdout = io.TextIOWrapper(sys.stdout.buffer, encoding="utf-8")
+        print("größer")
+        sys.stdout.close()
+    print("warned", file=sys.stderr)
+    assert capsys.readouterr() == ("", "größer\nwarned\n")
+
+
+def test_a_log_handler_that_keeps_the_stream_can_write_later(capsys: pytest.CaptureFixture[str]) -> None:
+    with running_user_code("importing nets.py", "nets.py"):
+        kept = sys.stderr
+    kept.write("later\n")
+    assert capsys.readouterr() == ("", "later\n")
+
+
+def test_the_process_is_left_as_it_was_found(tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    search = list(sys.path)
+    with process_as_found():
+        os.chdir(elsewhere)
+        sys.path.append(str(elsewhere))
+        torch.set_default_dtype(torch.float64)
+        torch.set_default_device("meta")
+    assert (Path.cwd(), sys.path, torch.get_default_dtype()) == (tmp_path, search, torch.float32)
+    assert torch.empty(1).device.type == "cpu"
+
+
+def test_files_of_two_folders_each_import_their_own_neighbour() -> None:
+    for width in (3, 5):
+        folder = Path(f"net{width}")
+        folder.mkdir()
+        (folder / "blocks.py").write_text(f"width = {width}")
+        (folder / "net.py").write_text("from blocks import width")
+    widths = []
+    for width in (3, 5):
+        with process_as_found():
+            widths.append(imported(f"net{width}/net.py:width"))
+    assert widths == [3, 5]
+
+
+def test_a_file_is_run_once_for_all_that_is_imported_from_it() -> None:
+    Path("nets.py").write_text(
+        "from pathlib import Path\nwith Path('runs').open('a') as runs:\n    runs.write('x')\na = b = 1"
+    )
+    files: dict[Path, object] = {}
+    imported("nets.py:a", files)  # type: ignore[arg-type]
+    imported("./nets.py:b", files)  # type: ignore[arg-type]
+    assert Path("runs").read_text() == "x"
+    imported("nets.py:a")
+    assert Path("runs").read_text() == "xx"

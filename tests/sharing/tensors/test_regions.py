@@ -1,0 +1,89 @@
+"""Proves that regions are sets of elements: whatever a tensor's shape, they are as many, and overlap as much, as the
+places in the storage that indexing really reaches.
+"""
+
+from collections import Counter
+
+import pytest
+import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from paramshare.sharing.tensors.regions import claims, covered, covered_twice, region_of, size_of, within
+
+
+def reached(view: Tensor) -> set[int]:
+    """Which elements of its storage a view covers, by asking the view itself."""
+    numbers = torch.arange(view.untyped_storage().nbytes() // view.element_size())
+    return set(numbers.as_strided(view.size(), view.stride(), view.storage_offset()).flatten().tolist())
+
+
+@st.composite
+def views(draw: st.DrawFn) -> Tensor:
+    """A view of a storage of 256 elements: strided, transposed, expanded, overlapping, or empty."""
+    shape = draw(st.lists(st.integers(0 if draw(st.booleans()) else 1, 4), max_size=4))
+    strides = [draw(st.integers(0, 12)) for _ in shape]
+    return torch.empty(256).as_strided(shape, strides, draw(st.integers(0, 30)))
+
+
+exact = settings(max_examples=150, deadline=None)
+
+
+@exact
+@given(views())
+def test_a_region_has_as_many_elements_as_its_view_reaches(view: Tensor) -> None:
+    assert size_of(region_of(view)) == len(reached(view))
+
+
+@exact
+@given(st.lists(views(), max_size=5))
+def test_regions_cover_together_what_their_views_reach_together(drawn: list[Tensor]) -> None:
+    assert covered(map(region_of, drawn)) == len(set().union(*map(reached, drawn)))
+
+
+@exact
+@given(st.lists(st.lists(views(), max_size=2), max_size=5))
+def test_an_element_is_claimed_by_the_first_user_that_reaches_it(drawn: list[list[Tensor]]) -> None:
+    each: list[set[int]] = [set().union(*map(reached, user)) for user in drawn]
+    first = {place: number for number, places in reversed(list(enumerate(each))) for place in places}
+    found = claims([map(region_of, user) for user in drawn])
+    assert [+Counter(claimed) for claimed in found] == [Counter(first[place] for place in places) for places in each]
+
+
+@pytest.mark.parametrize("drawn", [torch.randn(6, dtype=torch.complex64), torch.randn(6, 2).int()])
+def test_a_view_of_another_type_is_counted_in_the_elements_of_its_storage(drawn: Tensor) -> None:
+    size = drawn.element_size()
+    other = torch.view_as_real(drawn) if drawn.is_complex() else drawn.view(torch.int64)
+    assert region_of(other, size) == region_of(drawn)
+    assert region_of(other[2:5], size) == region_of(drawn[2:5])
+    assert size_of(region_of(other[..., 0], size)) == drawn.numel()
+
+
+@exact
+@given(st.lists(views(), min_size=1, max_size=5))
+def test_what_is_covered_twice_is_what_two_views_reach(drawn: list[Tensor]) -> None:
+    times = [place for view in drawn for place in reached(view)]
+    assert covered_twice([region_of(view) for view in drawn]) == len({one for one in times if times.count(one) > 1})
+
+
+def test_a_matrix_its_transpose_and_its_flat_view_are_one_region() -> None:
+    matrix = torch.empty(3, 5, 2)
+    same = (matrix, matrix.permute(2, 0, 1), matrix.flatten(), matrix[None], matrix.expand(4, 3, 5, 2))
+    assert len({region_of(view) for view in same}) == 1
+    assert region_of(matrix[1:]) != region_of(matrix[:2])
+
+
+@exact
+@example(torch.empty(256).as_strided((2, 2), (1, 1), 0), 0, 1)  # rows that overlap, and none lies in it whole
+@given(views(), st.integers(0, 60), st.integers(0, 60))
+def test_the_part_of_a_region_that_lies_within_an_interval_is_that_part_or_not_known(
+    view: Tensor, start: int, length: int
+) -> None:
+    bounds = torch.empty(256)[start : start + length]
+    part = within(region_of(view), region_of(bounds))
+    if part is not None:
+        places = {part.offset}
+        for stride, count in part.dims:
+            places = {place + stride * step for place in places for step in range(count)}
+        assert places == reached(view) & reached(bounds)

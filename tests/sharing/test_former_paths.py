@@ -1,0 +1,21 @@
+"""Proves that the module paths which earlier versions wrote into pickles still lead to the twins of today."""
+
+import pickle
+from importlib import import_module
+
+import pytest
+
+from paramshare.sharing.former_paths import _MOVED
+
+NAMES = [(module, name, place) for module, names in _MOVED.items() for name, place in names.items()]
+
+
+@pytest.mark.parametrize(("module", "name", "place"), NAMES, ids=lambda text: text.removeprefix("paramshare.sharing."))
+def test_a_name_in_an_old_pickle_is_the_present_one(module: str, name: str, place: str) -> None:
+    path, _, current = place.partition(":")
+    assert pickle.loads(f"c{module}\n{name}\n.".encode()) is getattr(import_module(path), current)
+
+
+def test_an_unknown_module_is_still_an_error() -> None:
+    with pytest.raises(ModuleNotFoundError):
+        import_module("paramshare.sharing.nothing")

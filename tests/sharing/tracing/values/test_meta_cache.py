@@ -1,0 +1,144 @@
+"""Proves that a remembered outcome is the one that torch would give: the same shapes, strides and types, in tensors of
+its own; and that views, writes and what differs by a type alone are never mistaken.
+"""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from paramshare.sharing.tracing.values.meta_cache import Outcomes
+from paramshare.sharing.tracing.values.shape_inference import plain_outcome
+
+aten = torch.ops.aten
+
+
+def new(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    return torch.empty(shape, dtype=dtype, device="meta")
+
+
+class Counted(TorchDispatchMode):
+    """Counts the operations that torch is asked for, but for new tensors."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        self.asked += "empty" not in str(func)
+        return func(*args, **(kwargs or {}))
+
+
+def told(result: Any) -> list[tuple[object, ...]]:
+    tensors = result if isinstance(result, tuple | list) else [result]
+    return [(one.shape, one.stride(), one.dtype, one.device.type) for one in tensors]
+
+
+@pytest.mark.parametrize(
+    ("func", "args"),
+    [
+        (aten.addmm.default, (new(5), new(3, 4), new(4, 5))),
+        (aten.mm.default, (new(3, 4), new(5, 4).t())),
+        (aten.native_layer_norm.default, (new(2, 3), [3], new(3), new(3), 1e-5)),
+        (aten.convolution.default, (new(1, 2, 6, 6), new(4, 2, 3, 3), None, [2, 2], [1, 1], [1, 1], False, [0, 0], 1)),
+        (aten.cat.default, ([new(2, 3), new(2, 5)], 1)),
+        (aten.sum.dim_IntList, (new(2, 3, dtype=torch.int32), [1], True)),
+    ],
+)
+def test_the_second_time_torch_is_not_asked_and_the_outcome_is_the_same_in_new_tensors(func: Any, args: Any) -> None:
+    outcomes = Outcomes()
+    first = outcomes.run(func, args, {})
+    with Counted() as watched:
+        second = outcomes.run(func, args, {})
+    assert watched.asked == 0
+    assert told(second) == told(first) == told(func(*args))
+    assert type(second) is type(first)
+    flat = [one for result in (first, second) for one in (result if isinstance(result, tuple | list) else [result])]
+    assert len({one.untyped_storage()._cdata for one in flat}) == len(flat)
+
+
+def test_numbers_of_different_types_are_told_apart() -> None:
+    outcomes, whole = Outcomes(), new(3, dtype=torch.int32)
+    kinds = [outcomes.run(aten.add.Tensor, (whole, other), {}).dtype for other in (1, 1.0, True)]  # type: ignore[attr-defined]
+    assert kinds == [torch.int32, torch.float32, torch.int32]
+
+
+def test_strides_types_and_named_arguments_are_told_apart() -> None:
+    outcomes, matrix = Outcomes(), new(3, 3)
+    straight = outcomes.run(aten.clone.default, (matrix,), {})
+    across = outcomes.run(aten.clone.default, (matrix.t(),), {})
+    half = outcomes.run(aten.clone.default, (matrix.half(),), {})
+    packed = outcomes.run(aten.clone.default, (matrix.t(),), {"memory_format": torch.contiguous_format})
+    assert [one[1:3] for one in told([straight, across, half, packed])] == [
+        ((3, 1), torch.float32), ((1, 3), torch.float32), ((3, 1), torch.float16), ((3, 1), torch.float32),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("func", "args"), [(aten.t.default, ()), (aten.unsafe_split.Tensor, (1,)), (aten.detach.default, ())]
+)
+def test_views_stay_views(func: Any, args: Any) -> None:
+    outcomes, matrix = Outcomes(), new(3, 4)
+    for _ in range(2):
+        result = outcomes.run(func, (matrix, *args), {})
+        first: Any = result[0] if isinstance(result, tuple | list) else result
+        assert first.untyped_storage()._cdata == matrix.untyped_storage()._cdata
+
+
+def test_what_writes_into_its_first_argument_gives_that_and_what_reshapes_it_is_done_each_time() -> None:
+    outcomes = Outcomes()
+    for _ in range(2):
+        one, other = new(3, 4), new(3, 4)
+        assert outcomes.run(aten.add_.Tensor, (one, other), {}) is one
+        outcomes.run(aten.t_.default, (one,), {})
+        assert one.shape == (4, 3)
+
+
+def test_an_error_is_an_error_each_time() -> None:
+    outcomes = Outcomes()
+    for _ in range(2):
+        with pytest.raises(RuntimeError):
+            outcomes.run(aten.mm.default, (new(3, 4), new(3, 4)), {})
+
+
+@pytest.mark.parametrize(
+    ("func", "args"),
+    [
+        *(
+            (func, (new(2, 3), new(2, 3)))
+            for func in (aten.add.Tensor, aten.sub.Tensor, aten.mul.Tensor, aten.div.Tensor)
+        ),
+        *(
+            (func, (new(2, 3, dtype=torch.bfloat16),))
+            for func in (
+                aten.elu.default, aten.gelu.default, aten.hardtanh.default, aten.leaky_relu.default, aten.relu.default,
+                aten.sigmoid.default, aten.silu.default, aten.tanh.default,
+            )
+        ),
+        (aten.mm.default, (new(3, 4), new(5, 4).t())),
+        (aten.addmm.default, (new(5), new(3, 4), new(5, 4).t())),
+        (aten.addmm.default, (new(3, 5), new(3, 4), new(4, 5))),
+    ],
+)  # fmt: skip
+def test_a_plain_outcome_is_the_one_that_torch_derives(func: Any, args: Any) -> None:
+    plain = plain_outcome(func, args, {})
+    assert plain is not None
+    assert told(plain) == told(func(*args))
+
+
+@pytest.mark.parametrize(
+    ("func", "args"),
+    [
+        (aten.add.Tensor, (new(2, 3), new(3))),
+        (aten.add.Tensor, (new(2, 3), new(2, 3, dtype=torch.float64))),
+        (aten.mul.Tensor, (new(2, 3), new(3, 2).t())),
+        (aten.relu.default, (new(2, 3, dtype=torch.int64),)),
+        (aten.addmm.default, (new(1), new(3, 4), new(4, 5))),
+        (aten.mm.default, (new(3, 4), new(3, 4))),
+        (aten.eq.Tensor, (new(2, 3), new(2, 3))),
+    ],
+)
+def test_what_is_not_plain_is_left_to_torch(func: Any, args: Any) -> None:
+    assert plain_outcome(func, args, {}) is None
