@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from paramshare.errors import SpecError
 from paramshare.sharing.inputs.sample import Sample, Size, example_inputs
-from paramshare.sharing.inputs.suggestions import hint
+from paramshare.sharing.inputs.suggestions import suggestion
 from paramshare.sharing.inputs.validation import check_model
 from paramshare.sharing.report import REGIMES, Counts, LayerSharing, Memory, SharingReport, Tie
 from paramshare.sharing.report_checks import contradictions, unlinked_products
@@ -63,7 +63,7 @@ def analyze(
     try:
         clone, traced = _followed(model, training, sample)
     except SpecError as error:
-        raise SpecError(f"{error}{hint(sample, str(error), partial(_is_taken, model, training))}") from error
+        raise SpecError(f"{error}{suggestion(sample, str(error), partial(_is_accepted, model, training))}") from error
     strays = dict(stray_parameters(clone))
     weights = _weights(clone, strays)
     unheld = {place.storage: traced.met[place.storage] for place in traced.uses if place.storage not in weights}
@@ -126,7 +126,7 @@ def _needs_gradients(refusal: SpecError) -> bool:
     return isinstance(refusal.__cause__, RuntimeError) and "require grad" in str(refusal.__cause__)
 
 
-def _is_taken(model: nn.Module, training: bool, sample: Sample) -> bool:
+def _is_accepted(model: nn.Module, training: bool, sample: Sample) -> bool:
     try:
         _traced(model, training, sample)
     except SpecError:

@@ -1,4 +1,4 @@
-"""One sample for a model, on the meta device: from sizes, or from arguments as a call would have them."""
+"""Make one sample for a model on the meta device, from sizes or from the arguments of a call."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,7 +13,7 @@ from paramshare.sharing.inputs.validation import checked_arguments, checked_dtyp
 from paramshare.sharing.tensors.object_tensors import tensors_in, with_tensors
 from paramshare.sharing.tensors.wrapper_subclasses import is_wrapper
 
-__all__ = ["Sample", "Size", "described", "example_inputs", "own_type", "parse_dtypes", "parse_sizes"]
+__all__ = ["Sample", "Size", "example_inputs", "own_dtype", "parse_dtypes", "parse_sizes"]
 
 Size = Sequence[int]
 
@@ -22,12 +22,12 @@ _DENSE = "give a dense tensor (`to_dense()`, `to_padded_tensor()`)"
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What a model is called with.
+    """The arguments of one call of a model.
 
     Args:
-        args, kwargs: as of the call, every tensor on the meta device, also those that other objects hold.
-        sizes: what the inputs were made from, without the batch; empty if tensors were given.
-        gradients: whether the pass records gradients, as a model needs that takes some in its forward.
+        args, kwargs: the arguments, with every tensor on the meta device, also tensors within other objects.
+        sizes: the sizes that the inputs were made from, without the batch; empty for inputs given as tensors.
+        gradients: True if the pass records gradients, for a model whose forward computes gradients.
     """
 
     args: tuple[object, ...]
@@ -37,7 +37,7 @@ class Sample:
 
     @contextmanager
     def recording(self) -> Iterator[None]:
-        """Record gradients in the block, those of the sample too, or none."""
+        """Enable or disable gradients in the block, by `gradients`; also those of the sample's tensors."""
         for tensor in tensors_in((self.args, dict(self.kwargs))) if self.gradients else ():
             if tensor.is_floating_point() or tensor.is_complex():
                 tensor.requires_grad_()
@@ -45,7 +45,7 @@ class Sample:
             yield
 
     def __str__(self) -> str:
-        """Shapes and types, as they are given."""
+        """Return the shapes and types of the arguments."""
         named = (f"{name}={described(value)}" for name, value in self.kwargs.items())
         return ", ".join((*map(described, self.args), *named)) or "no input"
 
@@ -57,28 +57,30 @@ def example_inputs(
     args: Sequence[object] | None = None,
     kwargs: Mapping[str, object] | None = None,
 ) -> Sample:
-    """One sample for `model`.
+    """Return one sample for `model`.
 
     Args:
-        model: gives the type of an input whose type is not given: that of its first floating-point parameter.
-        input_size: the size of one sample, without the batch; or a sequence of sizes, one an input.
-        dtypes: the type of the inputs, one for all or one each (None for the model's own).
-        args, kwargs: instead of sizes: what the model is called with. Tensors give only shape and type.
+        model: the dtype of its first floating-point parameter is the default dtype of the inputs.
+        input_size: the size of one sample, without the batch; or a sequence of sizes, one for each input.
+        dtypes: one dtype for all inputs, or one for each (None for the default).
+        args, kwargs: the arguments of the call, in place of sizes. Only the shape and dtype of tensors are used.
 
     Raises:
-        SpecError: for no input, two kinds of input, tensors in place of a size or a size in place of tensors, a size
-            that is not positive, types that do not match, or a tensor in a layout that the meta device does not have.
+        SpecError: the input is missing, given twice, or not a size where a size is expected; a size is not positive;
+            the number of dtypes is wrong; or the meta device does not support the layout of a tensor.
     """
     if input_size is None and args is None and kwargs is None:
         raise SpecError("no input was given; give input_size=(3, 224, 224), or args=(...), kwargs={...}")
     if input_size is not None and args is not None:
         raise SpecError("input_size and args were both given; give one of them")
     if input_size is None and dtypes is not None:
-        raise SpecError("dtypes was given without input_size; the tensors in args and kwargs have types of their own")
+        raise SpecError(
+            "dtypes was given without input_size; leave it out, the tensors in args and kwargs have their own dtypes"
+        )
     given, named = checked_arguments(args, kwargs)
     sizes = [] if input_size is None else checked_sizes(input_size)
     tensors = (
-        torch.empty((1, *size), dtype=kind or own_type(model), device="meta")
+        torch.empty((1, *size), dtype=kind or own_dtype(model), device="meta")
         for size, kind in zip(sizes, checked_dtypes(dtypes, len(sizes)), strict=True)
     )
     arguments = with_tensors((*given, *tensors), _tensor_on_meta)
@@ -86,10 +88,10 @@ def example_inputs(
 
 
 def _tensor_on_meta(tensor: Tensor) -> Tensor:
-    """Return a tensor of the same shape and type without values, which requires a gradient as `tensor` does.
+    """Return a tensor without values, with the shape, dtype and requires_grad of `tensor`.
 
     Raises:
-        SpecError: the meta device does not have its layout.
+        SpecError: the meta device does not support the layout of `tensor`.
     """
     if not is_wrapper(tensor) and (tensor.is_nested or tensor.layout != torch.strided):
         kind = "nested" if tensor.is_nested else str(tensor.layout).removeprefix("torch.").strip("_")
@@ -103,14 +105,14 @@ def _empty_like(tensor: Tensor) -> Tensor:
     return torch.empty_like(tensor, device="meta")  # imports sympy: a third of a second
 
 
-def own_type(model: nn.Module) -> torch.dtype:
-    """Return the type of the model's first floating-point parameter; float32 if there is none."""
+def own_dtype(model: nn.Module) -> torch.dtype:
+    """Return the dtype of the model's first floating-point parameter; float32 without such a parameter."""
     kinds = (parameter.dtype for parameter in model.parameters())
     return next((kind for kind in kinds if kind.is_floating_point), torch.float32)
 
 
 def parse_sizes(text: str) -> list[tuple[int, ...]]:
-    """The sizes that `text` names: `3,224,224` or `3x224x224`, several inputs as `3,224,224;10`.
+    """Parse sizes: `3,224,224` or `3x224x224`, several inputs as `3,224,224;10`.
 
     Raises:
         SpecError: a part is not a list of positive integers.
@@ -119,15 +121,15 @@ def parse_sizes(text: str) -> list[tuple[int, ...]]:
 
 
 def parse_dtypes(text: str) -> list[torch.dtype]:
-    """The types that `text` names: `long`, or one an input as `float32;long`.
+    """Parse dtypes: `long`, or one for each input as `float32;long`.
 
     Raises:
-        SpecError: torch has no type of that name.
+        SpecError: torch has no dtype of that name.
     """
-    found = [getattr(torch, part.strip(), None) for part in text.split(";")]
-    if not all(isinstance(kind, torch.dtype) for kind in found):
-        raise SpecError(f"dtype {text!r} names no type of torch; expected such as float32, bfloat16 or long")
-    return found  # type: ignore[return-value] # just checked
+    kinds = [getattr(torch, part.strip(), None) for part in text.split(";")]
+    if not all(isinstance(kind, torch.dtype) for kind in kinds):
+        raise SpecError(f"dtype {text!r} is not a dtype of torch; use one such as float32, bfloat16 or long")
+    return kinds  # type: ignore[return-value] # just checked
 
 
 def _parse_size(part: str, text: str) -> tuple[int, ...]:
@@ -136,7 +138,5 @@ def _parse_size(part: str, text: str) -> tuple[int, ...]:
     except ValueError:
         size = (0,)
     if min(size) < 1:
-        raise SpecError(
-            f"input {text!r}: {part.strip()!r} is not a size; expected such as 3,224,224, without the batch"
-        )
+        raise SpecError(f"input {text!r}: {part.strip()!r} is not a size; use one such as 3,224,224, without the batch")
     return size

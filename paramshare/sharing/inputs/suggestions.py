@@ -1,4 +1,4 @@
-"""Another sample that a model takes after it has refused one: sizes with a batch, tokens as floats."""
+"""Suggest another sample after a model refused one: sizes without a batch, tokens as integers."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -11,35 +11,35 @@ from torch import Tensor
 
 from paramshare.sharing.inputs.sample import Sample
 
-__all__ = ["hint"]
+__all__ = ["suggestion"]
 
 _OF_INDICES: Final = re.compile(r"\bind(?:ex|ices)\b")
 _MOST_INPUTS: Final = 4
-"""With more inputs there are too many samples to try."""
+"""The maximum number of inputs; more have too many combinations to try."""
 
 _MOST_AXES: Final = 3
-"""A size of more numbers than this may well begin with a batch."""
+"""A size with more axes may begin with a batch."""
 
 
-def hint(refused: Sample, reason: str, is_taken: Callable[[Sample], bool]) -> str:
-    """Return how to give the input so that the model takes it, to be added to a message; nothing if that is unknown.
+def suggestion(refused: Sample, reason: str, is_accepted: Callable[[Sample], bool]) -> str:
+    """Return the end of a message with an input that the model accepts; empty without such an input.
 
     Args:
-        refused: only samples that were made from sizes have hints.
-        reason: why the model refused it.
-        is_taken: whether the model takes a sample; called for a few.
+        refused: the sample that the model refused; only samples made from sizes have suggestions.
+        reason: the message of the refusal.
+        is_accepted: returns whether the model accepts a sample; called for a few samples.
     """
     if not refused.sizes:
         return ""
     whole = _without_batch(refused)
     for sample in (whole, *_with_indices(whole or refused, reason)):
-        if sample is not None and is_taken(sample):
-            return f"; the model takes {_options(sample, refused)}"
+        if sample is not None and is_accepted(sample):
+            return f"; the model accepts {_options(sample, refused)}"
     return ""
 
 
 def _without_batch(sample: Sample) -> Sample | None:
-    """Return the sample whose sizes have lost their first number, if that may be a batch."""
+    """Return the sample with sizes without their first axis, if that axis may be a batch; else None."""
     sizes = tuple(size[1:] if _may_have_batch(size) else size for size in sample.sizes)
     if sizes == sample.sizes:
         return None
@@ -52,7 +52,7 @@ def _may_have_batch(size: tuple[int, ...]) -> bool:
 
 
 def _with_indices(sample: Sample, reason: str) -> Iterator[Sample]:
-    """Yield samples with integers for some inputs, few before many: a linear layer on meta takes integers too."""
+    """Yield samples with integers for some inputs, the fewest first, since a linear layer on meta accepts integers."""
     tensors = _sized(sample)
     if not _OF_INDICES.search(reason) or len(tensors) > _MOST_INPUTS:
         return
@@ -72,7 +72,7 @@ def _like(size: tuple[int, ...], tensor: Tensor) -> Tensor:
 
 
 def _options(sample: Sample, refused: Sample) -> str:
-    """Return what differs between two samples, as fields of a `ModelSpec` and as arguments in Python."""
+    """Return the differences between two samples, as fields of a `ModelSpec` and as arguments in Python."""
     words, calls, reasons = [], [], []
     if sample.sizes != refused.sizes:
         words.append(f"the input {';'.join(','.join(map(str, size)) for size in sample.sizes)}")

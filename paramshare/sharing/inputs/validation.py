@@ -1,4 +1,4 @@
-"""Refuse what cannot be a sample of a model's input, in one line that holds no tensor's values."""
+"""Validate the model and its input; an error is one line without the values of tensors."""
 
 import math
 import operator
@@ -13,23 +13,24 @@ from paramshare.sharing.tensors.object_tensors import tensors_in
 __all__ = ["check_model", "checked_arguments", "checked_dtypes", "checked_sizes", "described"]
 
 _MOST_ELEMENTS = 1 << 59
-"""Of a tensor: those of complex128 have 16 bytes each, and torch counts bytes in 63 bits."""
+"""The maximum number of elements of a tensor: complex128 has 16 bytes, and torch counts bytes in 63 bits."""
 
 _LONGEST = 40
-"""Characters of a value that a message shows as it is."""
+"""The maximum number of characters of a value in a message."""
 
 
 def check_model(model: object, done: str) -> None:
-    """Refuse what is no model.
+    """Check that an object is a model.
 
     Args:
-        done: what cannot be done with it, such as "analysed".
+        model: the object.
+        done: a participle for the message, such as "analysed".
 
     Raises:
-        SpecError: it is a class or another object.
+        SpecError: the object is a class or another object.
     """
     if isinstance(model, type) and issubclass(model, nn.Module):
-        raise SpecError(f"{model.__name__} is a class; give a model that it makes: {model.__name__}(...)")
+        raise SpecError(f"{model.__name__} is a class; give an instance: {model.__name__}(...)")
     if not isinstance(model, nn.Module):
         raise SpecError(f"a {type(model).__name__} cannot be {done}; expected a torch.nn.Module")
 
@@ -38,13 +39,13 @@ def checked_sizes(input_size: object) -> list[tuple[int, ...]]:
     """Return the size of each input.
 
     Args:
-        input_size: the size of one sample, without the batch, or a sequence of sizes, one an input.
+        input_size: the size of one sample, without the batch, or a sequence of sizes, one for each input.
 
     Raises:
-        SpecError: it is a tensor or another object, or a number in it is not a positive integer.
+        SpecError: `input_size` is a tensor or another object, or a length is not a positive integer.
     """
-    if instead := _tensors_instead(input_size):
-        raise SpecError(f"input_size is {instead}, or a size such as input_size=(3, 224, 224)")
+    if tensors := _described_tensors(input_size):
+        raise SpecError(f"input_size is {tensors}, or a size such as input_size=(3, 224, 224)")
     if not _is_sequence(input_size):
         raise SpecError(f"input_size is {described(input_size)}; expected a tuple of integers like (3, 224, 224)")
     assert isinstance(input_size, Sequence)
@@ -53,10 +54,10 @@ def checked_sizes(input_size: object) -> list[tuple[int, ...]]:
 
 
 def checked_arguments(args: object, kwargs: object) -> tuple[tuple[object, ...], dict[str, object]]:
-    """Return what the model is called with, by position and by name.
+    """Return the positional and the named arguments of a call.
 
     Raises:
-        SpecError: `args` is not a tuple or list, or `kwargs` is not a mapping with names.
+        SpecError: `args` is not a tuple or list, or `kwargs` is not a mapping with string keys.
     """
     if not (args is None or isinstance(args, list | tuple)):
         given = f"a tensor of {described(args)}" if isinstance(args, Tensor) else described(args)
@@ -67,24 +68,24 @@ def checked_arguments(args: object, kwargs: object) -> tuple[tuple[object, ...],
 
 
 def checked_dtypes(dtypes: object, count: int) -> list[torch.dtype | None]:
-    """Return the type of each of `count` inputs; None for the model's own.
+    """Return the dtype of each of `count` inputs; None for the default.
 
     Raises:
-        SpecError: what was given is not a type of torch, or the number of types is not the number of inputs.
+        SpecError: an item is not a dtype of torch, or the number of dtypes is not the number of inputs.
     """
     if dtypes is None or isinstance(dtypes, torch.dtype):
         return [dtypes] * count
     kinds = dtypes if isinstance(dtypes, list | tuple) else [dtypes]
     checked = [kind for kind in kinds if kind is None or isinstance(kind, torch.dtype)]
     if len(checked) < len(kinds):
-        raise SpecError(f"dtypes is {described(dtypes)}; expected types of torch such as torch.long")
+        raise SpecError(f"dtypes is {described(dtypes)}; expected dtypes of torch such as torch.long")
     if len(checked) != count:
         raise SpecError(f"{len(checked)} dtypes were given for {count} inputs; give one for all or one each")
     return checked
 
 
 def described(value: object) -> str:
-    """Return a value in the words of an error or a report: a tensor by its shape, and its type if not float32."""
+    """Return a short description of a value: a tensor by its shape, and its dtype if not float32."""
     if isinstance(value, Tensor):
         shape = "×".join(map(str, value.shape)) or "a scalar"
         return shape if value.dtype == torch.float32 else f"{shape} {str(value.dtype).removeprefix('torch.')}"
@@ -117,18 +118,18 @@ def _checked_size(size: object) -> tuple[int, ...]:
 
 
 def _length(length: object) -> int | None:
-    """Return a positive integer as Python's own, numpy's too; None for anything else."""
+    """Return a positive integer of Python or numpy as an int; None for anything else."""
     if isinstance(length, bool):
         return None
     try:
-        number = operator.index(length)  # type: ignore[arg-type] # that is what is asked here
+        number = operator.index(length)  # type: ignore[arg-type] # raises for other types
     except TypeError:
         return None
     return number if number > 0 else None
 
 
-def _tensors_instead(value: object) -> str:
-    """Return which tensors `value` is or holds, and how to give them; nothing if there are none."""
+def _described_tensors(value: object) -> str:
+    """Return a description of the tensors in `value` and how to give them; empty without tensors."""
     if _is_array(value):
         kind = "a tensor of " if isinstance(value, Tensor) else ""
         return f"{kind}{described(value)}; give a tensor as args=(x,)"

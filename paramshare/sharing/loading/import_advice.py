@@ -1,4 +1,4 @@
-"""Advice for an import that failed: files of a package, and libraries that were built for another torch."""
+"""Give advice for a failed import: a file of a package, or a library that was built for another torch."""
 
 import re
 from collections.abc import Iterator
@@ -15,14 +15,14 @@ _NOT_LOADED: Final = re.compile(r"(?:Could not load this library|undefined symbo
 _LIBRARY: Final = re.compile(r"/(\w+)/(?:lib/)?[^/\s]+\.so")
 _INDEX: Final = re.compile(r"cpu|xpu|cu\d+|rocm[\d.]+")
 _FIRST_TORCHVISION: Final = 15
-"""The minor version of torchvision for torch 2.0; both have risen together since."""
+"""The minor version of torchvision for torch 2.0; both have increased together since."""
 
 
 def companion_advice(error: BaseException) -> str | None:
     """Return advice about a library whose operators were built for another torch; None for any other error.
 
     Args:
-        error: of an import. What caused the error is read too, since libraries wrap such errors in their own.
+        error: the error of an import. Its causes are searched too, since libraries wrap such errors.
     """
     for cause in _causes(error):
         text = str(cause)
@@ -34,12 +34,12 @@ def companion_advice(error: BaseException) -> str | None:
 
 
 def package_advice(file: Path, name: str, error: BaseException) -> str | None:
-    """Return how to name a file that imports from the package that the file is in; None for any other error.
+    """Return the import path of a file that imports from its own package; None for any other error.
 
     Args:
         file: the file that failed to import.
-        name: of what was wanted from the file.
-        error: of the import.
+        name: the requested name in the file.
+        error: the error of the import.
     """
     folder = file.resolve().parent
     root = folder.parent if not (folder / "__init__.py").exists() else folder
@@ -58,7 +58,7 @@ def package_advice(file: Path, name: str, error: BaseException) -> str | None:
 
 
 def neighbour_advice(module: str, name: str, error: ModuleNotFoundError) -> str | None:
-    """Return how to name a module that imports its neighbours as a script does; None if there is no such neighbour."""
+    """Return the path of a module that imports its neighbours as a script does; None without such a neighbour."""
     file = Path(*module.split(".")).with_suffix(".py")
     neighbour = file.parent / f"{(error.name or '').partition('.')[0]}.py"
     if not (file.is_file() and neighbour.is_file()):
@@ -86,7 +86,7 @@ def _advice(library: str, reason: str) -> str:
 
 
 def _command(library: str) -> str:
-    """Return the command that installs the library from the index that torch came from."""
+    """Return the command that installs the library from the package index of the installed torch."""
     release, _, build = torch.__version__.partition("+")
     major, minor, *_ = release.split(".")
     matching = {"torchvision": f"0.{int(minor) + _FIRST_TORCHVISION}", "torchaudio": f"{major}.{minor}"}

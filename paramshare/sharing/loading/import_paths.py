@@ -11,42 +11,42 @@ from paramshare.errors import SpecError, did_you_mean, in_a_line
 from paramshare.sharing.loading.import_advice import companion_advice, neighbour_advice, package_advice
 from paramshare.sharing.loading.user_code import running_user_code
 
-__all__ = ["failure", "imported"]
+__all__ = ["failure", "import_object"]
 
-_NO_SCRIPT: Final = "keep what runs as a script below `if __name__ == '__main__':`"
+_NO_SCRIPT: Final = "put code that runs as a script below `if __name__ == '__main__':`"
 
 
-def imported(path: str, files: dict[Path, ModuleType] | None = None) -> object:
+def import_object(path: str, files: dict[Path, ModuleType] | None = None) -> object:
     """Import a module and return an attribute of it.
 
     Args:
-        path: `pkg.module:name`, found from the working directory too, or `path/to/file.py:name`. The name may
-            have dots.
-        files: the files that were run before, by path: they are not run again, and new ones are added.
+        path: `pkg.module:name`, also found from the working directory, or `path/to/file.py:name`. The name may have
+            dots.
+        files: the loaded modules by file path. These files do not run again, and new files are added.
 
     Raises:
-        SpecError: there is nothing under that path, or the module fails to import.
+        SpecError: the path does not exist, or the module fails to import.
     """
     module_path, _, name = path.rpartition(":")
     if not module_path or not name:
-        raise SpecError(f"{path!r} is not an import path; expected {_meant(path)}")
+        raise SpecError(f"{path!r} is not an import path; expected {_completed(path)}")
     with running_user_code(f"importing {module_path}", module_path, _NO_SCRIPT):
         try:
             module = _module(module_path, name, {} if files is None else files)
         except SpecError:
             raise
-        except Exception as error:  # whatever the imported code raises
+        except Exception as error:  # the imported code may raise anything
             raise SpecError(failure(f"importing {module_path}", error)) from error
     return _attribute(module, name, path)
 
 
 def failure(doing: str, error: Exception) -> str:
-    """Return one line about the user's code that failed, with advice where torch is the reason."""
+    """Return one line about a failure of the user's code, with advice if a library does not match torch."""
     return f"{doing} failed: {companion_advice(error) or in_a_line(error)}"
 
 
-def _meant(path: str) -> str:
-    """Return the path that was probably meant by a path without a name."""
+def _completed(path: str) -> str:
+    """Return advice on how to complete a path without a name."""
     if path.rstrip(":").endswith(".py"):
         return f"{path.rstrip(':')}:NAME, with the name of the class or function in that file"
     package, _, name = path.partition(":")[0].rpartition(".")
@@ -85,7 +85,7 @@ def _from_package(module_path: str) -> ModuleType:
         if error.name is None or not f"{module_path}.".startswith(f"{error.name}."):
             raise
         raise SpecError(
-            f"there is no module {error.name!r} to import {module_path} from; install it, or run from its folder"
+            f"module {error.name!r} of {module_path} was not found; install it, or run from its folder"
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""A model by its import path: `pkg.module:name` or `file.py:name`, built on the meta device where that works."""
+"""Load a model by its import path, `pkg.module:name` or `file.py:name`, on the meta device if possible."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from paramshare.errors import SpecError
-from paramshare.sharing.loading.import_paths import failure, imported
-from paramshare.sharing.loading.user_code import running_user_code, why_not_callable
+from paramshare.sharing.loading.import_paths import failure, import_object
+from paramshare.sharing.loading.user_code import call_mismatch, running_user_code
 
 __all__ = ["load_model"]
 
@@ -17,30 +17,32 @@ __all__ = ["load_model"]
 def load_model(
     path: str, arguments: Mapping[str, object] | None = None, files: dict[Path, ModuleType] | None = None
 ) -> nn.Module:
-    """Import and build a model. That code is the only code of others that is run.
+    """Import and build a model.
 
     Args:
-        path: `pkg.module:name`, found from the working directory too, or `path/to/file.py:name`. The name, which may
-            have dots, is of a module, or of a class or function that makes one.
-        arguments: what the class or function is called with, by name.
-        files: the files that were run before, as of `imported`.
+        path: `pkg.module:name`, also found from the working directory, or `path/to/file.py:name`. The name, which may
+            have dots, refers to a module, or to a class or function that returns a module.
+        arguments: the named arguments of the class or function.
+        files: the loaded files, as for `import_object`.
 
     Raises:
-        SpecError: there is nothing under that path, it fails to import or ends the program, or it does not make a
-            module as it is called.
+        SpecError: the path does not exist, the code fails or ends the program, or the result is not a module.
     """
-    model = imported(path, files)
+    model = import_object(path, files)
     if isinstance(model, nn.Module):
         if arguments:
-            raise SpecError(f"{path} is a model already and takes no arguments; name its class to build it with some")
+            raise SpecError(f"{path} is a model already and takes no arguments; give the path of its class")
         return model
     if not callable(model):
-        raise SpecError(f"{path} is a {type(model).__name__}; expected a torch.nn.Module, or what makes one")
+        raise SpecError(
+            f"{path} is a {type(model).__name__}; expected a torch.nn.Module, or a class or function that "
+            "returns a module"
+        )
     return _built(model, dict(arguments or {}), path)
 
 
 def _built(make: Callable[..., object], arguments: Mapping[str, object], path: str) -> nn.Module:
-    if mismatch := why_not_callable(make, arguments):
+    if mismatch := call_mismatch(make, arguments):
         raise SpecError(
             f"{path} cannot be called with {_listed(arguments)}: {mismatch}; "
             'give its arguments by name in args, such as {"width": 64}'
@@ -50,13 +52,13 @@ def _built(make: Callable[..., object], arguments: Mapping[str, object], path: s
         try:
             with torch.device("meta"):
                 model = make(**arguments)
-        except Exception:  # it reads values while it is built: with memory, then
+        except Exception:  # the constructor reads values: build the model with memory
             try:
                 model = make(**arguments)
             except Exception as error:
                 raise SpecError(failure(building, error)) from error
     if not isinstance(model, nn.Module):
-        raise SpecError(f"{path} made a {type(model).__name__}; expected a torch.nn.Module")
+        raise SpecError(f"{path} returned a {type(model).__name__}; expected a torch.nn.Module")
     return model
 
 

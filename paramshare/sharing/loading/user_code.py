@@ -1,4 +1,4 @@
-"""Run the user's file as a program of its own: what it prints, how it exits and what it changes stay its own affair."""
+"""Run a user's code apart from this program: isolate its output, its exit and its changes to the process."""
 
 import inspect
 import io
@@ -17,29 +17,29 @@ from paramshare.errors import SpecError, in_a_line
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
-__all__ = ["process_as_found", "running_user_code", "why_not_callable"]
+__all__ = ["call_mismatch", "process_state_restored", "running_user_code"]
 
 _TERMINATED: Final = 128 + signal.SIGTERM
-"""The code of the SystemExit that the command line raises for SIGTERM: it is not the user's."""
+"""The code of the SystemExit that the command line, not the user's code, raises for SIGTERM."""
 
 
 @contextmanager
 def running_user_code(doing: str, program: str, advice: str = "a model must not end it") -> Iterator[None]:
-    """Run a block that runs the user's code.
+    """Isolate the user's code that the block runs.
 
-    What the code prints goes to stderr, so that stdout holds the answer alone. The code finds no command line but its
-    own name in `sys.argv`. If it ends the program, what it printed is reduced to the last line, in the error.
+    The output of the code goes to stderr, so that stdout has only the result. `sys.argv` has only the name of the
+    program. If the code ends the program, the error has the last line of the output.
 
     Args:
         doing: the subject of an error's sentence, such as `importing my_net.py`.
-        program: what `sys.argv[0]` is.
-        advice: what to do if the code ends the program.
+        program: the value of `sys.argv[0]`.
+        advice: the advice in the error if the code ends the program.
 
     Raises:
         SpecError: the code ends the program, by `sys.exit()` or an exception that is not an Exception.
     """
-    held, argv = _Held(sys.stderr), sys.argv
-    stream = io.TextIOWrapper(held, encoding="utf-8", errors="backslashreplace", write_through=True)  # type: ignore[type-var]
+    buffer, argv = _BufferedStream(sys.stderr), sys.argv
+    stream = io.TextIOWrapper(buffer, encoding="utf-8", errors="backslashreplace", write_through=True)  # type: ignore[type-var]
     sys.argv = [program]
     try:
         with redirect_stderr(stream), redirect_stdout(stream), _descriptor_of_stdout_on_stderr():
@@ -47,22 +47,22 @@ def running_user_code(doing: str, program: str, advice: str = "a model must not 
     except SystemExit as end:
         if end.code == _TERMINATED:
             raise
-        raise SpecError(f"{doing} ended the program{_exit_reason(end, held.drop())}; {advice}") from end
+        raise SpecError(f"{doing} ended the program{_exit_reason(end, buffer.drop())}; {advice}") from end
     except (Exception, KeyboardInterrupt, GeneratorExit):
         raise
-    except BaseException as error:  # such as the one by which pytest skips a module
+    except BaseException as error:  # such as pytest's exception for a skipped module
         raise SpecError(f"{doing} failed: {in_a_line(error)}") from error
     finally:
         sys.argv = argv
-        held.release()
+        buffer.release()
 
 
 @contextmanager
-def process_as_found() -> Iterator[None]:
-    """Undo at the end of the block what the user's code does to the process.
+def process_state_restored() -> Iterator[None]:
+    """Restore the state of the process at the end of the block.
 
-    The working directory, the search path of modules, torch's default type and device are as before. Modules that were
-    imported from folders of the user are forgotten: another file may have neighbours of the same names.
+    The state is the working directory, the search path of modules, and torch's default dtype and device. Modules that
+    were imported from the user's folders are unloaded, since another file may have neighbours of the same names.
     """
     folder, search, modules = Path.cwd(), list(sys.path), set(sys.modules)
     kind, device = torch.get_default_dtype(), torch.get_default_device()
@@ -80,8 +80,8 @@ def process_as_found() -> Iterator[None]:
             torch.set_default_device(device)
 
 
-def why_not_callable(function: Callable[..., object], arguments: Mapping[str, object]) -> TypeError | None:
-    """Return why a function does not take these arguments; None if it does, or if its signature cannot be seen."""
+def call_mismatch(function: Callable[..., object], arguments: Mapping[str, object]) -> TypeError | None:
+    """Return the error of a call with these arguments; None if they match or if the signature is unknown."""
     try:
         inspect.signature(function).bind(**arguments)
     except TypeError as error:
@@ -91,65 +91,65 @@ def why_not_callable(function: Callable[..., object], arguments: Mapping[str, ob
     return None
 
 
-class _Held(io.RawIOBase):
-    """A stream that keeps what is written until the block has ended, and passes it on after that.
+class _BufferedStream(io.RawIOBase):
+    """A stream that buffers its data until the block has ended, and writes through after that.
 
-    The user's code may wrap or close this stream without harm to the one behind it.
+    The user's code may wrap or close this stream without an effect on the target.
 
     Args:
-        behind: the text stream that everything is passed on to.
+        target: the text stream that receives the data.
     """
 
-    def __init__(self, behind: TextIO) -> None:
+    def __init__(self, target: TextIO) -> None:
         super().__init__()
-        self._behind = behind
-        self._kept: bytearray | None = bytearray()
+        self._target = target
+        self._buffer: bytearray | None = bytearray()
 
     def writable(self) -> bool:
         """Return True."""
         return True
 
     def write(self, data: "ReadableBuffer") -> int:
-        """Keep the data, or pass it on."""
+        """Buffer the data, or write it to the target."""
         content = bytes(data)
-        if self._kept is None:
-            self._pass_on(content)
+        if self._buffer is None:
+            self._write_through(content)
         else:
-            self._kept += content
+            self._buffer += content
         return len(content)
 
     def isatty(self) -> bool:
-        """Answer for the stream behind."""
-        return self._behind.isatty()
+        """Return whether the target is a terminal."""
+        return self._target.isatty()
 
     def fileno(self) -> int:
-        """Answer for the stream behind."""
-        return self._behind.fileno()
+        """Return the file descriptor of the target."""
+        return self._target.fileno()
 
     def close(self) -> None:
-        """Stay open: a logging handler may have kept this stream."""
+        """Do nothing, since a logging handler may still use this stream."""
 
     def drop(self) -> str:
-        """Return what was kept, and forget it."""
-        text = (self._kept or b"").decode(errors="replace")
-        self._kept = bytearray()
+        """Return the buffered text and clear the buffer."""
+        text = (self._buffer or b"").decode(errors="replace")
+        self._buffer = bytearray()
         return text
 
     def release(self) -> None:
-        """Pass on what was kept, and everything that follows."""
-        if self._kept:
-            self._pass_on(bytes(self._kept))
-        self._kept = None
+        """Write the buffer to the target, and write through from now on."""
+        if self._buffer:
+            self._write_through(bytes(self._buffer))
+        self._buffer = None
 
-    def _pass_on(self, content: bytes) -> None:
-        with suppress(OSError, ValueError):  # nobody reads stderr
-            self._behind.write(content.decode(errors="replace"))
-            self._behind.flush()
+    def _write_through(self, content: bytes) -> None:
+        with suppress(OSError, ValueError):  # stderr may be closed
+            self._target.write(content.decode(errors="replace"))
+            self._target.flush()
 
 
 @contextmanager
 def _descriptor_of_stdout_on_stderr() -> Iterator[None]:
-    """Point file descriptor 1 at stderr: child processes and C code print there too."""
+    """Redirect file descriptor 1 to stderr, for the output of child processes and C code."""
     try:
         stdout = os.dup(1)
         os.dup2(2, 1)
@@ -164,7 +164,7 @@ def _descriptor_of_stdout_on_stderr() -> Iterator[None]:
 
 
 def _exit_reason(end: SystemExit, printed: str) -> str:
-    """Return the exit code, and the last line that says something."""
+    """Return the exit code and the last line that is not empty."""
     lines = [line.strip() for line in printed.splitlines() if line.strip()]
     code = 0 if end.code is None else end.code
     if isinstance(code, str):  # Python prints it and exits with 1
@@ -173,7 +173,7 @@ def _exit_reason(end: SystemExit, printed: str) -> str:
 
 
 def _forget(folders: list[str], known: set[str]) -> None:
-    """Remove the modules of the user's folders, but not of packages that are installed there or were known before."""
+    """Unload the modules of the user's folders, except installed packages and packages that were loaded before."""
     for name, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None)
         if name.partition(".")[0] in known or not isinstance(file, str) or "site-packages" in Path(file).parts:

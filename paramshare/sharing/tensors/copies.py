@@ -1,7 +1,7 @@
-"""Copies of a model with every tie between its tensors kept: in memory of their own, or on the meta device, without.
+"""Copy a model and keep every tie between its tensors, in new memory or on the meta device.
 
-(`deepcopy` keeps one Parameter under two names, but takes two Parameters on one storage apart; `.to("meta")` makes a
-tensor of its own for each name.)
+`deepcopy` keeps one Parameter under two names, but separates two Parameters on one storage; `.to("meta")` makes a new
+tensor for each name.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -19,10 +19,10 @@ from paramshare.sharing.tensors.wrapper_subclasses import is_wrapper, rewrapped
 __all__ = ["Copier", "held_tensors", "known_values", "meta_clone", "parameter_like", "stray_parameters"]
 
 _SMALL: Final = 1 << 18
-"""The bytes of the largest storage whose values are kept: masks, tables of indices, flags, but no weights."""
+"""The maximum number of bytes of a storage whose values are kept: masks, tables of indices, flags, but not weights."""
 
-_NO_CONTAINER: Final = (type(None), bool, int, float, str, nn.Module)
-"""The commonest attributes of modules that are no mappings; asking a type whether it is one takes long."""
+_NOT_CONTAINERS: Final = (type(None), bool, int, float, str, nn.Module)
+"""The most common types of attributes, none of them a mapping; `isinstance(value, Mapping)` is slow."""
 
 _OF_EVERY_MODULE: Final = frozenset(nn.Module().__dict__) - {"_buffers"}
 
@@ -30,19 +30,19 @@ _VALUES: Final = "_paramshare_values"
 
 
 def meta_clone(model: nn.Module) -> nn.Module:
-    """A copy of `model` on the meta device that shares nothing with it and is tied as it is.
+    """Return a copy of `model` on the meta device with the same ties.
 
     Raises:
-        SpecError: as `Copier`.
+        SpecError: the model cannot be copied, as in `Copier`.
     """
     return Copier(on_meta=True)(model)
 
 
 class Copier:
-    """Copies modules. All that one copier copies is tied as the originals are: a new storage stands for each storage.
+    """A copier of modules. The copies of one copier are tied like their originals, storage by storage.
 
     Args:
-        on_meta: whether the copies lie on the meta device, without values.
+        on_meta: True for copies on the meta device, without values. Defaults to False.
     """
 
     def __init__(self, on_meta: bool = False) -> None:
@@ -54,35 +54,35 @@ class Copier:
 
     @property
     def stand_ins(self) -> Mapping[int, torch.UntypedStorage]:
-        """Return the new storages, by the address of the storage that each stands for."""
+        """Return the new storages, by the address of the original storage."""
         return self._storages
 
     def __call__(self, model: nn.Module) -> nn.Module:
-        """Return the copy. Compiled modules become what they were compiled from.
+        """Return the copy of a model. A compiled module is replaced by a copy of its original module.
 
         Raises:
-            SpecError: for a TorchScript module, whose code cannot be followed, a tensor that has no storage, or a
-                module that cannot be copied.
+            SpecError: the model has a TorchScript module, whose code cannot be traced, a tensor without a storage, or
+                a module that cannot be copied.
         """
         modules = dict(model.named_modules())
         tensors = [tensor for module in modules.values() for tensor in _tensors(module.__dict__)]
         self._objects.own(*modules.values(), *tensors)
         for name, module in modules.items():
             if isinstance(module, torch.jit.ScriptModule):
-                what = f"{name or 'the model'} ({type(module).__name__})"
+                place = f"{name or 'the model'} ({type(module).__name__})"
                 raise SpecError(
-                    f"{what} is a TorchScript module, whose code cannot be followed; give the Python module"
+                    f"{place} is a TorchScript module, whose code cannot be followed; give the Python module"
                 )
         self._of_parameters |= {storage_of(tensor) for tensor in tensors if _is_weight(tensor)}
-        for tensor in tensors:  # before any `__deepcopy__` meets them
+        for tensor in tensors:  # before any `__deepcopy__` copies them
             self._objects(tensor)
-        for module in reversed(modules.values()):  # the innermost first
+        for module in reversed(modules.values()):  # the innermost modules first
             if isinstance(original := module._modules.get("_orig_mod"), nn.Module):
                 self._objects.memo[id(module)] = self._objects(original)
         return self._objects(model)
 
     def _copied(self, tensor: Tensor) -> Tensor:
-        """Return the tensor that lies in its storage as `tensor` does in its own, and of the same kind."""
+        """Return a tensor of the same kind and layout in the new storage that replaces the storage of `tensor`."""
         device = torch.device("meta") if self._on_meta else tensor.device
         if is_lazy(tensor):
             kind: Any = type(tensor)
@@ -102,7 +102,7 @@ class Copier:
         return self._of_kind(tensor, data)
 
     def _of_kind(self, tensor: Tensor, data: Tensor) -> Tensor:
-        """Return `data` as a tensor of the class of `tensor`, with its attributes and what is known of its values."""
+        """Return `data` as a tensor of the class of `tensor`, with the attributes and the known values of `tensor`."""
         if isinstance(tensor, nn.Parameter):
             data = _as_parameter(tensor, data)
         elif type(data) is not type(tensor):
@@ -114,7 +114,7 @@ class Copier:
         return data
 
     def _values_of(self, tensor: Tensor) -> torch.UntypedStorage | None:
-        """Return a small storage on the CPU, which nobody writes to; on the meta device, what is known of it."""
+        """Return a copy of a small storage on the CPU; for a tensor on the meta device, its known values."""
         source = tensor.detach().as_subclass(Tensor)
         if storage_of(source) in self._of_parameters:
             return None
@@ -132,16 +132,16 @@ class Copier:
 
 
 def known_values(tensor: Tensor) -> torch.UntypedStorage | None:
-    """Return what the storage of a tensor that was copied to the meta device held, on the CPU; None if not known."""
+    """Return the values of a storage before it was copied to the meta device, on the CPU; None if unknown."""
     values: torch.UntypedStorage | None = tensor.__dict__.get(_VALUES)
     return values
 
 
 def held_tensors(model: nn.Module) -> Iterator[Tensor]:
-    """Yield the tensors that the modules of `model` hold beside registered parameters, in containers too."""
+    """Yield the tensors that the modules of `model` hold, also in containers, except registered parameters."""
     for module in model.modules():
         for name, value in module.__dict__.items():
-            if name not in _OF_EVERY_MODULE and not isinstance(value, _NO_CONTAINER):
+            if name not in _OF_EVERY_MODULE and not isinstance(value, _NOT_CONTAINERS):
                 yield from _tensors(value)
 
 
@@ -150,11 +150,11 @@ def _is_weight(tensor: Tensor) -> bool:
 
 
 def parameter_like(parameter: nn.Parameter, data: Tensor) -> nn.Parameter:
-    """Return a Parameter over `data` that has the class, the attributes and `requires_grad` of `parameter`.
+    """Return a Parameter over `data` with the class, the attributes and `requires_grad` of `parameter`.
 
     Args:
-        parameter: gives all but the elements.
-        data: the elements; the result lies in its storage.
+        parameter: the parameter to imitate.
+        data: the elements; the result shares the storage of `data`.
     """
     own = _as_parameter(parameter, data)
     own.__dict__.update(parameter.__dict__)
@@ -170,7 +170,7 @@ def _as_parameter(parameter: nn.Parameter, data: Tensor) -> nn.Parameter:
 
 
 def stray_parameters(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
-    """The Parameters that `model.parameters()` does not give, in lists for example, and what holds each."""
+    """Yield each Parameter that `model.parameters()` omits, for example in a list, with the path of its holder."""
     registered = {id(parameter) for parameter in model.parameters()}
     for path, module in model.named_modules():
         for name, value in module.__dict__.items():
@@ -181,7 +181,7 @@ def stray_parameters(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
 
 
 def _tensors(value: object) -> Iterator[Tensor]:
-    """The tensors in a module's attributes, in containers too, but not in other modules."""
+    """Yield the tensors in an attribute of a module, also in containers, but not in other modules."""
     pending, seen = [value], set()
     while pending:
         item = pending.pop()
@@ -190,7 +190,7 @@ def _tensors(value: object) -> Iterator[Tensor]:
             continue
         if isinstance(item, list | tuple | set):
             inside: Iterable[Any] = item
-        elif isinstance(item, dict) or (not isinstance(item, _NO_CONTAINER) and isinstance(item, Mapping)):
+        elif isinstance(item, dict) or (not isinstance(item, _NOT_CONTAINERS) and isinstance(item, Mapping)):
             inside = item.values()
         else:
             continue

@@ -1,7 +1,7 @@
-"""Copies of whatever a model holds beside tensors: objects, functions with closures, weak references.
+"""Copy the objects that a model holds beside tensors: functions with closures, weak references, containers.
 
-(`copy.deepcopy` keeps a function and a weak reference as they are: what they hold is then the original's. It ends at
-what cannot be copied, such as a lock.)
+`copy.deepcopy` does not copy functions and weak references, so a copied model would still use the original's tensors
+through them; and `copy.deepcopy` fails for objects that cannot be copied, such as a lock.
 """
 
 import copyreg
@@ -34,7 +34,7 @@ _MISSING: Final = object()
 
 
 class ObjectCopier:
-    """Copies objects as `copy.deepcopy` does, and functions whose closures hold what is copied.
+    """A copier of objects like `copy.deepcopy`, and of functions whose closures hold copied objects.
 
     Args:
         copy_tensor: returns the copy of a tensor.
@@ -42,18 +42,18 @@ class ObjectCopier:
 
     def __init__(self, copy_tensor: Callable[[Tensor], Tensor]) -> None:
         self.memo: dict[int, Any] = {}
-        """The copies by the `id` of the original, as `copy.deepcopy` takes them."""
+        """The copies by the `id` of the original, in the form of `copy.deepcopy`."""
         self._copy_tensor = copy_tensor
         self._owned: set[int] = set()
-        self._alive: list[object] = []  # an object that ended would give its id to another
+        self._alive: list[object] = []  # keeps the ids unique
 
     def own(self, *values: object) -> None:
-        """Note modules and tensors to be copied: a function or a weak reference that reaches none of them is kept."""
+        """Register modules and tensors to copy; functions and weak references that reach none are not copied."""
         self._owned.update(map(id, values))
         self._alive.extend(values)
 
     def __call__(self, value: _Value) -> _Value:
-        """Return the copy of `value`, the same for each call.
+        """Return the copy of `value`; every call returns the same copy.
 
         Raises:
             SpecError: `value` is or holds a module or a tensor that cannot be copied.
@@ -71,7 +71,7 @@ class ObjectCopier:
         self._alive.append(value)
 
     def _new(self, value: Any) -> Any:
-        """Return a copy of a value that has none yet."""
+        """Return a new copy of a value."""
         if isinstance(value, Tensor):
             return self._copy_tensor(value)
         if special := _SPECIAL.get(type(value)):
@@ -83,7 +83,7 @@ class ObjectCopier:
             reduced = reduce(value) if reduce else value.__reduce_ex__(4)
         except SpecError:
             raise
-        except Exception as error:  # whatever an object raises that is not made to be copied
+        except Exception as error:  # an object that cannot be copied may raise anything
             return _without_copy(value, error)
         return value if isinstance(reduced, str) else self._rebuilt(value, *reduced)
 
@@ -97,7 +97,7 @@ class ObjectCopier:
         pairs: Iterator[tuple[object, object]] | None = None,
         *_: object,
     ) -> object:
-        """Rebuild an object from what `__reduce_ex__` gives, as the pickle protocol says."""
+        """Rebuild an object from the result of `__reduce_ex__`, by the pickle protocol."""
         result = make(*map(self, args))
         self._remember(value, result)
         if state is not None:
@@ -125,7 +125,7 @@ class ObjectCopier:
 
     def _tuple(self, value: tuple[object, ...]) -> object:
         result = tuple(map(self, value))
-        return self.memo.get(id(value), result)  # its own items may hold it
+        return self.memo.get(id(value), result)  # an item may hold the tuple itself
 
     def _weak_mapping(self, value: Any) -> object:
         result = type(value)()
@@ -140,9 +140,9 @@ class ObjectCopier:
         return types.MethodType(self(value.__func__), self(value.__self__))
 
     def _function(self, value: types.FunctionType) -> object:
-        """Copy a function whose closure or defaults reach what is copied; return any other as it is."""
+        """Copy a function whose closure or defaults reach a registered object; return any other function unchanged."""
         if (original := getattr(value, "_torchdynamo_orig_callable", None)) is not None:
-            return self(original)  # as a compiled module becomes what it was compiled from
+            return self(original)  # a compiled function is replaced by its original
         if not self._reaches(value, set()):
             return value
         cells = tuple(types.CellType() for _ in value.__closure__ or ())
@@ -181,22 +181,22 @@ class ObjectCopier:
     def _if_reaching(self, value: _Value) -> _Value:
         return self(value) if self._reaches(value, set()) else value
 
-    def _reaches(self, value: object, met: set[int]) -> bool:
-        """Return whether functions, methods and containers lead from `value` to what is copied."""
+    def _reaches(self, value: object, visited: set[int]) -> bool:
+        """Return whether functions, methods and containers lead from `value` to a registered object."""
         if id(value) in self._owned:
             return True
-        if id(value) in met:
+        if id(value) in visited:
             return False
-        met.add(id(value))
-        return any(self._reaches(part, met) for part in _parts(value))
+        visited.add(id(value))
+        return any(self._reaches(part, visited) for part in _parts(value))
 
     def _generator(self, value: torch.Generator) -> torch.Generator:
-        """Return a generator in the same state (which is no tensor of the model's)."""
+        """Return a generator in the same state; the state is a tensor, but not one of the model."""
         return torch.Generator(value.device).set_state(value.get_state())
 
 
 def _parts(value: object) -> Iterator[object]:
-    """Yield what a function, a method, a reference or a container holds."""
+    """Yield the contents of a function, a method, a reference or a container."""
     if isinstance(value, types.FunctionType):
         for cell in value.__closure__ or ():
             yield from cell_contents(cell)
@@ -230,7 +230,7 @@ def _set_state(result: Any, state: Any) -> None:
 
 
 class _Iterated:
-    """The place of an iterator that cannot be copied: what it would give is not known."""
+    """A substitute for an iterator that cannot be copied, whose items are unknown."""
 
     def __init__(self, kind: str) -> None:
         self._kind = kind
@@ -246,7 +246,7 @@ class _Iterated:
 
 
 def _without_copy(value: object, error: Exception) -> object:
-    """Return what stands for an object that cannot be copied: a new lock, or the object itself, shared.
+    """Return a substitute for an object that cannot be copied: a new lock for a lock, else the object itself.
 
     Raises:
         SpecError: `value` is a module, whose copy would use the original's weights.

@@ -1,6 +1,6 @@
-"""The tensors in any object: in containers, attributes, slots and closures, at any depth, but not in modules.
+"""Find and replace the tensors in any object: in containers, attributes, slots and closures, but not in modules.
 
-Inputs and outputs of models are often objects of classes that torch knows nothing about: batches, data classes,
+Inputs and outputs of models are often objects of classes that torch's pytrees do not support: batches, data classes,
 distributions, the encodings of a tokenizer.
 """
 
@@ -26,11 +26,11 @@ _OPAQUE: Final = (
     type(None), bool, int, float, complex, str, bytes, type, ModuleType, nn.Module, torch.dtype, torch.device,
     torch.Generator, torch.Size,
 )  # fmt: skip
-"""Types that hold no tensors, or whose tensors are not the input's or the output's."""
+"""Types without tensors, or whose tensors are not part of an input or an output."""
 
 
 def tensors_in(value: object) -> Iterator[Tensor]:
-    """Yield each tensor that `value` holds, in order, once."""
+    """Yield each tensor that `value` holds once, in order."""
     pending, seen = [value], set()
     while pending:
         item = pending.pop()
@@ -46,7 +46,11 @@ def tensors_in(value: object) -> Iterator[Tensor]:
 def with_tensors(value: _Value, replace: Callable[[Tensor], Tensor]) -> _Value:
     """Return `value` with every tensor replaced. Objects that hold tensors are copied; functions and others are kept.
 
-    Of packed sequences only the data are replaced, since their lengths are part of the size.
+    In a packed sequence only the data is replaced, since the lengths are part of the size.
+
+    Args:
+        value: any object.
+        replace: returns the new tensor for a tensor.
 
     Raises:
         SpecError: an object holds tensors and cannot be copied.
@@ -65,7 +69,7 @@ def with_tensors(value: _Value, replace: Callable[[Tensor], Tensor]) -> _Value:
             return item
         if id(item) not in copies:
             copies[id(item)] = own = _copied(item)
-            if own is item:  # a function, or what there is one of only: it stays as it is
+            if own is item:  # a function or a singleton is kept
                 return item
             _fill(own, item, each)
         return copies[id(item)]
@@ -75,7 +79,7 @@ def with_tensors(value: _Value, replace: Callable[[Tensor], Tensor]) -> _Value:
 
 
 def _fill(own: Any, item: object, each: Callable[[Any], Any]) -> None:
-    """Put what an object holds, with its tensors replaced, into its copy."""
+    """Fill the copy of an object with the object's contents, with the tensors replaced."""
     for name, attribute in _attributes(item):
         object.__setattr__(own, name, each(attribute))
     if isinstance(item, dict):
@@ -90,13 +94,13 @@ def _fill(own: Any, item: object, each: Callable[[Any], Any]) -> None:
 def _copied(item: object) -> Any:
     try:
         return copy.copy(item)
-    except Exception as error:  # whatever a class raises that is not made to be copied
+    except Exception as error:  # a class that cannot be copied may raise anything
         kind = type(item).__name__
         raise SpecError(f"a {kind} in the input holds tensors and cannot be copied; give the tensors alone") from error
 
 
 def _inside(item: object) -> Iterator[object]:
-    """Yield what an object holds."""
+    """Yield the contents of an object."""
     if isinstance(item, Mapping):
         yield from item.values()
     elif isinstance(item, list | tuple | set | frozenset | deque):
@@ -113,7 +117,7 @@ def _inside(item: object) -> Iterator[object]:
 
 
 def cell_contents(cell: CellType) -> Iterator[object]:
-    """Yield what a cell of a closure holds; nothing for a variable that has no value yet."""
+    """Yield the value of a closure cell; nothing for a variable without a value."""
     try:
         yield cell.cell_contents
     except ValueError:
@@ -121,11 +125,11 @@ def cell_contents(cell: CellType) -> Iterator[object]:
 
 
 def _attributes(item: object) -> Iterable[tuple[str, object]]:
-    """Return the attributes that an object has in itself, and their names."""
-    found = dict(getattr(item, "__dict__", None) or {})
+    """Return the names and values of the attributes of an object itself, not of its class."""
+    attributes = dict(getattr(item, "__dict__", None) or {})
     for kind in type(item).__mro__:
         slots = kind.__dict__.get("__slots__", ())
         for name in (slots,) if isinstance(slots, str) else slots:
             if name not in ("__dict__", "__weakref__") and hasattr(item, name):
-                found[name] = getattr(item, name)
-    return found.items()
+                attributes[name] = getattr(item, name)
+    return attributes.items()

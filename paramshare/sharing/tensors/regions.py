@@ -1,4 +1,4 @@
-"""Regions of a storage: which elements a tensor covers, how many they are, and the union of many."""
+"""Regions of a storage: the elements that a tensor covers, their number, and the union of several regions."""
 
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
@@ -11,11 +11,12 @@ __all__ = ["Region", "claims", "covered", "covered_twice", "densest", "region_of
 
 
 class Region(NamedTuple):
-    """The elements that a tensor covers in its storage, whatever its shape: a matrix and its transpose are one region.
+    """The elements that a tensor covers in its storage, without its shape: a matrix and its transpose are one region.
 
     Args:
-        offset: of the first element.
-        dims: (stride, length) of each direction that goes anywhere, the innermost first, joined where they can be.
+        offset: position of the first element.
+        dims: (stride, length) of each direction with more than one element, the innermost first; contiguous directions
+            are joined.
     """
 
     offset: int
@@ -23,16 +24,17 @@ class Region(NamedTuple):
 
 
 def storage_of(tensor: Tensor) -> int:
-    """The address of a tensor's storage: what it is known by for as long as it lives."""
+    """Return the address of a tensor's storage, which identifies the storage during its lifetime."""
     return int(tensor.untyped_storage()._cdata)
 
 
 def region_of(tensor: Tensor, element: int | None = None) -> Region:
-    """The region of `tensor`.
+    """Return the region that `tensor` covers.
 
     Args:
-        element: bytes of the elements that it is counted in, where its storage is seen as another type (complex
-            numbers as pairs); the tensor's own unless given.
+        tensor: any strided tensor.
+        element: bytes of the elements that the region is counted in, for a view of another type (complex numbers as
+            pairs). Defaults to the element size of `tensor`.
     """
     offset, shape, strides = int(tensor.storage_offset()), tuple(tensor.shape), tensor.stride()
     own = tensor.element_size()
@@ -46,7 +48,7 @@ def region_of(tensor: Tensor, element: int | None = None) -> Region:
 
 @lru_cache(maxsize=4096)
 def size_of(region: Region) -> int:
-    """How many different elements a region has; fewer than its lengths make where windows overlap."""
+    """Return the number of distinct elements of a region; overlapping windows share elements."""
     size, span = 1, 1
     for stride, length in region.dims:
         if stride < span and size:
@@ -56,33 +58,33 @@ def size_of(region: Region) -> int:
 
 
 def claims(users: Sequence[Iterable[Region]]) -> list[dict[int, int]]:
-    """What each user covers of one storage, by who covers it first.
+    """Return the elements of one storage that each user covers, grouped by the first user that covers them.
 
     Args:
-        users: the regions of each, in order.
+        users: the regions of each user, in order.
 
     Returns:
-        For each user, how many elements by the number of the user that was the first to cover them: its own where it
-        was that itself.
+        For each user, the number of elements by the number of the first user that covers them. Elements that the user
+        covers first stand under its own number.
     """
     each = [dict.fromkeys(regions) for regions in users]
     different = {region for regions in each for region in regions}
     if len(different) == 1:
         first, size = next(number for number, regions in enumerate(each) if regions), size_of(*different)
         return [{first: size} if regions else {} for regions in each]
-    found: list[dict[int, int]] = [{} for _ in each]
+    claimed: list[dict[int, int]] = [{} for _ in each]
     if different:
         user, segment, lengths = _segments(each)
         first_user = torch.full((len(lengths),), len(each)).scatter_reduce(0, segment, user, "amin")
         pairs, place = (user * len(each) + first_user[segment]).unique(return_inverse=True)  # type: ignore[no-untyped-call]
         elements = torch.zeros(len(pairs), dtype=torch.int64).index_add(0, place, lengths[segment])
         for pair, size in zip(pairs.tolist(), elements.tolist(), strict=True):
-            found[pair // len(each)][pair % len(each)] = size
-    return found
+            claimed[pair // len(each)][pair % len(each)] = size
+    return claimed
 
 
 def covered(regions: Iterable[Region]) -> int:
-    """How many different elements of one storage the regions cover together."""
+    """Return the number of distinct elements of one storage that the regions cover together."""
     different = set(regions)
     if len(different) == 1:
         return size_of(next(iter(different)))
@@ -91,7 +93,7 @@ def covered(regions: Iterable[Region]) -> int:
 
 
 def covered_twice(regions: Iterable[Region]) -> int:
-    """How many elements of one storage at least two of the regions cover."""
+    """Return the number of elements of one storage that at least two of the regions cover."""
     each = list(regions)
     if len(set(each)) == 1:
         return size_of(each[0]) if len(each) > 1 else 0
@@ -105,11 +107,11 @@ def covered_twice(regions: Iterable[Region]) -> int:
 
 
 def densest(users: Sequence[Sequence[Region]], densities: Sequence[float]) -> int:
-    """Return how many copies there are if every element of one storage has as many as the user that has most of it.
+    """Return the number of copies if every element of one storage has the maximum over the users that cover it.
 
     Args:
-        users: the regions of each.
-        densities: how many copies of each element each user has.
+        users: the regions of each user.
+        densities: the number of copies of an element that each user has.
     """
     user, segment, lengths = _segments(users)
     of_each = torch.tensor(densities, dtype=torch.float64)
@@ -121,7 +123,7 @@ def within(region: Region, bounds: Region) -> Region | None:
     """Return the part of `region` that lies in `bounds`.
 
     Returns:
-        None if `bounds` has holes, or if neither all nor nothing of each row of `region` lies in it.
+        None if `bounds` has holes, or if `bounds` cuts a row of `region`.
     """
     dims = region.dims or ((1, 1),)
     if bounds.dims and (len(bounds.dims) > 1 or bounds.dims[0][0] != 1):
@@ -152,7 +154,7 @@ def _region(offset: int, shape: tuple[int, ...], strides: tuple[int, ...]) -> Re
 
 @lru_cache(maxsize=4096)
 def _runs(region: Region) -> tuple[Tensor, Tensor]:
-    """The region as intervals without holes: starts and stops, (runs,) each; they may overlap."""
+    """Return the region as contiguous intervals, which may overlap: starts and stops, (runs,) each."""
     dims, run = list(region.dims), 1
     while dims and dims[0][0] <= run:
         stride, length = dims.pop(0)
@@ -164,7 +166,7 @@ def _runs(region: Region) -> tuple[Tensor, Tensor]:
 
 
 def _coarser(region: Region, times: int) -> Region:
-    """The region in elements that are `times` as large: all that it touches."""
+    """Return the region of all elements of `times` the size that `region` touches."""
     lengths, strides = [], []
     for stride, length in region.dims:
         whole = stride % times == 0
@@ -174,11 +176,11 @@ def _coarser(region: Region, times: int) -> Region:
 
 
 def _segments(users: Sequence[Iterable[Region]]) -> tuple[Tensor, Tensor, Tensor]:
-    """A storage cut wherever a region begins or ends.
+    """Cut a storage into segments at every place where a region begins or ends.
 
     Returns:
-        Which user covers which segment, as two tensors of numbers without repetition, (pairs,) each; and the
-        segments' lengths.
+        The distinct pairs of a user and a segment that the user covers, as two tensors of (pairs,); and the lengths of
+        the segments.
     """
     runs = [(number, *_runs(region)) for number, regions in enumerate(users) for region in regions]
     starts, stops = torch.cat([starts for _, starts, _ in runs]), torch.cat([stops for _, _, stops in runs])
@@ -193,7 +195,7 @@ def _segments(users: Sequence[Iterable[Region]]) -> tuple[Tensor, Tensor, Tensor
 
 
 def _disjoint(starts: Tensor, stops: Tensor) -> tuple[Tensor, Tensor]:
-    """Intervals [start, stop) without their overlaps, sorted."""
+    """Return the intervals [start, stop) sorted and without overlaps."""
     starts, order = starts.sort()
     stops = stops[order].cummax(0).values
     if len(starts):
@@ -202,6 +204,6 @@ def _disjoint(starts: Tensor, stops: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _union(starts: Tensor, stops: Tensor) -> int:
-    """The length of the union of the intervals."""
+    """Return the length of the union of the intervals."""
     starts, stops = _disjoint(starts, stops)
     return int((stops - starts).sum())

@@ -9,7 +9,8 @@ from typing import Final
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from paramshare.sharing.inputs.sample import Sample, described
+from paramshare.sharing.inputs.sample import Sample
+from paramshare.sharing.inputs.validation import described
 from paramshare.sharing.tensors.regions import Region
 
 __all__ = ["ROOT", "Call", "Calls"]

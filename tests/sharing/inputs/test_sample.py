@@ -25,9 +25,9 @@ X = torch.zeros(1, 4)
         (lambda: {"kwargs": {0: X}}, "kwargs is {0: 1×4}; expected a dict of names"),
         (
             lambda: {"input_size": (4,), "dtypes": "long"},
-            "dtypes is 'long'; expected types of torch such as torch.long",
+            "dtypes is 'long'; expected dtypes of torch such as torch.long",
         ),
-        (lambda: {"input_size": (4,), "dtypes": ["long"]}, "dtypes is ('long'); expected types of torch"),
+        (lambda: {"input_size": (4,), "dtypes": ["long"]}, "dtypes is ('long'); expected dtypes of torch"),
         (
             lambda: {"args": (X.to_sparse(),)},
             "the input has a sparse_coo tensor, which cannot be followed without values",
@@ -47,7 +47,7 @@ def test_an_input_of_another_kind_is_refused_in_one_line(given: Callable[[], dic
 
 
 def test_a_class_in_the_place_of_a_model_is_refused_in_one_line() -> None:
-    with pytest.raises(SpecError, match=r"^Linear is a class; give a model that it makes: Linear\(\.\.\.\)$"):
+    with pytest.raises(SpecError, match=r"^Linear is a class; give an instance: Linear\(\.\.\.\)$"):
         analyze(nn.Linear, (4,))  # type: ignore[arg-type]
 
 

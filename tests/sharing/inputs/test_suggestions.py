@@ -50,7 +50,7 @@ def refusal(model: nn.Module, size: object, dtypes: object = None) -> str:
 @pytest.mark.parametrize("batch", [1, 8])
 def test_a_size_with_the_batch_names_the_size_without(batch: int) -> None:
     said = refusal(nn.Conv2d(3, 4, 3), (batch, 3, 8, 8))
-    hint = "; the model takes the input 3,8,8 (input_size=(3, 8, 8) in Python): sizes are given without the batch"
+    hint = "; the model accepts the input 3,8,8 (input_size=(3, 8, 8) in Python): sizes are given without the batch"
     assert said.endswith(hint)
     assert analyze(nn.Conv2d(3, 4, 3), (3, 8, 8)).totals.unshared == 4 * 36 * 28
 
@@ -59,18 +59,18 @@ def test_a_size_with_the_batch_names_the_size_without(batch: int) -> None:
 def test_tokens_without_integers_name_the_type(way: str) -> None:
     said = refusal(Indexing(way), (7,))
     assert said.endswith(
-        "; the model takes the dtype long (dtypes=torch.long in Python): tokens and other indices are integers"
+        "; the model accepts the dtype long (dtypes=torch.long in Python): tokens and other indices are integers"
     )
 
 
 def test_only_the_inputs_that_are_indices_become_integers() -> None:
     said = refusal(Tokens(), ((7,), (7, 5)))
-    assert "the model takes the dtype 'long;float32' (dtypes=[torch.long, torch.float32] in Python): tokens" in said
+    assert "the model accepts the dtype 'long;float32' (dtypes=[torch.long, torch.float32] in Python): tokens" in said
 
 
 def test_a_batch_and_tokens_are_put_right_together() -> None:
     said = refusal(nn.Embedding(9, 4), (1, 7))
-    assert "; the model takes the input 7 and the dtype long (input_size=(7,), dtypes=torch.long in Python): " in said
+    assert "; the model accepts the input 7 and the dtype long (input_size=(7,), dtypes=torch.long in Python): " in said
 
 
 @pytest.mark.parametrize(
@@ -83,10 +83,10 @@ def test_a_batch_and_tokens_are_put_right_together() -> None:
     ],
 )
 def test_a_sample_that_the_model_refuses_too_is_not_named(model: nn.Module, size: tuple[int, ...]) -> None:
-    assert "the model takes" not in refusal(model, size)
+    assert "the model accepts" not in refusal(model, size)
 
 
 def test_tensors_of_the_user_get_no_hint_about_sizes() -> None:
     with pytest.raises(SpecError) as refused:
         analyze(nn.Embedding(9, 4), args=(torch.zeros(1, 7),))
-    assert "the model takes" not in str(refused.value)
+    assert "the model accepts" not in str(refused.value)

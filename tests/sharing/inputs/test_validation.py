@@ -39,12 +39,12 @@ X = torch.full((1, 3, 8, 8), 0.123456)
         ({"kwargs": X}, 'kwargs is 1×3×8×8; expected a dict of names such as kwargs={"x": x}'),
         ({"kwargs": [X]}, 'kwargs is (1×3×8×8); expected a dict of names such as kwargs={"x": x}'),
         ({"kwargs": {3: X}}, "kwargs is {3: 1×3×8×8}; expected a dict of names"),
-        ({"input_size": (3, 8, 8), "dtypes": "long"}, "dtypes is 'long'; expected types of torch such as torch.long"),
-        ({"input_size": (3, 8, 8), "dtypes": [int]}, "expected types of torch such as torch.long"),
+        ({"input_size": (3, 8, 8), "dtypes": "long"}, "dtypes is 'long'; expected dtypes of torch such as torch.long"),
+        ({"input_size": (3, 8, 8), "dtypes": [int]}, "expected dtypes of torch such as torch.long"),
         ({"input_size": (3, 8, 8), "dtypes": [None, None]}, "2 dtypes were given for 1 inputs"),
         (
             {"args": (X,), "dtypes": torch.long},
-            "dtypes was given without input_size; the tensors in args and kwargs have",
+            "dtypes was given without input_size; leave it out, the tensors in args and kwargs have",
         ),
     ],
 )

@@ -10,12 +10,12 @@ from torch import Tensor
 
 from paramshare.errors import SpecError
 from paramshare.sharing.loading.call_arguments import load_sample, tensors_of
-from paramshare.sharing.loading.user_code import process_as_found
+from paramshare.sharing.loading.user_code import process_state_restored
 
 
 @pytest.fixture(autouse=True)
 def _nothing_stays() -> Iterator[None]:
-    with process_as_found():
+    with process_state_restored():
         yield
 
 
@@ -58,9 +58,9 @@ def test_tensors_are_found_at_any_depth() -> None:
         ({"shape": 3}, "shape is 3; expected positive integers"),
         ({"size": {"a": 1}}, "expected positive integers"),
         ({"size": [[3]]}, "expected positive integers"),
-        ({"size": "3", "dtype": "tiny"}, "dtype 'tiny' names no type of torch"),
-        ({"size": "3", "dtype": "long;long"}, "dtype is 'long;long'; expected one type such as long"),
-        ({"size": "3", "dtype": 3}, "dtype is 3; expected one type"),
+        ({"size": "3", "dtype": "tiny"}, "dtype 'tiny' is not a dtype of torch"),
+        ({"size": "3", "dtype": "long;long"}, "dtype is 'long;long'; expected one dtype such as long"),
+        ({"size": "3", "dtype": 3}, "dtype is 3; expected one dtype"),
     ],
 )
 def test_a_malformed_tensor_is_refused_in_a_line(value: dict[str, Any], said: str) -> None:
@@ -119,7 +119,7 @@ def test_a_function_gives_what_the_model_is_called_with(name: str, args: object,
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("number", "samples.py:number gives 3; expected (args, kwargs): a tuple and a dict, or one of the two"),
+        ("number", "samples.py:number returns 3; expected (args, kwargs): a tuple and a dict, or one of the two"),
         ("needs", "missing a required argument: 'size'; expected a function without arguments"),
         ("fails", "calling samples.py:fails failed: ValueError: no data"),
         ("ends", "calling samples.py:ends ended the program with exit code 0"),

@@ -9,20 +9,20 @@ import pytest
 import torch
 
 from paramshare.errors import SpecError
-from paramshare.sharing.loading.import_paths import imported
+from paramshare.sharing.loading.import_paths import import_object
 from paramshare.sharing.loading.models import load_model
-from paramshare.sharing.loading.user_code import process_as_found
+from paramshare.sharing.loading.user_code import process_state_restored
 
 
 @pytest.fixture(autouse=True)
 def _nothing_stays() -> Iterator[None]:
-    with process_as_found():
+    with process_state_restored():
         yield
 
 
 def refused(path: str) -> str:
     with pytest.raises(SpecError) as error:
-        imported(path)
+        import_object(path)
     assert "\n" not in str(error.value)
     return str(error.value)
 
@@ -43,7 +43,7 @@ def package(*lines: str) -> Path:
 def test_a_file_of_a_package_says_how_the_package_names_it(line: str) -> None:
     said = refused(f"{package(line)}:width")
     assert said.endswith("; the file is part of a package: name it as own.models.net:width")
-    assert imported("own.models.net:width") == 4
+    assert import_object("own.models.net:width") == 4
 
 
 def test_from_within_the_package_the_folder_is_named_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -55,7 +55,7 @@ def test_a_module_that_imports_as_a_script_does_says_how_to_name_its_file() -> N
     package("from blocks import width")
     assert refused("own.models.net:width").endswith("; own/models/net.py imports its neighbours as a script does: "
                                                     "name it as own/models/net.py:width")  # fmt: skip
-    assert imported("own/models/net.py:width") == 4
+    assert import_object("own/models/net.py:width") == 4
 
 
 def test_a_library_that_is_not_installed_gets_no_advice_about_packages() -> None:

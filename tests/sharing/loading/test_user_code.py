@@ -14,13 +14,13 @@ import pytest
 import torch
 
 from paramshare.errors import SpecError
-from paramshare.sharing.loading.import_paths import imported
-from paramshare.sharing.loading.user_code import process_as_found, running_user_code
+from paramshare.sharing.loading.import_paths import import_object
+from paramshare.sharing.loading.user_code import process_state_restored, running_user_code
 
 
 @pytest.fixture(autouse=True)
 def _nothing_stays() -> Iterator[None]:
-    with process_as_found():
+    with process_state_restored():
         yield
 
 
@@ -28,7 +28,7 @@ def reason(source: str) -> str:
     """Import a file with this source and return why that is refused."""
     Path("nets.py").write_text(source)
     with pytest.raises(SpecError) as refused:
-        imported("nets.py:Net")
+        import_object("nets.py:Net")
     assert "\n" not in str(refused.value)
     return str(refused.value)
 
@@ -36,7 +36,10 @@ def reason(source: str) -> str:
 @pytest.mark.parametrize(
     ("source", "said"),
     [
-        ("import sys; sys.exit()", "importing nets.py ended the program with exit code 0; keep what runs as a script"),
+        (
+            "import sys; sys.exit()",
+            "importing nets.py ended the program with exit code 0; put code that runs as a script",
+        ),
         ("quit()", "ended the program with exit code 0;"),
         ("raise SystemExit(3)", "ended the program with exit code 3;"),
         ("import sys; sys.exit('no config')", "ended the program with exit code 1: no config;"),
@@ -55,7 +58,7 @@ def test_a_file_that_ends_the_program_is_an_error_in_one_line(
 def test_argparse_at_import_is_told_from_a_command_line_of_ours(capsys: pytest.CaptureFixture[str]) -> None:
     parser = "import argparse\nparser = argparse.ArgumentParser()\n"
     required = f"{parser}parser.add_argument('--data', required=True)\nparser.parse_args()"
-    assert "nets.py: error: the following arguments are required: --data; keep what runs" in reason(required)
+    assert "nets.py: error: the following arguments are required: --data; put code that runs" in reason(required)
     assert capsys.readouterr() == ("", "")
 
 
@@ -63,7 +66,7 @@ def test_a_command_line_with_defaults_gets_no_arguments_of_ours(monkeypatch: pyt
     monkeypatch.setattr(sys, "argv", ["paramshare", "analyze", "--width", "9"])
     source = "import argparse, sys\nparser = argparse.ArgumentParser()\nparser.add_argument('--width', default=4)\n"
     Path("nets.py").write_text(f"{source}width, seen = parser.parse_args().width, list(sys.argv)")
-    assert (imported("nets.py:width"), imported("nets.py:seen")) == (4, ["nets.py"])
+    assert (import_object("nets.py:width"), import_object("nets.py:seen")) == (4, ["nets.py"])
     assert sys.argv == ["paramshare", "analyze", "--width", "9"]
 
 
@@ -89,7 +92,7 @@ def test_what_is_printed_goes_to_stderr_on_every_way(capfd: pytest.CaptureFixtur
 def test_what_was_printed_before_an_error_is_not_lost(capsys: pytest.CaptureFixture[str]) -> None:
     Path("nets.py").write_text("print('loading')\nraise ValueError('broken')")
     with pytest.raises(SpecError, match="broken"):
-        imported("nets.py:Net")
+        import_object("nets.py:Net")
     assert capsys.readouterr() == ("", "loading\n")
 
 
@@ -113,7 +116,7 @@ def test_the_process_is_left_as_it_was_found(tmp_path: Path) -> None:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     search = list(sys.path)
-    with process_as_found():
+    with process_state_restored():
         os.chdir(elsewhere)
         sys.path.append(str(elsewhere))
         torch.set_default_dtype(torch.float64)
@@ -130,8 +133,8 @@ def test_files_of_two_folders_each_import_their_own_neighbour() -> None:
         (folder / "net.py").write_text("from blocks import width")
     widths = []
     for width in (3, 5):
-        with process_as_found():
-            widths.append(imported(f"net{width}/net.py:width"))
+        with process_state_restored():
+            widths.append(import_object(f"net{width}/net.py:width"))
     assert widths == [3, 5]
 
 
@@ -140,8 +143,8 @@ def test_a_file_is_run_once_for_all_that_is_imported_from_it() -> None:
         "from pathlib import Path\nwith Path('runs').open('a') as runs:\n    runs.write('x')\na = b = 1"
     )
     files: dict[Path, object] = {}
-    imported("nets.py:a", files)  # type: ignore[arg-type]
-    imported("./nets.py:b", files)  # type: ignore[arg-type]
+    import_object("nets.py:a", files)  # type: ignore[arg-type]
+    import_object("./nets.py:b", files)  # type: ignore[arg-type]
     assert Path("runs").read_text() == "x"
-    imported("nets.py:a")
+    import_object("nets.py:a")
     assert Path("runs").read_text() == "xx"

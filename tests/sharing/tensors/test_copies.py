@@ -263,7 +263,7 @@ def test_a_tensor_class_that_does_not_tell_what_it_wraps_is_refused_in_one_line(
 
     model = square()
     model.register_buffer("opaque", Tensor._make_wrapper_subclass(Opaque, (2,)))  # type: ignore[attr-defined]
-    assert "a Opaque does not tell which tensors it wraps" in refused(model)
+    assert "a Opaque does not list the tensors that it wraps" in refused(model)
 
 
 def test_the_weights_of_a_wrapping_class_are_counted_as_stored() -> None:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from paramshare.errors import SpecError
-from paramshare.sharing.inputs.sample import described
+from paramshare.sharing.inputs.validation import described
 from paramshare.sharing.tensors.copies import parameter_like
 
 __all__ = ["Unshared", "by_channel", "copy_options", "replicated", "spread"]
