@@ -160,7 +160,7 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
         ("nets.py:Net --input 4,8,8", "conv (Conv2d) refuses its input (input 1×4×8×8, weight 8×3×3×3, bias 8)"),
         ("nets.py:Net --input 3,0,8", "'3,0,8' is not a size"),
         ("nets.py:Net --input 3,8,8 --dtype tiny", "dtype 'tiny' is not a dtype of torch"),
-        ("torch.nn:ReLU --input 3,8,8", "torch.nn:ReLU has no parameters: there is nothing to count"),
+        ("torch.nn:ReLU --input 3,8,8", "torch.nn:ReLU has no parameters to count"),
         ("nets.py:Net", "input is missing"),
         ("--input 3,8,8", "arguments are required: MODEL"),
         ("nets.py:Net --input 3,8,8 --depth 0", "--depth is '0'"),

@@ -1,7 +1,7 @@
-"""The source article's example, recomputed: what it says of a convolution's weights, what is true, and why.
+"""Recompute the example of the source article: its claims about a convolution's weights, the numbers and the reasons.
 
-The example is a first layer of 32 filters of 3 × 3 over 192 × 192 positions. `regimes` computes every number here but
-the article's own, which stand as it says them.
+The example is a first layer of 32 filters of 3 × 3 over 192 × 192 positions. `formulas` computes every number except
+the quotations from the article.
 """
 
 from dataclasses import dataclass
@@ -28,19 +28,19 @@ _OUTPUTS: Final = _SIDE * _SIDE * _FILTERS
 
 _TITLE: Final = (
     f"The article's example: a layer of {_FILTERS} filters of {_TAPS} × {_TAPS}, with {_SIDE} × {_SIDE} outputs each. "
-    "Where nothing else is said it has one input channel, stride 1, same padding and no bias."
+    "The default is one input channel, stride 1, same padding and no bias."
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """One number of the article, or one that belongs beside its numbers.
+    """One number of the article, or a related number.
 
     Args:
-        about: what the number counts.
-        says: the article's words; None for a number that is only ours.
-        true: the number.
-        why: how the two go together, in a sentence or two.
+        about: the quantity.
+        says: the quotation from the article; None for a related number.
+        true: the correct number.
+        why: the explanation, in one or two sentences.
     """
 
     about: str
@@ -50,11 +50,11 @@ class Claim:
 
 
 def claims() -> tuple[Claim, ...]:
-    """What the article says, and then what belongs beside it."""
-    return (*_said(), *_beside())
+    """Return the claims of the article, then the related numbers."""
+    return (*_quoted(), *_related())
 
 
-def _said() -> tuple[Claim, ...]:
+def _quoted() -> tuple[Claim, ...]:
     return (
         Claim(
             "weights, shared",
@@ -88,7 +88,7 @@ def _said() -> tuple[Claim, ...]:
     )
 
 
-def _beside() -> tuple[Claim, ...]:
+def _related() -> tuple[Claim, ...]:
     locality, sharing = _LAYER.dense // _LAYER.unshared, _LAYER.unshared // _LAYER.shared
     positions = _STEM.unshared // _STEM.shared
     side = isqrt(positions)
@@ -111,10 +111,10 @@ def _beside() -> tuple[Claim, ...]:
 
 
 def table(width: int = 88) -> str:
-    """The claims as plain text, a block each.
+    """Return the claims as plain text, one block for each claim.
 
     Args:
-        width: characters a line.
+        width: characters of a line.
     """
     return "\n\n".join((fill(_TITLE, width), *(_block(claim, width) for claim in claims())))
 

@@ -1,4 +1,4 @@
-"""Checks of a report against what its numbers have in common, whatever the model."""
+"""Check a report for contradictions: relations between its numbers that hold for every model."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
@@ -16,17 +16,17 @@ __all__ = ["contradictions", "unlinked_products"]
 _LINEAR: Final = (
     nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d,
 )  # fmt: skip
-"""Layers with a multiply-accumulate for each link: an output that is joined to an input by an element of the weight."""
+"""Layers with one multiply-accumulate for each link between an input and an output through an element of the weight."""
 
 _ADVICE: Final = "do not rely on these numbers, and report the model"
 
 
 def contradictions(layers: Sequence[LayerSharing], totals: Counts, elements: int) -> Iterator[str]:
-    """Yield a sentence for each row, and one for the totals, whose numbers cannot all be right.
+    """Yield a sentence for each row, and for the totals, whose numbers contradict each other.
 
     Args:
-        layers, totals: of a report.
-        elements: how many distinct elements the model's parameters have.
+        layers, totals: the rows and totals of a report.
+        elements: the number of distinct elements of the model's parameters.
     """
     for name, counts in (*((layer.name, layer.counts) for layer in layers), ("the total", totals)):
         if not counts.used <= counts.per_use <= counts.unshared:
@@ -40,20 +40,20 @@ def contradictions(layers: Sequence[LayerSharing], totals: Counts, elements: int
 
 
 def unlinked_products(model: nn.Module, traced: Trace) -> Iterator[str]:
-    """Yield a sentence for each linear layer that has more or fewer multiply-accumulates than links.
+    """Yield a sentence for each linear layer whose multiply-accumulates differ from its links.
 
     Args:
-        model: what was traced.
-        traced: what was seen.
+        model: the traced model.
+        traced: the trace.
     """
     for layer, links in _links(model, traced).items():
         if links != traced.macs[layer]:
             numbers = f"{traced.macs[layer]:,} multiply-accumulates and {links:,} links"
-            yield f"{layer}: it has {numbers}; expected as many: {_ADVICE}"
+            yield f"{layer} has {numbers}; expected equal numbers: {_ADVICE}"
 
 
 def _links(model: nn.Module, traced: Trace) -> Mapping[str, int]:
-    """Return the copies of its weight that each linear layer has when every site has its own."""
+    """Return the number of unshared copies of the weight of each linear layer."""
     links: dict[str, int] = {}
     for name, module in model.named_modules():
         weight = module._parameters.get("weight") if type(module) in _LINEAR else None

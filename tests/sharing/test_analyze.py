@@ -91,7 +91,7 @@ def test_several_inputs_types_and_arguments_of_a_call() -> None:
         (nn.Linear(4, 4), (-3,), "input_size is (-3,); expected positive integers"),
         (nn.Linear(4, 4), 4, "input_size is 4; expected a tuple of integers"),
         (nn.Linear(4, 4), None, "no input was given"),
-        (nn.ReLU(), (4,), "ReLU has no parameters: there is nothing to count"),
+        (nn.ReLU(), (4,), "ReLU has no parameters to count"),
         (nn.Embedding(4, 4), (4,), "refuses its input"),
         ("resnet50", (4,), "a str cannot be analysed; expected a torch.nn.Module"),
     ],

@@ -494,8 +494,8 @@ def test_a_number_read_out_of_the_data_is_an_assumption_with_its_place() -> None
     report = analyze(nn.Sequential(nn.Linear(4, 4), Reads()), (4,))
     assert [row.uses for row in report.layers] == [1, 1]
     assumed_1, assumed_false = report.warnings
-    assert assumed_1.startswith("1 (Reads) reads a number out of the data (as `.item()` does), taken to be 1.0: ")
-    assert assumed_false.startswith("1 (Reads) reads a number out of the data (as `.item()` does), taken to be False: ")
+    assert assumed_1.startswith("1 (Reads) reads a number from the data (as `.item()` does), assumed to be 1.0: ")
+    assert assumed_false.startswith("1 (Reads) reads a number from the data (as `.item()` does), assumed to be False: ")
 
 
 @pytest.mark.parametrize("named", [False, True])
@@ -509,7 +509,7 @@ def test_a_number_read_out_of_what_data_was_written_into_is_no_constant(named: b
         return x * w if sums.sum() > 0 else x
 
     (said,) = analyze(Function(fills, w=torch.ones(1)), (4,)).warnings
-    assert "reads a number out of the data (as `.item()` does), taken to be False" in said
+    assert "reads a number from the data (as `.item()` does), assumed to be False" in said
 
 
 def test_a_number_read_out_of_weights_or_constants_is_told_apart() -> None:
@@ -525,9 +525,9 @@ def test_a_number_read_out_of_weights_or_constants_is_told_apart() -> None:
     with torch.device("meta"):  # where the model holds no values
         report = analyze(Scaled(), (4,))
     assert report.totals.unused == 1
-    assert [line.partition(", taken")[0] for line in report.warnings] == [
-        "(model) (Scaled) reads a number out of weights (as `.item()` does)",
-        "(model) (Scaled) reads a number out of a constant (as `.item()` does)",
+    assert [line.partition(", assumed")[0] for line in report.warnings] == [
+        "(model) (Scaled) reads a number from weights (as `.item()` does)",
+        "(model) (Scaled) reads a number from a constant (as `.item()` does)",
     ]
 
 
@@ -567,7 +567,7 @@ def refusal(function: Callable[..., Tensor]) -> str:
 def test_an_operator_that_is_given_functions_is_named() -> None:
     said = refusal(lambda x, w: torch.cond(x.sum() > 0, lambda x: x * w, lambda x: x + w, (x,)))
     assert "(model) (Function) cannot be followed without values" in said
-    assert said.endswith("the functions that cond is given are not watched")
+    assert said.endswith("the functions in the arguments of cond are not traced")
 
 
 def test_a_list_of_values_is_what_cannot_be_followed() -> None:
@@ -577,8 +577,8 @@ def test_a_list_of_values_is_what_cannot_be_followed() -> None:
 def test_a_refusal_after_a_guess_says_that_it_may_follow_from_it() -> None:
     said = refusal(lambda x, w: x[:, : int(x.sum())] * w[:2] * x[:, 1:] * w)
     assert said.endswith(
-        "; this may follow from a guess: (model) (Function) reads a number out of the data (as `.item()` does), "
-        "taken to be 1.0"
+        "; an assumption may be the cause: (model) (Function) reads a number from the data (as `.item()` does), "
+        "assumed to be 1.0"
     )
 
 
@@ -651,7 +651,7 @@ def test_parameters_in_a_list_are_counted_and_said_to_be_unregistered() -> None:
 
     report = analyze(Hides(), (3,))
     assert report.totals.shared == 9
-    assert report.warnings[0].startswith("hidden holds parameters that `model.parameters()` does not give")
+    assert report.warnings[0].startswith("hidden holds parameters that are not in `model.parameters()`")
 
 
 def test_parameters_that_the_model_does_not_hold_are_counted_where_they_are_used_and_said() -> None:
@@ -670,8 +670,8 @@ def test_parameters_that_the_model_does_not_hold_are_counted_where_they_are_used
     assert [(row.name, row.counts.shared, row.uses) for row in report.layers] == [("(model)", 12, 2), ("own", 12, 1)]
     assert report.totals.per_use == 3 * 12
     assert report.warnings == (
-        "(model) uses parameters that the model does not hold (2): they are counted, but `model.parameters()` does not "
-        "give them to an optimizer",
+        "(model) uses parameters that the model does not hold (2): they are counted, but an optimizer of "
+        "`model.parameters()` will not train them",
     )
 
 

@@ -93,7 +93,7 @@ def test_the_table_says_totals_ties_and_warnings_with_thousands_separated(report
     assert [line.split()[0] for line in regimes.splitlines()[1:]] == list(REGIMES)
     assert factor == "sharing factor 12.0 (unshared / shared); unused in this pass: 12"
     assert ties.splitlines() == ["ties", "  embed.weight = head.weight: 44 elements"]
-    assert warnings.splitlines()[1].startswith("  (model) (Tied) reads a number out of the data")
+    assert warnings.splitlines()[1].startswith("  (model) (Tied) reads a number from the data")
 
 
 def test_the_table_of_a_tied_row_shows_no_factor_where_nothing_was_used(report: SharingReport) -> None:

@@ -62,7 +62,7 @@ def test_a_linear_layer_whose_products_are_not_its_links_is_named() -> None:
     seen = trace(clone, example_inputs(clone, (6, 4)))
     assert list(unlinked_products(clone, seen)) == []
     (line,) = unlinked_products(clone, replace(seen, macs={**seen.macs, "1": 71}))
-    assert line.startswith("1: it has 71 multiply-accumulates and 72 links; expected as many: do not rely on these")
+    assert line.startswith("1 has 71 multiply-accumulates and 72 links; expected equal numbers: do not rely on these")
 
 
 # Random programs.
@@ -197,5 +197,5 @@ def test_a_part_of_a_rearranged_weight_is_said_to_be_estimated() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return x @ torch.cat([self.w.flip(1), nn.functional.pad(self.v, (0, 3))])[:, :3].t()
 
-    said = "(model) (Part) uses a part of a rearranged weight: how many of its elements that are is an estimate"
+    said = "(model) (Part) uses a part of a rearranged weight: the number of elements of that part is an estimate"
     assert said in analyze(Part(), (3, 3)).warnings

@@ -1,4 +1,4 @@
-"""Layers as they were written: nothing compiled or packed by a fast path."""
+"""Run layers eagerly: without compiled code and without fused fast paths."""
 
 import sys
 from collections.abc import Iterator
@@ -6,14 +6,14 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 
-__all__ = ["as_written"]
+__all__ = ["eager_mode"]
 
 
 @contextmanager
-def as_written() -> Iterator[None]:
-    """Run layers as they were written in the block: nothing compiled, no encoder packed by its mask's values."""
+def eager_mode() -> Iterator[None]:
+    """Disable compiled code, and the fast path of encoders that packs sequences by the mask's values, in the block."""
     eager: AbstractContextManager[object] = nullcontext()
-    if "torch._dynamo" in sys.modules:  # else nothing can have been compiled
+    if "torch._dynamo" in sys.modules:  # without it nothing is compiled
         eager = torch.compiler.set_stance("force_eager")
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)

@@ -1,9 +1,9 @@
-"""Layers that are given weights or constants in place of data: learned queries, tables of positions, prompts.
+"""Recognise weights or constants that are the input of a layer: learned queries, tables of positions, prompts.
 
-Such a layer has sites as any other: a linear layer that is called with 6 learned queries has 6. A product of weights
-can also be the derivation of a weight (`B @ A` of a LoRA), which has no sites of its own. The call of a module tells
-them apart: in the first case the module's own weights are multiplied with what comes from outside of it. What a
-parametrization is given is a weight.
+A layer with such an input has sites like any other: a linear layer that is called with 6 learned queries has 6 sites. A
+product of weights can also derive a weight (`B @ A` of a LoRA), which has no sites. The call of a module distinguishes
+the two: for an input, the module multiplies its own weights with a tensor from outside of the module. The argument of a
+parametrization is a weight, not an input.
 """
 
 from collections.abc import Iterable, Sequence
@@ -15,27 +15,27 @@ from torch.nn.utils.parametrize import ParametrizationList
 from torch.utils._pytree import tree_leaves
 
 from paramshare.sharing.tensors.regions import storage_of
-from paramshare.sharing.tracing.module_stack import Call
+from paramshare.sharing.tracing.module_stack import ModuleCall
 from paramshare.sharing.tracing.operations.op_accounting import Operand
 from paramshare.sharing.tracing.operations.op_rules import Rule
 from paramshare.sharing.tracing.weights.origins import shares_of
 from paramshare.sharing.tracing.weights.weight_shares import Share
 
-__all__ = ["Signals"]
+__all__ = ["LearnedInputs"]
 
 
-class Signals:
-    """Finds the operands that take the place of data."""
+class LearnedInputs:
+    """The recogniser of learned inputs in one pass."""
 
     def __init__(self) -> None:
         self._weights: dict[int, frozenset[int]] = {}
 
-    def among(self, operands: Sequence[Operand], rule: Rule, calls: Sequence[Call]) -> list[Operand]:
-        """Return the operands that the layer which is being called is given in place of data.
+    def among(self, operands: Sequence[Operand], rule: Rule, calls: Sequence[ModuleCall]) -> list[Operand]:
+        """Return the operands of an operation that are learned inputs of the running layer.
 
         Args:
-            operands, rule: of the operation.
-            calls: that the pass is in the middle of, the innermost last.
+            operands, rule: the operands and the rule of the operation.
+            calls: the running calls, the innermost last.
         """
         call = calls[-1]
         candidates = _candidates(operands, rule, call)
@@ -45,39 +45,39 @@ class Signals:
             return []
         if any(isinstance(outer.module, ParametrizationList) for outer in calls):
             return []
-        own, given = self._own(call.module), _storages(call.inputs)
-        signals, weights = [], []
+        own, inputs = self._own(call.module), _storages(call.inputs)
+        learned, weights = [], []
         for operand in candidates:
             storages = {share.storage for share in shares_of(operand.tensor, operand.origin)}
             if storages and storages <= own:
                 weights.append(operand)
-            elif storages or storage_of(operand.tensor) in given:
-                signals.append(operand)
-        return signals if weights else []
+            elif storages or storage_of(operand.tensor) in inputs:
+                learned.append(operand)
+        return learned if weights else []
 
-    def new_shares(self, signal: Operand, calls: Sequence[Call]) -> tuple[Share, ...]:
-        """Return what a signal has of each weight that the call which it was given to has not used before.
+    def new_shares(self, learned_input: Operand, calls: Sequence[ModuleCall]) -> tuple[Share, ...]:
+        """Return the shares of weights in a learned input that the call has not used before.
 
-        A call uses a learned constant that it is given once, whatever it does with it.
+        A call uses a learned input once, even if several operations read the input.
 
         Args:
-            signal: one of those that `among` returns.
-            calls: that the pass is in the middle of, the innermost last.
+            learned_input: an operand that `among` returned.
+            calls: the running calls, the innermost last.
         """
         shares = []
-        for share in shares_of(signal.tensor, signal.origin):
+        for share in shares_of(learned_input.tensor, learned_input.origin):
             outside = (
                 call for call in calls if call.module is not None and share.storage not in self._own(call.module)
             )
             call = next(outside, calls[-1])
             weight = (share.storage, share.regions)
-            if weight not in call.given:
-                call.given.add(weight)
+            if weight not in call.learned_inputs:
+                call.learned_inputs.add(weight)
                 shares.append(replace(share, owner=share.owner or call.layer))
         return tuple(shares)
 
     def _own(self, module: nn.Module | None) -> frozenset[int]:
-        """Return the storages of a module's parameters, and of those within it."""
+        """Return the storages of the parameters of a module and its submodules."""
         if module is None:
             return frozenset()
         if id(module) not in self._weights:
@@ -86,12 +86,12 @@ class Signals:
         return self._weights[id(module)]
 
 
-def _candidates(operands: Sequence[Operand], rule: Rule, call: Call) -> list[Operand]:
-    """Return the operands one of which can be data to another."""
+def _candidates(operands: Sequence[Operand], rule: Rule, call: ModuleCall) -> list[Operand]:
+    """Return the operands that can be the input for each other."""
     if rule.product is not None:
         return [operand for operand in operands if operand.place in rule.product.factors]
-    written_out = rule.kind == "spread" and type(call.module).__name__.endswith(("RMSNorm", "LayerNorm"))
-    return list(operands) if rule.norm or written_out else []
+    norm_in_python = rule.kind == "spread" and type(call.module).__name__.endswith(("RMSNorm", "LayerNorm"))
+    return list(operands) if rule.norm or norm_in_python else []
 
 
 def _storages(values: Iterable[object]) -> set[int]:

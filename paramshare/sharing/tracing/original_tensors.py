@@ -1,7 +1,8 @@
-"""The original's tensors, where a copy of a model still comes upon them: by a global name, or within an object.
+"""Replace tensors of the original model by their copies during a pass over a copy of the model.
 
-Closures and weak references are copied with the model; what a function finds by a global name is not. Such a tensor is
-taken for its copy, so that its uses are those of the model's own parameters and the original is not written to.
+Closures and weak references are copied with the model, but a function may still find a tensor of the original by a
+global name or within an object. The replacement counts its uses as uses of the copied parameters, and protects the
+original from writes.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,21 +14,21 @@ from torch.utils._pytree import tree_any_only, tree_map_only
 
 from paramshare.sharing.tensors.regions import storage_of
 
-__all__ = ["Originals"]
+__all__ = ["OriginalTensors"]
 
 
-class Originals:
-    """The storages of a model that was copied.
+class OriginalTensors:
+    """The storages of a copied model and their copies.
 
     Args:
-        stand_ins: the copies of its storages, by the address of the original.
+        stand_ins: the new storages, by the address of the original storage.
     """
 
     def __init__(self, stand_ins: Mapping[int, torch.UntypedStorage]) -> None:
         self._stand_ins = stand_ins
 
     def replaced(self, args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[Sequence[Any], dict[str, Any]]:
-        """Return the arguments of an operation with the copy of every original among them."""
+        """Return the arguments of an operation with every original tensor replaced by its copy."""
         if not self._stand_ins or not tree_any_only(Tensor, self._is_original, (args, kwargs)):
             return args, kwargs
         new: tuple[Sequence[Any], dict[str, Any]] = tree_map_only(Tensor, self._copy_of, (tuple(args), kwargs))
@@ -37,7 +38,7 @@ class Originals:
         return tensor.layout == torch.strided and storage_of(tensor) in self._stand_ins
 
     def _copy_of(self, tensor: Tensor) -> Tensor:
-        """Return the tensor that lies in the copied storage as `tensor` lies in the original's."""
+        """Return the copy of an original tensor; any other tensor is returned unchanged."""
         if not self._is_original(tensor):
             return tensor
         storage = self._stand_ins[storage_of(tensor)]

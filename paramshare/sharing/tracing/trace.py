@@ -1,8 +1,8 @@
-"""One forward pass on the meta device, watched: which weight is used where, how often, and with what.
+"""Trace one forward pass on the meta device: the uses of each weight by layer, with their sites and MACs.
 
-Each tensor's origin is known by its storage; `accounts` says what an operation makes of its operands' origins. What
-does not depend on the input or on weights is computed for real if it is small (`values`), so that constants can be
-read; `guesses` answers for all other values.
+The tracer keeps the origin of each storage; `op_accounting` computes the origin of a result from those of the operands.
+Small values that depend neither on the input nor on weights are computed (`constant_propagation`), so that constants
+can be read; other values are assumed (`assumptions`).
 """
 
 import warnings
@@ -24,17 +24,17 @@ from paramshare.sharing.tensors.copies import held_tensors
 from paramshare.sharing.tensors.object_tensors import tensors_in
 from paramshare.sharing.tensors.regions import Region, covered, region_of, storage_of
 from paramshare.sharing.tensors.wrapper_subclasses import is_plain, stored
-from paramshare.sharing.tracing.batch_layout import Layouts
-from paramshare.sharing.tracing.eager_mode import as_written
-from paramshare.sharing.tracing.learned_inputs import Signals
-from paramshare.sharing.tracing.module_stack import ROOT, Calls
+from paramshare.sharing.tracing.batch_layout import BatchLayout
+from paramshare.sharing.tracing.eager_mode import eager_mode
+from paramshare.sharing.tracing.learned_inputs import LearnedInputs
+from paramshare.sharing.tracing.module_stack import ROOT, ModuleStack
 from paramshare.sharing.tracing.operations.op_accounting import Operand, Operation, Sites
 from paramshare.sharing.tracing.operations.op_rules import Rule, operands_of, rule_of
-from paramshare.sharing.tracing.original_tensors import Originals
-from paramshare.sharing.tracing.output_iterators import run_to_end
-from paramshare.sharing.tracing.values.assumptions import Guesses
-from paramshare.sharing.tracing.values.constant_propagation import Values
-from paramshare.sharing.tracing.values.loop_limit import EndlessError
+from paramshare.sharing.tracing.original_tensors import OriginalTensors
+from paramshare.sharing.tracing.output_iterators import with_lists
+from paramshare.sharing.tracing.values.assumptions import Assumptions
+from paramshare.sharing.tracing.values.constant_propagation import ConstantPropagation
+from paramshare.sharing.tracing.values.loop_limit import EndlessLoopError
 from paramshare.sharing.tracing.weights.origins import CONSTANT, Constant, Data, Derived, Origin, Patch, Root, shares_of
 from paramshare.sharing.tracing.weights.weight_shares import Share
 
@@ -44,12 +44,12 @@ _aten = torch.ops.aten
 
 
 class Place(NamedTuple):
-    """Which layer uses which weight.
+    """A layer and a weight that it uses.
 
     Args:
-        layer: its name.
+        layer: the name of the layer.
         storage: the address of the weight's storage.
-        region: where the weight lies in it.
+        region: the region of the weight in the storage.
     """
 
     layer: str
@@ -59,11 +59,11 @@ class Place(NamedTuple):
 
 @dataclass(slots=True)
 class Use:
-    """The uses of one weight by one layer, added up.
+    """The sum of the uses of one weight by one layer.
 
     Args:
-        times: how often it was used.
-        per_use, unshared, live, dense: copies, by regime.
+        times: the number of uses.
+        per_use, unshared, live, dense: the number of copies by regime.
     """
 
     times: int = 0
@@ -75,59 +75,61 @@ class Use:
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """What was seen.
+    """The result of one traced pass.
 
     Args:
-        uses: by layer and weight.
-        macs, dense_macs: by layer.
-        met: by storage, the parameters that the pass came upon, and the layer that was the first to use each.
-        warnings: what could not be seen or was assumed.
-        drawn: the generators that the pass drew from, or another thread meanwhile.
+        uses: the uses by layer and weight.
+        macs, dense_macs: multiply-accumulates by layer.
+        encountered: parameters outside of the model that the pass used, with the first layer that used each, by
+            storage.
+        warnings: sentences about assumptions, and about operations that could not be counted exactly.
+        drawn: the names of generators that the pass, or another thread at the same time, drew from.
     """
 
     uses: Mapping[Place, Use]
     macs: Mapping[str, int]
     dense_macs: Mapping[str, int]
-    met: Mapping[int, tuple[str, nn.Parameter]]
+    encountered: Mapping[int, tuple[str, nn.Parameter]]
     warnings: tuple[str, ...]
     drawn: tuple[str, ...]
 
 
 def trace(model: nn.Module, sample: Sample, stand_ins: Mapping[int, torch.UntypedStorage] | None = None) -> Trace:
-    """Watch one forward pass of `model`.
+    """Trace one forward pass of `model`.
 
     Args:
-        model: on the meta device and nobody else's: hooks are put on it and stay there.
-        sample: what it is called with.
-        stand_ins: the storages of `model`, each by the address of the storage that it stands for: an original that the
-            pass comes upon (by a global name) is taken for its copy. Defaults to none.
+        model: a copy on the meta device that no one else uses: hooks are registered on it and not removed.
+        sample: the arguments of the call.
+        stand_ins: the storages of `model` by the address of the original storage, so that original tensors which the
+            pass finds by a global name are replaced by their copies. Defaults to none.
 
     Raises:
-        SpecError: the model refuses the sample, or cannot be followed without values; the message names the layer.
+        SpecError: the model refuses the sample, or cannot run without values; the message names the layer.
     """
-    watch, layouts = _Watch(model, sample, stand_ins or {}), Layouts(model, ROOT)
-    with sample.recording(), warnings.catch_warnings(), as_written(), watch.guesses.watching_draws(model):
-        warnings.simplefilter("ignore")  # what a pass warns of, it warns of where it is run for its values
+    tracer, layout = _Tracer(model, sample, stand_ins or {}), BatchLayout(model, ROOT)
+    with sample.recording(), warnings.catch_warnings(), eager_mode(), tracer.assumptions.watching_draws(model):
+        warnings.simplefilter("ignore")  # the model's own warnings are about values
         try:
-            with watch:
-                out = run_to_end(model(*sample.args, **sample.kwargs))
-        except EndlessError:
+            with tracer:
+                out = with_lists(model(*sample.args, **sample.kwargs))
+        except EndlessLoopError:
             raise
-        except Exception as error:  # whatever a model's own code raises
-            raise SpecError(watch.refusal(error)) from error
-    watch.hand_back(out, model)
-    told = (*layouts.warnings(), *watch.guesses.warnings(), *watch.unknown_uses())
-    return Trace(watch.uses, watch.macs, watch.dense_macs, watch.met, told, tuple(watch.guesses.drawn))
+        except Exception as error:  # the model's code may raise anything
+            raise SpecError(tracer.refusal(error)) from error
+    tracer.record_outputs(out, model)
+    sentences = (*layout.warnings(), *tracer.assumptions.warnings(), *tracer.unknown_uses())
+    drawn = tuple(tracer.assumptions.drawn)
+    return Trace(tracer.uses, tracer.macs, tracer.dense_macs, tracer.encountered, sentences, drawn)
 
 
-class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Sees every operation of a pass below autograd and keeps the books."""
+class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """A dispatch mode that accounts for every operation of a pass below autograd."""
 
-    supports_higher_order_operators = True  # only to say which one it is that cannot be followed
+    supports_higher_order_operators = True  # to name the operator in the error
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        """Return False: torch's guard against torch.compile imports `torch._dynamo` (a second); see `as_written`."""
+        """Return False: torch's guard against torch.compile imports `torch._dynamo` (a second); see `eager_mode`."""
         return False
 
     def __init__(self, model: nn.Module, sample: Sample, stand_ins: Mapping[int, torch.UntypedStorage]) -> None:
@@ -135,20 +137,20 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.uses: defaultdict[Place, Use] = defaultdict(Use)
         self.macs: Counter[str] = Counter()
         self.dense_macs: Counter[str] = Counter()
-        self.met: dict[int, tuple[str, nn.Parameter]] = {}
-        self.guesses = Guesses()
-        self._originals = Originals(stand_ins)
+        self.encountered: dict[int, tuple[str, nn.Parameter]] = {}
+        self.assumptions = Assumptions()
+        self._originals = OriginalTensors(stand_ins)
         self._held_before = list(held_tensors(model))
-        self._values = Values(self._held_before, self.guesses)
-        self._signals = Signals()
+        self._constants = ConstantPropagation(self._held_before, self.assumptions)
+        self._learned_inputs = LearnedInputs()
         self._unknown: Counter[tuple[str, str]] = Counter()
-        self._estimated: dict[str, None] = {}  # in order
-        self._around = torch._C._current_autograd_node()  # of a backward pass that the caller is in, mostly None
-        self._calls = Calls(model, sample)
+        self._estimated: dict[str, None] = {}  # a dict keeps the order
+        self._outer_node = torch._C._current_autograd_node()  # not None if the caller runs in a backward pass
+        self._stack = ModuleStack(model, sample)
         self._origins: dict[int, Origin] = {}
-        self._alive: list[torch.UntypedStorage] = []  # a storage that ended would give its address to another
-        for given in tensors_in((sample.args, dict(sample.kwargs))):
-            for tensor in stored(given):
+        self._alive: list[torch.UntypedStorage] = []  # keeps the addresses unique
+        for input_tensor in tensors_in((sample.args, dict(sample.kwargs))):
+            for tensor in stored(input_tensor):
                 self._remember(tensor, Data(tensor.numel()))
         for parameter in model.parameters():
             if not is_lazy(parameter):
@@ -156,17 +158,17 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
                     self._root(tensor)
 
     def refusal(self, error: Exception) -> str:
-        """One line: which layer refused what, and why."""
-        guess = next(self.guesses.warnings(), "").partition(": ")[0]
-        return self._calls.refusal(error) + (f"; this may follow from a guess: {guess}" if guess else "")
+        """Return one line with the layer that refused its input, and the reason."""
+        assumption = next(self.assumptions.warnings(), "").partition(": ")[0]
+        return self._stack.refusal(error) + (f"; an assumption may be the cause: {assumption}" if assumption else "")
 
     def unknown_uses(self) -> Iterator[str]:
-        """A sentence for each operation that used weights and for which no rule is known."""
+        """Yield a sentence for each operation on weights without a rule, and for each estimated share."""
         for (place, name), times in self._unknown.items():
             often = f", {times:,} times" if times > 1 else ""
             yield f"{place} uses weights in {name}{often}, for which no rule is known: counted as one site"
         for place in self._estimated:
-            yield f"{place} uses a part of a rearranged weight: how many of its elements that are is an estimate"
+            yield f"{place} uses a part of a rearranged weight: the number of elements of that part is an estimate"
 
     # Running an operation.
 
@@ -177,23 +179,23 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         args: Sequence[Any] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> object:
-        """Run one operation and keep the books on it."""
+        """Run one operation and account for it."""
         if not isinstance(func, OpOverload):
-            raise NotImplementedError(f"the functions that {func.name()} is given are not watched")
-        if not all(map(is_plain, types)):  # its class comes next, and then what it does with the tensors within it
+            raise NotImplementedError(f"the functions in the arguments of {func.name()} are not traced")
+        if not all(map(is_plain, types)):  # a wrapper subclass first replaces the operation
             return NotImplemented
         kwargs, rule = kwargs or {}, rule_of(func)
         args, kwargs = self._originals.replaced(args, kwargs)
         if rule.composite:
             with self:
-                taken_apart: object = func.decompose(*args, **kwargs)
-            if taken_apart is not NotImplemented:
-                return taken_apart
+                decomposed: object = func.decompose(*args, **kwargs)
+            if decomposed is not NotImplemented:
+                return decomposed
         if func.overloadpacket is _aten._local_scalar_dense:
             return self._read(func, args[0])
         operands = [(place, tensor) for place, tensor in operands_of(rule, args, kwargs) if not is_lazy(tensor)]
-        place = str(self._calls.current)
-        result = self._values.run(func, rule, args, kwargs, [tensor for _, tensor in operands], place)
+        place = str(self._stack.current)
+        result = self._constants.run(func, rule, args, kwargs, [tensor for _, tensor in operands], place)
         outputs = [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
         if outputs:
             operation = Operation(func, rule, args, self._with_origins(operands, rule), outputs[0])
@@ -202,38 +204,37 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return result
 
     def _read(self, func: OpOverload[Any, Any], tensor: Tensor) -> object:
-        """A number out of a tensor: its own where that is known."""
-        if self._values.are_known(tensor):
-            return func(self._values.of(tensor))
+        """Return the number in a tensor of one element, or an assumption if the number is unknown."""
+        if self._constants.are_known(tensor):
+            return func(self._constants.values_of(tensor))
         origin = self._origin(tensor)
         of_data = isinstance(origin, Data) and not origin.learned
         source = "a constant" if isinstance(origin, Constant) else "the data" if of_data else "weights"
-        return self.guesses.value(tensor, source, str(self._calls.current))
+        return self.assumptions.value(tensor, source, str(self._stack.current))
 
-    # The books.
+    # Accounting.
 
     def _account(self, operation: Operation, outputs: Sequence[Tensor]) -> None:
-        layer = self._calls.current.layer
+        layer = self._stack.current.layer
         macs, dense = operation.macs
         if macs:
             self.macs[layer] += macs
             self.dense_macs[layer] += dense
-        if (
-            operation.of_data and torch._C._current_autograd_node() is self._around
-        ):  # a gradient of a use is no other use
+        in_backward = torch._C._current_autograd_node() is not self._outer_node
+        if operation.of_data and not in_backward:  # the gradient of a use is not another use
             for sites in operation.sites():
                 if not sites.known:
-                    self._unknown[str(self._calls.current), operation.rule.name] += 1
-                self._use(sites)
+                    self._unknown[str(self._stack.current), operation.rule.name] += 1
+                self._record_use(sites)
         result = operation.result(layer)
         for output in outputs:
             self._assign(output, result, operation.rule)
             if isinstance(result, Derived):
-                result = result.without_places()  # of the further outputs
+                result = result.without_places()  # for the other outputs
 
-    def _use(self, sites: Sites) -> None:
-        """Book the use of every weight that a tensor has a share of."""
-        call = self._calls.current
+    def _record_use(self, sites: Sites) -> None:
+        """Record the use of every weight that has a share in a tensor."""
+        call = self._stack.current
         tensor, origin = sites.operand.tensor, sites.operand.origin
         whole = max(tensor.numel(), 1)
         for share in shares_of(tensor, origin):
@@ -253,45 +254,45 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
             for region in share.more:
                 self.uses[Place(share.owner or call.layer, share.storage, region)].times += 0
 
-    def hand_back(self, out: object, model: nn.Module) -> None:
-        """Book what the model gives back, or holds now, and has made of weights that nothing else used."""
+    def record_outputs(self, out: object, model: nn.Module) -> None:
+        """Record a use of weights that no operation used, in the output or in a new tensor of the model."""
         used: defaultdict[int, set[Region]] = defaultdict(set)
         for place in self.uses:
             used[place.storage].add(place.region)
         before = set(map(id, self._held_before))
         kept = (tensor for tensor in held_tensors(model) if id(tensor) not in before and not is_lazy(tensor))
-        made = (tensor for tensor in kept if isinstance(self._origins.get(storage_of(tensor)), Derived))
-        for tensor in (*(part for given in tensors_in(out) for part in stored(given)), *made):
+        derived = (tensor for tensor in kept if isinstance(self._origins.get(storage_of(tensor)), Derived))
+        for tensor in (*(part for output in tensors_in(out) for part in stored(output)), *derived):
             new = []
             for share in shares_of(tensor, self._origin(tensor)):
                 regions = used[share.storage]
                 if covered({*regions, *share.regions}) > covered(regions):
                     regions.update(share.regions)
                     new.append(share)
-            self._touch(tensor, tuple(new))
+            self._record_single_site(tensor, tuple(new))
 
-    def _touch(self, tensor: Tensor, shares: tuple[Share, ...]) -> None:
-        """Book one use of what a tensor has of each weight, at one site."""
+    def _record_single_site(self, tensor: Tensor, shares: tuple[Share, ...]) -> None:
+        """Record one use of the shares in a tensor, at one site."""
         operand = Operand(0, tensor, Derived((Patch.of(tensor, shares),), tensor.numel()))
-        self._use(Sites(operand, *3 * (tensor.numel(),)))
+        self._record_use(Sites(operand, *3 * (tensor.numel(),)))
 
-    # Where tensors come from.
+    # Origins.
 
     def _with_origins(self, operands: Sequence[tuple[int, Tensor]], rule: Rule) -> list[Operand]:
-        """The operands that an operation reads, with their origins."""
+        """Return the operands that an operation reads, with their origins."""
         if rule.kind == "fresh":
             return []
-        found = [Operand(place, tensor, self._origin(tensor)) for place, tensor in operands]
-        if rule.overwrites and not found[0].of_data:
-            return found[1:]
-        signals = self._signals.among(found, rule, self._calls.stack)
-        for signal in signals:
-            self._touch(signal.tensor, self._signals.new_shares(signal, self._calls.stack))
-        given = set(map(id, signals))
-        return [operand.as_data() if id(operand) in given else operand for operand in found]
+        known = [Operand(place, tensor, self._origin(tensor)) for place, tensor in operands]
+        if rule.overwrites and not known[0].of_data:
+            return known[1:]
+        learned = self._learned_inputs.among(known, rule, self._stack.calls)
+        for operand in learned:
+            self._record_single_site(operand.tensor, self._learned_inputs.new_shares(operand, self._stack.calls))
+        ids = set(map(id, learned))
+        return [operand.as_data() if id(operand) in ids else operand for operand in known]
 
     def _assign(self, tensor: Tensor, origin: Origin, rule: Rule) -> None:
-        """Note where a result comes from. Views have their storage's origin, and weights stay weights."""
+        """Set the origin of a result. A view keeps the origin of its storage, and a weight stays a weight."""
         former = self._origins.get(storage_of(tensor))
         if former is None:
             self._remember(tensor, origin)
@@ -299,15 +300,15 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self._origins[storage_of(tensor)] = self._written(tensor, former, origin)
 
     def _written(self, tensor: Tensor, former: Constant | Derived, origin: Origin) -> Origin:
-        """What a storage holds after a tensor in it was written."""
+        """Return the origin of a storage after a write to a tensor in it."""
         elements = tensor.untyped_storage().nbytes() // tensor.element_size()
         rest = elements - tensor.numel()
         if isinstance(former, Constant) or not rest:
             return Derived(origin.patches, elements) if isinstance(origin, Derived) else origin
-        if isinstance(origin, Data):  # what is left of the weights stands beside it
-            self._use(Sites(Operand(0, tensor.new_empty(rest), former.without_places()), *3 * (rest,)))
+        if isinstance(origin, Data):  # the rest of the weights is placed beside data
+            self._record_use(Sites(Operand(0, tensor.new_empty(rest), former.without_places()), *3 * (rest,)))
             return origin
-        if not isinstance(origin, Derived):  # a mask: all that is left is in use, and counted as if nothing were masked
+        if not isinstance(origin, Derived):  # a mask: counted as if nothing were masked
             return former
         region = region_of(tensor)
         left = (patch.without(region) for patch in former.patches)
@@ -315,14 +316,14 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def _origin(self, tensor: Tensor) -> Origin:
         storage = storage_of(tensor)
-        found = self._origins.get(storage)
-        if isinstance(tensor, nn.Parameter) and not isinstance(found, Root | Data):
-            found = self._root(tensor)  # also one that the pass has made, as lazy layers do
-            self.met[storage] = (self._calls.current.layer, tensor)
-        if found is None:
-            found = CONSTANT
-            self._remember(tensor, found)
-        return found
+        origin = self._origins.get(storage)
+        if isinstance(tensor, nn.Parameter) and not isinstance(origin, Root | Data):
+            origin = self._root(tensor)  # also a parameter that the pass creates, as lazy layers do
+            self.encountered[storage] = (self._stack.current.layer, tensor)
+        if origin is None:
+            origin = CONSTANT
+            self._remember(tensor, origin)
+        return origin
 
     def _root(self, tensor: Tensor) -> Root:
         root = Root(storage_of(tensor), tensor.element_size())

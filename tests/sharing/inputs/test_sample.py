@@ -70,7 +70,7 @@ def test_packed_weights_are_refused_in_one_line() -> None:
             packed = torch.ao.quantization.quantize_dynamic(model, kinds)
         with pytest.raises(SpecError) as error:
             analyze(packed, (5, 4))
-        said = f"{place} has packed weights, which are no parameters: give the model as before quantisation"
+        said = f"{place} has packed weights, which are not parameters; give the model before quantisation"
         assert str(error.value) == said
 
 
@@ -86,5 +86,5 @@ def test_an_operation_that_torch_cannot_run_without_values_is_named_in_one_short
 
     with pytest.raises(SpecError) as error:
         analyze(Aligned(), (5, 3))
-    said = "torch cannot run aten::_ctc_loss.Tensor without values; count the part of the model that does without it"
+    said = "torch cannot run aten::_ctc_loss.Tensor without values; count a part of the model without this operation"
     assert str(error.value).endswith(said)

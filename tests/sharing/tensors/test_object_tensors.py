@@ -96,7 +96,7 @@ def test_a_tensor_that_an_object_holds_is_data(holder: Callable[[Tensor], object
     report = analyze(Reads(), kwargs={"held": held}) if named else analyze(Reads(), args=[held])
     assert (report.totals.shared, report.totals.unshared) == (112 + 3, 36 * 112 + 108)
     (said,) = report.warnings
-    assert "reads a number out of the data" in said
+    assert "reads a number from the data" in said
     assert "1×3×6×6" in report.input
     assert " at 0x" not in report.input
     assert first(held) is x

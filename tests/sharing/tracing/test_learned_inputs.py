@@ -185,7 +185,7 @@ def test_a_number_that_is_read_out_of_what_a_layer_made_of_queries_comes_from_we
             return out + x if out.sum() > 0 else x
 
     (said,) = analyze(Stops(nn.Linear(4, 4), 6, 4), (6, 4)).warnings
-    assert "reads a number out of weights" in said
+    assert "reads a number from weights" in said
 
 
 class Rotated(nn.Module):

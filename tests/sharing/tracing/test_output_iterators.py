@@ -62,8 +62,8 @@ def test_an_output_without_end_and_an_asynchronous_forward_are_refused_in_one_li
             while True:
                 yield self.layer(x)
 
-    monkeypatch.setattr("paramshare.sharing.tracing.output_iterators.MOST_ITEMS", 20)
-    with pytest.raises(SpecError, match=r"more than 20 items and may never end; bound their number$"):
+    monkeypatch.setattr("paramshare.sharing.tracing.output_iterators.MAX_ITEMS", 20)
+    with pytest.raises(SpecError, match=r"more than 20 items and may never end; limit the number of items$"):
         analyze(Endless(), (4,))
-    with pytest.raises(SpecError, match=r"forward is asynchronous and computes nothing when it is called; give one"):
+    with pytest.raises(SpecError, match=r"forward is asynchronous and computes nothing when it is called; give a"):
         analyze(Waits(), (4,))

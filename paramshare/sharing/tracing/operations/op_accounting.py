@@ -1,12 +1,12 @@
-"""What one operation means for the books: its MACs, how it uses weights, and where its result comes from.
+"""Account for one operation: its MACs, the sites at which it uses weights, and the origin of its result.
 
-An operation of weights and constants alone derives a new weight (a cast, a weight norm, a mask, B @ A of a LoRA): no
-use. The first operation that brings data in uses every weight that its other operands have shares of:
+An operation on weights and constants alone derives a new weight (a cast, a weight norm, a mask, B @ A of a LoRA) and is
+not a use. The first operation with an operand of data uses every weight that its other operands have shares of:
 
-- A product (matrix product, convolution) uses a weight at MACs / elements sites. Unshared, each site has its copy;
-  dense, each of its outputs is wired to each distinct element of the data.
-- Elementwise operations and norms use a weight at every element of the output, lookups at every item picked.
-- What else brings weights and data together is counted as one site, and its rule is said to be unknown.
+- A product (matrix product, convolution) uses a weight at MACs / elements sites. Unshared, each site has a copy; dense,
+  each output is connected to each distinct element of the data.
+- Elementwise operations and norms use a weight at every element of the output, lookups at every selected item.
+- Any other operation on weights and data counts as one site and is reported as an operation without a rule.
 """
 
 from collections.abc import Iterator, Sequence
@@ -30,11 +30,11 @@ _aten = torch.ops.aten
 
 
 class Operand(NamedTuple):
-    """A tensor that an operation is given.
+    """A tensor argument of an operation.
 
     Args:
-        place: of its argument; -1 for a named one.
-        tensor, origin: the tensor and where it comes from.
+        place: the number of the argument; -1 for a named argument.
+        tensor, origin: the tensor and its origin.
     """
 
     place: int
@@ -43,17 +43,17 @@ class Operand(NamedTuple):
 
     @property
     def of_data(self) -> bool:
-        """Whether it depends on the input."""
+        """Return whether the operand depends on the input."""
         return isinstance(self.origin, Data)
 
     @property
     def of_weights(self) -> bool:
-        """Whether it is a weight, or made of weights alone."""
+        """Return whether the operand is a weight, or derived from weights alone."""
         return isinstance(self.origin, Root | Derived)
 
     @property
     def values(self) -> int:
-        """How many different values it holds."""
+        """Return the number of distinct values of the operand."""
         distinct = size_of(region_of(self.tensor))
         return min(distinct, self.origin.elements) if isinstance(self.origin, Data) else distinct
 
@@ -64,12 +64,12 @@ class Operand(NamedTuple):
 
 
 class Sites(NamedTuple):
-    """How often an operation uses the elements of a tensor that is made of weights, all together.
+    """The sites at which an operation uses a tensor of weights, in elements over all sites.
 
     Args:
         operand: the tensor.
-        copies, live, dense: how many elements there would be, by regime, if each site had its own.
-        known: whether a rule says so.
+        copies, live, dense: the number of elements by regime if each site had its own copy.
+        known: False if no rule is known for the operation. Defaults to True.
     """
 
     operand: Operand
@@ -81,12 +81,12 @@ class Sites(NamedTuple):
 
 @dataclass(frozen=True)
 class Operation:
-    """One operation that has been run.
+    """One operation of the pass.
 
     Args:
-        func, rule, args: what was called, and with what.
-        operands: the tensors that it read.
-        out: its first output.
+        func, rule, args: the function, its rule and its arguments.
+        operands: the tensors that the operation reads.
+        out: the first output.
     """
 
     func: OpOverload[Any, Any]
@@ -97,25 +97,25 @@ class Operation:
 
     @property
     def of_data(self) -> bool:
-        """Whether its result depends on the input, or is drawn."""
+        """Return whether the result depends on the input, or is random."""
         return self.rule.random or any(operand.of_data for operand in self.operands)
 
     @property
     def is_upkeep(self) -> bool:
-        """Whether it only keeps a weight in order: initialises it, or holds it within bounds."""
+        """Return whether the operation only initialises a weight or keeps it within bounds."""
         first = self.operands[0] if self.operands else None
         writes = self.rule.mutates and first is not None and first.place == 0 and isinstance(first.origin, Root)
         return self.rule.upkeep or (writes and not any(operand.of_data for operand in self.operands))
 
     @cached_property
     def factors(self) -> list[Operand]:
-        """The operands that are multiplied."""
+        """Return the operands that are multiplied."""
         places = self.rule.product.factors if self.rule.product else ()
         return [operand for operand in self.operands if operand.place in places]
 
     @cached_property
     def macs(self) -> tuple[int, int]:
-        """Its multiply-accumulates: as it is, and dense."""
+        """Return the multiply-accumulates as written and dense."""
         if self.rule.product is None:
             return 0, 0
         macs, factors = self.rule.product.macs(self.args, self.out), self.factors
@@ -125,7 +125,7 @@ class Operation:
         return macs, macs
 
     def sites(self) -> Iterator[Sites]:
-        """How it uses the weights that it brings together with data."""
+        """Yield the sites of each operand of weights, for an operation that combines weights with data."""
         factors = self.factors
         multiplied = any(operand.of_data for operand in factors)
         for operand in self.operands:
@@ -145,10 +145,10 @@ class Operation:
                 yield Sites(operand, *3 * (operand.tensor.numel(),), known)
 
     def result(self, layer: str) -> Origin:
-        """Where its result comes from.
+        """Return the origin of the result.
 
         Args:
-            layer: who ran it.
+            layer: the name of the layer that runs the operation.
         """
         if self.of_data:
             return self._data()
@@ -157,7 +157,7 @@ class Operation:
             return Derived(pieces, self.out.numel())
         join = summed if self.rule.side_by_side else larger
         shares = join(
-            self._passed_on(share, operand, layer)
+            self._inherited_share(share, operand, layer)
             for operand in self.operands
             for share in inherited(operand.tensor, operand.origin)
         )
@@ -167,7 +167,7 @@ class Operation:
         return Constant(self.rule.zeros or moved)
 
     def _pieces(self) -> Iterator[Patch]:
-        """Yield the operands where they lie in the output, if they are joined along one of its dimensions."""
+        """Yield the part of the output that each operand of a concatenation fills."""
         if self.func.overloadpacket is not _aten.cat:
             return
         dim, start = int(self.args[1]) if len(self.args) > 1 else 0, 0
@@ -179,12 +179,12 @@ class Operation:
                 start += length
 
     def _choices(self, operand: Operand) -> int:
-        """Among how many matrices each row of a grouped product chooses; as of a table, a site of its own has all."""
+        """Return the number of matrices from which a row of a grouped product selects one; an unshared site has all."""
         grouped = self.func.overloadpacket is _aten._grouped_mm
         return int(operand.tensor.shape[0]) if grouped and operand.tensor.dim() > self.factors[0].tensor.dim() else 1
 
     def _live(self, macs: int) -> int:
-        """Return the number of live sites of a product. A site that meets only zeros, as in padding, is not live."""
+        """Return the number of live sites of a product. A site whose data is always 0, as in padding, is not live."""
         if any(isinstance(operand.origin, Data) and operand.origin.zero for operand in self.factors):
             return 0
         if self.func.overloadpacket is not _aten.convolution:
@@ -195,8 +195,8 @@ class Operation:
             padding = Padding(size, size, (0,) * len(size))
         return live_taps(self.args, self.out, padding.inner[2:], padding.left[2:])
 
-    def _passed_on(self, share: Share, operand: Operand, layer: str) -> Share:
-        """What the result has of a weight that an operand has a share of, if no data is in it."""
+    def _inherited_share(self, share: Share, operand: Operand, layer: str) -> Share:
+        """Return the share of a weight that the result has through an operand, for a result without data."""
         if self.rule.repeats:
             return replace(share.scaled(self.out.numel(), max(operand.tensor.numel(), 1)), shift=None)
         if self.rule.kind == "lookup" and operand.place == 0:
@@ -213,7 +213,7 @@ class Operation:
         share = _shifted(share, operand.tensor, self.out) if self.rule.aligned else replace(share, shift=None)
         before, after = max(operand.tensor.numel(), 1), self.out.numel()
         if after > before and self.rule.kind == "spread" and sum(each.of_weights for each in self.operands) == 1:
-            return _at_most(max(share.copies, after), share.scaled(after, before))  # as if it had been repeated
+            return _at_most(max(share.copies, after), share.scaled(after, before))  # as if the weight were repeated
         if after < before and self.rule.kind == "other" and not self.rule.moves and share.owner is None:
             return _at_most(max(share.size, after), share)  # a mean of a weight's rotations has each element once
         factors = self.factors
@@ -234,9 +234,9 @@ class Operation:
 
 
 def _shifted(share: Share, tensor: Tensor, out: Tensor) -> Share:
-    """Return the share of `out`, whose elements are those at the same places of `tensor`."""
-    alike = share.shift is not None and tensor.shape == out.shape and tensor.stride() == out.stride()
-    if not alike:
+    """Return the share of `out` if each element comes from the same place of `tensor`."""
+    same_layout = share.shift is not None and tensor.shape == out.shape and tensor.stride() == out.stride()
+    if not same_layout:
         return share if share.shift is None else replace(share, shift=None)
     moved = int(tensor.storage_offset()) - int(out.storage_offset())
     return replace(share, shift=(share.shift or 0) + moved)
@@ -251,7 +251,7 @@ def _zero(operand: Operand) -> bool:
 
 
 def _padding(tensor: Tensor, pad: Sequence[int], out: Tensor) -> Padding | None:
-    """The zeros that `constant_pad_nd` puts around: (before, after) of each dimension, from the last on."""
+    """Return the zeros that `constant_pad_nd` adds; `pad` has (before, after) for each dimension from the last."""
     before = tuple(reversed(pad[::2]))
     if min(pad, default=0) < 0:
         return None

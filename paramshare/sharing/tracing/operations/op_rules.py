@@ -1,6 +1,7 @@
-"""What torch's operations do with weights: multiply them with data, spread them over it, look rows up in them.
+"""The rules by which torch's operations are counted: products, elementwise operations, lookups and others.
 
-Only what the meta device leaves whole stands here; linear layers, attention and RNNs arrive as their matrix products.
+Only operations that the meta device does not decompose have rules; linear layers, attention and RNNs decompose into
+matrix products.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -23,11 +24,11 @@ Packet = OpOverloadPacket[Any, Any]
 
 
 class Product(NamedTuple):
-    """An operation that multiplies and adds up.
+    """An operation that multiplies and accumulates.
 
     Args:
-        factors: which of its arguments are multiplied; others are added.
-        macs: multiply-accumulates, from its arguments and its output.
+        factors: the numbers of the arguments that are multiplied; other arguments are added.
+        macs: returns the multiply-accumulates for the arguments and the output.
     """
 
     factors: tuple[int, ...]
@@ -52,8 +53,9 @@ def _convolution(args: Args, out: Tensor) -> int:
 
 
 def _grouped(args: Args, _: Tensor) -> int:
-    one, other = args[:2]
-    return int(prod(one.shape[-2:]) * other.shape[-1] * (one.shape[0] if one.dim() == other.dim() == 3 else 1))
+    first, second = args[:2]
+    groups = first.shape[0] if first.dim() == second.dim() == 3 else 1
+    return int(prod(first.shape[-2:]) * second.shape[-1] * groups)
 
 
 def _trilinear(args: Args, _: Tensor) -> int:
@@ -102,7 +104,7 @@ _PRODUCTS: dict[Packet, Product] = {
     _aten._scaled_dot_product_fused_attention_overrideable: Product((0, 1, 2), _attention),
 }
 
-# A weight meets each element of the output, as in the operations that torch itself calls pointwise.
+# A weight is applied at each element of the output. Operations that torch tags as pointwise do the same.
 _SPREAD: set[Packet] = {
     _aten.native_batch_norm, _aten._native_batch_norm_legit, _aten._native_batch_norm_legit_no_training,
     _aten._batch_norm_with_update, _aten._batch_norm_with_update_functional, _aten.cudnn_batch_norm,
@@ -110,7 +112,7 @@ _SPREAD: set[Packet] = {
     _aten.copy, _aten.masked_fill, _aten.masked_fill_,
 }  # fmt: skip
 
-# Each element of the weight is put beside data, once.
+# Each element of the weight is placed beside data once.
 _PLACED: set[Packet] = {
     _aten.cat, _aten.stack, _aten.index_put, _aten.index_put_, _aten._index_put_impl_, _aten.scatter, _aten.scatter_,
     _aten.scatter_add, _aten.scatter_add_, _aten.slice_scatter, _aten.select_scatter, _aten.masked_scatter,
@@ -122,14 +124,14 @@ _LOOKUPS: set[Packet] = {
     _aten.gather, _aten.take, _aten._unsafe_index,
 }  # fmt: skip
 
-# An element of the weight comes out in several places, whole.
+# An element of the weight appears unchanged at several places of the output.
 _REPEATS: set[Packet] = {
-    _aten.repeat, _aten.expand_copy, _aten._unsafe_index,  # the last is what resizing becomes
+    _aten.repeat, _aten.expand_copy, _aten._unsafe_index,  # resizing decomposes into the last
     _aten.im2col, _aten.reflection_pad1d, _aten.reflection_pad2d, _aten.reflection_pad3d, _aten.replication_pad1d,
     _aten.replication_pad2d, _aten.replication_pad3d,
 }  # fmt: skip
 
-# Elements are moved or repeated, and made no different.
+# Elements are moved or repeated, and not changed.
 _MOVED: set[Packet] = _REPEATS | {
     _aten.clone, _aten._to_copy, _aten.copy_, _aten.constant_pad_nd, _aten.cat, _aten.stack, _aten.roll, _aten.flip,
     _aten.index_select, _aten.permute_copy,
@@ -137,25 +139,25 @@ _MOVED: set[Packet] = _REPEATS | {
     _aten._unsafe_view,
 }  # fmt: skip
 
-# Operands are put side by side, each whole.
+# Operands are placed side by side, each complete.
 _SIDE_BY_SIDE: set[Packet] = _PLACED | {_aten.block_diag}
 
-# Each element of the output is made of those at the same place of the operands that have its shape.
+# Each element of the output is computed from the same place of the operands with the output's shape.
 _ALIGNED: set[Packet] = {_aten.clone, _aten._to_copy, _aten.copy_, _aten.tril, _aten.triu, _aten.masked_fill}
 
-# Data is shifted and scaled by weights of the layer's own.
+# Data is shifted and scaled by weights of the same layer.
 _NORMS: set[Packet] = {
     _aten.native_batch_norm, _aten._native_batch_norm_legit, _aten._native_batch_norm_legit_no_training,
     _aten._batch_norm_with_update, _aten.native_layer_norm, _aten.native_group_norm, _aten._fused_rms_norm,
 }  # fmt: skip
 
-# Their outcome's size, or whether there is one, depends on values.
+# The size of the output, or its existence, depends on values.
 _SIZED_BY_VALUES: set[Packet] = {
     _aten.nonzero, _aten.masked_select, _aten._unique2, _aten.unique_consecutive, _aten.unique_dim,
     _aten.repeat_interleave, _aten.bincount, _aten.index, _aten._is_all_true, _aten._is_any_true,
 }  # fmt: skip
 
-# New tensors that take only the shape of an old one.
+# New tensors with the shape of an old tensor.
 _FRESH: set[Packet] = {
     _aten.empty_like, _aten.zeros_like, _aten.ones_like, _aten.full_like, _aten.rand_like, _aten.randn_like,
     _aten.randint_like, _aten.new_empty, _aten.new_zeros, _aten.new_ones, _aten.new_full, _aten.new_empty_strided,
@@ -164,34 +166,34 @@ _FRESH: set[Packet] = {
 _ZEROS: set[Packet] = {_aten.zeros, _aten.zeros_like, _aten.new_zeros, _aten.zero_}
 _OVERWRITES: set[Packet] = {_aten.copy_, _aten.zero_, _aten.fill_, _aten.set_}
 _RESIZES: set[Packet] = {_aten.set_, _aten.resize_, _aten.resize_as_}
-_UPKEEP: set[Packet] = {_aten.embedding_renorm_}  # holds rows within a norm
+_UPKEEP: set[Packet] = {_aten.embedding_renorm_}  # limits the norm of rows
 
 Kind = Literal["product", "spread", "placed", "lookup", "fresh", "other"]
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """How an operation is counted.
+    """The rule by which an operation is counted.
 
     Args:
-        name: as in torch's namespace.
-        kind: what it does with weights when it brings them together with data.
-        product: what it multiplies, where its kind is that.
-        moves: whether it moves or repeats elements and makes them no different.
-        repeats: whether it makes more of them.
-        side_by_side: whether each operand has a place of its own in the output.
-        aligned: whether each element of the output is made of those at the same place of the operands of its shape.
-        norm: whether it normalises its first operand.
-        zeros: whether all it makes is 0.
-        random: whether its outcome is drawn.
-        mutates: whether it writes into its first argument.
-        overwrites: whether it does so without reading it.
-        writes: the places of the arguments that it writes into.
-        sized_by_values: whether its outcome's size, or whether there is a tensor among it, depends on values.
-        follows_values: whether its outcome is known where what it is given is.
-        outs: the names of the arguments that it puts its results in.
-        upkeep: whether it only keeps a weight in order.
-        composite: whether it is to be taken apart first.
+        name: the name in torch's namespace.
+        kind: the way in which the operation combines weights with data.
+        product: the factors and MACs of an operation of kind `product`; else None.
+        moves: True if the operation moves or repeats elements without a change.
+        repeats: True if the output can have more elements than the input.
+        side_by_side: True if each operand fills its own part of the output.
+        aligned: True if each element of the output is computed from the same place of the operands with its shape.
+        norm: True if the operation normalises its first operand.
+        zeros: True if every element of the output is 0.
+        random: True if the output is drawn from a generator.
+        mutates: True if the operation writes into its first argument.
+        overwrites: True if the operation writes into its first argument without reading it.
+        writes: the numbers of the arguments that the operation writes into.
+        sized_by_values: True if the size of the output, or its being a tensor, depends on values.
+        follows_values: True if known inputs make the output known.
+        outs: the names of the output arguments.
+        upkeep: True if the operation only keeps a weight within bounds.
+        composite: True if the operation must be decomposed first.
     """
 
     name: str
@@ -216,7 +218,7 @@ class Rule:
 
 @cache
 def rule_of(func: OpOverload[Any, Any]) -> Rule:
-    """The rule for an operation."""
+    """Return the rule for an operation."""
     packet, schema = func.overloadpacket, func._schema
     writes = tuple(place for place, argument in enumerate(schema.arguments) if is_written(argument))
     outs = tuple(argument.name for argument in schema.arguments if argument.is_out)
@@ -244,7 +246,7 @@ def rule_of(func: OpOverload[Any, Any]) -> Rule:
 
 
 def is_written(argument: torch.Argument) -> bool:
-    """Whether an operation writes into what it is given there."""
+    """Return whether an operation writes into an argument."""
     return argument.alias_info is not None and argument.alias_info.is_write
 
 
@@ -257,28 +259,28 @@ def _kind_of(func: OpOverload[Any, Any]) -> Kind:
         "lookup": packet in _LOOKUPS,
         "fresh": packet in _FRESH,
     }
-    return next((kind for kind, found in kinds.items() if found), "other")
+    return next((kind for kind, applies in kinds.items() if applies), "other")
 
 
 def operands_of(rule: Rule, args: Args, kwargs: dict[str, Any]) -> Iterator[tuple[int, Tensor]]:
-    """The tensors that an operation reads, each with the place of its argument; -1 for a named one."""
+    """Yield each tensor that an operation reads, with the number of its argument; -1 for a named argument."""
     for place, value in enumerate(args):
         if isinstance(value, Tensor):
             yield place, value
         elif isinstance(value, list | tuple):
-            yield from ((place, one) for one in value if isinstance(one, Tensor))
+            yield from ((place, item) for item in value if isinstance(item, Tensor))
     for name, value in kwargs.items():
         if isinstance(value, Tensor) and name not in rule.outs:
             yield -1, value
 
 
 class Lookup(NamedTuple):
-    """Items picked out of a table by an index.
+    """A selection of items from a table by an index.
 
     Args:
-        choices: among how many items each pick is made.
-        picks: how many items are picked.
-        item: the elements of one.
+        choices: the number of items of the table.
+        picks: the number of selected items.
+        item: the number of elements of an item.
     """
 
     choices: int
@@ -287,7 +289,7 @@ class Lookup(NamedTuple):
 
 
 def look_up(func: OpOverload[Any, Any], args: Args, out: Tensor) -> Lookup:
-    """What an operation whose kind is `lookup` looks up."""
+    """Return the selection that an operation of kind `lookup` makes."""
     packet, table = func.overloadpacket, args[0]
     if packet in (_aten.index, _aten._unsafe_index):
         indexed = [dim for dim, index in enumerate(args[1]) if index is not None]
@@ -305,17 +307,17 @@ def look_up(func: OpOverload[Any, Any], args: Args, out: Tensor) -> Lookup:
 
 
 def live_taps(args: Args, out: Tensor, inner: Sequence[int], left: Sequence[int]) -> int:
-    """How many copies of a convolution's weights meet data when each position has its own.
+    """Return the number of live copies of a convolution's weights: copies that meet data if each position has its own.
 
     Args:
-        args: of `aten.convolution`.
-        out: its output, (batch, channels, *space).
-        inner: the size of the data in each dimension of space, without zeros that were put around it before.
-        left: how many zeros were put before it.
+        args: the arguments of `aten.convolution`.
+        out: the output, (batch, channels, *space).
+        inner: the size of the data in each dimension of space, without zeros from an earlier padding.
+        left: the number of such zeros before the data in each dimension.
     """
     x, weight, _, stride, padding, dilation, transposed = args[:7]
     space = weight.dim() - 2
-    stride, padding, dilation = (one * space if len(one) < space else one for one in (stride, padding, dilation))
+    stride, padding, dilation = (each * space if len(each) < space else each for each in (stride, padding, dilation))
     steps, ends = (x.shape[2:], out.shape[2:]) if transposed else (out.shape[2:], inner)
     live = int(x.shape[0] * weight.shape[0] * weight.shape[1])
     for dim, taps in enumerate(weight.shape[2:]):
@@ -326,7 +328,7 @@ def live_taps(args: Args, out: Tensor, inner: Sequence[int], left: Sequence[int]
 
 
 def _meetings(steps: int, stride: int, offset: int, end: int) -> int:
-    """The number of steps s with 0 <= s·stride + offset < end."""
+    """Return the number of steps s with 0 <= s·stride + offset < end."""
     first = max(0, -(offset // stride))
     last = min(steps - 1, (end - 1 - offset) // stride)
     return max(0, last - first + 1)

@@ -1,6 +1,6 @@
-"""What a pass without values cannot know: numbers read from data, shapes that depend on data, draws.
+"""Assume values that a pass on the meta device lacks: numbers read from data, and data-dependent shapes.
 
-Each is answered by a guess, counted by place, and told in the report's warnings.
+Each assumption is counted by the place that needs it, and reported in the warnings; so are draws of random numbers.
 """
 
 import pickle
@@ -16,69 +16,74 @@ from torch import Tensor, nn
 from torch._ops import OpOverload, OpOverloadPacket
 
 from paramshare.errors import SpecError
-from paramshare.sharing.tracing.values.loop_limit import GuessLimit
-from paramshare.sharing.tracing.values.random_generators import Access, held_generators
+from paramshare.sharing.tracing.values.loop_limit import LoopLimit
+from paramshare.sharing.tracing.values.random_generators import Access, model_generators
 
-__all__ = ["Guesses", "draw_warnings", "drawn_again"]
+__all__ = ["Assumptions", "draw_warnings", "drawn_again"]
 
 _aten = torch.ops.aten
 
-_LONGEST_INDEX: Final = 1 << 16  # elements; beyond that an index is guessed by its shape alone
+_LONGEST_INDEX: Final = 1 << 16  # elements; a longer index has a shape and no values
 
 
-class Guesses:
-    """The guesses of one pass."""
+class Assumptions:
+    """The assumptions of one pass."""
 
     def __init__(self) -> None:
         self._values: Counter[tuple[str, str, str]] = Counter()
         self._shapes: Counter[tuple[str, str]] = Counter()
         self.drawn: list[str] = []
-        """The generators that the pass drew from, or another thread meanwhile."""
-        self._limit = GuessLimit()
+        """The names of generators that the pass, or another thread at the same time, drew from."""
+        self._limit = LoopLimit()
 
     def value(self, tensor: Tensor, source: str, place: str) -> bool | int | float:
-        """What `tensor`, whose value is not known, is taken to hold: False, or 1.
+        """Return the assumed value of a tensor with one unknown element: False, or 1.
 
         Args:
-            source: what it comes from, in words.
-            place: who reads it, in words.
+            tensor: the tensor.
+            source: the origin of the tensor, in words.
+            place: the module that reads the tensor, in words.
 
         Raises:
-            EndlessError: one line of the model's code has asked too often.
+            EndlessLoopError: one line of the model's code has read too many values.
         """
         self._limit.count(place)
-        guess: bool | int | float = 1.0
+        assumed: bool | int | float = 1.0
         if not tensor.dtype.is_floating_point:
-            guess = tensor.dtype is not torch.bool and 1
-        self._values[place, source, str(guess)] += 1
-        return guess
+            assumed = tensor.dtype is not torch.bool and 1
+        self._values[place, source, str(assumed)] += 1
+        return assumed
 
-    def outcome(
+    def output(
         self, func: OpOverload[Any, Any], args: Sequence[Any], kwargs: Mapping[str, Any], place: str
     ) -> object | None:
-        """What an operation gives whose shape depends on values: everything is selected. None for any other."""
-        if func.overloadpacket is _aten._is_all_true:  # of a check that ends the pass if it fails: it holds
+        """Return the output of an operation whose shape depends on values, as if everything were selected.
+
+        Returns:
+            The output; None for any other operation.
+        """
+        if func.overloadpacket is _aten._is_all_true:  # a failed check would end the pass: assume that it holds
             return torch.ones((), dtype=torch.bool)
-        guess = _SHAPES.get(func.overloadpacket)
-        if guess is None:
+        make = _SHAPES.get(func.overloadpacket)
+        if make is None:
             return None
         self._limit.count(place)
         self._shapes[place, str(func.overloadpacket)] += 1
-        return guess(*args, **kwargs)
+        return make(*args, **kwargs)
 
     def index(self, mask: Tensor, place: str) -> tuple[Tensor, ...]:
-        """The indices of a mask's elements, as if all were true."""
+        """Return the indices of a mask's elements, as if all elements were true."""
         self._limit.count(place)
         self._shapes[place, "a boolean index"] += 1
         return _nonzero(mask).unbind(1)
 
     def packed(self, args: Sequence[Any], known: bool, place: str) -> tuple[Any, ...]:
-        """Return the arguments of `pack_padded_sequence` with lengths: unknown ones as if nothing were padded.
+        """Return the arguments of `pack_padded_sequence`, with unknown lengths replaced by the full length.
 
         Args:
-            args: padded sequences, lengths, and whether the batch is the first axis.
-            known: whether the lengths have their values.
-            place: who packs them, in words.
+            args: padded sequences, their lengths, and whether the batch is the first axis.
+            known: True if the values of the lengths are known.
+            place: the module that packs the sequences, in words.
         """
         padded, _, batch_first = args
         if known:
@@ -89,24 +94,24 @@ class Guesses:
 
     @contextmanager
     def watching_draws(self, model: nn.Module) -> Iterator[None]:
-        """Notice what the block draws from the global generators and those of `model`; leave them as they were."""
-        held = held_generators(model)
-        before = {name: read() for name, (read, _) in (_generators() | held).items()}
+        """Record which global generators and generators of `model` the block draws from, and restore their states."""
+        own = model_generators(model)
+        before = {name: read() for name, (read, _) in (_global_generators() | own).items()}
         try:
             yield
         finally:
-            for name, (read, write) in (_generators() | held).items():
+            for name, (read, write) in (_global_generators() | own).items():
                 if name in before and not _same(before[name], read()):
                     self.drawn.append(name)
                     write(before[name])
 
     def warnings(self) -> Iterator[str]:
-        """A sentence a place."""
-        for (place, source, guess), times in self._values.items():
-            often = f"{times:,} numbers" if times > 1 else "a number"
+        """Yield a sentence for each place."""
+        for (place, source, assumed), times in self._values.items():
+            numbers = f"{times:,} numbers" if times > 1 else "a number"
             yield (
-                f"{place} reads {often} out of {source} (as `.item()` does), taken to be {guess}: "
-                "what depends on that is an assumption, and the counts hold for it only"
+                f"{place} reads {numbers} from {source} (as `.item()` does), assumed to be {assumed}: the counts hold "
+                "for this assumption only"
             )
         for (place, what), times in self._shapes.items():
             often = f", {times:,} times" if times > 1 else ""
@@ -114,11 +119,11 @@ class Guesses:
 
 
 def drawn_again(drawn: Sequence[str], again: Callable[[], Collection[str]]) -> Sequence[str]:
-    """Return the generators that a second pass draws from, too: another thread can draw from a global one once.
+    """Return the generators that a second pass also draws from, since another thread may draw during one pass.
 
     Args:
-        drawn: the generators that the first pass drew from.
-        again: makes a second pass and returns the generators that it drew from; called if the first drew from any.
+        drawn: the names of generators that the first pass drew from.
+        again: runs a second pass and returns the names of its generators; called if `drawn` is not empty.
     """
     if not drawn:
         return ()
@@ -138,7 +143,7 @@ def draw_warnings(generators: Iterable[str]) -> Iterator[str]:
 def _nonzero(mask: Tensor) -> Tensor:
     if mask.numel() > _LONGEST_INDEX:
         return torch.empty((mask.numel(), mask.dim()), dtype=torch.int64, device="meta")
-    return torch.ones(mask.shape, dtype=torch.bool).nonzero()  # real values: what is looped over is then told apart
+    return torch.ones(mask.shape, dtype=torch.bool).nonzero()  # real values, so that the items of a loop differ
 
 
 def _masked_select(data: Tensor, mask: Tensor) -> Tensor:
@@ -174,18 +179,18 @@ _SHAPES: dict[OpOverloadPacket[Any, Any], Callable[..., object]] = {
 }
 
 
-def _generators() -> dict[str, Access]:
-    """How to read and write the state of each global generator."""
-    found: dict[str, Access] = {
+def _global_generators() -> dict[str, Access]:
+    """Return the functions that read and write the state of each global generator."""
+    generators: dict[str, Access] = {
         "Python's random": (random.getstate, random.setstate),
         "torch's generator": (torch.get_rng_state, torch.set_rng_state),
     }
     if numpy := sys.modules.get("numpy"):
-        found["numpy's random"] = (numpy.random.get_state, numpy.random.set_state)
-    return found
+        generators["numpy's random"] = (numpy.random.get_state, numpy.random.set_state)
+    return generators
 
 
-def _same(one: object, other: object) -> bool:
-    if isinstance(one, Tensor) and isinstance(other, Tensor):
-        return torch.equal(one, other)
-    return pickle.dumps(one) == pickle.dumps(other)
+def _same(before: object, after: object) -> bool:
+    if isinstance(before, Tensor) and isinstance(after, Tensor):
+        return torch.equal(before, after)
+    return pickle.dumps(before) == pickle.dumps(after)

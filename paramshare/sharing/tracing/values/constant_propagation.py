@@ -1,8 +1,9 @@
-"""Run the operations of a pass on the meta device, and for real if all of their inputs are known.
+"""Run the operations of a pass on the meta device, and compute values on the CPU if all inputs are known.
 
-Known is what the model holds (small buffers and other tensors: flags, counters, masks, tables of indices), what a pass
-makes without an input, and what is computed of these. A known tensor lies on the meta device as any other and has its
-values beside it, in a storage of the CPU that is laid out as its own; or it lies on the CPU, where a model has put it.
+The values are known for tensors that the model holds (small buffers and others: flags, counters, masks, tables of
+indices), for tensors that a pass creates without an input, and for results computed from known tensors. A known tensor
+is on the meta device, and a storage on the CPU with the same layout holds its values; or the tensor itself is on the
+CPU because the model put it there.
 """
 
 from collections import defaultdict
@@ -18,30 +19,30 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 from paramshare.sharing.tensors.copies import known_values
 from paramshare.sharing.tensors.regions import storage_of
 from paramshare.sharing.tracing.operations.op_rules import Rule
-from paramshare.sharing.tracing.values.assumptions import Guesses
-from paramshare.sharing.tracing.values.meta_cache import Outcomes
+from paramshare.sharing.tracing.values.assumptions import Assumptions
+from paramshare.sharing.tracing.values.meta_cache import MetaCache
 
-__all__ = ["Values"]
+__all__ = ["ConstantPropagation"]
 
 _aten = torch.ops.aten
 
 _LARGEST: Final = 1 << 16
-"""The elements of the largest tensor that is computed for real."""
+"""The maximum number of elements of a tensor with known values."""
 
 _DEEPEST: Final = 50
-"""The longest chain of operations whose values are computed only when one of them is asked for."""
+"""The maximum length of a chain of operations whose values are not computed until they are needed."""
 
 _Kwargs = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Pending:
-    """An operation whose values are computed when they are asked for.
+    """An operation whose values are computed when they are needed.
 
     Args:
-        func, args, kwargs: the operation and what it was given.
-        tensors: its outcome, on the meta device.
-        depth: the length of the longest chain of such operations that ends with it.
+        func, args, kwargs: the operation and its arguments.
+        tensors: the output on the meta device.
+        depth: the length of the longest chain of pending operations that ends here.
     """
 
     func: OpOverload[Any, Any]
@@ -51,17 +52,17 @@ class _Pending:
     depth: int
 
 
-class Values:
-    """The values that are known in one pass.
+class ConstantPropagation:
+    """The known values of one pass.
 
     Args:
         held: the tensors that the model holds.
-        guesses: what is done about values that are not known.
+        assumptions: supplies values that are unknown.
     """
 
-    def __init__(self, held: Iterable[Tensor], guesses: Guesses) -> None:
-        self._guesses = guesses
-        self._outcomes = Outcomes()
+    def __init__(self, held: Iterable[Tensor], assumptions: Assumptions) -> None:
+        self._assumptions = assumptions
+        self._cache = MetaCache()
         self._lost: set[int] = set()
         self._beside: dict[int, torch.UntypedStorage | _Pending] = {}
         self._readers: defaultdict[int, list[_Pending]] = defaultdict(list)
@@ -71,12 +72,12 @@ class Values:
         self._borrowed = set(self._beside)
 
     def are_known(self, tensor: Tensor) -> bool:
-        """Return whether a tensor's values are known."""
+        """Return whether the values of a tensor are known."""
         storage = storage_of(tensor)
         return storage in self._beside if tensor.is_meta else storage not in self._lost
 
-    def of(self, tensor: Tensor) -> Tensor:
-        """Return a known tensor with its values, on the CPU."""
+    def values_of(self, tensor: Tensor) -> Tensor:
+        """Return a known tensor on the CPU."""
         if not tensor.is_meta:
             return tensor
         if isinstance(pending := self._beside[storage_of(tensor)], _Pending):
@@ -95,12 +96,12 @@ class Values:
         operands: Sequence[Tensor],
         place: str,
     ) -> object:
-        """Return what an operation gives.
+        """Run an operation and return its output.
 
         Args:
-            func, rule, args, kwargs: the operation and what it is given.
-            operands: the tensors among that which it reads.
-            place: who runs it, in words.
+            func, rule, args, kwargs: the operation, its rule and its arguments.
+            operands: the tensors that the operation reads.
+            place: the module that runs the operation, in words.
         """
         outs = [kwargs[name] for name in rule.outs]
         tensors = (*operands, *outs)
@@ -123,8 +124,8 @@ class Values:
             return sized(self, args, place)
         if kwargs or not all(tensor.is_meta for tensor in tensors) or func.overloadpacket in _INDEXED:
             args, kwargs = _all_on_meta(args, kwargs)
-        guessed = self._guesses.outcome(func, args, kwargs, place)
-        result = self._outcomes.run(func, args, kwargs) if guessed is None else guessed
+        assumed = self._assumptions.output(func, args, kwargs, place)
+        result = self._cache.run(func, args, kwargs) if assumed is None else assumed
         if rule.kind == "fresh" and not rule.random:
             shape_of_first = torch.empty((), dtype=args[0].dtype).expand(args[0].shape)
             self._keep(result, func, (shape_of_first, *args[1:]), kwargs)
@@ -133,9 +134,9 @@ class Values:
     def _run_on_cpu(
         self, func: OpOverload[Any, Any], rule: Rule, args: Sequence[Any], kwargs: _Kwargs, operands: Sequence[Tensor]
     ) -> object:
-        """Return what an operation gives that is given nothing on the meta device."""
+        """Run an operation without arguments on the meta device."""
         device = kwargs.get("device")
-        if device is not None:  # what has its values keeps them wherever it is sent
+        if device is not None:  # a tensor with values keeps them on any device
             on_cpu = bool(operands) or torch.device(device).type == "cpu"
             kwargs = {**kwargs, "device": torch.device("cpu" if on_cpu else "meta")}
         result: object = func(*args, **kwargs)
@@ -148,14 +149,14 @@ class Values:
     def _run_known(
         self, func: OpOverload[Any, Any], rule: Rule, args: Sequence[Any], kwargs: _Kwargs, outs: Sequence[Tensor]
     ) -> object:
-        """Return what an operation gives that is given known tensors, with its values."""
+        """Run an operation on known tensors; its output has known values."""
         if outs or rule.mutates:
             return self._write(func, args, kwargs, outs)
         if rule.sized_by_values or _sent_to_cpu(rule, kwargs):
-            result = self._for_real(func, args, kwargs)
+            result = self._computed(func, args, kwargs)
             return result if _sent_to_cpu(rule, kwargs) else tree_map_only(Tensor, self._with_values, result)
         meta_args, meta_kwargs = _all_on_meta(args, kwargs)
-        result = self._outcomes.run(func, meta_args, meta_kwargs)
+        result = self._cache.run(func, meta_args, meta_kwargs)
         self._keep(result, func, args, kwargs)
         return result
 
@@ -163,18 +164,20 @@ class Values:
         self, func: OpOverload[Any, Any], args: Sequence[Any], kwargs: _Kwargs, outs: Sequence[Tensor]
     ) -> object:
         """Write known values into known tensors."""
-        result = self._for_real(func, args, kwargs)
+        result = self._computed(func, args, kwargs)
         if outs:
             return outs[0] if len(outs) == 1 else tuple(outs)
         first = args[0]
-        if not isinstance(first, Tensor):  # a list of tensors, of which nothing is given back
+        if not isinstance(first, Tensor):  # a list of tensors: such an operation returns nothing
             return None
-        if first.is_meta and isinstance(result, Tensor) and result.stride() != first.stride():  # as of `unsqueeze_`
+        if (
+            first.is_meta and isinstance(result, Tensor) and result.stride() != first.stride()
+        ):  # such as after `unsqueeze_`
             return func(*args, **kwargs)
         return first
 
     def _keep(self, result: object, func: OpOverload[Any, Any], args: Sequence[Any], kwargs: _Kwargs) -> None:
-        """Note how the values of new tensors that are small are computed."""
+        """Record the operation that computes the values of small new tensors."""
         new = [tensor for tensor in _tensors(result) if tensor.is_meta and storage_of(tensor) not in self._beside]
         if not new or func.overloadpacket in _EMPTY or max(tensor.numel() for tensor in new) > _LARGEST:
             return
@@ -190,28 +193,29 @@ class Values:
             self._resolve(pending)
 
     def _resolve(self, pending: "_Pending") -> None:
-        """Compute the values of an operation's outcome."""
-        values = self._for_real(pending.func, pending.args, pending.kwargs)
+        """Compute the values of a pending operation."""
+        values = self._computed(pending.func, pending.args, pending.kwargs)
         for tensor, own in zip(pending.tensors, _tensors(values), strict=True):
             if self._beside.get(storage_of(tensor)) is pending:
                 size = tensor.untyped_storage().nbytes()
                 self._beside[storage_of(tensor)] = torch.UntypedStorage(size)  # type: ignore[no-untyped-call]
-                self.of(tensor).copy_(own)
+                self.values_of(tensor).copy_(own)
 
     def _before_writing(self, tensors: Iterable[Tensor]) -> None:
-        """Compute what is still to be computed of values that are about to change."""
+        """Compute the pending operations that read values which are about to change."""
         for tensor in tensors:
             for pending in self._readers.pop(storage_of(tensor), ()):
                 self._resolve(pending)
-            if storage_of(tensor) in self._borrowed:  # the model's own values stay as they are
+            if storage_of(tensor) in self._borrowed:  # do not change the model's own values
                 self._borrowed.remove(storage_of(tensor))
-                held = self.of(tensor).untyped_storage()
+                held = self.values_of(tensor).untyped_storage()
                 self._beside[storage_of(tensor)] = held.clone()  # type: ignore[no-untyped-call]
 
-    def _for_real(self, func: OpOverload[Any, Any], args: Sequence[Any], kwargs: _Kwargs) -> object:
+    def _computed(self, func: OpOverload[Any, Any], args: Sequence[Any], kwargs: _Kwargs) -> object:
+        """Return the output of an operation, computed on the CPU."""
         if "device" in kwargs:
             kwargs = {**kwargs, "device": torch.device("cpu")}
-        args, kwargs = tree_map_only(Tensor, self.of, (tuple(args), kwargs))
+        args, kwargs = tree_map_only(Tensor, self.values_of, (tuple(args), kwargs))
         return func(*args, **kwargs)
 
     def _with_values(self, values: Tensor) -> Tensor:
@@ -221,32 +225,33 @@ class Values:
         return tensor
 
     def _lose(self, tensors: object) -> None:
-        """Note that values there are not what the pass would have put into it."""
+        """Record that the values of tensors are unknown from now on."""
         for tensor in _tensors(tensors):
             self._beside.pop(storage_of(tensor), None)
             if not tensor.is_meta:
                 self._lost.add(storage_of(tensor))
 
     def _selected(self, args: Sequence[Any], place: str) -> object:
-        """Return what `masked_select` gives of data without values."""
+        """Return the output of `masked_select` on data without values."""
         if not self.are_known(args[1]):
-            return self._guesses.outcome(_aten.masked_select.default, args, {}, place)
+            return self._assumptions.output(_aten.masked_select.default, args, {}, place)
         shape = torch.broadcast_shapes(args[0].shape, args[1].shape)  # type: ignore[no-untyped-call]
-        return args[0].new_empty(int(self.of(args[1]).expand(shape).sum()), device="meta")
+        return args[0].new_empty(int(self.values_of(args[1]).expand(shape).sum()), device="meta")
 
     def _packed(self, args: Sequence[Any], place: str) -> object:
-        """Return what `pack_padded_sequence` gives of data without values and of lengths, which it needs."""
+        """Return the output of `pack_padded_sequence` on data without values; it needs the values of the lengths."""
         known = self.are_known(args[1])
-        lengths = self.of(args[1]) if known else args[1]
-        return _aten._pack_padded_sequence(*self._guesses.packed((args[0], lengths, args[2]), known, place))
+        lengths = self.values_of(args[1]) if known else args[1]
+        return _aten._pack_padded_sequence(*self._assumptions.packed((args[0], lengths, args[2]), known, place))
 
     def _indices(self, given: Sequence[Tensor | None], place: str) -> list[Tensor | None]:
-        """Return an index's tensors, a mask as the indices of what it selects."""
+        """Return the tensors of an index, with each mask replaced by the indices of its selection."""
         indices: list[Tensor | None] = []
         for index in given:
             if index is not None and index.dtype in (torch.bool, torch.uint8):
                 known = self.are_known(index)
-                indices += self.of(index).nonzero().unbind(1) if known else self._guesses.index(index, place)
+                selected = self.values_of(index).nonzero().unbind(1) if known else self._assumptions.index(index, place)
+                indices += selected
             else:
                 indices.append(index)
         return indices
@@ -256,18 +261,18 @@ _INDEXED: Final = {_aten.index, _aten.index_put, _aten.index_put_}
 """Operations whose second argument is a list of indices, or masks that stand for indices."""
 
 _EMPTY: Final = {_aten.empty, _aten.empty_strided, _aten.empty_like, _aten.new_empty, _aten.new_empty_strided}
-"""Operations that make tensors without values."""
+"""Operations that create tensors without values."""
 
 
-_SIZED_BY_SECOND: Final[dict[object, Callable[[Values, Sequence[Any], str], object]]] = {
-    _aten.masked_select: Values._selected,
-    _aten._pack_padded_sequence: Values._packed,
+_SIZED_BY_SECOND: Final[dict[object, Callable[[ConstantPropagation, Sequence[Any], str], object]]] = {
+    _aten.masked_select: ConstantPropagation._selected,
+    _aten._pack_padded_sequence: ConstantPropagation._packed,
 }
-"""Operations whose result has a size that the values of their second argument decide."""
+"""Operations whose output size depends on the values of the second argument."""
 
 
 def _sent_to_cpu(rule: Rule, kwargs: Mapping[str, Any]) -> bool:
-    """Return whether a tensor is asked for on the CPU, as by `.tolist()`."""
+    """Return whether an operation moves a tensor to the CPU, as `.tolist()` does."""
     device = kwargs.get("device")
     return rule.name == "aten._to_copy" and device is not None and torch.device(device).type == "cpu"
 

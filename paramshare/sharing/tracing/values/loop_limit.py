@@ -1,6 +1,6 @@
-"""A limit on loops that wait for a value: `while not done.all():` on data, rejection sampling.
+"""Stop loops that wait for an unknown value, such as `while not done.all():` on data, or rejection sampling.
 
-A value that is not known is guessed, each time alike, so that such a loop would never end.
+Every read of an unknown value returns the same assumption, so such a loop would never end.
 """
 
 import os
@@ -15,48 +15,48 @@ import torch
 
 from paramshare.errors import SpecError
 
-__all__ = ["MOST_GUESSES", "EndlessError", "GuessLimit"]
+__all__ = ["MAX_READS", "EndlessLoopError", "LoopLimit"]
 
-MOST_GUESSES: Final = 10_000
-"""The maximum number of guesses for one line of code within one run of its function."""
+MAX_READS: Final = 10_000
+"""The maximum number of unknown values that one line of code may read within one run of its function."""
 
 _OWN: Final = tuple(f"{folder}{os.sep}" for folder in (Path(__file__).parents[2], Path(torch.__file__).parent))
 """The folders of `paramshare.sharing` and of torch; all other code is the model's."""
 
 
-class EndlessError(SpecError):
-    """A loop of a model that may never end without the values that it waits for."""
+class EndlessLoopError(SpecError):
+    """An error for a loop that may never end, since it waits for an unknown value."""
 
 
-class GuessLimit:
-    """The guesses of one pass by the line of code that asked for them."""
+class LoopLimit:
+    """The number of unknown values that each line of code has read in one pass."""
 
     def __init__(self) -> None:
-        self._asked: Counter[tuple[FrameType, int]] = Counter()
+        self._reads: Counter[tuple[FrameType, int]] = Counter()
 
     def count(self, place: str) -> None:
-        """Count a guess.
+        """Count the read of an unknown value.
 
         Args:
-            place: who asked for it, in words.
+            place: the module that reads the value, in words.
 
         Raises:
-            EndlessError: one line has asked more than `MOST_GUESSES` times within one run of its function.
+            EndlessLoopError: one line has read more than `MAX_READS` values within one run of its function.
         """
         frame = next(_callers(), None)
         if frame is None:
             return
-        asked = (frame, frame.f_lineno)  # the frame itself: its address alone would be used again
-        self._asked[asked] += 1
-        if self._asked[asked] > MOST_GUESSES:
-            raise EndlessError(
+        line = (frame, frame.f_lineno)  # the frame, not its id: a later frame may have the same id
+        self._reads[line] += 1
+        if self._reads[line] > MAX_READS:
+            raise EndlessLoopError(
                 f"{place} waits in line {frame.f_lineno} of {_name(frame.f_code)} for a value that is not known "
-                f"without the data ({MOST_GUESSES:,} guesses): the loop may never end; bound its number of steps"
+                f"without the data ({MAX_READS:,} reads): the loop may never end; bound its number of steps"
             )
 
 
 def _callers() -> Iterator[FrameType]:
-    """Yield the frames of the model's own code, the innermost first."""
+    """Yield the stack frames of the model's code, the innermost first."""
     frame: FrameType | None = sys._getframe(2)
     while frame is not None:
         if not frame.f_code.co_filename.startswith(_OWN):

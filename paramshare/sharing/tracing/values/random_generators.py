@@ -1,4 +1,4 @@
-"""The random generators that a model holds: Python's, torch's and numpy's."""
+"""Find the random generators that a model holds: Python's, torch's and numpy's."""
 
 import random
 import sys
@@ -9,14 +9,17 @@ from typing import Any
 import torch
 from torch import nn
 
-__all__ = ["Access", "held_generators"]
+__all__ = ["Access", "model_generators"]
 
 Access = tuple[Callable[[], Any], Callable[[Any], object]]
 """The functions that read and write the state of a generator."""
 
 
-def held_generators(model: nn.Module) -> dict[str, Access]:
-    """Return the access to each generator among the attributes of the modules of `model`, by its name in words."""
+def model_generators(model: nn.Module) -> dict[str, Access]:
+    """Return the functions that read and write the state of each generator of `model`, by its name in words.
+
+    The generators are attributes of modules.
+    """
     return {
         f"{path}.{name} of the model".removeprefix("."): access
         for path, module in model.named_modules()

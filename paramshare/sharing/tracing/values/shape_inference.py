@@ -1,7 +1,7 @@
-"""Outcomes of the commonest operations on plain tensors, by their shapes alone.
+"""Infer the outputs of the most common operations on contiguous tensors from the shapes alone.
 
-Torch derives them in Python, and imports `torch._dynamo` and sympy for it: a second, which is most of the time that the
-analysis of a small model takes. What is not plain (broadcast, mixed types, unusual strides) is left to torch.
+Torch infers them in Python and imports `torch._dynamo` and sympy for that, which takes a second: most of the time of
+the analysis of a small model. Torch infers all other cases: broadcasts, mixed dtypes, other strides.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch._ops import OpOverload
 
-__all__ = ["plain_outcome"]
+__all__ = ["inferred_output"]
 
 _aten = torch.ops.aten
 
@@ -22,19 +22,19 @@ _POINTWISE: Final = frozenset(
         _aten.sub.Tensor, _aten.tanh.default,
     }
 )  # fmt: skip
-"""One element of the output for one of each input, of the inputs' type."""
+"""Elementwise operations whose output has the dtype of the inputs."""
 
 _PRODUCTS: Final = {_aten.mm.default: 0, _aten.addmm.default: 1}
-"""The place of the first of two matrices that are multiplied among the arguments."""
+"""The number of the argument with the first of two matrices that are multiplied."""
 
 
-def plain_outcome(func: OpOverload[Any, Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Tensor | None:
-    """Return the outcome of `func`; None if it is not one of these operations or its arguments are not plain."""
+def inferred_output(func: OpOverload[Any, Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Tensor | None:
+    """Return the output of `func`; None for another operation or another layout of the arguments."""
     tensors = [arg for arg in args if isinstance(arg, Tensor)]
-    if not tensors or kwargs or not all(one.is_meta and _alike(one, tensors[0]) for one in tensors):
+    if not tensors or kwargs or not all(tensor.is_meta and _same_kind(tensor, tensors[0]) for tensor in tensors):
         return None
     if func in _POINTWISE and all(type(arg) in (int, float, Tensor, torch.nn.Parameter) for arg in args):
-        same = all(one.shape == tensors[0].shape and one.is_contiguous() for one in tensors)
+        same = all(tensor.shape == tensors[0].shape and tensor.is_contiguous() for tensor in tensors)
         return _new(tensors[0], *tensors[0].shape) if same else None
     if func in _PRODUCTS:
         a, b = args[_PRODUCTS[func] :][:2]
@@ -44,8 +44,8 @@ def plain_outcome(func: OpOverload[Any, Any], args: Sequence[Any], kwargs: Mappi
     return None
 
 
-def _alike(one: Tensor, other: Tensor) -> bool:
-    return one.dtype == other.dtype and one.dtype.is_floating_point and one.layout == torch.strided
+def _same_kind(tensor: Tensor, other: Tensor) -> bool:
+    return tensor.dtype == other.dtype and tensor.dtype.is_floating_point and tensor.layout == torch.strided
 
 
 def _new(like: Tensor, *shape: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""Where the values of a tensor come from: the input, weights, or neither."""
+"""The origin of a tensor's values: the input, weights, or neither."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -24,11 +24,11 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Root:
-    """A storage that parameters lie in: the weights themselves.
+    """A storage of parameters: the weights themselves.
 
     Args:
-        storage: its address.
-        element: bytes of an element of theirs; views can be of another type.
+        storage: the address of the storage.
+        element: bytes of an element of the parameters; views can have another type.
     """
 
     storage: int
@@ -37,10 +37,10 @@ class Root:
 
 @dataclass(frozen=True, slots=True)
 class Constant:
-    """Neither data nor weights: buffers, ranges, zeros.
+    """Values that depend neither on data nor on weights: buffers, ranges, zeros.
 
     Args:
-        zero: whether every value is 0.
+        zero: True if every value is 0. Defaults to False.
     """
 
     zero: bool = False
@@ -51,12 +51,12 @@ CONSTANT = Constant()
 
 @dataclass(frozen=True, slots=True)
 class Padding:
-    """Zeros that were put around data.
+    """Zeros around data.
 
     Args:
-        shape: with them.
-        inner: without them.
-        left: how many stand before the data, by dimension.
+        shape: the shape with the zeros.
+        inner: the shape without the zeros.
+        left: the number of zeros before the data, for each dimension.
     """
 
     shape: tuple[int, ...]
@@ -66,13 +66,13 @@ class Padding:
 
 @dataclass(frozen=True, slots=True)
 class Data:
-    """Depends on the input, or is drawn; or is what a layer was given, or has made, in place of data.
+    """Values that depend on the input, or are random; or learned inputs of a layer and results computed from them.
 
     Args:
-        elements: how many different values; fewer than the tensor's where they were repeated or padded.
-        padding: what was put around them just before.
-        learned: whether it is made of weights and constants alone (`signals` says when that is data).
-        zero: whether every value is 0.
+        elements: the number of distinct values; less than the tensor's after repetition or padding.
+        padding: the zeros that the last operation added. Defaults to None.
+        learned: True for values computed from weights and constants alone (see `learned_inputs`).
+        zero: True if every value is 0.
     """
 
     elements: int
@@ -83,13 +83,13 @@ class Data:
 
 @dataclass(frozen=True, slots=True)
 class Patch:
-    """A part of a storage that was made of weights in one piece.
+    """A part of a storage that one operation derived from weights.
 
     Args:
-        region: where it lies.
-        elements: how many elements it has.
-        shares: what it has of each weight.
-        element: bytes of an element; 0 if its place is not known.
+        region: the region of the part.
+        elements: the number of elements of the part.
+        shares: the share of each weight in the part.
+        element: bytes of an element; 0 if the region is unknown.
     """
 
     region: Region
@@ -99,21 +99,21 @@ class Patch:
 
     @classmethod
     def of(cls, tensor: Tensor, shares: tuple[Share, ...]) -> "Patch":
-        """Return the patch that `tensor` is."""
+        """Return `tensor` as a patch."""
         return cls(region_of(tensor), tensor.numel(), shares, tensor.element_size())
 
     def without(self, region: Region) -> "Patch":
-        """Return what is left of it after other values have been written to `region` of the storage."""
+        """Return the rest of the patch after other values were written to `region` of the storage."""
         left = covered((self.region, region)) - size_of(region)
         shares = tuple(share.part(None, left, max(self.elements, 1), self.elements) for share in self.shares)
         return replace(self, elements=left, shares=shares)
 
     def read(self, tensor: Tensor, region: Region, whole: int) -> Iterator[Share]:
-        """Yield what a view of the storage has of the weights through this patch.
+        """Yield the shares of weights that a view of the storage has through this patch.
 
         Args:
-            tensor, region: the view, and where it lies.
-            whole: how many elements `region` has.
+            tensor, region: the view and its region.
+            whole: the number of elements of `region`.
         """
         own = size_of(self.region)
         both = own + whole - covered((self.region, region))
@@ -125,11 +125,11 @@ class Patch:
 
 @dataclass(frozen=True, slots=True)
 class Derived:
-    """Made of weights and constants alone: a cast, a weight norm, a mask, the product of a LoRA.
+    """Values derived from weights and constants alone: a cast, a weight norm, a mask, the product of a LoRA.
 
     Args:
-        patches: the parts of the storage; what lies in none of them is constant.
-        elements: how many elements the storage has.
+        patches: the parts of the storage; the rest of the storage is constant.
+        elements: the number of elements of the storage.
     """
 
     patches: tuple[Patch, ...]
@@ -137,7 +137,7 @@ class Derived:
 
     @property
     def shares(self) -> tuple[Share, ...]:
-        """Return what the whole storage has of each weight."""
+        """Return the share of each weight in the whole storage."""
         if len(self.patches) == 1:
             return self.patches[0].shares
         return summed(share for patch in self.patches for share in patch.shares)
@@ -148,19 +148,19 @@ class Derived:
         return len(self.patches) == 1 and self.patches[0].elements == self.elements
 
     def without_places(self) -> "Derived":
-        """Return the same shares, with nothing known about where in the storage they lie."""
+        """Return the same shares without their places in the storage."""
         shares = tuple(replace(share, shift=None) for share in self.shares)
         return Derived((Patch(Region(0, ()), self.elements, shares),), self.elements)
 
     def read(self, tensor: Tensor) -> tuple[Share, ...]:
-        """Return what `tensor`, which lies in this storage, has of each weight."""
+        """Return the share of each weight in `tensor`, a view of this storage."""
         if any(patch.element != tensor.element_size() for patch in self.patches):
             return tuple(replace(share.scaled(tensor.numel(), self.elements), shift=None) for share in self.shares)
         if self.in_one_piece:
             if tensor.numel() == self.elements:
                 return self.shares
             region = region_of(tensor)
-            if size_of(region) == self.elements:  # all of it, repeated
+            if size_of(region) == self.elements:  # the whole storage, repeated
                 return tuple(share.scaled(tensor.numel(), self.elements) for share in self.shares)
             return tuple(share.part(region, tensor.numel(), self.elements, self.elements) for share in self.shares)
         if tensor.numel() == self.elements == size_of(region_of(tensor)):
@@ -174,7 +174,12 @@ Origin = Root | Constant | Data | Derived
 
 
 def shares_of(tensor: Tensor, origin: Origin) -> tuple[Share, ...]:
-    """Return what a tensor has of each weight; its storage, whose origin is given, may hold more than it."""
+    """Return the share of each weight in a tensor.
+
+    Args:
+        tensor: the tensor.
+        origin: the origin of the tensor's storage.
+    """
     if isinstance(origin, Root):
         region = region_of(tensor, origin.element)
         copies = tensor.numel() * size_of(region) // max(size_of(region_of(tensor)), 1)
@@ -184,10 +189,10 @@ def shares_of(tensor: Tensor, origin: Origin) -> tuple[Share, ...]:
 
 
 def inherited(tensor: Tensor, origin: Origin) -> tuple[Share, ...]:
-    """Return what `shares_of` does, for a tensor that more is derived from.
+    """Return the shares of `shares_of` for an operand of a derivation.
 
-    A sum over weights that is spread over elements again (the norm that a weight is divided by) has no more copies of
-    them than elements.
+    A sum over weights that is broadcast again (the norm that a weight is divided by) has at most as many copies of the
+    weights as elements.
     """
     shares = shares_of(tensor, origin)
     if not isinstance(origin, Derived) or not origin.in_one_piece or tensor.numel() <= origin.elements:

@@ -1,4 +1,4 @@
-"""The part of a weight that a tensor is made of, and how the parts of several tensors are joined."""
+"""The share of a weight in a tensor that is derived from it, and the union of shares."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -12,20 +12,21 @@ _NUMBERS = ("copies", "live", "dense")
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """The part of a weight that a tensor is made of.
+    """The share of a weight in a tensor.
 
     Args:
-        storage, region: the weight.
-        elements: how many of its elements, distinct.
-        copies: how many of them if the tensor is used once and each site has its own.
-        live: those copies that meet something other than zero, or that a fixed index selects.
+        storage, region: the storage and the region of the weight.
+        elements: the number of distinct elements of the weight in the tensor.
+        copies: the number of elements if each site of one use of the tensor has its own copy.
+        live: the copies that meet data other than zero, or that a fixed index selects.
         dense: the copies without local connectivity.
-        owner: the layer that selected them by a fixed index (an embedding of positions): uses are counted there.
-        more: other regions of the weight that overlap with `region`; the share covers their union.
-        shift: set if the elements of the tensor's storage are those of the weight's storage, each with this number
-            added to its position. Defaults to None: which element is made of which is not known.
-        estimated: whether the numbers are a proportion of those of a larger tensor, since it is not known which of the
-            weight's elements this part of it has.
+        owner: the layer that selected the elements by a fixed index (an embedding of positions) and that counts the
+            uses.
+        more: other regions of the weight that overlap with `region`; the share covers the union.
+        shift: the distance between an element's position in the weight's storage and in the tensor's storage. Defaults
+            to None: the elements do not correspond one to one.
+        estimated: True if the numbers are a proportion of those of a larger tensor, since the elements in this part of
+            the tensor are unknown.
     """
 
     storage: int
@@ -50,40 +51,43 @@ class Share:
         return covered(self.regions) if self.more else size_of(self.region)
 
     def scaled(self, part: int, whole: int) -> "Share":
-        """Return the share of a tensor that has `part` elements for every `whole` of this one's."""
+        """Return the share with its numbers multiplied by `part` / `whole`."""
         if part == whole:
             return self
         copies, live, dense = (number * part // whole for number in (self.copies, self.live, self.dense))
         return replace(self, elements=min(self.elements, copies), copies=copies, live=live, dense=dense)
 
     def part(self, region: Region | None, part: int, whole: int, elements: int) -> "Share":
-        """Return the share of a view that has `part` elements for every `whole` of the tensor's.
+        """Return the share of a view of the tensor.
 
         Args:
-            region: what the view covers in the tensor's storage; None if that is not known.
-            part, whole: as of `scaled`.
-            elements: how many elements the tensor has.
+            region: the region of the view in the tensor's storage; None if unknown.
+            part, whole: the view has `part` elements for every `whole` elements of the tensor.
+            elements: the number of elements of the tensor.
         """
         if part == whole:
             return self
         share = self.scaled(part, whole)
         if region is None or self.shift is None or self.more:
-            even = self.copies == self.elements and self.copies % max(elements, 1) == 0  # each once, as many everywhere
+            even = (
+                self.copies == self.elements and self.copies % max(elements, 1) == 0
+            )  # each element once, evenly distributed
             return share if even else replace(share, estimated=True)
         own = Region(region.offset + self.shift, region.dims)
         return replace(share, region=own, elements=min(size_of(own), share.copies))
 
 
 def larger(shares: Iterable[Share]) -> tuple[Share, ...]:
-    """Return one share of each weight, where every element has as many copies as in the share that has most of it.
+    """Return one share of each weight, in which every element has the maximum number of copies over the shares.
 
-    That is how operands are combined element by element: a site needs one copy of a weight, by whatever ways it came.
+    Operands of an elementwise operation combine in this way: a site needs one copy of a weight, however many operands
+    contain the weight.
     """
     return _joined(shares, _larger)
 
 
 def summed(shares: Iterable[Share]) -> tuple[Share, ...]:
-    """Return one share of each weight with the copies of all, as of tensors that are put side by side."""
+    """Return one share of each weight with the sum of the copies, as for tensors that are placed side by side."""
     return _joined(shares, _summed)
 
 

@@ -1,4 +1,4 @@
-"""The unshared twin of multi-head attention: projections of its own for each position."""
+"""The unshared twin of multi-head attention: projections for each position."""
 
 from collections.abc import Callable, Sequence
 from math import sqrt
@@ -19,14 +19,14 @@ _Projection = Callable[[nn.Linear, Sequence[int]], nn.Module]
 
 
 class LocalAttention(nn.Module):
-    """A MultiheadAttention whose queries, keys, values and outputs are projected by a matrix of each position's own.
+    """A MultiheadAttention that projects queries, keys, values and outputs by a matrix for each position.
 
     `queries` and `outputs` are layers on (length, features), `keys` and `values` on (source_length, features).
 
     Args:
-        layer: the attention to start equal to: all of its options, its dtype, device and requires_grad.
+        layer: the attention to copy: options, dtype, device and requires_grad.
         query, key, value: (positions, features) of one sample.
-        dense: whether the projections are `Dense` and not `LocalLinear`. Defaults to False.
+        dense: True for projections of class `Dense`, False for `LocalLinear`. Defaults to False.
     """
 
     embed_dim: int
@@ -76,7 +76,7 @@ class LocalAttention(nn.Module):
         """Return the outputs and attention weights, for the arguments of `nn.MultiheadAttention`.
 
         Raises:
-            SpecError: for `is_causal`, which is a hint on the mask, without `attn_mask`.
+            SpecError: `is_causal`, which only describes the mask, is given without `attn_mask`.
         """
         if is_causal and attn_mask is None:
             raise SpecError("LocalAttention was given is_causal without attn_mask; give the causal mask too")
@@ -107,7 +107,7 @@ class LocalAttention(nn.Module):
         return x.view(*x.shape[:2], self.num_heads, self.head_dim).transpose(1, 2)
 
     def _mask(self, q: Tensor, k: Tensor, attn_mask: Tensor | None, key_padding_mask: Tensor | None) -> Tensor | None:
-        """Return both masks as what is added to the scores; keys that the layer adds are not masked."""
+        """Return the sum of both masks, to be added to the scores; keys that the layer appends are not masked."""
         mask: Tensor | None = None
         if attn_mask is not None:
             added = _added(attn_mask, q.dtype)
@@ -131,7 +131,7 @@ class LocalAttention(nn.Module):
 
 
 def _projections(layer: nn.MultiheadAttention) -> list[nn.Linear]:
-    """Return the projections of queries, keys and values as layers of their own, on the memory of `layer`."""
+    """Return the projections of queries, keys and values as three layers on the memory of `layer`."""
     if layer._qkv_same_embed_dim:
         weights = list(layer.in_proj_weight.chunk(3))
         trained = [layer.in_proj_weight.requires_grad] * 3
@@ -152,5 +152,5 @@ def _projections(layer: nn.MultiheadAttention) -> list[nn.Linear]:
 
 
 def _added(mask: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return a mask as what is added to scores: of a boolean mask, minus infinity where it is true."""
+    """Return a mask to be added to scores: a boolean mask becomes minus infinity at True."""
     return torch.zeros_like(mask, dtype=dtype).masked_fill(mask, float("-inf")) if mask.dtype is torch.bool else mask

@@ -22,7 +22,7 @@ Conv = nn.Conv1d | nn.Conv2d | nn.Conv3d
 
 
 class _Axis(NamedTuple):
-    """How a convolution moves along one dimension."""
+    """The movement of a convolution along one dimension; `before` and `after` are the padding."""
 
     kernel: int
     stride: int
@@ -33,12 +33,12 @@ class _Axis(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Windows:
-    """Which inputs a convolution's output positions meet.
+    """The input windows that the output positions of a convolution read.
 
     Args:
-        axes: of each dimension of space.
-        mode: of `torch.nn.functional.pad`.
-        input_size: positions of the input.
+        axes: the axis of each dimension of space.
+        mode: the mode of `torch.nn.functional.pad`.
+        input_size: the positions of the input.
     """
 
     axes: tuple[_Axis, ...]
@@ -65,14 +65,14 @@ class Windows:
 
     @property
     def output_size(self) -> tuple[int, ...]:
-        """Positions of the output; not positive where the kernel does not fit."""
+        """Return the positions of the output; not positive if the kernel does not fit."""
         return tuple(
             (size + axis.before + axis.after - (axis.kernel - 1) * axis.dilation - 1) // axis.stride + 1
             for size, axis in zip(self.input_size, self.axes, strict=True)
         )
 
     def cut(self, x: Tensor) -> Tensor:
-        """The windows (batch, channels, *positions, *kernel) of x (batch, channels, *input_size)."""
+        """Return the windows (batch, channels, *positions, *kernel) of x (batch, channels, *input_size)."""
         if any(axis.before or axis.after for axis in self.axes):
             x = functional.pad(x, [pad for axis in reversed(self.axes) for pad in (axis.before, axis.after)], self.mode)
         for dim, axis in enumerate(self.axes, start=2):
@@ -80,7 +80,7 @@ class Windows:
         return x
 
     def sources(self, device: torch.device) -> Tensor:
-        """The input position, counted from 0, that each tap of each window meets (positions, taps); -1 is a zero."""
+        """Return the input position of each tap of each window, (positions, taps); -1 is padding with zeros."""
         place = "meta" if device.type == "meta" else "cpu"
         positions = torch.arange(1.0, prod(self.input_size) + 1, dtype=torch.float64, device=place)
         windows = self.cut(positions.reshape(1, 1, *self.input_size))
@@ -88,16 +88,19 @@ class Windows:
 
 
 class LocalConv(Unshared):
-    """A convolution in 1 to 3 dimensions whose output positions each have a kernel of their own: locally connected.
+    """A locally connected layer: a convolution in 1 to 3 dimensions with a kernel for each output position.
+
+    The layer starts equal to the convolution. The sum of the kernels' gradients is then the gradient of the shared
+    kernel; taps that only meet padding get no gradient.
 
     `weight` is (*positions, out_channels, in_channels / groups, *kernel), `bias` (*positions, out_channels).
 
     Args:
-        conv: the convolution to start equal to: all of its options, its dtype, device and requires_grad.
+        conv: the convolution to copy: options, dtype, device and requires_grad.
         input_shape: (channels, *size) of one sample.
 
     Raises:
-        SpecError: for a shape that the convolution cannot take.
+        SpecError: the shape does not fit the convolution.
     """
 
     out_channels: int
@@ -117,7 +120,7 @@ class LocalConv(Unshared):
         windows = self._windows.cut(input.unsqueeze(0) if single else input)
         batch, size, groups = windows.shape[0], self._windows.output_size, self.groups
         space = len(size)
-        # (positions, channels, kernel, batch): at each position and group the weights meet a matrix of taps x samples
+        # (positions, channels, kernel, batch): each position and group has a product of weights and taps x samples
         taps = windows.permute(*range(2, 2 + space), 1, *range(2 + space, 2 + 2 * space), 0)
         taps = taps.reshape(prod(size) * groups, -1, batch)
         weight = self.weight.view(prod(size) * groups, self.out_channels // groups, -1)
@@ -130,10 +133,17 @@ class LocalConv(Unshared):
 
 
 def windows_of(conv: Conv, input_shape: Sequence[int]) -> Windows:
+    """Return the windows of a convolution on an input of (channels, *size).
+
+    Raises:
+        SpecError: the shape does not fit the convolution.
+    """
     if len(input_shape) != 1 + len(conv.kernel_size) or input_shape[0] != conv.in_channels:
         space = ("length", "height, width", "depth, height, width")[len(conv.kernel_size) - 1]
-        raise SpecError(f"{conv} cannot take {tuple(input_shape)}; expected ({conv.in_channels}, {space})")
+        raise SpecError(f"{conv} does not fit the input {tuple(input_shape)}; expected ({conv.in_channels}, {space})")
     windows = Windows.of(conv, input_shape[1:])
     if min(windows.output_size) < 1:
-        raise SpecError(f"{conv} gives nothing for {tuple(input_shape)}: its kernel is larger; give a larger input")
+        raise SpecError(
+            f"{conv} has no output for the input {tuple(input_shape)}: its kernel is larger; give a larger input"
+        )
     return windows

@@ -14,18 +14,18 @@ __all__ = ["Dense"]
 
 
 class Dense(Unshared):
-    """A convolution, or a Linear over extra axes, without local connectivity: every output is wired to every input.
+    """A convolution, or a Linear over extra axes, without local connectivity: each output is connected to each input.
 
-    `weight` is (outputs, inputs) of one sample, flattened; it starts with the kernel wherever it was applied and zeros
-    elsewhere, so that the function is the same. `bias` is (outputs,).
+    `weight` is (outputs, inputs) of one sample, flattened. The weight starts with the kernel at each place where the
+    layer applies it, and zeros elsewhere, so that the function is the same. `bias` is (outputs,).
 
     Args:
-        layer: the layer to start equal to: all of its options, its dtype, device and requires_grad.
+        layer: the layer to copy: options, dtype, device and requires_grad.
         input_shape: (channels, *size) or (*positions, in_features) of one sample.
-        batch_axis: where the batch stands between the positions. Defaults to 0.
+        batch_axis: the axis of the batch. Defaults to 0.
 
     Raises:
-        SpecError: for a shape that the layer cannot take.
+        SpecError: the shape does not fit the layer.
     """
 
     def __init__(self, layer: Conv | nn.Linear, input_shape: Sequence[int], batch_axis: int = 0) -> None:
@@ -46,9 +46,9 @@ class Dense(Unshared):
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - named as torch's layers name it
         """Return the output for (..., *input_shape), or with the batch at `batch_axis`."""
-        given = input.movedim(self.batch_axis, 0)
-        before = given.shape[: given.dim() - len(self.input_shape)]
-        out = functional.linear(given.reshape(*before, self.weight.shape[1]), self.weight, self.bias)
+        batch_first = input.movedim(self.batch_axis, 0)
+        before = batch_first.shape[: batch_first.dim() - len(self.input_shape)]
+        out = functional.linear(batch_first.reshape(*before, self.weight.shape[1]), self.weight, self.bias)
         return out.reshape(*before, *self.output_shape).movedim(0, self.batch_axis)
 
 
@@ -60,12 +60,12 @@ def _block_diagonal(linear: nn.Linear, positions: int) -> Tensor:
 
 
 def _placed_kernels(conv: Conv, windows: Windows) -> Tensor:
-    """The matrix (out_channels * positions, in_channels * input positions) that does what `conv` does."""
+    """Return the matrix (out_channels * positions, in_channels * input positions) of the function of `conv`."""
     outputs, inputs = prod(windows.output_size), prod(windows.input_size)
     dense = conv.weight.detach().new_zeros(conv.out_channels, outputs, conv.in_channels, inputs)
     sources = windows.sources(dense.device)
     kernels = conv.weight.detach().flatten(2).chunk(conv.groups)
-    # Added, not set: with replicated padding several taps meet one input.
+    # Add, not set: with replicated padding several taps meet one input.
     for group, (block, kernel) in enumerate(zip(dense.chunk(conv.groups), kernels, strict=True)):
         channels = kernel.shape[1]
         region = block[:, :, group * channels : (group + 1) * channels]

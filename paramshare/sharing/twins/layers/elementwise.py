@@ -15,10 +15,10 @@ CHANNEL_NORMS: Final = (
     nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.GroupNorm, nn.InstanceNorm1d, nn.InstanceNorm2d,
     nn.InstanceNorm3d,
 )  # fmt: skip
-"""The norms whose affine part is a scale and a shift for each channel."""
+"""The norms with a scale and a shift for each channel."""
 
 TRAILING_NORMS: Final = (nn.LayerNorm, nn.RMSNorm)
-"""The norms whose affine part has the shape of the last axes."""
+"""The norms with a scale and a shift of the shape of the last axes."""
 
 Norm = (
     nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d | nn.GroupNorm | nn.InstanceNorm1d | nn.InstanceNorm2d
@@ -27,14 +27,14 @@ Norm = (
 
 
 class LocalNorm(Unshared):
-    """A norm whose elements each have a scale and a shift of their own.
+    """A norm with a scale and a shift for each element.
 
     `weight` and `bias` have the shape of one sample; `norm` is the norm without them, with its running statistics.
 
     Args:
-        layer: the norm to start equal to, with an affine part: all of its options, its dtype, device and requires_grad.
-        input_shape: of one sample: (channels, *size), or (*positions, *normalized_shape).
-        batch_axis: where the batch stands. Defaults to 0.
+        layer: the norm to copy, with an affine part: options, dtype, device and requires_grad.
+        input_shape: (channels, *size) or (*positions, *normalized_shape) of one sample.
+        batch_axis: the axis of the batch. Defaults to 0.
     """
 
     def __init__(self, layer: Norm, input_shape: Sequence[int], batch_axis: int = 0) -> None:
@@ -63,12 +63,12 @@ class LocalNorm(Unshared):
 
 
 class LocalPReLU(Unshared):
-    """A PReLU whose elements each have a slope of their own: `weight` has the shape of one sample.
+    """A PReLU with a slope for each element: `weight` has the shape of one sample.
 
     Args:
-        layer: the PReLU to start equal to: its dtype, device and requires_grad.
-        input_shape: of one sample: (channels, *size), or any if the PReLU has one slope.
-        batch_axis: where the batch stands. Defaults to 0.
+        layer: the PReLU to copy: dtype, device and requires_grad.
+        input_shape: (channels, *size) of one sample, or any shape if the PReLU has one slope.
+        batch_axis: the axis of the batch. Defaults to 0.
     """
 
     def __init__(self, layer: nn.PReLU, input_shape: Sequence[int], batch_axis: int = 0) -> None:

@@ -1,4 +1,4 @@
-"""The unshared twins of tables: an Embedding and an EmbeddingBag with a table of its own for each position."""
+"""The unshared twins of tables: an Embedding and an EmbeddingBag with a table for each position."""
 
 from collections.abc import Sequence
 from math import prod
@@ -13,12 +13,12 @@ __all__ = ["LocalEmbedding", "LocalEmbeddingBag"]
 
 
 class _Tables(Unshared):
-    """A table for each position: `weight` is (*positions, num_embeddings, embedding_dim).
+    """The base of tables for each position: `weight` is (*positions, num_embeddings, embedding_dim).
 
     Args:
-        layer: the table to start equal to: all of its options, its dtype, device and requires_grad.
-        input_shape: positions of one sample.
-        batch_axis: where the batch stands between them. Defaults to 0.
+        layer: the table to copy: options, dtype, device and requires_grad.
+        input_shape: the positions of one sample.
+        batch_axis: the axis of the batch. Defaults to 0.
     """
 
     num_embeddings: int
@@ -32,14 +32,14 @@ class _Tables(Unshared):
         self.hold("weight", layer.weight, replicated(layer.weight, self.input_shape))
 
     def rows(self, indices: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Look rows up, each in its position's table.
+        """Look up rows, each in the table of its position.
 
         Args:
             indices: (..., *positions).
 
         Returns:
-            The rows, (positions, samples, embedding_dim), and which of them are padding, (positions, samples, 1), or
-            None without padding. No gradient flows into padding.
+            The rows, (positions, samples, embedding_dim), and a mask of rows that are padding, (positions, samples, 1),
+            or None without padding. Padding gets no gradient.
         """
         picks = indices.reshape(-1, prod(self.input_shape)).t().long()
         tables = self.weight.flatten(0, -3)
@@ -56,9 +56,9 @@ class _Tables(Unshared):
 
 
 class LocalEmbedding(_Tables):
-    """An Embedding whose positions each have a table of their own.
+    """An Embedding with a table for each position.
 
-    Tables with `sparse` or `scale_grad_by_freq` have no twin: their gradients are of the shared table.
+    Tables with `sparse` or `scale_grad_by_freq` have no twin, since both act on the gradient of a shared table.
     """
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - named as torch's layers name it
@@ -69,7 +69,7 @@ class LocalEmbedding(_Tables):
 
 
 class LocalEmbeddingBag(_Tables):
-    """An EmbeddingBag on (batch, indices) whose indices each have a table of their own, by their place in the bag."""
+    """An EmbeddingBag on (batch, indices) with a table for each place in the bag."""
 
     mode: str
 
@@ -82,10 +82,10 @@ class LocalEmbeddingBag(_Tables):
         """Return the bags for indices of (batch, *input_shape).
 
         Raises:
-            SpecError: for offsets, which make bags of different lengths.
+            SpecError: offsets are given, which make bags of different lengths.
         """
         if offsets is not None:
-            raise SpecError(f"{type(self).__name__} was given offsets; expected (batch, indices), as its twin was")
+            raise SpecError(f"{type(self).__name__} does not support offsets; give the indices as (batch, indices)")
         rows, padding = self.rows(input)
         if self.mode == "max":
             return _largest(rows, padding)
@@ -100,7 +100,7 @@ class LocalEmbeddingBag(_Tables):
 
 
 def _largest(rows: Tensor, padding: Tensor | None) -> Tensor:
-    """Return the largest of each bag's elements that are not padding; 0 for a bag of padding alone."""
+    """Return the maximum of each bag without padding; 0 for a bag of padding alone."""
     if padding is None:
         return rows.max(0).values
     largest = rows.masked_fill(padding, float("-inf")).max(0).values

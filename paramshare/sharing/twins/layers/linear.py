@@ -12,17 +12,17 @@ __all__ = ["LocalBilinear", "LocalLinear", "positions_of_linear"]
 
 
 class LocalLinear(Unshared):
-    """A Linear over extra axes whose positions each have a matrix of their own.
+    """A Linear over extra axes with a matrix for each position.
 
     `weight` is (*positions, out_features, in_features), `bias` (*positions, out_features).
 
     Args:
-        linear: the layer to start equal to: its dtype, device and requires_grad.
+        linear: the layer to copy: dtype, device and requires_grad.
         input_shape: (*positions, in_features) of one sample.
-        batch_axis: where the batch stands between them. Defaults to 0.
+        batch_axis: the axis of the batch. Defaults to 0.
 
     Raises:
-        SpecError: for a shape that the layer cannot take.
+        SpecError: the shape does not fit the layer.
     """
 
     out_features: int
@@ -35,25 +35,25 @@ class LocalLinear(Unshared):
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - named as torch's layers name it
         """Return the output for (..., *input_shape), or with the batch at `batch_axis`."""
-        given = input.movedim(self.batch_axis, 0)
+        batch_first = input.movedim(self.batch_axis, 0)
         weight = self.weight.flatten(0, -3)
-        x = given.reshape(-1, *weight.shape[::2]).transpose(0, 1)
+        x = batch_first.reshape(-1, *weight.shape[::2]).transpose(0, 1)
         if self.bias is None:
             out = torch.bmm(x, weight.mT)
         else:
             out = torch.baddbmm(self.bias.flatten(0, -2).unsqueeze(1), x, weight.mT)
-        return out.transpose(0, 1).reshape(*given.shape[:-1], self.out_features).movedim(0, self.batch_axis)
+        return out.transpose(0, 1).reshape(*batch_first.shape[:-1], self.out_features).movedim(0, self.batch_axis)
 
 
 class LocalBilinear(Unshared):
-    """A Bilinear over extra axes whose positions each have matrices of their own.
+    """A Bilinear over extra axes with matrices for each position.
 
     `weight` is (*positions, out_features, in1_features, in2_features), `bias` (*positions, out_features).
 
     Args:
-        layer: the layer to start equal to: its dtype, device and requires_grad.
-        input_shape: (*positions, in1_features) of one sample's first input.
-        batch_axis: where the batch stands between the positions. Defaults to 0.
+        layer: the layer to copy: dtype, device and requires_grad.
+        input_shape: (*positions, in1_features) of the first input of one sample.
+        batch_axis: the axis of the batch. Defaults to 0.
     """
 
     out_features: int
@@ -69,17 +69,24 @@ class LocalBilinear(Unshared):
         first, second = input1.movedim(self.batch_axis, 0), input2.movedim(self.batch_axis, 0)
         weight = self.weight.flatten(0, -4)  # (positions, out, in1, in2)
         places, outs, ins1, ins2 = weight.shape
-        one = first.reshape(-1, places, ins1).transpose(0, 1)
-        other = second.reshape(-1, places, ins2).transpose(0, 1)
-        halves = torch.bmm(other, weight.reshape(places, outs * ins1, ins2).mT)  # (positions, samples, out x in1)
-        out = (halves.view(places, -1, outs, ins1) * one.unsqueeze(2)).sum(-1)
+        x1 = first.reshape(-1, places, ins1).transpose(0, 1)
+        x2 = second.reshape(-1, places, ins2).transpose(0, 1)
+        halves = torch.bmm(x2, weight.reshape(places, outs * ins1, ins2).mT)  # (positions, samples, out x in1)
+        out = (halves.view(places, -1, outs, ins1) * x1.unsqueeze(2)).sum(-1)
         if self.bias is not None:
             out = out + self.bias.flatten(0, -2).unsqueeze(1)
         return out.transpose(0, 1).reshape(*first.shape[:-1], outs).movedim(0, self.batch_axis)
 
 
 def positions_of_linear(linear: nn.Linear, input_shape: Sequence[int]) -> tuple[int, ...]:
+    """Return the positions of an input of a Linear.
+
+    Raises:
+        SpecError: the shape does not fit the layer.
+    """
     *positions, features = input_shape
     if not positions or features != linear.in_features:
-        raise SpecError(f"{linear} cannot take {tuple(input_shape)}; expected (positions, {linear.in_features})")
+        raise SpecError(
+            f"{linear} does not fit the input {tuple(input_shape)}; expected (positions, {linear.in_features})"
+        )
     return tuple(positions)

@@ -1,4 +1,4 @@
-"""The unshared twin of an RNN, a GRU or an LSTM: weights of its own for each time step."""
+"""The unshared twin of an RNN, a GRU or an LSTM: weights for each time step."""
 
 from collections.abc import Sequence
 from typing import Any, cast
@@ -23,8 +23,8 @@ class LocalRecurrent(Unshared):
     directions. Sequences of a PackedSequence may be shorter than `steps`.
 
     Args:
-        layer: the layer to start equal to: all of its options, its dtype, device and requires_grad.
-        steps: T, the time steps of the sample.
+        layer: the layer to copy: options, dtype, device and requires_grad.
+        steps: T, the number of time steps of the sample.
     """
 
     mode: str
@@ -43,7 +43,7 @@ class LocalRecurrent(Unshared):
             self.hold(name, parameter, replicated(parameter, (steps,)))
 
     def takes(self, shape: Sequence[int]) -> bool:
-        """Return whether the twin has weights for an input of `shape`, with a batch or without."""
+        """Return whether the twin has weights for an input of `shape`, with or without a batch."""
         return tuple(shape) == self.input_shape or super().takes(shape)
 
     def flatten_parameters(self) -> None:
@@ -53,11 +53,11 @@ class LocalRecurrent(Unshared):
         """Return the outputs and the last state.
 
         Args:
-            input: (steps, input_size) with or without a batch where `batch_first` says, or a PackedSequence.
-            hx: the first state as of the layer. Defaults to zeros.
+            input: (steps, input_size), with or without a batch axis by `batch_first`, or a PackedSequence.
+            hx: the initial state, in the form of the layer. Defaults to zeros.
 
         Raises:
-            SpecError: for a PackedSequence of more steps.
+            SpecError: a PackedSequence has more steps than the twin.
         """
         if isinstance(input, PackedSequence):
             return self._packed(input, hx)
@@ -72,11 +72,11 @@ class LocalRecurrent(Unshared):
         return (out.transpose(0, 1) if self.batch_first else out), last
 
     def _packed(self, packed: PackedSequence, hx: Any) -> tuple[PackedSequence, Any]:
-        """Run sequences of several lengths, in the order that they are packed in."""
-        given = len(packed.batch_sizes)
-        if given > self.steps:
+        """Run sequences of several lengths, in the packed order."""
+        steps = len(packed.batch_sizes)
+        if steps > self.steps:
             raise SpecError(
-                f"{type(self).__name__} was given {given} time steps and has weights for {self.steps}; give shorter "
+                f"{type(self).__name__} got {steps} time steps and has weights for {self.steps}; give shorter "
                 "sequences, or make a twin for longer ones"
             )
         x, lengths = pad_packed_sequence(PackedSequence(packed.data, packed.batch_sizes))
@@ -89,7 +89,7 @@ class LocalRecurrent(Unshared):
         return PackedSequence(data, packed.batch_sizes, packed.sorted_indices, packed.unsorted_indices), last
 
     def _first(self, x: Tensor, hx: Any) -> _State:
-        """Return the first state, each of its tensors (layers x directions, batch, features)."""
+        """Return the initial state; each of its tensors is (layers x directions, batch, features)."""
         if hx is not None:
             return tuple(hx) if self.mode == "LSTM" else (hx,)
         cells = self.num_layers * (2 if self.bidirectional else 1)
@@ -151,7 +151,7 @@ class LocalRecurrent(Unshared):
 
 
 def _gru(inward: Tensor, state: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """Return a GRU's next state. Its candidate has a product of its own: so that each weight is used once."""
+    """Return the next state of a GRU. The candidate is a separate product, so that each weight is used once."""
     size = state.shape[1]
     gates = inward[:, : 2 * size] + functional.linear(
         state, weight[: 2 * size], None if bias is None else bias[: 2 * size]
@@ -163,5 +163,5 @@ def _gru(inward: Tensor, state: Tensor, weight: Tensor, bias: Tensor | None) -> 
 
 
 def _mapped(state: Any, function: Any) -> Any:
-    """Apply a function to each tensor of a state; None stays None."""
+    """Apply a function to each tensor of a state; return None for None."""
     return tuple(map(function, state)) if isinstance(state, tuple) else None if state is None else function(state)

@@ -16,15 +16,15 @@ Transposed = nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d
 
 
 class LocalConvTranspose(Unshared):
-    """A transposed convolution whose input positions each have a kernel of their own.
+    """A transposed convolution with a kernel for each input position.
 
-    `weight` is (*input positions, in_channels, out_channels / groups, *kernel), for each input spreads its kernel over
-    the output; `bias` is (out_channels, *output positions), for it meets the output.
+    `weight` is (*input positions, in_channels, out_channels / groups, *kernel), since each input has a
+    kernel that it spreads over the output; `bias` is (out_channels, *output positions).
 
     Args:
-        layer: the transposed convolution to start equal to: all of its options, its dtype, device and requires_grad.
+        layer: the transposed convolution to copy: options, dtype, device and requires_grad.
         input_shape: (in_channels, *size) of one sample.
-        output_shape: (out_channels, *size) of what the layer gave for it.
+        output_shape: (out_channels, *size) of the layer's output for that sample.
     """
 
     in_channels: int
@@ -44,13 +44,11 @@ class LocalConvTranspose(Unshared):
         """Return the output for (batch, *input_shape), or for one sample without a batch.
 
         Raises:
-            SpecError: for an output size other than the one that the twin was made for.
+            SpecError: the output size is not the size that the twin was made for.
         """
         space = self.output_shape[1:]
         if output_size is not None and tuple(output_size)[-len(space) :] != space:
-            raise SpecError(
-                f"{type(self).__name__} was asked for the output size {tuple(output_size)}; expected {space}"
-            )
+            raise SpecError(f"{type(self).__name__} cannot give the output size {tuple(output_size)}; expected {space}")
         single = input.dim() == len(self.input_shape)
         x = (input.unsqueeze(0) if single else input).flatten(2)
         (batch, _, places), groups = x.shape, self.groups
@@ -59,7 +57,7 @@ class LocalConvTranspose(Unshared):
         taps = torch.bmm(x, self.weight.reshape(places * groups, self.in_channels // groups, -1))
         taps = taps.view(places, groups, batch, self.out_channels // groups, -1).permute(2, 1, 3, 0, 4)
         taps = taps.reshape(batch, self.out_channels, -1)
-        # One place more than the output has takes what padding cuts off.
+        # One extra place receives the taps that padding cuts off.
         out = taps.new_zeros(batch, self.out_channels, prod(space) + 1).index_add(2, self.targets.flatten(), taps)
         out = out[..., :-1].reshape(batch, *self.output_shape)
         out = out if self.bias is None else out + self.bias
@@ -67,10 +65,10 @@ class LocalConvTranspose(Unshared):
 
 
 class DenseConvTranspose(Dense):
-    """A transposed convolution without local connectivity: every output is wired to every input, as in `Dense`.
+    """A transposed convolution without local connectivity: each output is connected to each input, as in `Dense`.
 
     Args:
-        layer, input_shape, output_shape: as of `LocalConvTranspose`.
+        layer, input_shape, output_shape: as in `LocalConvTranspose`.
     """
 
     def __init__(self, layer: Transposed, input_shape: Sequence[int], output_shape: Sequence[int]) -> None:
@@ -87,9 +85,9 @@ def _biases(layer: Transposed, output_shape: Sequence[int]) -> Tensor | None:
 
 
 def _targets(layer: Transposed, inputs: Sequence[int], outputs: Sequence[int]) -> Tensor:
-    """Return the output position that each tap of each input lands on, (input positions, taps), counted from 0.
+    """Return the output position of each tap of each input, (input positions, taps).
 
-    What padding cuts off lands one past the last.
+    A tap that padding cuts off has the position after the last.
     """
     places = torch.zeros(1, 1, dtype=torch.int64)
     inside = torch.ones(1, 1, dtype=torch.bool)
@@ -103,15 +101,16 @@ def _targets(layer: Transposed, inputs: Sequence[int], outputs: Sequence[int]) -
 
 
 def _placed(layer: Transposed, inputs: Sequence[int], outputs: Sequence[int]) -> Tensor:
-    """Return the matrix (out_channels * output positions, in_channels * input positions) of what `layer` does."""
+    """Return the matrix (out_channels * output positions, in_channels * input positions) of the layer's function."""
     weight = layer.weight.detach()
     ins, outs, groups = prod(inputs), prod(outputs), layer.groups
     dense = weight.new_zeros(layer.out_channels, outs + 1, layer.in_channels, ins)
     targets, places = _targets(layer, inputs, outputs).to(weight.device), torch.arange(ins, device=weight.device)
     kernels = weight.flatten(2).chunk(groups)
     for group, kernel in enumerate(kernels):  # (in_channels / groups, out_channels / groups, taps)
-        channels, made = kernel.shape[:2]
-        region = dense[group * made : (group + 1) * made, :, group * channels : (group + 1) * channels]
+        ins_per_group, outs_per_group = kernel.shape[:2]
+        outs_slice = slice(group * outs_per_group, (group + 1) * outs_per_group)
+        region = dense[outs_slice, :, group * ins_per_group : (group + 1) * ins_per_group]
         for tap in range(kernel.shape[2]):
-            region[:, targets[:, tap], :, places] = kernel[:, :, tap].t().expand(ins, made, channels)
+            region[:, targets[:, tap], :, places] = kernel[:, :, tap].t().expand(ins, outs_per_group, ins_per_group)
     return dense[:, :-1].reshape(layer.out_channels * outs, layer.in_channels * ins)

@@ -1,4 +1,4 @@
-"""The base of the unshared layers, and how the weights of a layer are copied for them."""
+"""The base class of unshared layers, and functions that copy the weights of a layer for each position."""
 
 from collections.abc import Collection, Sequence
 from typing import Any
@@ -14,12 +14,12 @@ __all__ = ["Unshared", "by_channel", "copy_options", "replicated", "spread"]
 
 
 class Unshared(nn.Module):
-    """The base of the unshared layers: the options of a layer, and the size that the layer's twin expects.
+    """The base class of unshared layers, which checks the size of the input.
 
     Args:
-        layer: the layer to start equal to. Its options (`in_features`, `batch_first`) become attributes of the twin.
-        input_shape: of one sample, without the batch.
-        batch_axis: where the batch stands in what the twin is given. Defaults to 0.
+        layer: the layer to copy. Its options (`in_features`, `batch_first`) become attributes of the twin.
+        input_shape: the shape of one sample, without the batch.
+        batch_axis: the axis of the batch in the input. Defaults to 0.
     """
 
     weight: nn.Parameter
@@ -31,42 +31,47 @@ class Unshared(nn.Module):
         self.input_shape = tuple(input_shape)
         self.batch_axis = batch_axis
         self._made_from = str(layer)
-        # A hook, for nn.TransformerEncoderLayer does not take its fused path, which reads weights, where there is one.
+        # A hook, since it also disables the fused path of nn.TransformerEncoderLayer, which reads weights directly.
         self.register_forward_pre_hook(_check_shape, with_kwargs=True)
 
     def hold(self, name: str, original: Tensor | None, copies: Tensor | None) -> None:
-        """Register `copies` as a parameter that is like the parameter `original`; None for None."""
+        """Register `copies` as a parameter with the attributes of the parameter `original`; None for None."""
         own = parameter_like(original, copies) if isinstance(original, nn.Parameter) and copies is not None else None
         self.register_parameter(name, own)
 
     def takes(self, shape: Sequence[int]) -> bool:
-        """Return whether the twin has weights for an input of `shape`; axes before the sample's are the batch."""
-        expected, given, axis = self.input_shape, tuple(shape), self.batch_axis
+        """Return whether the twin has weights for an input of `shape`; axes before those of a sample are the batch."""
+        expected, actual, axis = self.input_shape, tuple(shape), self.batch_axis
         if axis:
-            return len(given) == len(expected) + 1 and given[:axis] + given[axis + 1 :] == expected
-        return given[len(given) - len(expected) :] == expected
+            return len(actual) == len(expected) + 1 and actual[:axis] + actual[axis + 1 :] == expected
+        return actual[len(actual) - len(expected) :] == expected
 
     def extra_repr(self) -> str:
         return f"{self._made_from} on {described(torch.empty(self.input_shape, device='meta'))}"
 
 
 def _check_shape(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    """Refuse an input of another size than the weights were laid out for."""
+    """Check that the input has the size that the weights were made for.
+
+    Raises:
+        SpecError: the input has another size.
+    """
     assert isinstance(module, Unshared)
-    given = (*args, *kwargs.values())[0]
-    if isinstance(given, Tensor) and not module.takes(given.shape):
+    first = (*args, *kwargs.values())[0]
+    if isinstance(first, Tensor) and not module.takes(first.shape):
         expected = list(map(str, module.input_shape))
         expected.insert(module.batch_axis, "batch")
         raise SpecError(
-            f"{type(module).__name__} was given {tuple(given.shape)}; expected ({', '.join(expected)}), the size "
+            f"{type(module).__name__} got an input of {tuple(first.shape)}; expected ({', '.join(expected)}), the size "
             "that it has weights for; make a twin for the other size"
         )
 
 
 def copy_options(layer: nn.Module, twin: nn.Module, without: Collection[str] = ()) -> None:
-    """Give a twin the options of its layer as attributes, since a model's code reads them.
+    """Copy the options of a layer to attributes of its twin, since a model's code may read them.
 
     Args:
+        layer, twin: the layer and its twin.
         without: the names of attributes that are not options.
     """
     for name, value in vars(layer).items():
@@ -75,7 +80,7 @@ def copy_options(layer: nn.Module, twin: nn.Module, without: Collection[str] = (
 
 
 def spread(weight: Tensor, shape: Sequence[int]) -> Tensor:
-    """Return copies of the elements of `weight` in a tensor of `shape`, to which it is expanded."""
+    """Return `weight` expanded to `shape`, with a copy of each element."""
     return weight.detach().expand(*shape).clone(memory_format=torch.contiguous_format)
 
 

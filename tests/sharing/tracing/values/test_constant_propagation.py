@@ -178,7 +178,7 @@ def test_statistics_that_data_was_written_into_are_not_known() -> None:
 
     assert analyze(Norm(), args=[torch.randn(2, 4)]).warnings == ()
     (said,) = analyze(Norm(), args=[torch.randn(2, 4)], training=True).warnings
-    assert "reads a number out of" in said
+    assert "reads a number from" in said
 
 
 @pytest.mark.parametrize("whole", [True, False])
@@ -191,7 +191,7 @@ def test_a_buffer_that_data_was_written_into_is_data(whole: bool) -> None:
         return repeated(1)(x, layer, held[0])
 
     (said,) = analyze(Holds(torch.tensor([3.0, 3, 3, 3]), stored), (6, 4)).warnings
-    assert "reads a number out of the data" in said
+    assert "reads a number from the data" in said
 
 
 def test_what_is_drawn_is_not_known() -> None:
@@ -199,23 +199,23 @@ def test_what_is_drawn_is_not_known() -> None:
         return layer(x) if torch.bernoulli(held)[0] else x
 
     said = analyze(Holds(torch.ones(3), drawn), (6, 4)).warnings
-    assert any("reads a number out of" in line for line in said)
+    assert any("reads a number from" in line for line in said)
 
 
 def test_a_large_buffer_is_not_computed_with_and_what_is_read_out_of_it_is_said() -> None:
     large = Holds(torch.full((1 << 17,), 3), lambda x, layer, held: repeated(1)(x, layer, held[0]))
     (said,) = analyze(large, (6, 4)).warnings
-    assert "reads a number out of a constant" in said
+    assert "reads a number from a constant" in said
     grown = Holds(torch.full((1 << 10,), 3), lambda x, layer, held: repeated(1)(x, layer, (held[:, None] * held)[0, 0]))
     (said,) = analyze(grown, (6, 4)).warnings
-    assert "reads a number out of a constant" in said
+    assert "reads a number from a constant" in said
 
 
 def test_a_part_of_a_weight_is_no_constant() -> None:
     model = Holds(torch.tensor(3), lambda x, layer, held: repeated(1)(x, layer, held))
     model.held = model.layer.weight.detach()[0, 0]
     (said,) = analyze(model, (6, 4)).warnings
-    assert "reads a number out of weights" in said
+    assert "reads a number from weights" in said
 
 
 def test_the_state_that_a_recurrent_layer_starts_from_can_be_a_buffer() -> None:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from paramshare import analyze
 from paramshare.errors import SpecError
-from paramshare.sharing.tracing.values.loop_limit import MOST_GUESSES
+from paramshare.sharing.tracing.values.loop_limit import MAX_READS
 
 
 class Loops(nn.Module):
@@ -67,7 +67,7 @@ def until_a_mask_is_empty(layer: nn.Module, x: Tensor) -> Tensor:
 def test_a_loop_that_waits_for_a_value_is_refused_in_one_line_with_its_place(
     loop: Callable[[nn.Module, Tensor], Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("paramshare.sharing.tracing.values.loop_limit.MOST_GUESSES", 50)
+    monkeypatch.setattr("paramshare.sharing.tracing.values.loop_limit.MAX_READS", 50)
     with pytest.raises(SpecError) as error:
         analyze(Loops(loop), (2,))
     line = str(error.value)
@@ -75,7 +75,7 @@ def test_a_loop_that_waits_for_a_value_is_refused_in_one_line_with_its_place(
     numbers = [int(word) for word in line.split("in line ")[1].split() if word.isdigit()][:1]
     assert first < numbers[0] < first + len(source)
     assert line.startswith("(model) (Loops) waits in line ")
-    assert "of test_loop_limit.py for a value that is not known without the data (50 guesses)" in line
+    assert "of test_loop_limit.py for a value that is not known without the data (50 reads)" in line
     assert "\n" not in line
 
 
@@ -87,12 +87,12 @@ def test_a_loop_that_reads_a_value_each_step_and_ends_is_counted() -> None:
             x = layer(x)
         return x
 
-    assert MOST_GUESSES >= 300
+    assert MAX_READS >= 300
     assert analyze(Loops(steps), (2,)).totals.macs == 300 * 4
 
 
 def test_a_short_loop_that_many_calls_repeat_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("paramshare.sharing.tracing.values.loop_limit.MOST_GUESSES", 50)
+    monkeypatch.setattr("paramshare.sharing.tracing.values.loop_limit.MAX_READS", 50)
 
     def once(layer: nn.Module, x: Tensor) -> Tensor:
         result: Tensor = layer(x) if not x[0, 0] > 0 else x

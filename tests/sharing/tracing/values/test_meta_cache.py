@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from paramshare.sharing.tracing.values.meta_cache import Outcomes
-from paramshare.sharing.tracing.values.shape_inference import plain_outcome
+from paramshare.sharing.tracing.values.meta_cache import MetaCache
+from paramshare.sharing.tracing.values.shape_inference import inferred_output
 
 aten = torch.ops.aten
 
@@ -48,7 +48,7 @@ def told(result: Any) -> list[tuple[object, ...]]:
     ],
 )
 def test_the_second_time_torch_is_not_asked_and_the_outcome_is_the_same_in_new_tensors(func: Any, args: Any) -> None:
-    outcomes = Outcomes()
+    outcomes = MetaCache()
     first = outcomes.run(func, args, {})
     with Counted() as watched:
         second = outcomes.run(func, args, {})
@@ -60,13 +60,13 @@ def test_the_second_time_torch_is_not_asked_and_the_outcome_is_the_same_in_new_t
 
 
 def test_numbers_of_different_types_are_told_apart() -> None:
-    outcomes, whole = Outcomes(), new(3, dtype=torch.int32)
+    outcomes, whole = MetaCache(), new(3, dtype=torch.int32)
     kinds = [outcomes.run(aten.add.Tensor, (whole, other), {}).dtype for other in (1, 1.0, True)]  # type: ignore[attr-defined]
     assert kinds == [torch.int32, torch.float32, torch.int32]
 
 
 def test_strides_types_and_named_arguments_are_told_apart() -> None:
-    outcomes, matrix = Outcomes(), new(3, 3)
+    outcomes, matrix = MetaCache(), new(3, 3)
     straight = outcomes.run(aten.clone.default, (matrix,), {})
     across = outcomes.run(aten.clone.default, (matrix.t(),), {})
     half = outcomes.run(aten.clone.default, (matrix.half(),), {})
@@ -80,7 +80,7 @@ def test_strides_types_and_named_arguments_are_told_apart() -> None:
     ("func", "args"), [(aten.t.default, ()), (aten.unsafe_split.Tensor, (1,)), (aten.detach.default, ())]
 )
 def test_views_stay_views(func: Any, args: Any) -> None:
-    outcomes, matrix = Outcomes(), new(3, 4)
+    outcomes, matrix = MetaCache(), new(3, 4)
     for _ in range(2):
         result = outcomes.run(func, (matrix, *args), {})
         first: Any = result[0] if isinstance(result, tuple | list) else result
@@ -88,7 +88,7 @@ def test_views_stay_views(func: Any, args: Any) -> None:
 
 
 def test_what_writes_into_its_first_argument_gives_that_and_what_reshapes_it_is_done_each_time() -> None:
-    outcomes = Outcomes()
+    outcomes = MetaCache()
     for _ in range(2):
         one, other = new(3, 4), new(3, 4)
         assert outcomes.run(aten.add_.Tensor, (one, other), {}) is one
@@ -97,7 +97,7 @@ def test_what_writes_into_its_first_argument_gives_that_and_what_reshapes_it_is_
 
 
 def test_an_error_is_an_error_each_time() -> None:
-    outcomes = Outcomes()
+    outcomes = MetaCache()
     for _ in range(2):
         with pytest.raises(RuntimeError):
             outcomes.run(aten.mm.default, (new(3, 4), new(3, 4)), {})
@@ -123,7 +123,7 @@ def test_an_error_is_an_error_each_time() -> None:
     ],
 )  # fmt: skip
 def test_a_plain_outcome_is_the_one_that_torch_derives(func: Any, args: Any) -> None:
-    plain = plain_outcome(func, args, {})
+    plain = inferred_output(func, args, {})
     assert plain is not None
     assert told(plain) == told(func(*args))
 
@@ -141,4 +141,4 @@ def test_a_plain_outcome_is_the_one_that_torch_derives(func: Any, args: Any) -> 
     ],
 )
 def test_what_is_not_plain_is_left_to_torch(func: Any, args: Any) -> None:
-    assert plain_outcome(func, args, {}) is None
+    assert inferred_output(func, args, {}) is None

@@ -186,7 +186,7 @@ def test_a_step_of_training_makes_the_copies_different() -> None:
     ids=lambda value: type(value).__name__ if isinstance(value, nn.Module) else "",
 )
 def test_another_size_is_refused_with_both(layer: nn.Module, shape: str, wrong: tuple[int, ...]) -> None:
-    message = rf"{type(layer).__name__} was given \({', '.join(map(str, wrong))}\); expected \(batch, {shape}\)"
+    message = rf"{type(layer).__name__} got an input of \({', '.join(map(str, wrong))}\); expected \(batch, {shape}\)"
     with pytest.raises(SpecError, match=message):
         layer(torch.zeros(wrong))
     with pytest.raises(SpecError, match=message):
@@ -196,11 +196,17 @@ def test_another_size_is_refused_with_both(layer: nn.Module, shape: str, wrong: 
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: LocalConv(nn.Conv2d(2, 3, 3), (3, 6, 6)), r"cannot take \(3, 6, 6\); expected \(2, height, width\)"),
-        (lambda: Dense(nn.Conv1d(2, 3, 3), (2, 6, 6)), r"cannot take \(2, 6, 6\); expected \(2, length\)"),
-        (lambda: LocalConv(nn.Conv2d(2, 3, 3), (2, 2, 6)), r"gives nothing for \(2, 2, 6\): its kernel is larger"),
-        (lambda: LocalLinear(nn.Linear(3, 2), (5, 4)), r"cannot take \(5, 4\); expected \(positions, 3\)"),
-        (lambda: Dense(nn.Linear(3, 2), (3,)), r"cannot take \(3,\); expected \(positions, 3\)"),
+        (
+            lambda: LocalConv(nn.Conv2d(2, 3, 3), (3, 6, 6)),
+            r"does not fit the input \(3, 6, 6\); expected \(2, height, width\)",
+        ),
+        (lambda: Dense(nn.Conv1d(2, 3, 3), (2, 6, 6)), r"does not fit the input \(2, 6, 6\); expected \(2, length\)"),
+        (
+            lambda: LocalConv(nn.Conv2d(2, 3, 3), (2, 2, 6)),
+            r"has no output for the input \(2, 2, 6\): its kernel is larger",
+        ),
+        (lambda: LocalLinear(nn.Linear(3, 2), (5, 4)), r"does not fit the input \(5, 4\); expected \(positions, 3\)"),
+        (lambda: Dense(nn.Linear(3, 2), (3,)), r"does not fit the input \(3,\); expected \(positions, 3\)"),
     ],
 )
 def test_a_shape_that_the_layer_cannot_take_is_refused(make: object, message: str) -> None:

@@ -297,7 +297,7 @@ def test_packed_sequences_may_be_shorter_and_not_longer() -> None:
     packed = pack_sequence([data(2, 3), data(5, 3), data(4, 3)], enforce_sorted=False)
     for one, other in zip(floats(rnn(packed)), floats(twin(packed)), strict=True):
         torch.testing.assert_close(other, one, rtol=1e-12, atol=1e-12)
-    with pytest.raises(SpecError, match="was given 6 time steps and has weights for 5"):
+    with pytest.raises(SpecError, match="got 6 time steps and has weights for 5"):
         twin(pack_sequence([data(6, 3)]))
 
 
