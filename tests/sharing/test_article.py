@@ -27,7 +27,7 @@ def claim_about(about: str) -> Claim:
         ("Inception v3's real first layer", None, ["864 ", "19,181,664 ", "190,539,993,696 "], ["22,201", "149 · 149"]),
     ],
 )
-def test_a_claim_has_what_is_said_what_is_true_and_why(
+def test_article_claim_has_quotation_number_and_explanation(
     about: str, says: str | None, true: list[str], reasons: list[str]
 ) -> None:
     claim = claim_about(about)
@@ -36,12 +36,12 @@ def test_a_claim_has_what_is_said_what_is_true_and_why(
     assert all(reason in claim.why for reason in reasons)
 
 
-def test_every_claim_is_about_something_else() -> None:
+def test_article_claims_are_about_different_quantities() -> None:
     assert len({claim.about for claim in claims()}) == len(claims()) == 6
 
 
 @pytest.mark.parametrize("width", [60, 80, 88, 100])
-def test_the_table_holds_every_claim_within_its_width(width: int) -> None:
+def test_article_table_has_every_claim_within_its_width(width: int) -> None:
     text = table(width)
     assert max(map(len, text.splitlines())) <= width
     flowing = " ".join(text.split())
@@ -49,6 +49,6 @@ def test_the_table_holds_every_claim_within_its_width(width: int) -> None:
         assert all(part in flowing for part in (claim.about, claim.true, claim.why, claim.says or "–"))
 
 
-def test_no_torch_is_imported() -> None:
+def test_article_does_not_import_torch() -> None:
     program = "import sys; from paramshare.sharing.article import table; table(); sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", program], check=True)

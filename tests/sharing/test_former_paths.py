@@ -11,11 +11,11 @@ NAMES = [(module, name, place) for module, names in _MOVED.items() for name, pla
 
 
 @pytest.mark.parametrize(("module", "name", "place"), NAMES, ids=lambda text: text.removeprefix("paramshare.sharing."))
-def test_a_name_in_an_old_pickle_is_the_present_one(module: str, name: str, place: str) -> None:
+def test_former_name_in_a_pickle_is_the_current_object(module: str, name: str, place: str) -> None:
     path, _, current = place.partition(":")
     assert pickle.loads(f"c{module}\n{name}\n.".encode()) is getattr(import_module(path), current)
 
 
-def test_an_unknown_module_is_still_an_error() -> None:
+def test_unknown_module_of_sharing_is_still_an_error() -> None:
     with pytest.raises(ModuleNotFoundError):
         import_module("paramshare.sharing.nothing")

@@ -22,7 +22,7 @@ from paramshare.sharing.report import Tie
 
 
 @pytest.mark.parametrize(("depth", "per_use"), [(0, 101_110), (1, 111_210), (2, 121_310), (3, 131_410)])
-def test_dynamic_net_at_each_depth(depth: int, per_use: int) -> None:
+def test_dynamic_net_has_a_copy_for_each_use_at_each_depth(depth: int, per_use: int) -> None:
     report = analyze(DynamicNet(), (1000,), kwargs={"depth": depth})
     assert report.totals.shared == 111_210
     assert report.totals.per_use == report.totals.unshared == per_use
@@ -36,7 +36,7 @@ def _analyzed(model: nn.Module) -> None:
 
 
 @pytest.mark.parametrize("count", [_analyzed, partial(untie, axes="tie", input_size=(3,))], ids=["analyze", "untie"])
-def test_what_another_thread_draws_once_during_a_pass_is_no_draw_of_the_model(
+def test_draw_of_another_thread_during_a_pass_is_not_a_draw_of_the_model(
     count: Callable[[nn.Module], object],
 ) -> None:
     class Interrupted(nn.Module):
@@ -54,7 +54,7 @@ def test_what_another_thread_draws_once_during_a_pass_is_no_draw_of_the_model(
     assert len(drawn) == 1
 
 
-def test_dynamic_net_at_its_random_depth_says_that_the_depth_was_drawn_and_leaves_the_generator_alone() -> None:
+def test_random_depth_of_dynamic_net_is_reported_and_the_generator_is_restored() -> None:
     random.seed(5)
     state = random.getstate()
     depth = random.randint(0, 3)
@@ -67,7 +67,7 @@ def test_dynamic_net_at_its_random_depth_says_that_the_depth_was_drawn_and_leave
     assert random.getstate() == state
 
 
-def test_a_draw_of_torch_or_numpy_is_said_and_undone() -> None:
+def test_draw_from_torch_or_numpy_is_reported_and_undone() -> None:
     class Skips(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -87,13 +87,13 @@ def test_a_draw_of_torch_or_numpy_is_said_and_undone() -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_the_steps_of_an_lstm_are_sites_of_one_use() -> None:
+def test_steps_of_an_lstm_are_sites_of_one_use() -> None:
     (row,) = analyze(nn.LSTM(10, 20, batch_first=True), (50, 10)).layers
     weights = 4 * 20 * (10 + 20 + 2)
     assert (row.uses, row.counts.per_use, row.counts.unshared) == (1, weights, 50 * weights)
 
 
-def test_the_steps_of_a_cell_that_a_loop_calls_are_uses() -> None:
+def test_steps_of_a_cell_in_a_loop_are_uses() -> None:
     class Loop(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -139,7 +139,7 @@ class Registers(nn.Module):
         return x @ self.one.t(), x @ self.other.t()
 
 
-def test_one_module_under_four_names() -> None:
+def test_module_under_four_names_counts_once() -> None:
     class Four(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -159,21 +159,21 @@ def test_one_module_under_four_names() -> None:
     )
 
 
-def test_a_tie_by_attribute() -> None:
+def test_tie_by_attribute_counts_the_weight_once() -> None:
     weight = nn.Parameter(torch.randn(5, 3))
     report = analyze(Registers(weight, weight), (3,))
     assert (report.totals.shared, report.totals.per_use) == (15, 30)
     assert report.ties == (Tie(("one", "other"), 15),)
 
 
-def test_two_parameters_on_one_storage() -> None:
+def test_two_parameters_on_one_storage_are_tied() -> None:
     weight = torch.randn(5, 3)
     report = analyze(Registers(nn.Parameter(weight), nn.Parameter(weight)), (3,))
     assert (report.totals.shared, report.totals.per_use) == (15, 30)
     assert report.ties == (Tie(("one", "other"), 15),)
 
 
-def test_parameters_that_overlap_in_part() -> None:
+def test_parameters_that_overlap_in_part_are_tied_in_that_part() -> None:
     weight = torch.randn(8, 3)
     report = analyze(Registers(nn.Parameter(weight[:5]), nn.Parameter(weight[3:])), (3,))
     assert (report.totals.shared, report.totals.per_use, report.totals.used) == (24, 30, 24)
@@ -187,7 +187,7 @@ def test_parameters_side_by_side_in_one_storage_are_not_tied() -> None:
     assert report.ties == ()
 
 
-def test_a_tied_row_names_the_layer_that_counts_its_weights() -> None:
+def test_tied_row_names_the_layer_that_counts_its_weights() -> None:
     class Decoder(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -227,7 +227,7 @@ def counted(function: Callable[..., Tensor], size: tuple[int, ...], **weights: T
     return report
 
 
-def test_slices_of_a_bank_are_counted_once_each_and_the_rest_is_unused() -> None:
+def test_slices_of_a_bank_count_once_each_and_the_rest_is_unused() -> None:
     def steps(x: Tensor, bank: Tensor) -> Tensor:
         for index in (0, 3, 3, 7):
             x = F.linear(x, bank[index])
@@ -238,7 +238,7 @@ def test_slices_of_a_bank_are_counted_once_each_and_the_rest_is_unused() -> None
     assert totals.per_use == totals.unshared == 4 * 36
 
 
-def test_a_transposed_view_is_the_same_weight() -> None:
+def test_transposed_view_is_the_same_weight() -> None:
     totals = counted(lambda x, w: x @ w @ w.t(), (6,), w=torch.randn(6, 9)).totals
     assert (totals.shared, totals.per_use, totals.unshared) == (54, 108, 108)
 
@@ -267,14 +267,14 @@ def test_a_transposed_view_is_the_same_weight() -> None:
         (lambda x, w: torch.view_as_complex(x) * torch.view_as_complex(w), (7, 4, 2), torch.randn(4, 2), 7 * 8),
     ],
 )
-def test_functions_on_parameters(
+def test_functions_on_parameters_count_like_layers(
     function: Callable[..., Tensor], size: tuple[int, ...], weight: Tensor, unshared: int
 ) -> None:
     totals = counted(lambda x, w: function(x, w), size, w=weight).totals
     assert (totals.shared, totals.per_use, totals.unshared) == (weight.numel(), weight.numel(), unshared)
 
 
-def test_complex_weights_seen_as_pairs_are_the_weights() -> None:
+def test_complex_weights_viewed_as_pairs_are_the_same_weights() -> None:
     weight = torch.randn(4, 5, dtype=torch.complex64)
     for part in (torch.view_as_real(weight), weight.real):
         assert part.untyped_storage().data_ptr() == weight.untyped_storage().data_ptr()
@@ -284,7 +284,7 @@ def test_complex_weights_seen_as_pairs_are_the_weights() -> None:
     assert (real.shared, real.per_use, real.unshared, real.unused) == (20, 20, 60, 0)
 
 
-def test_experts_whose_rows_stand_one_after_the_other_are_a_table_that_each_row_chooses_from() -> None:
+def test_grouped_matrix_product_is_a_table_of_experts_from_which_each_row_selects() -> None:
     def experts(x: Tensor, w: Tensor) -> Tensor:
         ends = torch.tensor([1, 4, 6], dtype=torch.int32, device=x.device)
         return torch._grouped_mm(x[0], w, offs=ends)
@@ -295,7 +295,7 @@ def test_experts_whose_rows_stand_one_after_the_other_are_a_table_that_each_row_
 
 @pytest.mark.parametrize("first", ["the data", "a constant"])
 @pytest.mark.parametrize("device", ["cpu", "meta"])
-def test_what_is_written_into_a_named_output_is_followed(first: str, device: str) -> None:
+def test_data_written_into_an_output_argument_is_traced(first: str, device: str) -> None:
     def through(x: Tensor, w: Tensor) -> Tensor:
         buffer, one = torch.empty(3, 4, device=device), torch.ones(4)
         torch.mul(*((x[0], one) if first == "the data" else (one, x[0])), out=buffer)
@@ -305,7 +305,7 @@ def test_what_is_written_into_a_named_output_is_followed(first: str, device: str
     assert (totals.per_use, totals.unshared, totals.macs) == (20, 60, 60)
 
 
-def test_a_weight_that_is_written_into_a_named_output_is_the_weight() -> None:
+def test_weight_written_into_an_output_argument_is_the_same_weight() -> None:
     def masked(x: Tensor, w: Tensor) -> Tensor:
         buffer = x.new_empty(4, 5)
         torch.mul(w, torch.ones(4, 5, device=x.device).tril(), out=buffer)
@@ -315,12 +315,12 @@ def test_a_weight_that_is_written_into_a_named_output_is_the_weight() -> None:
     assert (totals.per_use, totals.unshared, totals.unused) == (20, 60, 0)
 
 
-def test_a_cast_weight_is_the_weight() -> None:
+def test_cast_weight_is_the_same_weight() -> None:
     totals = counted(lambda x, w: x.bfloat16() @ w.bfloat16(), (5, 4), w=torch.randn(4, 3)).totals
     assert (totals.shared, totals.unshared) == (12, 60)
 
 
-def test_weight_norm_new_and_old() -> None:
+def test_both_forms_of_weight_norm_use_each_weight_once() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
         old = nn.utils.weight_norm(nn.Conv2d(2, 4, 3))
@@ -331,7 +331,7 @@ def test_weight_norm_new_and_old() -> None:
         assert report.totals.unshared == 36 * 80
 
 
-def test_other_parametrizations() -> None:
+def test_parametrizations_use_each_weight_once() -> None:
     class Symmetric(nn.Module):
         def forward(self, w: Tensor) -> Tensor:
             return w.triu() + w.triu(1).transpose(-1, -2)
@@ -344,7 +344,7 @@ def test_other_parametrizations() -> None:
         assert (totals.shared, totals.per_use, totals.unshared, totals.unused) == (20, 20, 140, 0)
 
 
-def test_a_lora_has_its_own_factors_at_each_site() -> None:
+def test_lora_factors_have_a_copy_at_each_site() -> None:
     def lora(x: Tensor, w: Tensor, a: Tensor, b: Tensor) -> Tensor:
         return F.linear(x, w + b @ a)
 
@@ -355,7 +355,7 @@ def test_a_lora_has_its_own_factors_at_each_site() -> None:
     assert totals.macs == 3 * 120 + 12 * 2 * 10
 
 
-def test_a_class_token_has_one_site_and_positions_one_each() -> None:
+def test_class_token_has_one_site_and_position_embeddings_one_each() -> None:
     def tokens(x: Tensor, cls: Tensor, positions: Tensor) -> Tensor:
         return torch.cat([cls.expand(x.shape[0], -1, -1), x], 1) + positions[:, : x.shape[1] + 1]
 
@@ -363,7 +363,7 @@ def test_a_class_token_has_one_site_and_positions_one_each() -> None:
     assert (totals.shared, totals.used, totals.unshared, totals.unused) == (66, 36, 36, 30)
 
 
-def test_a_weight_that_is_written_into_data_is_used_and_one_that_is_overwritten_is_not() -> None:
+def test_weight_written_into_data_is_used_and_an_overwritten_weight_is_not() -> None:
     def written(x: Tensor, w: Tensor, lost: Tensor) -> Tensor:
         buffer = x.new_zeros(x.shape)
         buffer[:, 0] = lost
@@ -375,7 +375,7 @@ def test_a_weight_that_is_written_into_data_is_used_and_one_that_is_overwritten_
     assert (totals.used, totals.unshared, totals.unused) == (4, 4, 4)
 
 
-def test_a_weight_that_is_changed_in_place_after_a_copy_is_one_weight() -> None:
+def test_copied_weight_that_is_changed_in_place_is_one_weight() -> None:
     def scaled(x: Tensor, w: Tensor) -> Tensor:
         own = w.clone().mul_(2)
         own[1].add_(1)
@@ -385,7 +385,7 @@ def test_a_weight_that_is_changed_in_place_after_a_copy_is_one_weight() -> None:
     assert (totals.per_use, totals.unshared) == (16, 48)
 
 
-def test_a_constant_written_into_a_part_of_a_copy_leaves_the_rest_in_use_and_into_all_of_it_nothing() -> None:
+def test_constant_written_into_part_of_a_copied_weight_leaves_the_rest_used() -> None:
     def masked(x: Tensor, w: Tensor, gone: Tensor) -> Tensor:
         weight, bias = w.clone(), gone.clone()
         weight[2:4] = 0
@@ -396,7 +396,7 @@ def test_a_constant_written_into_a_part_of_a_copy_leaves_the_rest_in_use_and_int
     assert (totals.used, totals.unshared, totals.unused) == (24, 72, 6)
 
 
-def test_an_embedding_of_fixed_positions_is_live_where_it_is_selected() -> None:
+def test_embedding_of_fixed_positions_is_live_at_selected_rows() -> None:
     class Positions(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -411,7 +411,7 @@ def test_an_embedding_of_fixed_positions_is_live_where_it_is_selected() -> None:
     assert (row.counts.unshared, row.counts.unshared_live) == (7 * 80, 7 * 4)
 
 
-def test_a_weight_that_is_given_back_is_used() -> None:
+def test_weight_in_the_output_is_used() -> None:
     class Scaled(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -424,7 +424,7 @@ def test_a_weight_that_is_given_back_is_used() -> None:
     assert (totals.unused, totals.per_use) == (0, 20 + 3)  # what is used otherwise is not used once more
 
 
-def test_two_thousand_slices_of_a_bank_are_as_many_layers_own() -> None:
+def test_two_thousand_slices_of_a_bank_belong_to_two_thousand_layers() -> None:
     class Bank(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -444,7 +444,7 @@ def test_two_thousand_slices_of_a_bank_are_as_many_layers_own() -> None:
     assert [(len(tie.names), tie.elements) for tie in report.ties] == [(2_001, 8_000)]
 
 
-def test_of_three_tied_layers_each_names_the_first_and_their_factor_counts_the_weight_once() -> None:
+def test_three_tied_layers_name_the_first_and_count_the_weight_once() -> None:
     model = nn.Sequential(nn.Sequential(nn.Linear(4, 4)), nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4)))
     model[1][0] = model[0][0]
     model[1][1].weight, model[1][1].bias = model[0][0].weight, model[0][0].bias
@@ -464,7 +464,7 @@ def test_lazy_layers_take_their_size_from_the_input() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")  # the compiler's own
-def test_compiled_modules_and_functions_are_what_they_were_compiled_from() -> None:
+def test_compiled_modules_and_functions_count_as_their_originals() -> None:
     inner = nn.Linear(4, 4)
     compiled = nn.Sequential(torch.compile(inner), nn.ReLU(), inner)
     report = analyze(compiled, (4,))
@@ -478,7 +478,7 @@ def test_compiled_modules_and_functions_are_what_they_were_compiled_from() -> No
 # What cannot be seen.
 
 
-def test_a_number_read_out_of_the_data_is_an_assumption_with_its_place() -> None:
+def test_number_read_from_data_is_an_assumption_with_its_place() -> None:
     class Reads(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -499,7 +499,7 @@ def test_a_number_read_out_of_the_data_is_an_assumption_with_its_place() -> None
 
 
 @pytest.mark.parametrize("named", [False, True])
-def test_a_number_read_out_of_what_data_was_written_into_is_no_constant(named: bool) -> None:
+def test_number_read_from_a_tensor_with_written_data_is_not_a_constant(named: bool) -> None:
     def fills(x: Tensor, w: Tensor) -> Tensor:
         sums = torch.zeros(2)
         if named:
@@ -512,7 +512,7 @@ def test_a_number_read_out_of_what_data_was_written_into_is_no_constant(named: b
     assert "reads a number from the data (as `.item()` does), assumed to be False" in said
 
 
-def test_a_number_read_out_of_weights_or_constants_is_told_apart() -> None:
+def test_numbers_read_from_weights_and_constants_are_reported_as_such() -> None:
     class Scaled(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -531,14 +531,14 @@ def test_a_number_read_out_of_weights_or_constants_is_told_apart() -> None:
     ]
 
 
-def test_a_mask_whose_values_are_known_selects_what_it_selects() -> None:
+def test_mask_with_known_values_selects_as_in_a_real_pass() -> None:
     def lower(x: Tensor, w: Tensor) -> Tensor:
         return x[0][torch.ones(4, 4, dtype=torch.bool).tril()] * w
 
     assert counted(lower, (4, 4), w=torch.randn(10)).totals.unshared == 10
 
 
-def test_a_check_of_values_is_taken_to_hold() -> None:
+def test_check_of_values_is_assumed_to_hold() -> None:
     def checked(x: Tensor, w: Tensor) -> Tensor:
         torch._check_tensor_all(x > 0, lambda: "expected positive numbers")
         return x * w
@@ -546,7 +546,7 @@ def test_a_check_of_values_is_taken_to_hold() -> None:
     assert counted(checked, (4,), w=torch.randn(4)).totals.unshared == 4
 
 
-def test_an_encoder_with_a_padding_mask_runs_layer_by_layer_and_leaves_the_fast_path_on() -> None:
+def test_encoder_with_padding_mask_is_traced_without_the_fast_path() -> None:
     layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
     mask = torch.tensor([[False, False, True]])
     model, sample = nn.TransformerEncoder(layer, 2), torch.randn(1, 3, 8)
@@ -564,17 +564,17 @@ def refusal(function: Callable[..., Tensor]) -> str:
     return str(error.value)
 
 
-def test_an_operator_that_is_given_functions_is_named() -> None:
+def test_operator_with_function_arguments_is_named_in_the_error() -> None:
     said = refusal(lambda x, w: torch.cond(x.sum() > 0, lambda x: x * w, lambda x: x + w, (x,)))
     assert "(model) (Function) cannot be followed without values" in said
     assert said.endswith("the functions in the arguments of cond are not traced")
 
 
-def test_a_list_of_values_is_what_cannot_be_followed() -> None:
+def test_list_of_values_is_refused() -> None:
     assert "(model) (Function) cannot be followed without values" in refusal(lambda x, w: w * sum(x[0].tolist()))
 
 
-def test_a_refusal_after_a_guess_says_that_it_may_follow_from_it() -> None:
+def test_refusal_after_an_assumption_names_the_assumption() -> None:
     said = refusal(lambda x, w: x[:, : int(x.sum())] * w[:2] * x[:, 1:] * w)
     assert said.endswith(
         "; an assumption may be the cause: (model) (Function) reads a number from the data (as `.item()` does), "
@@ -582,7 +582,7 @@ def test_a_refusal_after_a_guess_says_that_it_may_follow_from_it() -> None:
     )
 
 
-def test_a_script_module_is_refused_by_its_name() -> None:
+def test_script_module_is_refused_by_its_name() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         script = torch.jit.trace(nn.Linear(4, 4), torch.randn(1, 4))
@@ -592,7 +592,7 @@ def test_a_script_module_is_refused_by_its_name() -> None:
         analyze(script, (4,))
 
 
-def test_a_mixture_of_experts_is_counted_as_if_every_token_went_to_every_expert() -> None:
+def test_mixture_of_experts_counts_as_if_every_token_went_to_every_expert() -> None:
     class Experts(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -625,12 +625,12 @@ def test_a_mixture_of_experts_is_counted_as_if_every_token_went_to_every_expert(
         (lambda x, w: torch.repeat_interleave(x[0], x[0].long()).sum() * w, "aten.repeat_interleave"),
     ],
 )
-def test_what_selects_by_value_is_named(function: Callable[..., Tensor], what: str) -> None:
+def test_operation_that_selects_by_value_is_named(function: Callable[..., Tensor], what: str) -> None:
     (said,) = analyze(Function(function, w=torch.ones(1)), (4,)).warnings
     assert what in said
 
 
-def test_an_operation_without_a_rule_is_named_and_not_left_out() -> None:
+def test_operation_without_a_rule_is_counted_and_named() -> None:
     def sorted_in(x: Tensor, w: Tensor) -> Tensor:
         return torch.searchsorted(w, x)
 
@@ -640,7 +640,7 @@ def test_an_operation_without_a_rule_is_named_and_not_left_out() -> None:
     assert said.startswith("(model) (Function) uses weights in aten.searchsorted, for which no rule is known")
 
 
-def test_parameters_in_a_list_are_counted_and_said_to_be_unregistered() -> None:
+def test_parameters_in_a_list_are_counted_and_reported_as_unregistered() -> None:
     class Hides(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -654,7 +654,7 @@ def test_parameters_in_a_list_are_counted_and_said_to_be_unregistered() -> None:
     assert report.warnings[0].startswith("hidden holds parameters that are not in `model.parameters()`")
 
 
-def test_parameters_that_the_model_does_not_hold_are_counted_where_they_are_used_and_said() -> None:
+def test_parameters_outside_of_the_model_are_counted_and_reported() -> None:
     apart = nn.Linear(3, 3)
 
     class Reaches(nn.Module):
@@ -675,7 +675,7 @@ def test_parameters_that_the_model_does_not_hold_are_counted_where_they_are_used
     )
 
 
-def test_a_module_that_the_pass_copies_is_followed_in_the_copy() -> None:
+def test_module_copied_during_the_pass_is_traced_in_the_copy() -> None:
     class Copies(nn.Module):
         def __init__(self) -> None:
             super().__init__()

@@ -99,7 +99,7 @@ def test_each_layer_of_lenet_5_has_its_printed_trainable_parameters_and_connecti
     assert report.totals.unshared == 340_908
 
 
-def test_deepfaces_local_layers_share_nothing() -> None:
+def test_local_layers_of_deepface_share_nothing() -> None:
     report = analyze(on_meta(published.DeepFace), input_size=(3, 152, 152))
     assert report.totals.shared == 118_923_774
     assert report.totals.shared == pytest.approx(120e6, rel=0.02)  # "more than 120 million"
@@ -182,7 +182,7 @@ def drawn_figures() -> list[Any]:
 
 @needs_torchvision
 @pytest.mark.parametrize(("name", "size", "parameters", "giga_macs"), drawn_figures())
-def test_torchvisions_classifiers_have_the_figures_that_it_keeps_of_them(
+def test_classifiers_of_torchvision_have_the_numbers_in_its_metadata(
     name: str, size: int, parameters: int, giga_macs: float
 ) -> None:
     options = {"image_size": size} if name.startswith("vit_") else {}
@@ -192,7 +192,7 @@ def test_torchvisions_classifiers_have_the_figures_that_it_keeps_of_them(
 
 
 @needs_torchvision
-def test_all_of_torchvisions_classifiers_are_among_them() -> None:
+def test_all_classifiers_of_torchvision_are_tested() -> None:
     assert len({name for name, *_ in kept_figures().values()}) >= 80
 
 

@@ -49,7 +49,7 @@ SUMMED = (*REGIMES, "unused", "macs", "dense_macs")
 
 @pytest.mark.parametrize("depth", [None, 1, 2, 9])
 @pytest.mark.parametrize("sort", SORTS)
-def test_rows_add_up_to_the_totals_however_they_are_joined_and_sorted(
+def test_rows_add_up_to_the_totals_for_every_depth_and_sort(
     report: SharingReport, depth: int | None, sort: Sort
 ) -> None:
     rows = report.rows(depth, sort)
@@ -60,7 +60,7 @@ def test_rows_add_up_to_the_totals_however_they_are_joined_and_sorted(
         assert sum(row.counts.memory[regime].with_adam for row in rows) == report.totals.memory[regime].with_adam
 
 
-def test_the_totals_are_what_the_model_has(report: SharingReport) -> None:
+def test_totals_equal_the_parameters_of_the_model(report: SharingReport) -> None:
     block = 4 * 8 + 8 + 8 * 4 + 4
     assert report.totals.shared == 44 + block + 12
     assert report.totals.per_use == 44 + 2 * block + 44
@@ -69,7 +69,7 @@ def test_the_totals_are_what_the_model_has(report: SharingReport) -> None:
     assert report.totals.factor == report.totals.unshared / report.totals.used
 
 
-def test_joined_rows_have_the_uses_of_their_parts_and_the_ties_that_lead_out(report: SharingReport) -> None:
+def test_joined_rows_have_the_uses_and_outward_ties_of_their_parts(report: SharingReport) -> None:
     names = [row.name for row in report.rows(depth=1)]
     assert names == ["embed", "block", "spare", "head"]
     block, head = report.rows(depth=1)[1], report.rows(depth=1)[3]
@@ -83,7 +83,7 @@ def test_sorted_rows_have_the_largest_first(report: SharingReport) -> None:
         assert found == sorted(found, reverse=True)
 
 
-def test_the_table_says_totals_ties_and_warnings_with_thousands_separated(report: SharingReport) -> None:
+def test_report_table_has_totals_ties_and_warnings_with_thousands_separators(report: SharingReport) -> None:
     head, layers, regimes, factor, ties, warnings = report.table().split("\n\n")
     assert head == "Tied, one sample of 1×6 int64"
     assert [line.split()[0] for line in layers.splitlines()] == [
@@ -96,12 +96,12 @@ def test_the_table_says_totals_ties_and_warnings_with_thousands_separated(report
     assert warnings.splitlines()[1].startswith("  (model) (Tied) reads a number from the data")
 
 
-def test_the_table_of_a_tied_row_shows_no_factor_where_nothing_was_used(report: SharingReport) -> None:
+def test_report_table_shows_a_dash_for_a_row_without_used_elements(report: SharingReport) -> None:
     spare = next(line for line in report.table().splitlines() if line.startswith("spare"))
     assert spare.split()[2:] == ["0", "12", "0", "0", "0", "–"]
 
 
-def test_json_has_a_schema_and_every_number(report: SharingReport) -> None:
+def test_report_json_has_a_schema_and_every_number(report: SharingReport) -> None:
     found = json.loads(report.to_json())
     assert found["schema"] == SCHEMA == "paramshare.sharing/1"
     assert list(found) == ["schema", "model", "input", "totals", "layers", "ties", "warnings"]
@@ -116,7 +116,7 @@ def test_json_has_a_schema_and_every_number(report: SharingReport) -> None:
     assert found["totals"]["memory"]["dense"]["with_adam"] == memory.with_adam == 16 * report.totals.dense
 
 
-def test_json_meets_its_published_schema_with_ties_warnings_and_what_is_unused(report: SharingReport) -> None:
+def test_report_json_meets_its_published_schema(report: SharingReport) -> None:
     schema = json.loads(SCHEMA_FILE.read_text())
     assert schema["$id"] == SCHEMA
     Draft202012Validator.check_schema(schema)
@@ -124,7 +124,7 @@ def test_json_meets_its_published_schema_with_ties_warnings_and_what_is_unused(r
         Draft202012Validator(schema).validate(json.loads(one.to_json()))
 
 
-def test_the_figure_has_a_bar_for_each_regime_of_each_row_on_a_log_axis(report: SharingReport) -> None:
+def test_report_figure_has_a_bar_for_each_regime_of_each_row_on_a_log_axis(report: SharingReport) -> None:
     (axes,) = report.figure(depth=1).axes
     assert axes.get_xscale() == "log"
     assert [text.get_text() for text in axes.get_yticklabels()] == ["embed", "block", "spare", "head"]
@@ -137,7 +137,7 @@ def test_the_figure_has_a_bar_for_each_regime_of_each_row_on_a_log_axis(report: 
         (lambda report: report.table(sort="size"), "cannot sort by 'size'; expected one of order, factor"),
     ],
 )
-def test_a_depth_or_a_sort_that_is_not_one_is_refused(
+def test_invalid_depth_or_sort_is_refused(
     ask: Callable[[SharingReport], object], said: str, report: SharingReport
 ) -> None:
     with pytest.raises(SpecError, match=said):

@@ -24,7 +24,7 @@ from paramshare.sharing.tracing.trace import trace
 MODEL = nn.Sequential(nn.Linear(4, 4), nn.Conv1d(6, 2, 3), nn.ConvTranspose1d(2, 2, 2))
 
 
-def test_a_report_that_agrees_with_itself_has_no_warning() -> None:
+def test_consistent_report_has_no_warning() -> None:
     report = analyze(MODEL, (6, 4))
     assert report.warnings == tuple(contradictions(report.layers, report.totals, report.totals.shared)) == ()
 
@@ -40,14 +40,14 @@ def test_a_report_that_agrees_with_itself_has_no_warning() -> None:
         ),
     ],
 )
-def test_a_row_that_cannot_be_right_is_named(change: dict[str, Any], said: str) -> None:
+def test_contradictory_row_is_named(change: dict[str, Any], said: str) -> None:
     report = analyze(MODEL, (6, 4))
     first = replace(report.layers[0], counts=replace(report.layers[0].counts, **change))
     (line,) = contradictions([first, *report.layers[1:]], report.totals, report.totals.shared)
     assert line.startswith(said)
 
 
-def test_totals_that_cannot_be_right_are_named() -> None:
+def test_contradictory_totals_are_named() -> None:
     report = analyze(MODEL, (6, 4))
     wrong = replace(report.totals, unshared_live=10_000)
     live, shared = contradictions(report.layers, wrong, report.totals.shared - 1)
@@ -57,7 +57,7 @@ def test_totals_that_cannot_be_right_are_named() -> None:
     )
 
 
-def test_a_linear_layer_whose_products_are_not_its_links_is_named() -> None:
+def test_linear_layer_whose_macs_differ_from_its_links_is_named() -> None:
     clone = meta_clone(MODEL)
     seen = trace(clone, example_inputs(clone, (6, 4)))
     assert list(unlinked_products(clone, seen)) == []
@@ -157,7 +157,7 @@ def tied(how: str) -> tuple[tuple[nn.Parameter, nn.Parameter], tuple[Tensor, Ten
 
 @settings(max_examples=150, deadline=None)
 @given(st.sampled_from(["apart", "same", "in part"]), st.lists(steps(), min_size=1, max_size=5))
-def test_random_programs_count_as_their_elements_unrolled(how: str, program: list[Step]) -> None:
+def test_random_programs_count_like_their_elements_unrolled(how: str, program: list[Step]) -> None:
     parameters, numbers = tied(how)
     each = [step.copies(*numbers) for step in program for _ in range(step.times)]
     report = analyze(Program(*parameters, program), (ROWS, 12))
@@ -171,7 +171,7 @@ def test_random_programs_count_as_their_elements_unrolled(how: str, program: lis
 
 @settings(max_examples=200, deadline=None)
 @given(matrices(plain=False), st.integers(0, 5), st.integers(1, 5), st.integers(0, 3), st.integers(1, 4))
-def test_a_window_of_any_matrix_counts_as_its_elements_or_is_said_to_be_wrong(
+def test_window_of_any_matrix_counts_like_its_elements_or_has_a_warning(
     matrix: Matrix, top: int, height: int, left: int, width: int
 ) -> None:
     def window(w: Tensor, v: Tensor) -> Tensor:
@@ -188,7 +188,7 @@ def test_a_window_of_any_matrix_counts_as_its_elements_or_is_said_to_be_wrong(
     assert counted == right or "is an estimate" in report.warnings[-1] or "expected used" in report.warnings[0]
 
 
-def test_a_part_of_a_rearranged_weight_is_said_to_be_estimated() -> None:
+def test_part_of_a_rearranged_weight_is_reported_as_an_estimate() -> None:
     class Part(nn.Module):
         def __init__(self) -> None:
             super().__init__()

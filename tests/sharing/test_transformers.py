@@ -201,7 +201,7 @@ def distinct(parameters: list[nn.Parameter]) -> int:
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_macs_are_half_the_flops_that_torch_counts_and_unused_is_what_a_backward_pass_leaves_out(name: str) -> None:
+def test_transformer_macs_are_half_of_torchs_flops_and_unused_weights_get_no_gradient(name: str) -> None:
     model, inputs = build(name), FAMILIES[name][2]
     mapping: dict[Any, Callable[..., int]] = {torch.ops.aten._grouped_mm: grouped}
     with FlopCounterMode(display=False, custom_mapping=mapping) as counter, sdpa_kernel(SDPBackend.MATH):

@@ -31,7 +31,9 @@ def traced(model: nn.Module, *sizes: Sequence[int], tokens: bool = False) -> Reg
 
 @fast
 @given(small, small, st.booleans(), st.lists(small, max_size=3))
-def test_linear_over_any_extra_axes(features: int, out: int, bias: bool, axes: list[int]) -> None:
+def test_formula_of_linear_over_extra_axes_equals_the_trace(
+    features: int, out: int, bias: bool, axes: list[int]
+) -> None:
     positions = int(torch.tensor(axes, dtype=torch.int64).prod())
     formula = formulas.linear(features, out, bias, positions)
     assert traced(nn.Linear(features, out, bias), (*axes, features)) == formula
@@ -68,7 +70,7 @@ def convolutions(draw: st.DrawFn, transposed: bool) -> tuple[int, dict[str, obje
 
 @fast
 @given(convolutions(transposed=False))
-def test_convolutions(drawn: tuple[int, dict[str, object], list[int]]) -> None:
+def test_formula_of_convolutions_equals_the_trace(drawn: tuple[int, dict[str, object], list[int]]) -> None:
     dims, arguments, size = drawn
     layer = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[dims - 1](**arguments)
     assert traced(layer, (arguments["in_channels"], *size)) == formulas.conv(**arguments, size=size)
@@ -76,7 +78,7 @@ def test_convolutions(drawn: tuple[int, dict[str, object], list[int]]) -> None:
 
 @fast
 @given(convolutions(transposed=True))
-def test_transposed_convolutions(drawn: tuple[int, dict[str, object], list[int]]) -> None:
+def test_formula_of_transposed_convolutions_equals_the_trace(drawn: tuple[int, dict[str, object], list[int]]) -> None:
     dims, arguments, size = drawn
     layer = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)[dims - 1](**arguments)
     assert traced(layer, (arguments["in_channels"], *size)) == formulas.conv_transpose(**arguments, size=size)
@@ -84,13 +86,13 @@ def test_transposed_convolutions(drawn: tuple[int, dict[str, object], list[int]]
 
 @fast
 @given(st.integers(1, 3), st.integers(1, 4), st.integers(1, 3), st.integers(1, 6))
-def test_same_padding_puts_its_dead_taps_where_the_formula_does(dims: int, kernel: int, dilation: int, n: int) -> None:
+def test_formula_of_same_padding_has_the_dead_taps_of_the_trace(dims: int, kernel: int, dilation: int, n: int) -> None:
     layer = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[dims - 1](1, 2, kernel, padding="same", dilation=dilation)
     formula = formulas.conv(1, 2, dims * [kernel], dims * [n], padding="same", dilation=dilation)
     assert traced(layer, (1, *dims * [n])) == formula
 
 
-def test_no_padding_by_name_and_one_number_for_all_dimensions() -> None:
+def test_formula_of_valid_padding_and_of_one_number_for_all_dimensions_equals_the_trace() -> None:
     valid = nn.Conv2d(2, 3, 3, padding="valid")
     assert traced(valid, (2, 6, 5)) == formulas.conv(2, 3, 3, (6, 5))
     valid._conv_forward = lambda x, weight, bias: nn.functional.conv2d(x, weight, bias, [2], [1])  # type: ignore[method-assign]
@@ -107,7 +109,7 @@ def test_taps_on_padding_that_repeats_the_data_are_live(mode: str) -> None:
 
 @fast
 @given(small, small, small)
-def test_embeddings(rows: int, dim: int, positions: int) -> None:
+def test_formula_of_embeddings_equals_the_trace(rows: int, dim: int, positions: int) -> None:
     formula = formulas.embedding(rows, dim, positions)
     assert traced(nn.Embedding(rows, dim), (positions,), tokens=True) == formula
     assert traced(nn.EmbeddingBag(rows, dim), (positions,), tokens=True) == formula
@@ -117,7 +119,7 @@ def test_embeddings(rows: int, dim: int, positions: int) -> None:
 @given(
     st.sampled_from(["rnn", "lstm", "gru"]), small, st.integers(2, 5), small, st.integers(1, 3), *2 * [st.booleans()]
 )
-def test_recurrent_nets_over_time_steps_layers_and_directions(
+def test_formula_of_recurrent_layers_equals_the_trace(
     mode: str, features: int, hidden: int, steps: int, layers: int, bias: bool, both: bool
 ) -> None:
     layer = getattr(nn, mode.upper())(features, hidden, layers, bias=bias, batch_first=True, bidirectional=both)
@@ -127,7 +129,9 @@ def test_recurrent_nets_over_time_steps_layers_and_directions(
 
 @fast
 @given(small, st.integers(2, 5), small, st.integers(1, 2), st.booleans())
-def test_an_lstm_with_projections(features: int, hidden: int, steps: int, layers: int, both: bool) -> None:
+def test_formula_of_lstm_projections_equals_the_trace(
+    features: int, hidden: int, steps: int, layers: int, both: bool
+) -> None:
     layer = nn.LSTM(features, hidden, layers, batch_first=True, bidirectional=both, proj_size=hidden - 1)
     formula = formulas.rnn("lstm", features, hidden, steps, layers, bidirectional=both, proj_size=hidden - 1)
     assert traced(layer, (steps, features)) == formula
@@ -135,7 +139,7 @@ def test_an_lstm_with_projections(features: int, hidden: int, steps: int, layers
 
 @fast
 @given(st.integers(1, 3), st.integers(1, 3), small, small, st.booleans(), st.booleans())
-def test_attention_to_itself_and_to_another(
+def test_formula_of_self_attention_and_cross_attention_equals_the_trace(
     heads: int, width: int, length: int, source: int, bias: bool, odd: bool
 ) -> None:
     embed = heads * width
@@ -147,7 +151,7 @@ def test_attention_to_itself_and_to_another(
     assert traced(other, (length, embed), (source, keys), (source, values)) == formula
 
 
-def test_fused_attention_multiplies_as_often() -> None:
+def test_fused_attention_has_the_macs_of_the_formula() -> None:
     class Fused(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -163,7 +167,7 @@ def test_fused_attention_multiplies_as_often() -> None:
 
 @fast
 @given(st.integers(1, 4), st.integers(2, 4), st.integers(1, 4))
-def test_norms(channels: int, height: int, width: int) -> None:
+def test_formula_of_norms_equals_the_trace(channels: int, height: int, width: int) -> None:
     elements = channels * height * width
     for layer in (
         nn.BatchNorm2d(channels),
@@ -183,7 +187,7 @@ def test_norms(channels: int, height: int, width: int) -> None:
 
 @fast
 @given(st.integers(2, 4), small, small)
-def test_prelu(channels: int, height: int, width: int) -> None:
+def test_formula_of_prelu_equals_the_trace(channels: int, height: int, width: int) -> None:
     elements = channels * height * width
     assert traced(nn.PReLU(channels), (channels, height, width)) == formulas.prelu(channels, elements)
     assert traced(nn.PReLU(), (channels, height, width)) == formulas.prelu(1, elements)
@@ -191,6 +195,6 @@ def test_prelu(channels: int, height: int, width: int) -> None:
 
 @fast
 @given(small, small, small, st.booleans(), small)
-def test_bilinear(one: int, other: int, out: int, bias: bool, positions: int) -> None:
+def test_formula_of_bilinear_equals_the_trace(one: int, other: int, out: int, bias: bool, positions: int) -> None:
     formula = formulas.bilinear(one, other, out, bias, positions)
     assert traced(nn.Bilinear(one, other, out, bias), (positions, one), (positions, other)) == formula

@@ -29,7 +29,7 @@ CASES: dict[LayerKind, tuple[Sequence[int], int | None, Mapping[str, object], Re
 
 
 @pytest.mark.parametrize("kind", LAYERS)
-def test_each_kind_is_its_formula(kind: LayerKind) -> None:
+def test_each_layer_name_selects_its_formula(kind: LayerKind) -> None:
     size, out, options, expected = CASES[kind]
     assert layer_regimes(kind, size, out, options) == expected
 
@@ -50,7 +50,7 @@ def test_each_kind_is_its_formula(kind: LayerKind) -> None:
         ("conv1d", (3, 2), 4, {"kernel": 5}, "the kernel spans 5"),
     ],
 )
-def test_what_a_layer_does_not_have_or_needs_gets_one_line(
+def test_unknown_or_missing_layer_options_are_refused_in_one_line(
     kind: LayerKind, size: Sequence[int], out: int | None, options: Mapping[str, object], said: str
 ) -> None:
     with pytest.raises(SpecError) as refused:
@@ -58,7 +58,7 @@ def test_what_a_layer_does_not_have_or_needs_gets_one_line(
     assert said in str(refused.value)
 
 
-def test_the_table_has_a_row_a_regime_with_thousands_separated() -> None:
+def test_layer_table_has_a_row_for_each_regime_with_thousands_separators() -> None:
     lines = layer_table("a title", formulas.conv(3, 32, 3, (299, 299), 2, bias=False)).splitlines()
     assert lines[0] == "a title"
     assert [line.split()[0] for line in lines[2:]] == ["regime", "shared", "unshared", "unshared_live", "dense"]

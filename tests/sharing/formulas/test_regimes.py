@@ -178,14 +178,14 @@ same_padding = pytest.mark.filterwarnings("ignore:Using padding='same' with even
 @same_padding
 @settings(few, max_examples=100)
 @given(layers)
-def test_shared_is_the_number_of_parameters_of_torchs_module(layer: Case) -> None:
+def test_shared_equals_the_number_of_parameters_of_torchs_module(layer: Case) -> None:
     assert layer.regimes.shared == sum(parameter.numel() for parameter in layer.module.parameters())
 
 
 @same_padding
 @settings(few, max_examples=100)
 @given(multiplying)
-def test_macs_are_half_the_flops_that_torch_counts(layer: Case) -> None:
+def test_formula_macs_are_half_the_flops_that_torch_counts(layer: Case) -> None:
     with FlopCounterMode(display=False) as flops:  # on the meta device RNNs and attention are matrix products
         layer.module.to("meta")(*(tensor.to("meta") for tensor in layer.inputs))
     assert 2 * layer.regimes.macs == flops.get_total_flops()
@@ -194,7 +194,7 @@ def test_macs_are_half_the_flops_that_torch_counts(layer: Case) -> None:
 @same_padding
 @settings(few, max_examples=50)
 @given(st.one_of(linears(), convs(), transposed_convs()))
-def test_dense_wires_every_output_to_every_input_and_unshared_has_a_bias_at_every_output(layer: Case) -> None:
+def test_dense_connects_every_output_to_every_input_and_unshared_has_a_bias_at_every_output(layer: Case) -> None:
     outputs, inputs = layer.out.numel(), layer.inputs[0].numel()
     biases = 0 if layer.module.bias is None else outputs
     assert layer.regimes.dense_macs == inputs * outputs
@@ -205,14 +205,14 @@ def test_dense_wires_every_output_to_every_input_and_unshared_has_a_bias_at_ever
 @same_padding
 @settings(few, max_examples=100)
 @given(layers)
-def test_no_more_copies_live_than_there_are_or_than_a_dense_layer_has(layer: Case) -> None:
+def test_live_copies_are_at_most_the_unshared_and_the_dense_copies(layer: Case) -> None:
     assert 0 <= layer.regimes.unshared_live <= min(layer.regimes.unshared, layer.regimes.dense)
 
 
 @same_padding
 @settings(few, max_examples=200)
 @given(st.one_of(linears(), convs(), transposed_convs()))
-def test_live_links_of_a_linear_map_are_the_non_zeros_of_its_jacobian(layer: Case) -> None:
+def test_live_links_of_a_linear_map_equal_the_non_zeros_of_its_jacobian(layer: Case) -> None:
     (x,) = layer.inputs
     basis = torch.eye(x.numel(), dtype=x.dtype).view(-1, *x.shape)
     if x.dim() > 2:
@@ -237,7 +237,7 @@ def links(module: nn.Module, *inputs: Tensor) -> int:
 
 @few
 @given(bilinears())
-def test_live_links_of_a_bilinear_layer_are_the_non_zeros_of_its_jacobian(layer: Case) -> None:
+def test_live_links_of_a_bilinear_layer_equal_the_non_zeros_of_its_jacobian(layer: Case) -> None:
     in1, in2 = layer.inputs
     assert layer.regimes.unshared == layer.regimes.unshared_live == links(layer.module, in1, in2)
     biases = 0 if layer.module.bias is None else layer.out.numel()
@@ -247,19 +247,19 @@ def test_live_links_of_a_bilinear_layer_are_the_non_zeros_of_its_jacobian(layer:
 
 
 @pytest.mark.parametrize("layer", norms(), ids=lambda layer: str(layer.module))
-def test_live_links_of_what_is_elementwise_are_the_non_zeros_of_its_jacobian(layer: Case) -> None:
+def test_live_links_of_an_elementwise_layer_equal_the_non_zeros_of_its_jacobian(layer: Case) -> None:
     negative = -layer.inputs[0].abs() - torch.rand_like(layer.inputs[0])  # where PReLU has its weights
     found = links(layer.module, negative)
     assert layer.regimes == Regimes(layer.regimes.shared, found, found, found, 0, 0)
 
 
-def test_live_links_of_an_embedding_are_the_non_zeros_of_its_jacobians_over_all_inputs() -> None:
+def test_live_links_of_an_embedding_equal_the_non_zeros_of_its_jacobians_over_all_inputs() -> None:
     table, positions = nn.Embedding(5, 3), 4
     found = sum(links(table, torch.full((positions,), row)) for row in range(5))
     assert embedding(5, 3, positions).unshared == embedding(5, 3, positions).unshared_live == found
 
 
-def test_an_embedding_is_a_linear_layer_on_one_hot_rows_that_multiplies_nothing() -> None:
+def test_embedding_formula_equals_a_linear_layer_on_one_hot_rows_without_macs() -> None:
     assert embedding(5, 3, 4) == replace(linear(5, 3, bias=False, positions=4), macs=0, dense_macs=0)
 
 
@@ -314,7 +314,7 @@ def unrolled(module: nn.RNNBase, x: Tensor, copies: list[Copies]) -> Tensor:
 
 @few
 @given(rnns())
-def test_live_copies_of_an_unrolled_rnn_are_those_with_a_gradient_and_the_gates_of_a_zero_state(layer: Case) -> None:
+def test_live_copies_of_an_unrolled_rnn_have_a_gradient_or_are_gates_of_a_zero_state(layer: Case) -> None:
     """At the first step an LSTM's cell is zero, and so its forget gate does nothing with the data that it meets; nor
     does a GRU's reset gate if there is no bias to reset. The formula counts what meets data, with these copies.
     """
@@ -363,7 +363,7 @@ def attended(heads: int, inputs: tuple[Tensor, ...], copies: Copies) -> Tensor:
 
 @few
 @given(attentions())
-def test_live_copies_of_attention_are_those_with_a_gradient(layer: Case) -> None:
+def test_live_copies_of_attention_equal_the_copies_with_a_gradient(layer: Case) -> None:
     assert isinstance(layer.module, nn.MultiheadAttention)
     copies = copies_of_positions(layer.module, len(layer.inputs[0]), len(layer.inputs[1]))
     out = attended(layer.module.num_heads, layer.inputs, copies)
@@ -387,11 +387,11 @@ def test_live_copies_of_attention_are_those_with_a_gradient(layer: Case) -> None
         (bilinear(2, 3, 1, positions=2), Regimes(7, 14, 14, 50, 12, 48)),
     ],
 )
-def test_a_small_layer_is_what_one_counts_by_hand(regimes: Regimes, by_hand: Regimes) -> None:
+def test_formulas_of_small_layers_equal_a_count_by_hand(regimes: Regimes, by_hand: Regimes) -> None:
     assert regimes == by_hand
 
 
-def test_the_articles_layer_and_the_inception_stem_have_the_known_numbers() -> None:
+def test_formulas_of_the_articles_layer_and_the_inception_stem_give_the_known_numbers() -> None:
     article = conv(1, 32, 3, (192, 192), padding="same", bias=False)
     assert article == Regimes(288, 10_616_832, 10_543_232, 43_486_543_872, 10_616_832, 43_486_543_872)
     assert article.factor == 36_864
@@ -400,13 +400,13 @@ def test_the_articles_layer_and_the_inception_stem_have_the_known_numbers() -> N
     assert stem.factor == 22_201
 
 
-def test_the_sum_of_two_layers_adds_up_every_number_and_the_factor_is_of_the_sums() -> None:
+def test_sum_of_two_regimes_adds_every_number_and_takes_the_factor_of_the_sums() -> None:
     both = linear(3, 2, positions=4) + norm(4, 10)
     assert both == Regimes(12, 52, 52, 124, 24, 96)
     assert both.factor == 52 / 12
 
 
-def test_numbers_for_all_dimensions_mean_what_they_mean_one_by_one() -> None:
+def test_one_size_for_all_dimensions_equals_a_size_for_each_dimension() -> None:
     assert conv(2, 4, 3, (9, 9), 2, 1, 2) == conv(2, 4, (3, 3), [9, 9], (2, 2), (1, 1), (2, 2))
     assert conv(2, 4, (3, 3), 9) == conv(2, 4, 3, (9, 9))
     assert conv(2, 4, 3, 9) == conv(2, 4, (3,), (9,))
@@ -443,17 +443,17 @@ def test_numbers_for_all_dimensions_mean_what_they_mean_one_by_one() -> None:
         (lambda: bilinear(1, 0, 1), "in2_features is 0; expected "),
     ],
 )
-def test_sizes_that_cannot_be_are_refused_in_one_line(formula: Callable[[], Regimes], message: str) -> None:
+def test_formulas_refuse_impossible_sizes_in_one_line(formula: Callable[[], Regimes], message: str) -> None:
     with pytest.raises(SpecError, match=rf"^{message}") as refusal:
         formula()
     assert "\n" not in str(refusal.value)
 
 
-def test_a_count_takes_no_longer_for_a_larger_input() -> None:
+def test_formula_of_a_convolution_is_fast_for_a_huge_input() -> None:
     size = 10**15
     assert conv(1, 1, 3, (size, size), padding=1, bias=False).unshared_live == (3 * size - 2) ** 2
 
 
-def test_no_torch_is_imported() -> None:
+def test_formulas_do_not_import_torch() -> None:
     program = "import sys, paramshare.sharing.formulas; sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
     subprocess.run([sys.executable, "-c", program], check=True)

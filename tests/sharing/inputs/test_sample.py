@@ -39,30 +39,30 @@ X = torch.zeros(1, 4)
     ],
 )
 @pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors", "ignore:Sparse CSR tensor support")
-def test_an_input_of_another_kind_is_refused_in_one_line(given: Callable[[], dict[str, Any]], said: str) -> None:
+def test_inputs_of_a_wrong_kind_are_refused_in_one_line(given: Callable[[], dict[str, Any]], said: str) -> None:
     with pytest.raises(SpecError) as error:
         analyze(nn.Linear(4, 4), **given())
     assert str(error.value).startswith(said)
     assert "\n" not in str(error.value)
 
 
-def test_a_class_in_the_place_of_a_model_is_refused_in_one_line() -> None:
+def test_a_class_instead_of_a_model_is_refused_in_one_line() -> None:
     with pytest.raises(SpecError, match=r"^Linear is a class; give an instance: Linear\(\.\.\.\)$"):
         analyze(nn.Linear, (4,))  # type: ignore[arg-type]
 
 
-def test_a_tensor_that_is_no_leaf_is_an_input() -> None:
+def test_a_tensor_that_is_not_a_leaf_is_a_valid_input() -> None:
     totals = analyze(nn.Linear(4, 4), args=(torch.zeros(1, 4, requires_grad=True) * 2,)).totals
     assert (totals.per_use, totals.macs) == (20, 16)
 
 
-def test_the_rows_of_a_jagged_tensor_are_sites() -> None:
+def test_rows_of_a_jagged_tensor_are_sites() -> None:
     jagged = torch.nested.nested_tensor([torch.zeros(2, 4), torch.zeros(3, 4)], layout=torch.jagged)
     totals = analyze(nn.Linear(4, 4), args=(jagged,)).totals
     assert (totals.per_use, totals.unshared, totals.macs, totals.unused) == (20, 5 * 20, 5 * 16, 0)
 
 
-def test_packed_weights_are_refused_in_one_line() -> None:
+def test_models_with_packed_weights_are_refused_in_one_line() -> None:
     model = nn.Sequential(nn.Linear(4, 4), nn.LSTM(4, 4))
     for kinds, place in (({nn.Linear}, "0 (Linear)"), ({nn.LSTM}, "1 (LSTM)")):
         with warnings.catch_warnings():
@@ -74,7 +74,7 @@ def test_packed_weights_are_refused_in_one_line() -> None:
         assert str(error.value) == said
 
 
-def test_an_operation_that_torch_cannot_run_without_values_is_named_in_one_short_line() -> None:
+def test_an_operation_without_a_meta_kernel_is_named_in_one_short_line() -> None:
     class Aligned(nn.Module):
         def __init__(self) -> None:
             super().__init__()

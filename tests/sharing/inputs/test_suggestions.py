@@ -48,7 +48,7 @@ def refusal(model: nn.Module, size: object, dtypes: object = None) -> str:
 
 
 @pytest.mark.parametrize("batch", [1, 8])
-def test_a_size_with_the_batch_names_the_size_without(batch: int) -> None:
+def test_error_for_a_size_with_the_batch_suggests_the_size_without_it(batch: int) -> None:
     said = refusal(nn.Conv2d(3, 4, 3), (batch, 3, 8, 8))
     hint = "; the model accepts the input 3,8,8 (input_size=(3, 8, 8) in Python): sizes are given without the batch"
     assert said.endswith(hint)
@@ -56,19 +56,19 @@ def test_a_size_with_the_batch_names_the_size_without(batch: int) -> None:
 
 
 @pytest.mark.parametrize("way", ["one_hot", "gather", "index", "take", "embedding_bag"])
-def test_tokens_without_integers_name_the_type(way: str) -> None:
+def test_error_for_float_tokens_suggests_the_integer_dtype(way: str) -> None:
     said = refusal(Indexing(way), (7,))
     assert said.endswith(
         "; the model accepts the dtype long (dtypes=torch.long in Python): tokens and other indices are integers"
     )
 
 
-def test_only_the_inputs_that_are_indices_become_integers() -> None:
+def test_suggestion_makes_only_index_inputs_integers() -> None:
     said = refusal(Tokens(), ((7,), (7, 5)))
     assert "the model accepts the dtype 'long;float32' (dtypes=[torch.long, torch.float32] in Python): tokens" in said
 
 
-def test_a_batch_and_tokens_are_put_right_together() -> None:
+def test_suggestion_corrects_batch_and_dtype_together() -> None:
     said = refusal(nn.Embedding(9, 4), (1, 7))
     assert "; the model accepts the input 7 and the dtype long (input_size=(7,), dtypes=torch.long in Python): " in said
 
@@ -82,11 +82,11 @@ def test_a_batch_and_tokens_are_put_right_together() -> None:
         (nn.Linear(5, 2), (4,)),
     ],
 )
-def test_a_sample_that_the_model_refuses_too_is_not_named(model: nn.Module, size: tuple[int, ...]) -> None:
+def test_suggestion_omits_samples_that_the_model_refuses_too(model: nn.Module, size: tuple[int, ...]) -> None:
     assert "the model accepts" not in refusal(model, size)
 
 
-def test_tensors_of_the_user_get_no_hint_about_sizes() -> None:
+def test_inputs_given_as_tensors_get_no_suggestion_about_sizes() -> None:
     with pytest.raises(SpecError) as refused:
         analyze(nn.Embedding(9, 4), args=(torch.zeros(1, 7),))
     assert "the model accepts" not in str(refused.value)

@@ -48,7 +48,7 @@ X = torch.full((1, 3, 8, 8), 0.123456)
         ),
     ],
 )
-def test_what_is_no_input_gets_one_line(given: dict[str, Any], said: str) -> None:
+def test_objects_that_are_not_an_input_are_refused_in_one_line(given: dict[str, Any], said: str) -> None:
     for call in (analyze, untie):
         with pytest.raises(SpecError) as refused:
             call(nn.Conv2d(3, 4, 3), **given)
@@ -61,15 +61,15 @@ def test_what_is_no_input_gets_one_line(given: dict[str, Any], said: str) -> Non
     "size",
     [[3, 8, 8], torch.Size((3, 8, 8)), tuple(np.array([3, 8, 8])), ((3, 8, 8),), [torch.Size((3, 8, 8))]],
 )
-def test_a_size_may_be_any_sequence_of_integers(size: Any) -> None:
+def test_an_input_size_can_be_any_sequence_of_integers(size: Any) -> None:
     assert analyze(nn.Conv2d(3, 4, 3), size).totals.unshared == 4 * 6 * 6 * (3 * 9 + 1)
 
 
-def test_a_sample_of_one_number_has_an_empty_size() -> None:
+def test_an_empty_size_is_a_sample_of_one_number() -> None:
     assert analyze(nn.Embedding(5, 2), (), dtypes=torch.long).input == "1 int64"
 
 
-def test_a_value_in_an_error_is_short_whatever_it_is() -> None:
+def test_any_value_in_an_error_is_described_in_few_characters() -> None:
     class Batch:
         def __repr__(self) -> str:
             return "x" * 500

@@ -30,7 +30,7 @@ def _nothing_stays() -> Iterator[None]:
         ({"shape": [], "dtype": "int32"}, (), torch.int32),
     ],
 )
-def test_an_object_with_a_size_or_a_shape_is_a_tensor(
+def test_json_object_with_size_or_shape_becomes_a_tensor(
     value: dict[str, Any], shape: tuple[int, ...], kind: torch.dtype
 ) -> None:
     tensor = tensors_of(value, torch.float16)
@@ -40,11 +40,11 @@ def test_an_object_with_a_size_or_a_shape_is_a_tensor(
 @pytest.mark.parametrize(
     "value", [3, 2.5, True, None, "3,8,8", [3, 8, 8], {}, {"dtype": "long"}, {"size": 3, "name": "x"}]
 )
-def test_anything_else_is_itself(value: object) -> None:
+def test_json_values_that_do_not_describe_a_tensor_are_kept(value: object) -> None:
     assert tensors_of(value) == value
 
 
-def test_tensors_are_found_at_any_depth() -> None:
+def test_tensor_descriptions_are_replaced_at_any_depth() -> None:
     batch = tensors_of({"x": [{"size": "4"}, {"y": {"shape": "2,3"}}], "flag": True})
     assert (batch["x"][0].shape, batch["x"][1]["y"].shape, batch["flag"]) == ((1, 4), (2, 3), True)
 
@@ -63,7 +63,7 @@ def test_tensors_are_found_at_any_depth() -> None:
         ({"size": "3", "dtype": 3}, "dtype is 3; expected one dtype"),
     ],
 )
-def test_a_malformed_tensor_is_refused_in_a_line(value: dict[str, Any], said: str) -> None:
+def test_malformed_tensor_descriptions_are_refused_in_one_line(value: dict[str, Any], said: str) -> None:
     with pytest.raises(SpecError) as refused:
         tensors_of([value])
     assert said in str(refused.value)
@@ -104,7 +104,7 @@ def ends(): raise SystemExit
         ("ready", (), {"x": (1, 4)}),
     ],
 )
-def test_a_function_gives_what_the_model_is_called_with(name: str, args: object, kwargs: object) -> None:
+def test_sample_functions_supply_the_arguments_of_the_call(name: str, args: object, kwargs: object) -> None:
     def shapes(value: Any) -> Any:
         if isinstance(value, Tensor):
             return tuple(value.shape)
@@ -126,7 +126,7 @@ def test_a_function_gives_what_the_model_is_called_with(name: str, args: object,
         ("nothing", "there is no 'nothing' in samples.py"),
     ],
 )
-def test_a_function_that_gives_no_input_is_refused_in_a_line(name: str, said: str) -> None:
+def test_sample_functions_without_a_valid_result_are_refused_in_one_line(name: str, said: str) -> None:
     Path("samples.py").write_text(SAMPLES)
     with pytest.raises(SpecError) as refused:
         load_sample(f"samples.py:{name}")

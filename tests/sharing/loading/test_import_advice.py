@@ -40,25 +40,27 @@ def package(*lines: str) -> Path:
 
 
 @pytest.mark.parametrize("line", ["from .blocks import width", "from own.models.blocks import width"])
-def test_a_file_of_a_package_says_how_the_package_names_it(line: str) -> None:
+def test_error_for_a_file_of_a_package_gives_its_dotted_path(line: str) -> None:
     said = refused(f"{package(line)}:width")
     assert said.endswith("; the file is part of a package: name it as own.models.net:width")
     assert import_object("own.models.net:width") == 4
 
 
-def test_from_within_the_package_the_folder_is_named_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_error_from_within_a_package_also_gives_the_folder_to_run_from(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.chdir(package("from .blocks import width").parent)
     assert refused("net.py:width").endswith(f": name it as own.models.net:width and run from {tmp_path}")
 
 
-def test_a_module_that_imports_as_a_script_does_says_how_to_name_its_file() -> None:
+def test_error_for_a_module_that_imports_neighbours_gives_its_file_path() -> None:
     package("from blocks import width")
     assert refused("own.models.net:width").endswith("; own/models/net.py imports its neighbours as a script does: "
                                                     "name it as own/models/net.py:width")  # fmt: skip
     assert import_object("own/models/net.py:width") == 4
 
 
-def test_a_library_that_is_not_installed_gets_no_advice_about_packages() -> None:
+def test_missing_library_gets_no_advice_about_packages() -> None:
     said = refused(f"{package('import not_installed_anywhere')}:width")
     assert said.endswith("failed: ModuleNotFoundError: No module named 'not_installed_anywhere'")
 
@@ -71,7 +73,7 @@ def test_a_library_that_is_not_installed_gets_no_advice_about_packages() -> None
         ("own.models.net.Net", "expected pkg.module:name, such as own.models.net:Net, or"),
     ],
 )
-def test_a_path_without_a_name_says_what_was_meant(path: str, said: str) -> None:
+def test_error_for_a_path_without_a_name_gives_the_completed_path(path: str, said: str) -> None:
     assert said in refused(path)
 
 
@@ -87,7 +89,7 @@ MISSING = "raise RuntimeError('operator torchvision::nms does not exist')"
         ("2.13.0a0+git1234567", ", from the index that torch came from"),
     ],
 )
-def test_a_torchvision_without_its_operators_names_the_matching_one(
+def test_error_for_a_torchvision_without_operators_gives_the_matching_version(
     build: str, end: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch, "__version__", build)
@@ -100,7 +102,7 @@ def test_a_torchvision_without_its_operators_names_the_matching_one(
     )
 
 
-def test_the_matching_torchvision_is_the_one_that_this_projects_tests_use() -> None:
+def test_matching_torchvision_is_the_version_that_the_tests_use() -> None:
     """The extra `zoo` pins the torchvision that was released for the torch of the dependencies."""
     requires = metadata.requires("paramshare") or []
     assert any(line.startswith("torchvision") and ">=0.28" in line for line in requires)
@@ -115,14 +117,14 @@ def test_the_matching_torchvision_is_the_one_that_this_projects_tests_use() -> N
         "raise OSError('/x/site-packages/torchvision/_C.so: undefined symbol: _ZN3c105ErrorE')",
     ],
 )
-def test_the_reason_is_found_where_libraries_wrap_it(source: str) -> None:
+def test_import_advice_finds_the_cause_in_wrapped_errors(source: str) -> None:
     Path("net.py").write_text(source)
     assert "install the matching build: pip install --force-reinstall --no-deps 'torchvision==0." in refused(
         "net.py:Net"
     )
 
 
-def test_a_library_that_is_imported_while_the_model_is_built_gets_the_same_advice() -> None:
+def test_import_advice_also_covers_imports_while_the_model_is_built() -> None:
     Path("net.py").write_text(f"def Net():\n    {MISSING}")
     with pytest.raises(
         SpecError, match=r"^building net\.py:Net with no arguments failed: torchvision .* matching build"
@@ -130,7 +132,7 @@ def test_a_library_that_is_imported_while_the_model_is_built_gets_the_same_advic
         load_model("net.py:Net")
 
 
-def test_another_operators_library_is_named_without_a_version() -> None:
+def test_import_advice_for_an_unknown_library_gives_no_version() -> None:
     Path("net.py").write_text("raise RuntimeError('operator torch_scatter::max does not exist')")
     assert "install the matching build: pip install --force-reinstall --no-deps torch_scatter" in refused("net.py:Net")
     assert "net" not in sys.modules

@@ -54,11 +54,11 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.Fixt
 
 
 @pytest.mark.parametrize("path", ["{}:Net", "{}.py:Net", "./{}.py:Net", "{}:Zoo.inner", "{}:build", "{}:made"])
-def test_a_class_a_function_or_a_module_by_package_or_file(path: str, folder: str) -> None:
+def test_models_load_from_a_class_function_or_module_in_a_package_or_file(path: str, folder: str) -> None:
     assert isinstance(load_model(path.format(folder)), nn.Module)
 
 
-def test_what_is_made_lies_on_the_meta_device_and_what_reads_values_in_memory(folder: str) -> None:
+def test_models_are_built_on_the_meta_device_unless_the_constructor_reads_values(folder: str) -> None:
     assert next(load_model(f"{folder}:Net", {"width": 1 << 20}).parameters()).is_meta
     reading = load_model(f"{folder}:Reads")
     assert isinstance(reading, nn.Linear)
@@ -66,7 +66,7 @@ def test_what_is_made_lies_on_the_meta_device_and_what_reads_values_in_memory(fo
     assert torch.get_default_device().type == "cpu"
 
 
-def test_arguments_go_by_name(folder: str) -> None:
+def test_model_arguments_are_passed_by_name(folder: str) -> None:
     model = load_model(f"{folder}:build", {"width": 5, "deep": True})
     assert sum(one.numel() for one in model.parameters()) == 3 * 30
 
@@ -87,7 +87,7 @@ def test_arguments_go_by_name(folder: str) -> None:
         ("{}:Net", {"width": "wide"}, "failed: TypeError: "),
     ],
 )
-def test_a_path_that_does_not_lead_to_a_model_gets_one_line(
+def test_paths_that_do_not_lead_to_a_model_are_refused_in_one_line(
     path: str, arguments: dict[str, object], said: str, folder: str
 ) -> None:
     with pytest.raises(SpecError) as refused:
@@ -96,7 +96,7 @@ def test_a_path_that_does_not_lead_to_a_model_gets_one_line(
     assert "\n" not in str(refused.value)
 
 
-def test_a_module_that_fails_while_it_is_imported_is_told_from_one_that_is_not_there(tmp_path: Path) -> None:
+def test_failing_import_is_distinguished_from_a_missing_module(tmp_path: Path) -> None:
     (tmp_path / "needs_more.py").write_text("import not_installed_anywhere")
     (tmp_path / "broken.py").write_text("1 / 0")
     with pytest.raises(SpecError, match=r"importing needs_more failed: ModuleNotFoundError: .*not_installed_anywhere"):

@@ -48,21 +48,21 @@ def reason(source: str) -> str:
         ("class Skip(BaseException): pass\nraise Skip('not here')", "importing nets.py failed: Skip: not here"),
     ],
 )
-def test_a_file_that_ends_the_program_is_an_error_in_one_line(
+def test_file_that_ends_the_program_is_refused_in_one_line(
     source: str, said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert said in reason(source)
     assert capsys.readouterr() == ("", "")
 
 
-def test_argparse_at_import_is_told_from_a_command_line_of_ours(capsys: pytest.CaptureFixture[str]) -> None:
+def test_argparse_error_at_import_is_reported_as_an_error_of_the_file(capsys: pytest.CaptureFixture[str]) -> None:
     parser = "import argparse\nparser = argparse.ArgumentParser()\n"
     required = f"{parser}parser.add_argument('--data', required=True)\nparser.parse_args()"
     assert "nets.py: error: the following arguments are required: --data; put code that runs" in reason(required)
     assert capsys.readouterr() == ("", "")
 
 
-def test_a_command_line_with_defaults_gets_no_arguments_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_user_code_does_not_see_the_arguments_of_paramshare(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["paramshare", "analyze", "--width", "9"])
     source = "import argparse, sys\nparser = argparse.ArgumentParser()\nparser.add_argument('--width', default=4)\n"
     Path("nets.py").write_text(f"{source}width, seen = parser.parse_args().width, list(sys.argv)")
@@ -71,13 +71,13 @@ def test_a_command_line_with_defaults_gets_no_arguments_of_ours(monkeypatch: pyt
 
 
 @pytest.mark.parametrize("end", [KeyboardInterrupt(), SystemExit(143)])
-def test_a_signal_is_not_the_users_exit(end: BaseException) -> None:
+def test_signals_are_not_reported_as_an_exit_of_user_code(end: BaseException) -> None:
     with pytest.raises(type(end)) as passed, running_user_code("importing nets.py", "nets.py"):
         raise end
     assert passed.value is end
 
 
-def test_what_is_printed_goes_to_stderr_on_every_way(capfd: pytest.CaptureFixture[str]) -> None:
+def test_all_output_of_user_code_goes_to_stderr(capfd: pytest.CaptureFixture[str]) -> None:
     with running_user_code("importing nets.py", "nets.py"):
         print("printed")
         print("warned", file=sys.stderr)
@@ -89,14 +89,14 @@ def test_what_is_printed_goes_to_stderr_on_every_way(capfd: pytest.CaptureFixtur
     assert sorted(err.splitlines()) == ["child", "printed", "warned", "written"]
 
 
-def test_what_was_printed_before_an_error_is_not_lost(capsys: pytest.CaptureFixture[str]) -> None:
+def test_output_of_user_code_before_an_error_is_kept(capsys: pytest.CaptureFixture[str]) -> None:
     Path("nets.py").write_text("print('loading')\nraise ValueError('broken')")
     with pytest.raises(SpecError, match="broken"):
         import_object("nets.py:Net")
     assert capsys.readouterr() == ("", "loading\n")
 
 
-def test_a_stream_that_the_user_wraps_and_drops_does_no_harm(capsys: pytest.CaptureFixture[str]) -> None:
+def test_user_code_can_wrap_and_close_stdout_without_harm(capsys: pytest.CaptureFixture[str]) -> None:
     with running_user_code("importing nets.py", "nets.py"):
         sys.stdout = io.TextIOWrapper(sys.stdout.buffer, encoding="utf-8")
         print("größer")
@@ -105,14 +105,14 @@ def test_a_stream_that_the_user_wraps_and_drops_does_no_harm(capsys: pytest.Capt
     assert capsys.readouterr() == ("", "größer\nwarned\n")
 
 
-def test_a_log_handler_that_keeps_the_stream_can_write_later(capsys: pytest.CaptureFixture[str]) -> None:
+def test_log_handler_of_user_code_can_write_after_the_block(capsys: pytest.CaptureFixture[str]) -> None:
     with running_user_code("importing nets.py", "nets.py"):
         kept = sys.stderr
     kept.write("later\n")
     assert capsys.readouterr() == ("", "later\n")
 
 
-def test_the_process_is_left_as_it_was_found(tmp_path: Path) -> None:
+def test_process_state_is_restored_after_user_code(tmp_path: Path) -> None:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     search = list(sys.path)
@@ -138,7 +138,7 @@ def test_files_of_two_folders_each_import_their_own_neighbour() -> None:
     assert widths == [3, 5]
 
 
-def test_a_file_is_run_once_for_all_that_is_imported_from_it() -> None:
+def test_a_file_runs_once_for_several_imported_names() -> None:
     Path("nets.py").write_text(
         "from pathlib import Path\nwith Path('runs').open('a') as runs:\n    runs.write('x')\na = b = 1"
     )

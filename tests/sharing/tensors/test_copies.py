@@ -162,9 +162,7 @@ def by_class() -> nn.Module:
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("device", ["cpu", "meta"])
-def test_whatever_holds_the_layer_the_layer_counts_once_and_is_used(
-    build: Callable[[], nn.Module], device: str
-) -> None:
+def test_a_layer_counts_once_whatever_object_holds_it(build: Callable[[], nn.Module], device: str) -> None:
     model = build()
     if device == "meta":
         model = model.to("meta")
@@ -181,12 +179,12 @@ def test_a_function_over_the_model_and_a_hook_use_the_layers_that_the_report_nam
     assert (report.totals.shared, report.totals.per_use, report.totals.unused) == (32, 48, 0)
 
 
-def test_a_weight_that_a_partial_function_uses_beside_its_layer_counts_once() -> None:
+def test_weight_used_by_a_partial_function_and_its_layer_counts_once() -> None:
     report = analyze(by_partial(), (4,))
     assert (report.totals.shared, report.totals.unused, report.warnings) == (16, 0, ())
 
 
-def test_a_pass_writes_neither_to_what_a_closure_counts_nor_to_a_global_layer() -> None:
+def test_analysis_changes_neither_a_closure_nor_a_global_layer() -> None:
     norm = nn.BatchNorm1d(4)
     calls = 0
 
@@ -204,7 +202,7 @@ def test_a_pass_writes_neither_to_what_a_closure_counts_nor_to_a_global_layer() 
     assert torch.equal(norm.running_mean, torch.zeros(4))
 
 
-def test_a_function_that_holds_nothing_of_the_model_is_the_same_in_the_copy() -> None:
+def test_functions_without_references_to_the_model_are_not_copied() -> None:
     scale = [2.0]
     model = nn.Sequential(square(), Lambda(lambda x: x * scale[0]))
     assert meta_clone(model)[1].function is model[1].function  # type: ignore[index]
@@ -236,7 +234,7 @@ class HoldsClasses(nn.Module):
 
 
 @pytest.mark.parametrize("on_meta", [True, False])
-def test_a_copy_keeps_the_classes_and_attributes_of_tensors(on_meta: bool) -> None:
+def test_copy_keeps_the_classes_and_attributes_of_tensors(on_meta: bool) -> None:
     model = HoldsClasses()
     copied = Copier(on_meta)(model)
     assert isinstance(copied, HoldsClasses)
@@ -250,12 +248,12 @@ def test_a_copy_keeps_the_classes_and_attributes_of_tensors(on_meta: bool) -> No
     assert copied.mask.label == "m"
 
 
-def test_a_model_with_classes_of_its_own_is_counted() -> None:
+def test_model_with_custom_tensor_classes_is_counted() -> None:
     totals = analyze(HoldsClasses(), (4,)).totals
     assert (totals.shared, totals.per_use, totals.macs) == (16, 16, 16)
 
 
-def test_a_tensor_class_that_does_not_tell_what_it_wraps_is_refused_in_one_line() -> None:
+def test_tensor_class_without_a_list_of_wrapped_tensors_is_refused_in_one_line() -> None:
     class Opaque(Tensor):
         @classmethod
         def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -266,7 +264,7 @@ def test_a_tensor_class_that_does_not_tell_what_it_wraps_is_refused_in_one_line(
     assert "a Opaque does not list the tensors that it wraps" in refused(model)
 
 
-def test_the_weights_of_a_wrapping_class_are_counted_as_stored() -> None:
+def test_weights_of_a_wrapper_subclass_are_counted_as_stored() -> None:
     model = square()
     model.weight = nn.Parameter(TwoTensor(torch.randn(4, 4), torch.randn(4, 4)))
     totals = analyze(model, (3, 4)).totals
@@ -299,7 +297,7 @@ def with_attribute(value: object) -> nn.Module:
         lambda: Trainer(threading.Lock()), lambda: torch.ops.aten.mm.default, lambda: io.StringIO('text'),
     ],
 )  # fmt: skip
-def test_a_model_that_holds_what_cannot_be_copied_is_counted(make: Callable[[], object]) -> None:
+def test_model_with_attributes_that_cannot_be_copied_is_counted(make: Callable[[], object]) -> None:
     value = make()
     report: SharingReport = analyze(with_attribute(value), (4,))
     assert (report.totals.shared, report.totals.macs, report.warnings) == (16, 16, ())
@@ -307,7 +305,7 @@ def test_a_model_that_holds_what_cannot_be_copied_is_counted(make: Callable[[], 
         value.close()
 
 
-def test_a_lock_that_is_held_does_not_stop_the_copy() -> None:
+def test_acquired_lock_does_not_stop_the_copy() -> None:
     class Locked(nn.Linear):
         def __init__(self) -> None:
             super().__init__(4, 4, bias=False)
@@ -322,7 +320,7 @@ def test_a_lock_that_is_held_does_not_stop_the_copy() -> None:
         assert analyze(model, (4,)).totals.macs == 16
 
 
-def test_a_held_iterator_is_not_read_and_a_pass_that_reads_it_is_refused_with_its_place() -> None:
+def test_copy_does_not_consume_an_iterator_and_a_pass_that_does_is_refused() -> None:
     class Reads(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -340,7 +338,7 @@ def test_a_held_iterator_is_not_read_and_a_pass_that_reads_it_is_refused_with_it
     assert next(model.depths) == 2
 
 
-def test_a_module_that_refuses_to_be_copied_is_named() -> None:
+def test_module_that_cannot_be_copied_is_named_in_the_error() -> None:
     class Single(nn.Linear):
         def __deepcopy__(self, memo: object) -> None:
             raise TypeError("there is only one of me")
@@ -349,7 +347,7 @@ def test_a_module_that_refuses_to_be_copied_is_named() -> None:
     assert line.startswith("a Single cannot be copied (TypeError: there is only one of me)")
 
 
-def test_ties_through_a_list_of_objects_are_kept() -> None:
+def test_copy_keeps_ties_through_a_list_of_objects() -> None:
     layer = square()
     model = Lambda(lambda x: x)
     model.layer, model.trainers = layer, [Trainer(layer), Trainer(layer)]

@@ -90,7 +90,7 @@ class Reads(nn.Module):
 
 @pytest.mark.parametrize("holder", HOLDERS)
 @pytest.mark.parametrize("named", [False, True])
-def test_a_tensor_that_an_object_holds_is_data(holder: Callable[[Tensor], object], named: bool) -> None:
+def test_tensors_within_an_input_object_are_data(holder: Callable[[Tensor], object], named: bool) -> None:
     x = torch.randn(1, 3, 6, 6)
     held = holder(x)
     report = analyze(Reads(), kwargs={"held": held}) if named else analyze(Reads(), args=[held])
@@ -102,7 +102,7 @@ def test_a_tensor_that_an_object_holds_is_data(holder: Callable[[Tensor], object
     assert first(held) is x
 
 
-def test_an_object_of_another_library_is_an_input() -> None:
+def test_objects_of_other_libraries_are_valid_inputs() -> None:
     transformers = pytest.importorskip("transformers")
 
     class Embeds(nn.Module):
@@ -119,7 +119,7 @@ def test_an_object_of_another_library_is_an_input() -> None:
     assert (totals.unshared, totals.unshared_live) == (6 * 36, 6 * 36)
 
 
-def test_an_object_that_holds_itself_and_one_tensor_twice_is_followed() -> None:
+def test_cyclic_object_with_a_repeated_tensor_is_a_valid_input() -> None:
     held = Batch(torch.randn(1, 3, 6, 6))
     held.itself = held  # type: ignore[attr-defined]
     new = with_tensors(held, lambda tensor: tensor + 1)
@@ -128,7 +128,7 @@ def test_an_object_that_holds_itself_and_one_tensor_twice_is_followed() -> None:
     assert analyze(Reads(), args=[held]).totals.unshared == 36 * 112 + 108
 
 
-def test_a_tensor_that_a_function_in_the_input_closes_over_is_data_and_the_function_is_kept() -> None:
+def test_tensor_in_a_closure_of_the_input_is_data_and_the_function_is_kept() -> None:
     class Calls(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -148,7 +148,7 @@ def test_a_tensor_that_a_function_in_the_input_closes_over_is_data_and_the_funct
     assert given.also is x  # type: ignore[attr-defined]
 
 
-def test_an_object_that_cannot_be_copied_is_named() -> None:
+def test_input_object_that_cannot_be_copied_is_named_in_the_error() -> None:
     class Single(Batch):
         def __copy__(self) -> "Single":
             raise TypeError("there is one only")
@@ -157,7 +157,7 @@ def test_an_object_that_cannot_be_copied_is_named() -> None:
         analyze(Reads(), args=[Single(torch.randn(1, 3, 6, 6))])
 
 
-def test_an_input_that_the_model_stores_in_a_buffer_is_data() -> None:
+def test_input_stored_in_a_buffer_is_data() -> None:
     class Stores(nn.Module):
         def __init__(self, store: Callable[["Stores", Tensor], object]) -> None:
             super().__init__()
@@ -218,7 +218,7 @@ def stored(model: nn.Module, mean: Tensor, spread: Tensor) -> object:
         stored,
     ],
 )
-def test_a_weight_in_whatever_the_model_gives_back_is_used(
+def test_weight_in_any_output_object_is_used(
     function: Callable[[nn.Module, Tensor, Tensor], object],
 ) -> None:
     totals = analyze(Gives(function), (4,)).totals

@@ -32,19 +32,19 @@ exact = settings(max_examples=150, deadline=None)
 
 @exact
 @given(views())
-def test_a_region_has_as_many_elements_as_its_view_reaches(view: Tensor) -> None:
+def test_size_of_a_region_equals_the_elements_of_its_view(view: Tensor) -> None:
     assert size_of(region_of(view)) == len(reached(view))
 
 
 @exact
 @given(st.lists(views(), max_size=5))
-def test_regions_cover_together_what_their_views_reach_together(drawn: list[Tensor]) -> None:
+def test_union_of_regions_equals_the_union_of_their_views(drawn: list[Tensor]) -> None:
     assert covered(map(region_of, drawn)) == len(set().union(*map(reached, drawn)))
 
 
 @exact
 @given(st.lists(st.lists(views(), max_size=2), max_size=5))
-def test_an_element_is_claimed_by_the_first_user_that_reaches_it(drawn: list[list[Tensor]]) -> None:
+def test_an_element_is_claimed_by_the_first_user_that_covers_it(drawn: list[list[Tensor]]) -> None:
     each: list[set[int]] = [set().union(*map(reached, user)) for user in drawn]
     first = {place: number for number, places in reversed(list(enumerate(each))) for place in places}
     found = claims([map(region_of, user) for user in drawn])
@@ -52,7 +52,7 @@ def test_an_element_is_claimed_by_the_first_user_that_reaches_it(drawn: list[lis
 
 
 @pytest.mark.parametrize("drawn", [torch.randn(6, dtype=torch.complex64), torch.randn(6, 2).int()])
-def test_a_view_of_another_type_is_counted_in_the_elements_of_its_storage(drawn: Tensor) -> None:
+def test_view_of_another_dtype_is_counted_in_elements_of_its_storage(drawn: Tensor) -> None:
     size = drawn.element_size()
     other = torch.view_as_real(drawn) if drawn.is_complex() else drawn.view(torch.int64)
     assert region_of(other, size) == region_of(drawn)
@@ -62,7 +62,7 @@ def test_a_view_of_another_type_is_counted_in_the_elements_of_its_storage(drawn:
 
 @exact
 @given(st.lists(views(), min_size=1, max_size=5))
-def test_what_is_covered_twice_is_what_two_views_reach(drawn: list[Tensor]) -> None:
+def test_elements_covered_twice_are_the_elements_of_two_views(drawn: list[Tensor]) -> None:
     times = [place for view in drawn for place in reached(view)]
     assert covered_twice([region_of(view) for view in drawn]) == len({one for one in times if times.count(one) > 1})
 
@@ -77,9 +77,7 @@ def test_a_matrix_its_transpose_and_its_flat_view_are_one_region() -> None:
 @exact
 @example(torch.empty(256).as_strided((2, 2), (1, 1), 0), 0, 1)  # rows that overlap, and none lies in it whole
 @given(views(), st.integers(0, 60), st.integers(0, 60))
-def test_the_part_of_a_region_that_lies_within_an_interval_is_that_part_or_not_known(
-    view: Tensor, start: int, length: int
-) -> None:
+def test_part_of_a_region_within_an_interval_is_exact_or_none(view: Tensor, start: int, length: int) -> None:
     bounds = torch.empty(256)[start : start + length]
     part = within(region_of(view), region_of(bounds))
     if part is not None:

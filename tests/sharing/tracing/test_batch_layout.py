@@ -25,7 +25,7 @@ SECOND = [nn.LSTM(8, 16), nn.GRU(8, 16), nn.RNN(8, 16)]
 
 
 @pytest.mark.parametrize("model", SECOND, ids=lambda model: type(model).__name__)
-def test_steps_that_are_taken_for_a_batch_are_told_and_right_where_the_advice_is_followed(model: nn.Module) -> None:
+def test_steps_interpreted_as_a_batch_are_reported_and_the_advice_is_right(model: nn.Module) -> None:
     (said,) = analyze(model, (10, 8)).warnings
     kind = type(model).__name__
     assert said.startswith(
@@ -39,7 +39,7 @@ def test_steps_that_are_taken_for_a_batch_are_told_and_right_where_the_advice_is
 
 
 @pytest.mark.filterwarnings("ignore:enable_nested_tensor")
-def test_attention_is_told_once_for_all_its_layers() -> None:
+def test_batch_layout_warning_is_given_once_for_all_attention_layers() -> None:
     model = nn.Transformer(8, 2, 1, 1, 16, batch_first=False)
     (said,) = analyze(model, ((10, 8), (10, 8))).warnings
     assert said.startswith("encoder.layers.0.self_attn (MultiheadAttention), as 2 more layers, has batch_first=False")
@@ -47,13 +47,13 @@ def test_attention_is_told_once_for_all_its_layers() -> None:
     assert analyze(model, args=(steps, steps)).warnings == ()
 
 
-def test_an_argument_by_name_is_seen_too() -> None:
+def test_batch_layout_warning_covers_named_arguments() -> None:
     assert len(analyze(nn.LSTM(8, 16), kwargs={"input": torch.empty(1, 10, 8)}).warnings) == 1
     x = torch.empty(1, 10, 8)
     assert len(analyze(nn.MultiheadAttention(8, 2), kwargs={"query": x, "key": x, "value": x}).warnings) == 1
 
 
-def test_a_layer_within_a_model_is_named_by_its_place() -> None:
+def test_batch_layout_warning_names_the_layer_by_its_path() -> None:
     assert analyze(Encoder(False), (10,), dtypes=torch.long).warnings[0].startswith("net (GRU) has batch_first=False")
     assert analyze(Encoder(True), (10,), dtypes=torch.long).warnings == ()
 
@@ -67,5 +67,5 @@ def test_a_layer_within_a_model_is_named_by_its_place() -> None:
         (nn.GRUCell(8, 16), (1, 8)),
     ],
 )
-def test_what_is_one_sample_is_not_told(model: nn.Module, shape: tuple[int, ...]) -> None:
+def test_one_sample_has_no_batch_layout_warning(model: nn.Module, shape: tuple[int, ...]) -> None:
     assert analyze(model, args=(torch.empty(shape),)).warnings == ()

@@ -49,7 +49,7 @@ class Backward(Forces):
 
 
 @pytest.mark.parametrize("kind", [Forces, Enables, Requires, Backward])
-def test_a_gradient_in_forward_doubles_the_macs_and_is_no_further_use(kind: type[Forces]) -> None:
+def test_gradient_in_forward_doubles_the_macs_and_is_not_another_use(kind: type[Forces]) -> None:
     model = kind()
     report = analyze(model, (4,))
     totals = report.totals
@@ -59,13 +59,13 @@ def test_a_gradient_in_forward_doubles_the_macs_and_is_no_further_use(kind: type
     assert model.layer.weight.grad is None
 
 
-def test_an_input_that_requires_a_gradient_is_left_as_it_was() -> None:
+def test_input_that_requires_a_gradient_is_not_changed() -> None:
     x = torch.zeros(1, 4, requires_grad=True)
     assert analyze(Forces(), args=(x,)).totals.macs == 32
     assert x.grad is None
 
 
-def test_a_second_derivative_is_counted() -> None:
+def test_macs_of_a_second_derivative_are_counted() -> None:
     class Twice(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -80,7 +80,7 @@ def test_a_second_derivative_is_counted() -> None:
     assert totals.macs == 4  # y = wx, 3y²·w, and back through both
 
 
-def test_a_model_whose_second_pass_fails_too_is_refused_in_one_line() -> None:
+def test_model_whose_pass_with_gradients_fails_is_refused_in_one_line() -> None:
     class Detached(Forces):
         def forward(self, x: Tensor) -> Any:
             return torch.autograd.grad(self.energy(x.detach()).detach(), x)[0]

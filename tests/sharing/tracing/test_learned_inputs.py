@@ -56,7 +56,7 @@ def without_queries(report: SharingReport, queries: int) -> Regimes:
     return Regimes(*(number - queries for number in numbers), row.counts.macs, row.counts.dense_macs)
 
 
-def test_attention_among_learned_queries_has_the_sites_of_attention() -> None:
+def test_attention_among_learned_queries_counts_as_its_formula() -> None:
     report = analyze(Attends(nn.MultiheadAttention(8, 2, batch_first=True), 6, 8), (6, 8))
     formula = formulas.attention(8, 2, 6)
     assert formula.unshared == 1_728
@@ -157,7 +157,7 @@ def test_a_net_that_makes_the_weights_of_another_has_its_own_sites() -> None:
     assert (row.counts.used, row.counts.per_use, row.counts.unshared) == (83, 83, 83)
 
 
-def test_a_scale_that_a_module_gives_to_a_weight_is_a_part_of_that_weight() -> None:
+def test_scale_that_a_module_applies_to_a_weight_is_part_of_that_weight() -> None:
     class Quantized(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -178,7 +178,7 @@ def test_a_scale_that_a_module_gives_to_a_weight_is_a_part_of_that_weight() -> N
     assert (totals.per_use, totals.unshared) == (25, 7 * 25)
 
 
-def test_a_number_that_is_read_out_of_what_a_layer_made_of_queries_comes_from_weights() -> None:
+def test_number_read_from_a_layers_output_on_learned_queries_comes_from_weights() -> None:
     class Stops(Queries):
         def forward(self, x: Tensor) -> Tensor:
             out: Tensor = self.layer(self.queries)
@@ -200,7 +200,7 @@ class Rotated(nn.Module):
         return out
 
 
-def test_what_a_parametrization_multiplies_is_one_weight() -> None:
+def test_product_within_a_parametrization_is_one_weight() -> None:
     layer = nn.Linear(4, 5, bias=False)
     parametrize.register_parametrization(layer, "weight", Rotated())
     totals = analyze(layer, (7, 4)).totals

@@ -44,12 +44,12 @@ class Consumes(nn.Module):
 
 
 @pytest.mark.parametrize(("kind", "calls"), [(Yields, 3), (Maps, 2), (Within, 3), (Consumes, 3)])
-def test_an_output_that_is_computed_item_by_item_is_counted(kind: type[nn.Module], calls: int) -> None:
+def test_output_computed_item_by_item_is_counted(kind: type[nn.Module], calls: int) -> None:
     totals = analyze(kind(), (4,)).totals
     assert (totals.per_use, totals.macs, totals.unused) == (calls * 16, calls * 16, 0)
 
 
-def test_an_output_without_end_and_an_asynchronous_forward_are_refused_in_one_line(
+def test_endless_output_and_asynchronous_forward_are_refused_in_one_line(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     class Waits(Yields):

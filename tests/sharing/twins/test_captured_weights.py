@@ -82,7 +82,7 @@ def test_a_twin_uses_its_own_weights_or_is_refused(make: Callable[[], nn.Module]
     assert twin(x).equal(expected)
 
 
-def test_a_function_that_keeps_the_model_elsewhere_is_refused_in_one_line() -> None:
+def test_function_that_holds_the_model_is_refused_in_one_line() -> None:
     model = Net()
     _KEPT.append(model.forward)
     model.forward = lambda x: 2 * _KEPT[-1](x)  # type: ignore[method-assign]
@@ -91,7 +91,7 @@ def test_a_function_that_keeps_the_model_elsewhere_is_refused_in_one_line() -> N
     assert "\n" not in str(refusal.value)
 
 
-def test_bound_methods_go_with_the_twin() -> None:
+def test_bound_methods_are_bound_to_the_twin() -> None:
     model = nn.Sequential(Net())
     model[0].a.register_forward_pre_hook(lambda _module, args: args)
     model[0].forward = model[0].forward  # type: ignore[method-assign] # a bound method, which a copy binds again

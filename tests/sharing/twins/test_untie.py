@@ -101,7 +101,7 @@ def one_storage() -> nn.ModuleList:
 
 
 @pytest.mark.parametrize(("axes", "kind"), [({"space"}, LocalConv), ({"dense"}, Dense)])
-def test_convolutions_become_unshared_and_the_function_stays(axes: set[str], kind: type[nn.Module]) -> None:
+def test_untied_convolutions_compute_the_same_function(axes: set[str], kind: type[nn.Module]) -> None:
     model, x = net(), torch.randn(3, 2, 8, 8, dtype=torch.float64)
     twin = untie(model, axes, (2, 8, 8))
     assert not any(layer.training for layer in untie(model.eval(), axes, (2, 8, 8)).modules())
@@ -109,7 +109,7 @@ def test_convolutions_become_unshared_and_the_function_stays(axes: set[str], kin
     same(twin(x), model(x))
 
 
-def test_linear_layers_become_unshared_over_extra_axes_only() -> None:
+def test_linear_layers_are_untied_over_extra_axes_only() -> None:
     model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Flatten(), nn.Linear(20, 2)).double()
     x = torch.randn(6, 5, 3, dtype=torch.float64)
     local, dense = untie(model, {"space"}, (5, 3)), untie(model, {"dense"}, (5, 3))
@@ -120,14 +120,14 @@ def test_linear_layers_become_unshared_over_extra_axes_only() -> None:
     same(dense(x), model(x))
 
 
-def test_a_model_that_is_one_layer_is_replaced_itself() -> None:
+def test_model_that_is_a_single_layer_is_replaced() -> None:
     conv, x = nn.Conv1d(2, 3, 3), torch.randn(4, 2, 9)
     twin = untie(conv, {"space"}, (2, 9))
     assert isinstance(twin, LocalConv)
     torch.testing.assert_close(twin(x), conv(x))
 
 
-def test_the_twins_gradients_sum_to_the_models() -> None:
+def test_gradients_of_a_twin_sum_to_the_gradients_of_the_model() -> None:
     model, x = net(), torch.randn(3, 2, 8, 8, dtype=torch.float64)
     twin = untie(model, {"space"}, (2, 8, 8))
     for one in (model, twin):
@@ -137,7 +137,7 @@ def test_the_twins_gradients_sum_to_the_models() -> None:
         same(twin[index].bias.grad.sum((0, 1)), model[index].bias.grad)
 
 
-def test_a_fused_path_does_not_read_the_weights_of_unshared_layers() -> None:
+def test_fused_path_does_not_read_the_weights_of_unshared_layers() -> None:
     model = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True, dtype=torch.float64).eval()
     twin = untie(model, {"space"}, (5, 8))
     x = torch.randn(2, 5, 8, dtype=torch.float64)
@@ -146,7 +146,7 @@ def test_a_fused_path_does_not_read_the_weights_of_unshared_layers() -> None:
         same(twin(x), model(x))
 
 
-def test_one_layer_with_several_sizes_is_refused_unless_depth_is_untied_too() -> None:
+def test_layer_with_several_sizes_is_refused_without_the_depth_axis() -> None:
     model = Call(lambda self, x: self.conv(self.conv(x)), conv=nn.Conv1d(2, 2, 3))
     message = r"conv \(Conv1d\) is called with \(1, 2, 7\) and \(1, 2, 9\) in one pass; .* add 'depth' to axes"
     with pytest.raises(SpecError, match=message):
@@ -156,7 +156,7 @@ def test_one_layer_with_several_sizes_is_refused_unless_depth_is_untied_too() ->
     torch.testing.assert_close(twin(x), model(x))
 
 
-def test_repeated_calls_of_one_size_share_the_positions_weights_where_depth_is_not_asked_for() -> None:
+def test_repeated_calls_share_the_weights_of_positions_without_the_depth_axis() -> None:
     model = Call(lambda self, x: self.conv(self.conv(x)), conv=nn.Conv1d(2, 2, 3, padding=1))
     twin, x = untie(model, {"space"}, (2, 9)), torch.randn(3, 2, 9)
     assert numbers(twin) == 9 * numbers(model)
@@ -166,7 +166,7 @@ def test_repeated_calls_of_one_size_share_the_positions_weights_where_depth_is_n
 # Ties.
 
 
-def test_ties_by_attribute_come_apart() -> None:
+def test_ties_by_attribute_are_untied() -> None:
     model, tokens = TiedHead().double(), torch.randint(7, (3, 5))
     twin = untie(model, {"tie"}, args=(torch.zeros(1, 5, dtype=torch.int64),))
     assert numbers(twin) == numbers(model) + 7 * 4
@@ -176,7 +176,7 @@ def test_ties_by_attribute_come_apart() -> None:
     same(twin.embedding.weight.grad + twin.head.weight.grad, model.embedding.weight.grad)
 
 
-def test_ties_by_storage_come_apart_though_they_are_views() -> None:
+def test_ties_by_views_of_one_storage_are_untied() -> None:
     layers = one_storage()
     model, x = nn.Sequential(*layers), torch.randn(2, 3, dtype=torch.float64)
     twin = untie(model, {"tie"}, (3,))
@@ -187,7 +187,7 @@ def test_ties_by_storage_come_apart_though_they_are_views() -> None:
     assert twin[1].weight.equal(model[1].weight)
 
 
-def test_a_parameter_tied_within_itself_comes_apart() -> None:
+def test_expanded_parameter_is_untied_from_itself() -> None:
     row = nn.Parameter(torch.randn(3).expand(4, 3))
     model = Call(lambda self, x: x @ self.weight.T, weight=row)
     twin = untie(model, {"tie"}, (3,))
@@ -204,7 +204,7 @@ def test_a_module_under_several_names_becomes_several_modules() -> None:
     assert twin(x).equal(model(x))
 
 
-def test_ties_are_kept_where_they_are_not_asked_for() -> None:
+def test_ties_are_kept_without_the_tie_axis() -> None:
     tokens = torch.zeros(1, 5, dtype=torch.int64)
     twin = untie(TiedHead(), {"depth"}, args=(tokens,))
     assert twin.head.weight is twin.embedding.weight
@@ -213,7 +213,7 @@ def test_ties_are_kept_where_they_are_not_asked_for() -> None:
     assert twin[1].weight.stride() == (1, 3)
 
 
-def test_tied_convolutions_stay_tied_in_space_if_they_are_alike() -> None:
+def test_identical_tied_convolutions_stay_tied_in_space() -> None:
     first, second = nn.Conv1d(2, 2, 3, padding=1), nn.Conv1d(2, 2, 3, padding=1)
     second.weight = first.weight
     model, x = nn.Sequential(first, second), torch.randn(4, 2, 6)
@@ -224,7 +224,7 @@ def test_tied_convolutions_stay_tied_in_space_if_they_are_alike() -> None:
     torch.testing.assert_close(twin(x), model(x))
 
 
-def test_tied_convolutions_that_are_not_alike_stay_shared_and_are_named() -> None:
+def test_different_tied_convolutions_stay_shared_and_are_named() -> None:
     first, second = nn.Conv1d(2, 2, 3, padding=1), nn.Conv1d(2, 2, 3)
     second.weight = first.weight
     model, x = nn.Sequential(first, second), torch.randn(4, 2, 6)
@@ -235,14 +235,14 @@ def test_tied_convolutions_that_are_not_alike_stay_shared_and_are_named() -> Non
     assert isinstance(untie(model, {"tie", "space"}, (2, 6))[1], LocalConv)
 
 
-def test_a_layer_whose_weight_a_function_uses_too_stays_shared_and_is_named() -> None:
+def test_layer_whose_weight_a_function_uses_stays_shared_and_is_named() -> None:
     model = Call(lambda self, x: functional.conv1d(self.a(x), self.a.weight), a=nn.Conv1d(2, 2, 3))
     with pytest.warns(UntieWarning, match=r"a \(Conv1d\), \(model\) \(Call\)"):
         twin = untie(model, {"space"}, (2, 9))
     assert isinstance(twin.a, nn.Conv1d)
 
 
-def test_a_layer_tied_to_what_has_no_unshared_module_stays_shared_and_is_named() -> None:
+def test_layer_tied_to_a_layer_without_a_twin_stays_shared_and_is_named() -> None:
     model = TiedHead()
     with pytest.warns(UntieWarning, match=r"between positions, .*: embedding \(Embedding\), head \(Linear\)"):
         twin = untie(model, {"space"}, args=(torch.zeros(1, 5, dtype=torch.int64),))
@@ -253,7 +253,7 @@ def test_a_layer_tied_to_what_has_no_unshared_module_stays_shared_and_is_named()
 # Depth.
 
 
-def test_the_dynamic_net_gets_the_published_untied_parameters() -> None:
+def test_untied_dynamic_net_has_the_published_number_of_parameters() -> None:
     model, x = DynamicNet().double(), torch.randn(4, 1000, dtype=torch.float64)
     twin = untie(model, {"depth"}, args=(torch.zeros(1, 1000, dtype=torch.float64),), kwargs={"depth": 3})
     assert numbers(twin) == 131_410
@@ -261,7 +261,7 @@ def test_the_dynamic_net_gets_the_published_untied_parameters() -> None:
         assert twin(x, depth).equal(model(x, depth))
 
 
-def test_the_copies_gradients_sum_to_the_shared_one() -> None:
+def test_gradients_of_unrolled_copies_sum_to_the_shared_gradient() -> None:
     model, x = Loop().double(), torch.randn(5, 4, dtype=torch.float64)
     twin = untie(model, {"depth"}, (4,))
     for one in (model, twin):
@@ -273,7 +273,7 @@ def test_the_copies_gradients_sum_to_the_shared_one() -> None:
     same(sum(inner), model.cell.inner.bias.grad)
 
 
-def test_repetition_within_repetition_is_unrolled_for_each_call_of_the_outer() -> None:
+def test_nested_repetition_is_unrolled_for_each_outer_call() -> None:
     model, x = Loop(), torch.randn(5, 4)
     twin = untie(model, {"depth"}, (4,))
     assert numbers(twin) == 3 * (2 + 1) * 20
@@ -291,7 +291,7 @@ def test_the_i_th_copies_of_tied_modules_stay_tied() -> None:
     assert twin(x).equal(model(x))
 
 
-def test_a_module_of_two_names_that_is_called_by_both_is_unrolled_without_tie_and_doubled_with_it() -> None:
+def test_module_called_by_two_names_is_unrolled_without_tie_and_doubled_with_tie() -> None:
     layer, x = nn.Linear(3, 3), torch.randn(2, 3)
     model = nn.Sequential(layer, nn.Tanh(), layer)
     by_depth, by_tie = untie(model, {"depth"}, (3,)), untie(model, {"tie", "depth"}, (3,))
@@ -302,7 +302,7 @@ def test_a_module_of_two_names_that_is_called_by_both_is_unrolled_without_tie_an
     assert by_depth(x).equal(by_tie(x))
 
 
-def test_more_calls_than_copies_are_refused_and_the_next_pass_begins_anew() -> None:
+def test_more_calls_than_copies_are_refused_and_the_next_pass_restarts() -> None:
     model, x = Loop(), torch.randn(5, 4)
     twin = untie(model, {"depth"}, (4,))
     with pytest.raises(SpecError, match="cell was called more than 3 times in one pass and has 3 copies"):
@@ -311,7 +311,7 @@ def test_more_calls_than_copies_are_refused_and_the_next_pass_begins_anew() -> N
     assert twin(x, times=1).equal(model(x, times=1))
 
 
-def test_a_pass_that_failed_leaves_nothing_behind() -> None:
+def test_failed_pass_leaves_no_count_of_calls() -> None:
     model, x = Loop(), torch.randn(5, 4)
     twin = untie(model, {"depth"}, (4,))
     handle = twin.cell.copies[1].register_forward_hook(lambda *_: 1 / 0)
@@ -340,7 +340,7 @@ def test_modules_without_weights_are_not_copied() -> None:
 # All of it.
 
 
-def test_the_twin_trains_and_its_copies_part() -> None:
+def test_training_makes_the_copies_of_a_twin_different() -> None:
     model = Call(lambda self, x: self.head(self.conv(self.conv(x)).flatten(1)), conv=nn.Conv1d(2, 2, 3, padding=1),
                  head=nn.Linear(12, 1))  # fmt: skip
     twin = untie(model, input_size=(2, 6))
@@ -350,7 +350,7 @@ def test_the_twin_trains_and_its_copies_part() -> None:
     assert len(kernels.unique(dim=0)) == 12
 
 
-def test_the_original_is_as_it_was() -> None:
+def test_untie_does_not_change_the_original() -> None:
     model = nn.Sequential(net(), nn.Dropout())
     model[0][0].weight.requires_grad_(False)
     before, state = str(model), copy.deepcopy(model.state_dict())
@@ -366,7 +366,7 @@ def test_the_original_is_as_it_was() -> None:
     assert [one.requires_grad for one in twin.parameters()] == [one.requires_grad for one in model.parameters()]
 
 
-def test_global_random_state_is_left_as_it_was_and_a_draw_is_told() -> None:
+def test_untie_restores_the_global_random_state_and_reports_a_draw() -> None:
     random.seed(5)
     torch.manual_seed(5)
     model, state, bits = DynamicNet(8, 6, 3), random.getstate(), torch.get_rng_state()
@@ -376,7 +376,7 @@ def test_global_random_state_is_left_as_it_was_and_a_draw_is_told() -> None:
     assert torch.get_rng_state().equal(bits)
 
 
-def test_compiled_modules_become_what_they_were_compiled_from() -> None:
+def test_untie_replaces_compiled_modules_by_their_originals() -> None:
     model, x = Call(lambda self, x: self.a(self.a(x)), a=nn.Linear(3, 3)), torch.randn(2, 3)
     model.a = torch.compile(model.a, backend="eager")
     twin = untie(model, {"depth"}, (3,))
@@ -395,7 +395,7 @@ def test_compiled_modules_become_what_they_were_compiled_from() -> None:
         (Loop(), {"tie", "depth", "space"}, (6, 4), "unshared"),
     ],
 )
-def test_the_twin_has_as_many_parameters_as_the_trace_counts(
+def test_twin_has_as_many_parameters_as_the_trace_counts(
     model: nn.Module, axes: set[str], size: tuple[int, ...], regime: str
 ) -> None:
     seen = trace(meta_clone(model), example_inputs(model, size))
@@ -415,7 +415,7 @@ def test_the_twin_has_as_many_parameters_as_the_trace_counts(
     ],
     ids=["subclass", "parametrized", "function", "unused"],
 )  # fmt: skip
-def test_what_stays_shared_in_space_is_named(model: nn.Module, size: tuple[int, ...], message: str) -> None:
+def test_layers_that_stay_shared_in_space_are_named(model: nn.Module, size: tuple[int, ...], message: str) -> None:
     model = model.double()
     with pytest.warns(UntieWarning, match=message):
         twin = untie(model, {"space"}, size)
@@ -424,26 +424,26 @@ def test_what_stays_shared_in_space_is_named(model: nn.Module, size: tuple[int, 
     assert numbers(twin) == numbers(model)
 
 
-def test_a_layer_with_hooks_keeps_them_and_stays() -> None:
+def test_layer_with_hooks_stays_shared_and_keeps_its_hooks() -> None:
     conv = nn.Conv1d(2, 3, 3)
     conv.register_forward_hook(lambda *_: None)
     with pytest.warns(UntieWarning, match=r"\(model\) \(Conv1d\)"):
         assert len(untie(conv, {"space"}, (2, 6))._forward_hooks) == 1
 
 
-def test_a_weight_that_functions_use_in_several_layers_is_named() -> None:
+def test_weight_that_functions_use_in_several_layers_is_named() -> None:
     model = Call(lambda self, x: functional.linear(self.a(x), self.a.weight), a=nn.Linear(3, 3))
     with pytest.warns(UntieWarning, match=r"one weight used by several layers: a \(Linear\), \(model\) \(Call\)"):
         untie(model, {"tie"}, (3,))
 
 
-def test_a_weight_that_a_function_uses_again_is_named() -> None:
+def test_weight_that_a_function_uses_again_is_named() -> None:
     model = Call(lambda self, x: x @ self.w @ self.w, w=nn.Parameter(torch.randn(3, 3)))
     with pytest.warns(UntieWarning, match=r"weights used again within one call: \(model\) \(Call\)"):
         untie(model, {"depth"}, (3,))
 
 
-def test_a_parameter_that_the_model_does_not_hold_is_named_and_one_in_a_list_is_the_twin_s_own() -> None:
+def test_parameter_outside_of_the_model_is_named_and_a_parameter_in_a_list_is_copied() -> None:
     outside = nn.Parameter(torch.randn(3, 3))
     model = Call(lambda self, x: self.a(x) @ outside, a=nn.Linear(3, 3))
     with pytest.warns(UntieWarning, match=r"not hold, still those of the original: \(model\) \(Call\)$"):
@@ -454,7 +454,7 @@ def test_a_parameter_that_the_model_does_not_hold_is_named_and_one_in_a_list_is_
     assert twin.hidden[0] is not outside  # type: ignore[index]
 
 
-def test_a_long_list_is_cut_and_its_copies_are_named_once() -> None:
+def test_long_list_of_layers_in_a_warning_is_cut_and_names_copies_once() -> None:
     model = nn.Sequential(*[OwnNorm(2) for _ in range(7)])
     with pytest.warns(UntieWarning, match=r"4 \(OwnNorm\) and 2 more$"):
         untie(model, {"space"}, (2, 6))
@@ -463,7 +463,7 @@ def test_a_long_list_is_cut_and_its_copies_are_named_once() -> None:
         untie(nn.Sequential(norm, norm), {"space", "depth"}, (2, 6))
 
 
-def test_what_is_untied_whole_is_not_warned_about() -> None:
+def test_complete_untying_has_no_warning() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         untie(net(), {"tie", "depth", "space"}, (2, 8, 8))
@@ -472,7 +472,7 @@ def test_what_is_untied_whole_is_not_warned_about() -> None:
 # Refusals.
 
 
-def test_a_twin_over_the_limit_is_refused_with_its_size_before_it_takes_memory() -> None:
+def test_twin_over_the_limit_is_refused_before_memory_is_allocated() -> None:
     model = nn.Sequential(nn.Conv2d(3, 64, 3, padding=1), nn.Conv2d(64, 8, 1))
     message = (
         r"the twin would have 11,264,000,288,000,000 parameters in 40\.0 PiB, of which 29\.1 PiB in 1 \(Dense\); "
@@ -484,7 +484,7 @@ def test_a_twin_over_the_limit_is_refused_with_its_size_before_it_takes_memory()
         untie(model[0], {"dense"}, (3, 100_000, 100_000))
 
 
-def test_the_limit_is_of_bytes_and_is_reached_not_passed() -> None:
+def test_twin_of_exactly_the_limit_in_bytes_is_made() -> None:
     conv = nn.Conv1d(1, 2, 3)
     assert numbers(untie(conv, {"space"}, (1, 6), limit=4 * 32)) == 32
     message = r"32 parameters in 128 B, of which 96 B in \(model\) \(LocalConv\); the limit is 127 B"
@@ -500,34 +500,34 @@ def test_the_limit_is_of_bytes_and_is_reached_not_passed() -> None:
         ({"space", "dense"}, "axes has both 'space' and 'dense'; give one"),
     ],
 )
-def test_wrong_axes_are_refused(axes: set[str], message: str) -> None:
+def test_unknown_or_conflicting_axes_are_refused(axes: set[str], message: str) -> None:
     with pytest.raises(SpecError, match=message):
         untie(net(), axes, (2, 8, 8))
 
 
-def test_one_axis_can_be_given_as_a_word() -> None:
+def test_a_single_axis_can_be_a_string() -> None:
     assert isinstance(untie(net(), "space", (2, 8, 8))[0], LocalConv)
 
 
-def test_a_wrong_input_is_refused_with_the_layer() -> None:
+def test_untie_refuses_a_wrong_input_with_the_layer() -> None:
     with pytest.raises(SpecError, match=r"0 \(Conv2d\) refuses its input"):
         untie(net(), {"space"}, (3, 8, 8))
     with pytest.raises(SpecError, match="no input was given"):
         untie(net(), {"space"})
 
 
-def test_lazy_layers_are_refused() -> None:
+def test_untie_refuses_lazy_layers() -> None:
     with pytest.raises(SpecError, match="lazy layers without a size; call the model once, then untie it"):
         untie(nn.LazyLinear(3), {"space"}, (2, 8))
 
 
-def test_a_model_that_calls_itself_is_refused() -> None:
+def test_untie_refuses_a_model_that_calls_itself() -> None:
     model = Call(lambda self, x: self(self.a(x)[:1]) if len(x) > 1 else x, a=nn.Linear(3, 3))
     with pytest.raises(SpecError, match="the model calls itself"):
         untie(model, {"depth"}, args=(torch.zeros(2, 3),))
 
 
-def test_a_value_read_from_the_data_is_told() -> None:
+def test_untie_reports_an_assumed_value() -> None:
     model = Call(lambda self, x: self.a(x) if x.sum().item() > 0 else x, a=nn.Linear(3, 3))
     with pytest.warns(UntieWarning, match=r"made for the structure of one pass: \(model\) \(Call\) reads a"):
         untie(model, {"depth"}, (3,))

@@ -125,9 +125,7 @@ MASK = torch.tensor([True, False, True, True, False, False])
         (torch.tensor([1, 5]), several, 6 * 48),
     ],
 )
-def test_a_buffer_decides_what_it_decides_in_a_real_pass(
-    held: Tensor, function: Callable[..., Tensor], macs: int
-) -> None:
+def test_buffer_decides_branches_as_in_a_real_pass(held: Tensor, function: Callable[..., Tensor], macs: int) -> None:
     report, real = applied(held.clone(), function)
     assert report.totals.macs == real == macs
     assert report.warnings == ()
@@ -142,17 +140,19 @@ def test_a_buffer_decides_what_it_decides_in_a_real_pass(
         ({"times": torch.tensor(1)}, lambda x, layer, held: repeated(3)(x, layer, held["times"])),
     ],
 )
-def test_a_tensor_that_is_no_buffer_decides_too(held: object, function: Callable[..., Tensor]) -> None:
+def test_plain_tensor_attribute_decides_branches_as_in_a_real_pass(
+    held: object, function: Callable[..., Tensor]
+) -> None:
     report, real = applied(held, function, registered=False)
     assert (report.totals.macs, report.warnings) == (real, ()) == (6 * 48, ())
 
 
-def test_a_loop_over_a_buffer_of_three_on_one_sample_is_48_macs() -> None:
+def test_loop_over_a_buffer_of_three_on_one_sample_has_48_macs() -> None:
     report = analyze(Holds(torch.tensor(3), repeated(1)), (4,))
     assert (report.totals.macs, report.totals.per_use, report.layers[0].uses) == (48, 48, 3)
 
 
-def test_the_batches_that_a_norm_has_seen_are_counted_in_training() -> None:
+def test_batch_counter_of_a_norm_is_computed_in_training() -> None:
     class Norm(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -166,7 +166,7 @@ def test_the_batches_that_a_norm_has_seen_are_counted_in_training() -> None:
     assert (report.totals.macs, report.warnings) == (32, ())
 
 
-def test_statistics_that_data_was_written_into_are_not_known() -> None:
+def test_statistics_with_written_data_are_unknown() -> None:
     class Norm(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -182,7 +182,7 @@ def test_statistics_that_data_was_written_into_are_not_known() -> None:
 
 
 @pytest.mark.parametrize("whole", [True, False])
-def test_a_buffer_that_data_was_written_into_is_data(whole: bool) -> None:
+def test_buffer_with_written_data_is_data(whole: bool) -> None:
     def stored(x: Tensor, layer: nn.Module, held: Tensor) -> Tensor:
         if whole:
             held.copy_(x[0, 0])
@@ -194,7 +194,7 @@ def test_a_buffer_that_data_was_written_into_is_data(whole: bool) -> None:
     assert "reads a number from the data" in said
 
 
-def test_what_is_drawn_is_not_known() -> None:
+def test_random_values_are_unknown() -> None:
     def drawn(x: Tensor, layer: nn.Module, held: Tensor) -> Tensor:
         return layer(x) if torch.bernoulli(held)[0] else x
 
@@ -202,7 +202,7 @@ def test_what_is_drawn_is_not_known() -> None:
     assert any("reads a number from" in line for line in said)
 
 
-def test_a_large_buffer_is_not_computed_with_and_what_is_read_out_of_it_is_said() -> None:
+def test_number_read_from_a_large_buffer_is_reported_as_an_assumption() -> None:
     large = Holds(torch.full((1 << 17,), 3), lambda x, layer, held: repeated(1)(x, layer, held[0]))
     (said,) = analyze(large, (6, 4)).warnings
     assert "reads a number from a constant" in said
@@ -211,14 +211,14 @@ def test_a_large_buffer_is_not_computed_with_and_what_is_read_out_of_it_is_said(
     assert "reads a number from a constant" in said
 
 
-def test_a_part_of_a_weight_is_no_constant() -> None:
+def test_part_of_a_weight_is_not_a_constant() -> None:
     model = Holds(torch.tensor(3), lambda x, layer, held: repeated(1)(x, layer, held))
     model.held = model.layer.weight.detach()[0, 0]
     (said,) = analyze(model, (6, 4)).warnings
     assert "reads a number from weights" in said
 
 
-def test_the_state_that_a_recurrent_layer_starts_from_can_be_a_buffer() -> None:
+def test_initial_state_of_a_recurrent_layer_can_be_a_buffer() -> None:
     class Starts(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -248,7 +248,7 @@ def test_two_buffers_on_one_storage_change_together_and_a_list_can_hold_itself()
     assert model.held.tolist() == [2, 2]
 
 
-def test_many_steps_from_a_buffer_are_computed_when_the_last_is_read() -> None:
+def test_chain_of_steps_from_a_buffer_is_computed_when_the_last_is_read() -> None:
     def long(x: Tensor, layer: nn.Module, held: Tensor) -> Tensor:
         for _ in range(3_000):
             held = held + 1
@@ -257,6 +257,6 @@ def test_many_steps_from_a_buffer_are_computed_when_the_last_is_read() -> None:
     assert analyze(Holds(torch.tensor(2), long), (4,)).totals.macs == 32
 
 
-def test_a_twin_has_a_copy_for_each_call_that_a_buffer_asks_for() -> None:
+def test_twin_has_a_copy_for_each_call_that_a_buffer_decides() -> None:
     twin = untie(Holds(torch.tensor(3), repeated(1)), {"depth"}, (6, 4))
     assert sum(parameter.numel() for parameter in twin.parameters()) == 48

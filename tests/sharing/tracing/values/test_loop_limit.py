@@ -64,7 +64,7 @@ def until_a_mask_is_empty(layer: nn.Module, x: Tensor) -> Tensor:
         until_a_mask_is_empty,
     ],
 )  # fmt: skip
-def test_a_loop_that_waits_for_a_value_is_refused_in_one_line_with_its_place(
+def test_loop_that_waits_for_a_value_is_refused_in_one_line_with_its_place(
     loop: Callable[[nn.Module, Tensor], Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("paramshare.sharing.tracing.values.loop_limit.MAX_READS", 50)
@@ -79,7 +79,7 @@ def test_a_loop_that_waits_for_a_value_is_refused_in_one_line_with_its_place(
     assert "\n" not in line
 
 
-def test_a_loop_that_reads_a_value_each_step_and_ends_is_counted() -> None:
+def test_loop_that_reads_a_value_each_step_and_ends_is_counted() -> None:
     def steps(layer: nn.Module, x: Tensor) -> Tensor:
         for _ in range(300):
             if x[0, 0] > 0:
@@ -91,7 +91,7 @@ def test_a_loop_that_reads_a_value_each_step_and_ends_is_counted() -> None:
     assert analyze(Loops(steps), (2,)).totals.macs == 300 * 4
 
 
-def test_a_short_loop_that_many_calls_repeat_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_short_loop_that_many_calls_repeat_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("paramshare.sharing.tracing.values.loop_limit.MAX_READS", 50)
 
     def once(layer: nn.Module, x: Tensor) -> Tensor:

@@ -47,7 +47,7 @@ def told(result: Any) -> list[tuple[object, ...]]:
         (aten.sum.dim_IntList, (new(2, 3, dtype=torch.int32), [1], True)),
     ],
 )
-def test_the_second_time_torch_is_not_asked_and_the_outcome_is_the_same_in_new_tensors(func: Any, args: Any) -> None:
+def test_cached_output_equals_torchs_output_in_new_tensors(func: Any, args: Any) -> None:
     outcomes = MetaCache()
     first = outcomes.run(func, args, {})
     with Counted() as watched:
@@ -59,13 +59,13 @@ def test_the_second_time_torch_is_not_asked_and_the_outcome_is_the_same_in_new_t
     assert len({one.untyped_storage()._cdata for one in flat}) == len(flat)
 
 
-def test_numbers_of_different_types_are_told_apart() -> None:
+def test_cache_distinguishes_numbers_of_different_types() -> None:
     outcomes, whole = MetaCache(), new(3, dtype=torch.int32)
     kinds = [outcomes.run(aten.add.Tensor, (whole, other), {}).dtype for other in (1, 1.0, True)]  # type: ignore[attr-defined]
     assert kinds == [torch.int32, torch.float32, torch.int32]
 
 
-def test_strides_types_and_named_arguments_are_told_apart() -> None:
+def test_cache_distinguishes_strides_dtypes_and_named_arguments() -> None:
     outcomes, matrix = MetaCache(), new(3, 3)
     straight = outcomes.run(aten.clone.default, (matrix,), {})
     across = outcomes.run(aten.clone.default, (matrix.t(),), {})
@@ -79,7 +79,7 @@ def test_strides_types_and_named_arguments_are_told_apart() -> None:
 @pytest.mark.parametrize(
     ("func", "args"), [(aten.t.default, ()), (aten.unsafe_split.Tensor, (1,)), (aten.detach.default, ())]
 )
-def test_views_stay_views(func: Any, args: Any) -> None:
+def test_cache_returns_views_of_the_new_arguments(func: Any, args: Any) -> None:
     outcomes, matrix = MetaCache(), new(3, 4)
     for _ in range(2):
         result = outcomes.run(func, (matrix, *args), {})
@@ -87,7 +87,7 @@ def test_views_stay_views(func: Any, args: Any) -> None:
         assert first.untyped_storage()._cdata == matrix.untyped_storage()._cdata
 
 
-def test_what_writes_into_its_first_argument_gives_that_and_what_reshapes_it_is_done_each_time() -> None:
+def test_cache_returns_the_first_argument_of_in_place_operations_and_repeats_reshapes() -> None:
     outcomes = MetaCache()
     for _ in range(2):
         one, other = new(3, 4), new(3, 4)
@@ -96,7 +96,7 @@ def test_what_writes_into_its_first_argument_gives_that_and_what_reshapes_it_is_
         assert one.shape == (4, 3)
 
 
-def test_an_error_is_an_error_each_time() -> None:
+def test_cache_raises_the_same_error_each_time() -> None:
     outcomes = MetaCache()
     for _ in range(2):
         with pytest.raises(RuntimeError):
@@ -122,7 +122,7 @@ def test_an_error_is_an_error_each_time() -> None:
         (aten.addmm.default, (new(3, 5), new(3, 4), new(4, 5))),
     ],
 )  # fmt: skip
-def test_a_plain_outcome_is_the_one_that_torch_derives(func: Any, args: Any) -> None:
+def test_inferred_output_equals_torchs_output(func: Any, args: Any) -> None:
     plain = inferred_output(func, args, {})
     assert plain is not None
     assert told(plain) == told(func(*args))
@@ -140,5 +140,5 @@ def test_a_plain_outcome_is_the_one_that_torch_derives(func: Any, args: Any) -> 
         (aten.eq.Tensor, (new(2, 3), new(2, 3))),
     ],
 )
-def test_what_is_not_plain_is_left_to_torch(func: Any, args: Any) -> None:
+def test_unusual_arguments_have_no_inferred_output(func: Any, args: Any) -> None:
     assert inferred_output(func, args, {}) is None

@@ -34,19 +34,19 @@ class Packs(nn.Module):
 
 @pytest.mark.parametrize("kind", GATES)
 @pytest.mark.parametrize("sort", [True, False])
-def test_lengths_in_a_list_leave_their_steps(kind: type[nn.RNNBase], sort: bool) -> None:
+def test_packed_sequence_with_known_lengths_has_their_steps(kind: type[nn.RNNBase], sort: bool) -> None:
     report = analyze(Packs(kind, [4], sort), (6, 3))
     totals = report.totals
     assert (totals.per_use, totals.unshared) == (GATES[kind] * WEIGHTS, 4 * GATES[kind] * WEIGHTS)
     assert (totals.macs, report.warnings) == (4 * GATES[kind] * STEP, ())
 
 
-def test_several_lengths_take_the_sum_of_their_steps() -> None:
+def test_packed_sequences_of_several_lengths_have_the_sum_of_their_steps() -> None:
     report = analyze(Packs(nn.LSTM, [2, 4], sort=True), args=(torch.zeros(2, 6, 3),))
     assert report.totals.macs == (2 + 4) * 4 * STEP
 
 
-def test_lengths_of_the_data_are_taken_as_full_with_a_warning() -> None:
+def test_lengths_read_from_data_are_assumed_full_with_a_warning() -> None:
     report = analyze(Packs(nn.GRU, None, sort=True), args=(torch.zeros(1, 6, 3), torch.tensor([4])))
     assert report.totals.macs == 6 * 3 * STEP
     (line,) = report.warnings
@@ -54,7 +54,7 @@ def test_lengths_of_the_data_are_taken_as_full_with_a_warning() -> None:
 
 
 @pytest.mark.parametrize("lengths", [(4,), (2, 4)])
-def test_packed_sequences_are_an_input(lengths: tuple[int, ...]) -> None:
+def test_packed_sequences_are_a_valid_input(lengths: tuple[int, ...]) -> None:
     packed = pack_sequence([torch.zeros(length, 3) for length in lengths], enforce_sorted=False)
     report = analyze(nn.LSTM(3, 2), args=(packed,))
     assert report.totals.macs == sum(lengths) * 4 * STEP

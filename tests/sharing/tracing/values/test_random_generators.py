@@ -36,7 +36,7 @@ class Draws(nn.Module):
     [random.Random(3), torch.Generator().manual_seed(3), np.random.default_rng(3), np.random.RandomState(3)],
     ids=lambda generator: type(generator).__module__,
 )
-def test_the_draw_is_the_next_one_and_is_said_and_the_generator_is_left_as_it_was(generator: Any) -> None:
+def test_draw_from_a_generator_of_the_model_is_reported_and_the_generator_is_restored(generator: Any) -> None:
     expected = draw(copy.deepcopy(generator))
     for _ in range(2):
         report = analyze(nn.Sequential(Draws(generator)), (4,))
@@ -46,7 +46,7 @@ def test_the_draw_is_the_next_one_and_is_said_and_the_generator_is_left_as_it_wa
     assert draw(generator) == expected
 
 
-def test_a_generator_that_is_not_drawn_from_is_not_named() -> None:
+def test_unused_generator_of_the_model_is_not_reported() -> None:
     model = nn.Linear(4, 4)
     model.generator = random.Random(3)
     assert analyze(model, (4,)).warnings == ()

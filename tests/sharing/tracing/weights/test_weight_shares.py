@@ -69,11 +69,11 @@ def check(weight: Tensor, *operands: Operand, rows: int = 6) -> Counts:
         (lambda w: F.unfold(w[None, None], (2, 2))[0], 6 * 4 * 3 * 7),
     ],
 )
-def test_an_operand_has_a_copy_for_each_place(operand: Operand, unshared: int) -> None:
+def test_derived_weight_has_a_copy_for_each_place(operand: Operand, unshared: int) -> None:
     assert check(torch.randn(4, 8), operand).unshared == unshared
 
 
-def test_two_views_of_a_weight_that_are_written_side_by_side_are_two_copies() -> None:
+def test_two_views_of_a_weight_placed_side_by_side_are_two_copies() -> None:
     def written(w: Tensor) -> Tensor:
         out = w.new_zeros(8, 16)
         out[:4, :8] = w
@@ -83,12 +83,12 @@ def test_two_views_of_a_weight_that_are_written_side_by_side_are_two_copies() ->
     assert check(torch.randn(4, 8), written).unshared == 6 * 64
 
 
-def test_a_slice_of_a_cast_weight_is_that_slice() -> None:
+def test_slice_of_a_cast_weight_is_that_slice() -> None:
     totals = check(torch.randn(9, 4), *(lambda w, n=n: (w * 1.0).chunk(3)[n] for n in (0, 2)))
     assert (totals.used, totals.per_use, totals.unused) == (24, 24, 12)
 
 
-def test_a_group_of_filters_at_four_rotations_is_four_copies() -> None:
+def test_filters_at_four_rotations_are_four_copies() -> None:
     class Rotations(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -111,7 +111,7 @@ def test_a_group_of_filters_at_four_rotations_is_four_copies() -> None:
         (lambda w: w.unfold(1, 3, 1).flatten(0, 1), 6 * 4 * 6 * 3),
     ],
 )
-def test_a_weight_that_is_spread_over_an_operand_has_a_copy_for_each_place(operand: Operand, unshared: int) -> None:
+def test_broadcast_weight_has_a_copy_for_each_place(operand: Operand, unshared: int) -> None:
     totals = analyze(Linears(torch.randn(4, 8), operand), (6, 8)).totals
     assert (totals.per_use, totals.unshared) == (32, unshared)
 
@@ -126,7 +126,7 @@ def test_a_weight_that_is_spread_over_an_operand_has_a_copy_for_each_place(opera
         lambda w: w.softmax(1),
     ],
 )
-def test_what_is_computed_from_several_elements_of_a_weight_has_one_copy_of_each(operand: Operand) -> None:
+def test_value_computed_from_several_elements_has_one_copy_of_each(operand: Operand) -> None:
     totals = analyze(Linears(torch.randn(4, 4), operand), (6, 4)).totals
     assert (totals.per_use, totals.unshared) == (16, 96)
 
@@ -205,7 +205,7 @@ def test_random_programs_over_one_weight_count_as_their_elements_unrolled(progra
     st.lists(st.tuples(st.integers(0, 3), st.integers(1, 3)), min_size=1, max_size=4),
     st.tuples(st.integers(0, 5), st.integers(1, 6), st.integers(0, 3), st.integers(1, 5)),
 )
-def test_a_window_of_rows_that_were_put_together_has_what_lies_in_it(
+def test_window_of_stacked_rows_has_the_shares_within_it(
     rows: list[tuple[int, int]], window: tuple[int, int, int, int]
 ) -> None:
     top, height, left, width = window

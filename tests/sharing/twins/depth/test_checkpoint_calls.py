@@ -57,7 +57,7 @@ def nested(cell: nn.Module, run: Callable[..., Tensor], x: Tensor) -> Tensor:
 @pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad:UserWarning")  # torch's, of nesting
 @pytest.mark.parametrize("step", [chain, part, same_input, nested])
 @pytest.mark.parametrize("reentrant", [False, True])
-def test_gradients_are_those_without_checkpointing(step: Step, reentrant: bool) -> None:
+def test_gradients_of_a_twin_are_the_same_with_checkpointing(step: Step, reentrant: bool) -> None:
     x = torch.randn(3, 4, dtype=torch.float64, requires_grad=True)
     twin = untie(Net(step), {"depth"}, args=(x[:1].detach(),))
     with torch.no_grad():  # copies that differ, so that a wrong one is seen
@@ -75,7 +75,7 @@ def test_gradients_are_those_without_checkpointing(step: Step, reentrant: bool) 
 
 
 @pytest.mark.parametrize("reentrant", [False, True])
-def test_a_whole_twin_can_be_checkpointed_twice_and_kept_for_a_second_backward_pass(reentrant: bool) -> None:
+def test_whole_twin_can_be_checkpointed_twice_with_a_second_backward_pass(reentrant: bool) -> None:
     x = torch.randn(3, 4, dtype=torch.float64, requires_grad=True)
     twin = untie(Net(chain), {"depth"}, args=(x[:1].detach(),))
     with torch.no_grad():
@@ -96,7 +96,7 @@ def test_a_whole_twin_can_be_checkpointed_twice_and_kept_for_a_second_backward_p
         torch.testing.assert_close(other, grads[0], rtol=1e-12, atol=1e-12)
 
 
-def test_a_call_in_a_backward_pass_that_is_not_checkpoints_is_refused() -> None:
+def test_call_in_a_backward_pass_outside_of_checkpoint_is_refused() -> None:
     cell = Unrolled([nn.Linear(2, 2), nn.Linear(2, 2)], "cell")
     x = torch.randn(1, 2, requires_grad=True)
     x.register_hook(cell)
@@ -105,7 +105,7 @@ def test_a_call_in_a_backward_pass_that_is_not_checkpoints_is_refused() -> None:
 
 
 @pytest.mark.parametrize("reentrant", [False, True])
-def test_a_sequence_in_segments_trains(reentrant: bool) -> None:
+def test_twin_trains_under_checkpoint_sequential(reentrant: bool) -> None:
     layer = nn.Linear(4, 4).double()
     x = torch.randn(3, 4, dtype=torch.float64, requires_grad=True)
     twin = untie(nn.Sequential(layer, nn.Tanh(), layer, nn.Tanh(), layer), {"depth"}, args=(x[:1].detach(),))

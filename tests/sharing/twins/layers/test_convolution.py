@@ -85,7 +85,7 @@ def test_a_dense_layer_starts_as_the_convolution(drawn: tuple[Conv, Tensor]) -> 
 
 @few
 @given(convs())
-def test_the_positions_gradients_sum_to_the_convolutions(drawn: tuple[Conv, Tensor]) -> None:
+def test_gradients_of_all_positions_sum_to_the_gradient_of_the_convolution(drawn: tuple[Conv, Tensor]) -> None:
     conv, x = drawn
     local = LocalConv(conv, x.shape[1:])
     backward(conv, x)
@@ -98,7 +98,7 @@ def test_the_positions_gradients_sum_to_the_convolutions(drawn: tuple[Conv, Tens
 
 @few
 @given(convs(modes=("zeros",)))
-def test_copies_that_meet_only_padding_get_no_gradient_and_are_those_of_the_formula(drawn: tuple[Conv, Tensor]) -> None:
+def test_copies_on_padding_get_no_gradient_and_match_the_formula(drawn: tuple[Conv, Tensor]) -> None:
     conv, x = drawn
     local = LocalConv(conv, x.shape[1:])
     local(x.abs() + 1).sum().backward()  # every copy that meets data gets a positive gradient
@@ -116,7 +116,7 @@ def test_copies_that_meet_only_padding_get_no_gradient_and_are_those_of_the_form
 
 @few
 @given(convs())
-def test_the_numbers_of_parameters_are_those_of_the_formulas(drawn: tuple[Conv, Tensor]) -> None:
+def test_parameters_of_local_and_dense_layers_match_the_formulas(drawn: tuple[Conv, Tensor]) -> None:
     conv, x = drawn
     outs, ins = prod(positions_of(conv, x)), prod(x.shape[2:])
     biases = outs * conv.out_channels if conv.bias is not None else 0
@@ -126,7 +126,7 @@ def test_the_numbers_of_parameters_are_those_of_the_formulas(drawn: tuple[Conv, 
     assert numbers(dense) == conv.in_channels * ins * conv.out_channels * outs + biases
 
 
-def test_the_articles_layer_has_its_ten_million_weights() -> None:
+def test_local_twin_of_the_articles_layer_has_ten_million_weights() -> None:
     conv = nn.Conv2d(1, 32, 3, padding="same", bias=False, device="meta")
     assert numbers(LocalConv(conv, (1, 192, 192))) == 10_616_832
     assert numbers(Dense(conv, (1, 192, 192))) == 43_486_543_872
@@ -157,7 +157,7 @@ def test_linear_layers_over_extra_axes_start_equal_and_their_gradients_add_up(
 
 
 @pytest.mark.parametrize("kind", [LocalConv, Dense])
-def test_a_layer_keeps_what_is_said_about_its_weights_and_shares_none(kind: type[nn.Module]) -> None:
+def test_twin_layer_keeps_dtype_and_requires_grad_and_shares_no_memory(kind: type[nn.Module]) -> None:
     conv = nn.Conv1d(2, 2, 3, dtype=torch.bfloat16)
     conv.weight.requires_grad_(False)
     local = kind(conv, (2, 5))
@@ -167,7 +167,7 @@ def test_a_layer_keeps_what_is_said_about_its_weights_and_shares_none(kind: type
     assert conv.weight.count_nonzero() > 0
 
 
-def test_a_step_of_training_makes_the_copies_different() -> None:
+def test_training_step_makes_the_copies_different() -> None:
     local = LocalConv(nn.Conv2d(2, 3, 3), (2, 6, 6))
     optimizer = torch.optim.SGD(local.parameters(), lr=0.1)
     local(torch.randn(4, 2, 6, 6)).square().mean().backward()
@@ -185,7 +185,7 @@ def test_a_step_of_training_makes_the_copies_different() -> None:
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, nn.Module) else "",
 )
-def test_another_size_is_refused_with_both(layer: nn.Module, shape: str, wrong: tuple[int, ...]) -> None:
+def test_input_of_another_size_is_refused_with_both_sizes(layer: nn.Module, shape: str, wrong: tuple[int, ...]) -> None:
     message = rf"{type(layer).__name__} got an input of \({', '.join(map(str, wrong))}\); expected \(batch, {shape}\)"
     with pytest.raises(SpecError, match=message):
         layer(torch.zeros(wrong))
@@ -209,12 +209,12 @@ def test_another_size_is_refused_with_both(layer: nn.Module, shape: str, wrong: 
         (lambda: Dense(nn.Linear(3, 2), (3,)), r"does not fit the input \(3,\); expected \(positions, 3\)"),
     ],
 )
-def test_a_shape_that_the_layer_cannot_take_is_refused(make: object, message: str) -> None:
+def test_shape_that_does_not_fit_the_layer_is_refused(make: object, message: str) -> None:
     with pytest.raises(SpecError, match=message):
         make()  # type: ignore[operator]
 
 
-def test_unrolled_takes_a_copy_for_each_call_and_refuses_one_more() -> None:
+def test_unrolled_uses_a_copy_for_each_call_and_refuses_one_more() -> None:
     copies = [nn.Linear(2, 2) for _ in range(2)]
     unrolled, x = Unrolled(copies, "body.cell"), torch.randn(1, 2)
     assert unrolled(x).equal(copies[0](x))
@@ -225,7 +225,7 @@ def test_unrolled_takes_a_copy_for_each_call_and_refuses_one_more() -> None:
     assert unrolled(x).equal(copies[0](x))
 
 
-def test_unrolled_shows_the_attributes_of_the_first_copy() -> None:
+def test_unrolled_has_the_attributes_of_the_first_copy() -> None:
     unrolled = copy.deepcopy(Unrolled([nn.Linear(2, 3), nn.Linear(2, 3)], "cell"))
     assert unrolled.out_features == 3
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):

@@ -179,7 +179,9 @@ NORMS: dict[str, Callable[[int], nn.Module]] = {
 @pytest.mark.parametrize("kind", NORMS)
 @few
 @given(size=st.lists(st.integers(2, 3), min_size=1, max_size=3), training=st.booleans())
-def test_what_is_by_channel_has_weights_for_each_element(kind: str, size: list[int], training: bool) -> None:
+def test_layers_with_weights_by_channel_get_weights_for_each_element(
+    kind: str, size: list[int], training: bool
+) -> None:
     layer = NORMS[kind](len(size))
     twin = check(layer, (data(3, 4, *size),), training=training)
     for name in ("weight", "bias"):
@@ -190,7 +192,9 @@ def test_what_is_by_channel_has_weights_for_each_element(kind: str, size: list[i
 @pytest.mark.parametrize("kind", [nn.LayerNorm, nn.RMSNorm])
 @few
 @given(positions=st.lists(st.integers(2, 3), min_size=1, max_size=2), shape=st.lists(small, min_size=1, max_size=2))
-def test_what_is_by_feature_has_weights_for_each_element(kind: Any, positions: list[int], shape: list[int]) -> None:
+def test_layers_with_weights_by_feature_get_weights_for_each_element(
+    kind: Any, positions: list[int], shape: list[int]
+) -> None:
     layer = kind(shape)
     twin = check(layer, (data(positions[0], 3, *positions[1:], *shape),), axis=1)
     for name in ("weight", "bias"):
@@ -281,7 +285,7 @@ def small_net() -> nn.Module:
     ids=["convolutions", "tagger", "language", "encoder", "transformer"],
 )
 @pytest.mark.parametrize("training", [False, True])
-def test_whole_nets_are_untied_whole(model: nn.Module, inputs: Inputs, training: bool) -> None:
+def test_whole_nets_are_untied_completely(model: nn.Module, inputs: Inputs, training: bool) -> None:
     check(model, inputs, training=training)
 
 
@@ -291,7 +295,7 @@ def test_a_seq_first_encoder_is_untied_by_position_and_not_by_sample() -> None:
     assert twin.linear1.weight.shape == (5, 16, 8)
 
 
-def test_packed_sequences_may_be_shorter_and_not_longer() -> None:
+def test_recurrent_twin_accepts_shorter_packed_sequences_and_refuses_longer() -> None:
     rnn = nn.GRU(3, 4, bidirectional=True).double()
     twin = untie(rnn, {"space"}, args=(torch.zeros(5, 1, 3, dtype=torch.float64),))
     packed = pack_sequence([data(2, 3), data(5, 3), data(4, 3)], enforce_sorted=False)
@@ -302,7 +306,7 @@ def test_packed_sequences_may_be_shorter_and_not_longer() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors:UserWarning")  # of the original's fused path
-def test_an_encoder_with_padding_does_not_take_its_fused_path() -> None:
+def test_twin_of_an_encoder_with_padding_does_not_use_the_fused_path() -> None:
     model = nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), 2).double().eval()
     twin, x = untie(model, {"space", "tie"}, (5, 8)), data(2, 5, 8)
     padding = torch.tensor([[False] * 5, [False] * 3 + [True] * 2])
@@ -311,12 +315,12 @@ def test_an_encoder_with_padding_does_not_take_its_fused_path() -> None:
     torch.testing.assert_close(other, one, rtol=1e-12, atol=1e-12)
 
 
-def test_tables_whose_gradients_are_of_the_whole_table_stay_shared_and_are_named() -> None:
+def test_tables_with_sparse_or_scaled_gradients_stay_shared_and_are_named() -> None:
     with pytest.warns(UntieWarning, match=r"without an unshared module: \(model\) \(Embedding\)$"):
         untie(nn.Embedding(5, 2, sparse=True), {"space"}, args=(torch.zeros(1, 3, dtype=torch.int64),))
 
 
-def test_a_layer_with_a_forward_of_its_own_keeps_it_and_is_named() -> None:
+def test_layer_with_a_replaced_forward_stays_shared_and_is_named() -> None:
     model = nn.Sequential(nn.Linear(3, 3)).double()
     model[0].forward = abs
     with pytest.warns(UntieWarning, match=r"not used in this pass: 0 \(Linear\)"):
@@ -326,7 +330,7 @@ def test_a_layer_with_a_forward_of_its_own_keeps_it_and_is_named() -> None:
 
 
 @pytest.mark.parametrize("hold", [lambda x: {"x": x}, lambda x: UserDict(x=x)], ids=["dict", "UserDict"])
-def test_a_twin_takes_a_batch_in_whatever_object_its_sample_came(hold: Callable[[Tensor], Any]) -> None:
+def test_twin_accepts_a_batch_in_the_object_of_its_sample(hold: Callable[[Tensor], Any]) -> None:
     class Held(nn.Module):
         def __init__(self) -> None:
             super().__init__()
