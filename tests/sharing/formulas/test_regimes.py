@@ -1,22 +1,32 @@
-"""Proves the closed formulas by what does not know them: torch's own modules and FLOP counter, and Jacobians.
+"""Proves the closed formulas by torch's own modules, torch's FLOP counter, and Jacobians.
 
-The live count is that of a Jacobian's non-zeros. A linear layer or convolution is a linear map, so its values on the
+The live count equals the non-zeros of a Jacobian. A linear layer or convolution is a linear map, so its values on the
 basis are its Jacobian with respect to the input; no two taps join the same input to the same output, so each non-zero
 is one link. No output of a bilinear or elementwise layer meets a weight twice, so there the non-zeros with respect to
-the weights are the links. RNNs and attention are written out with a copy of each weight at each site, and the copies
-with a gradient are counted. All in float64.
+the weights are the links. All in float64.
 """
 
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Any, NamedTuple
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sharing.formulas.layer_cases import (
+    Case,
+    bilinears,
+    convs,
+    few,
+    layers,
+    linears,
+    multiplying,
+    norms,
+    same_padding,
+    transposed_convs,
+)
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.utils.flop_counter import FlopCounterMode
@@ -35,13 +45,6 @@ from paramshare.sharing.formulas import (
     rnn,
 )
 
-CONVS: tuple[Any, ...] = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-TRANSPOSED: tuple[Any, ...] = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
-RNNS: dict[str, Any] = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
-
-few = settings(deadline=None, max_examples=25)
-sizes = st.integers(1, 5)
-
 
 @pytest.fixture(autouse=True, scope="module")
 def _one_thread() -> Iterator[None]:
@@ -50,129 +53,6 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
-
-
-class Case(NamedTuple):
-    """A layer of torch in float64, the inputs of one sample, and what the formula says."""
-
-    module: nn.Module
-    inputs: tuple[Tensor, ...]
-    regimes: Regimes
-
-    @property
-    def out(self) -> Tensor:
-        out = self.module(*self.inputs)
-        return out if isinstance(out, Tensor) else out[0]
-
-
-def case(module: nn.Module, *shapes: tuple[int, ...], regimes: Regimes) -> Case:
-    torch.manual_seed(0)
-    module = module.double()
-    for parameter in module.parameters():  # a norm starts as ones and zeros, attention's biases as zeros
-        nn.init.uniform_(parameter, 0.1, 0.5)
-    return Case(module, tuple(torch.randn(*shape, dtype=torch.float64) for shape in shapes), regimes)
-
-
-@st.composite
-def linears(draw: st.DrawFn) -> Case:
-    inputs, outputs, positions, bias = draw(sizes), draw(sizes), draw(sizes), draw(st.booleans())
-    regimes = linear(inputs, outputs, bias, positions)
-    return case(nn.Linear(inputs, outputs, bias), (positions, inputs), regimes=regimes)
-
-
-@st.composite
-def axes(draw: st.DrawFn) -> dict[str, int]:
-    """One dimension of a convolution whose kernel fits into its padded input."""
-    axis = {"kernel_size": draw(st.integers(1, 3)), "size": draw(st.integers(1, 4))}
-    axis |= {"stride": draw(st.integers(1, 3)), "dilation": draw(st.integers(1, 2))}
-    missing = axis["dilation"] * (axis["kernel_size"] - 1) + 1 - axis["size"]
-    return axis | {"padding": draw(st.integers(max(0, (missing + 1) // 2), 3))}
-
-
-@st.composite
-def transposed_axes(draw: st.DrawFn) -> dict[str, int]:
-    """One dimension of a transposed convolution, with an output."""
-    axis = {"kernel_size": draw(st.integers(1, 3)), "size": draw(st.integers(1, 3))}
-    axis |= {"stride": draw(st.integers(1, 3)), "dilation": draw(st.integers(1, 2))}
-    axis["output_padding"] = draw(st.integers(0, max(axis["stride"], axis["dilation"]) - 1))
-    uncut = (axis["size"] - 1) * axis["stride"] + axis["dilation"] * (axis["kernel_size"] - 1) + axis["output_padding"]
-    return axis | {"padding": draw(st.integers(0, min(3, uncut // 2)))}
-
-
-def grouped(draw: st.DrawFn, axis: st.SearchStrategy[dict[str, int]]) -> dict[str, Any]:
-    """The arguments of a convolution of 1 to 3 such dimensions."""
-    groups, several = draw(st.integers(1, 2)), draw(st.lists(axis, min_size=1, max_size=3))
-    channels = {name: groups * draw(st.integers(1, 2)) for name in ("in_channels", "out_channels")}
-    space = {name: tuple(one[name] for one in several) for name in several[0]}
-    return {**channels, **space, "groups": groups, "bias": draw(st.booleans())}
-
-
-@st.composite
-def convs(draw: st.DrawFn) -> Case:
-    options = grouped(draw, axes())
-    if draw(st.booleans()):
-        options |= {"padding": "same", "stride": 1}
-    elif not any(options["padding"]) and draw(st.booleans()):
-        options["padding"] = "valid"
-    return convolution(CONVS, conv(**options), **options)
-
-
-@st.composite
-def transposed_convs(draw: st.DrawFn) -> Case:
-    options = grouped(draw, transposed_axes())
-    return convolution(TRANSPOSED, conv_transpose(**options), **options)
-
-
-def convolution(modules: tuple[Any, ...], regimes: Regimes, size: tuple[int, ...], **options: Any) -> Case:
-    return case(modules[len(size) - 1](**options), (1, options["in_channels"], *size), regimes=regimes)
-
-
-@st.composite
-def rnns(draw: st.DrawFn) -> Case:
-    mode, inputs, hidden, steps = draw(st.sampled_from(list(RNNS))), draw(sizes), draw(sizes), draw(st.integers(1, 4))
-    options: dict[str, Any] = {
-        "num_layers": draw(st.integers(1, 3)), "bias": draw(st.booleans()), "bidirectional": draw(st.booleans()),
-    }  # fmt: skip
-    if mode == "lstm" and hidden > 1:
-        options["proj_size"] = draw(st.integers(0, hidden - 1))
-    regimes = rnn(mode, inputs, hidden, steps, **options)  # type: ignore[arg-type]
-    return case(RNNS[mode](inputs, hidden, **options), (steps, inputs), regimes=regimes)
-
-
-@st.composite
-def attentions(draw: st.DrawFn) -> Case:
-    """From two sources on: the softmax over a single one is 1, whatever the weights."""
-    heads, (length, source) = draw(st.integers(1, 2)), (draw(sizes), draw(st.integers(2, 5)))
-    dim, bias = heads * draw(st.integers(1, 3)), draw(st.booleans())
-    kdim, vdim = draw(st.none() | sizes), draw(st.none() | sizes)
-    module = nn.MultiheadAttention(dim, heads, bias=bias, kdim=kdim, vdim=vdim)
-    regimes = attention(dim, heads, length, source, kdim, vdim, bias)
-    return case(module, (length, dim), (source, kdim or dim), (source, vdim or dim), regimes=regimes)
-
-
-@st.composite
-def bilinears(draw: st.DrawFn) -> Case:
-    in1, in2, outputs, positions = draw(sizes), draw(sizes), draw(sizes), draw(st.integers(1, 3))
-    bias = draw(st.booleans())
-    regimes = bilinear(in1, in2, outputs, bias, positions)
-    return case(nn.Bilinear(in1, in2, outputs, bias), (positions, in1), (positions, in2), regimes=regimes)
-
-
-def norms() -> list[Case]:
-    return [
-        case(nn.BatchNorm2d(6).eval(), (1, 6, 3, 5), regimes=norm(12, 90)),
-        case(nn.LayerNorm((4, 5)), (7, 4, 5), regimes=norm(40, 140)),
-        case(nn.LayerNorm(5, bias=False), (7, 5), regimes=norm(5, 35, bias=False)),
-        case(nn.RMSNorm(5), (7, 5), regimes=norm(5, 35, bias=False)),
-        case(nn.GroupNorm(2, 6), (1, 6, 3, 5), regimes=norm(12, 90)),
-        case(nn.PReLU(), (1, 6, 5), regimes=prelu(1, 30)),
-        case(nn.PReLU(6), (1, 6, 5), regimes=prelu(6, 30)),
-    ]
-
-
-multiplying = st.one_of(linears(), convs(), transposed_convs(), rnns(), attentions())
-layers = st.one_of(multiplying, bilinears(), st.integers(0, 6).map(lambda index: norms()[index]))
-same_padding = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")
 
 
 @same_padding
@@ -261,115 +141,6 @@ def test_live_links_of_an_embedding_equal_the_non_zeros_of_its_jacobians_over_al
 
 def test_embedding_formula_equals_a_linear_layer_on_one_hot_rows_without_macs() -> None:
     assert embedding(5, 3, 4) == replace(linear(5, 3, bias=False, positions=4), macs=0, dense_macs=0)
-
-
-Copies = dict[str, Tensor]
-
-
-def live(out: Tensor, copies: Copies) -> int:
-    """How many copies have a gradient, for a random sum of the outputs."""
-    gradients = torch.autograd.grad((out * torch.randn_like(out)).sum(), list(copies.values()))
-    return sum(int(gradient.count_nonzero()) for gradient in gradients)
-
-
-def elements(copies: Copies) -> int:
-    return sum(copy.numel() for copy in copies.values())
-
-
-def copies_of_steps(module: nn.RNNBase, steps: int) -> list[Copies]:
-    """An RNN's parameters, named as those of a single cell: of each layer and direction, once for each step."""
-    ends = ["", "_reverse"] if module.bidirectional else [""]
-    ends = [f"_l{layer}{end}" for layer in range(module.num_layers) for end in ends]
-    return [
-        {
-            name.removesuffix(end) + "_l0": parameter.detach().clone().requires_grad_()
-            for name, parameter in module.named_parameters()
-            if name.endswith(end)
-        }
-        for end in ends
-        for _ in range(steps)
-    ]
-
-
-def unrolled(module: nn.RNNBase, x: Tensor, copies: list[Copies]) -> Tensor:
-    """The RNN as cells that have parameters of their own."""
-    remaining = iter(copies)
-    for _ in range(module.num_layers):
-        halves = []
-        for backward in (False, True) if module.bidirectional else (False,):
-            projection = {"proj_size": module.proj_size} if isinstance(module, nn.LSTM) else {}
-            cell = RNNS[module.mode.lower().removesuffix("_tanh")](
-                x.shape[1], module.hidden_size, bias=module.bias, **projection
-            ).double()
-            state: tuple[Any, ...] = ()
-            outs = []
-            for step in x.flip(0) if backward else x:
-                out, after = functional_call(cell, next(remaining), (step[None], *state))
-                outs.append(out)
-                state = (after,)
-            halves.append(torch.cat(outs[::-1] if backward else outs))
-        x = torch.cat(halves, dim=1)
-    return x
-
-
-@few
-@given(rnns())
-def test_live_copies_of_an_unrolled_rnn_have_a_gradient_or_are_gates_of_a_zero_state(layer: Case) -> None:
-    """At the first step an LSTM's cell is zero, and so its forget gate does nothing with the data that it meets; nor
-    does a GRU's reset gate if there is no bias to reset. The formula counts what meets data, with these copies.
-    """
-    module, (x,) = layer.module, layer.inputs
-    assert isinstance(module, nn.RNNBase)
-    steps = copies_of_steps(module, len(x))
-    out = unrolled(module, x, steps)
-    assert out.allclose(layer.out)
-
-    first = steps[:: len(x)]
-    gate = sum(module.hidden_size * (cell["weight_ih_l0"].shape[1] + 2 * module.bias) for cell in first)
-    idle = gate if isinstance(module, nn.LSTM) or (isinstance(module, nn.GRU) and not module.bias) else 0
-    copies = {f"{index}.{name}": copy for index, step in enumerate(steps) for name, copy in step.items()}
-    assert layer.regimes.unshared == elements(copies)
-    assert layer.regimes.unshared_live == live(out, copies) + idle
-
-
-def copies_of_positions(module: nn.MultiheadAttention, target: int, source: int) -> Copies:
-    """The matrices q, k, v, o and their biases, once for each position."""
-    own = dict(module.named_parameters())
-    packed = own["in_proj_weight"].chunk(3) if "in_proj_weight" in own else ()
-    matrices = packed or tuple(own[f"{name}_proj_weight"] for name in "qkv")
-    shared = dict(zip("qkvo", (*matrices, own["out_proj.weight"]), strict=True))
-    if "in_proj_bias" in own:
-        biases = (*own["in_proj_bias"].chunk(3), own["out_proj.bias"])
-        shared |= dict(zip(("q bias", "k bias", "v bias", "o bias"), biases, strict=True))
-    return {
-        name: tensor.detach().repeat(source if name[0] in "kv" else target, *[1] * tensor.dim()).requires_grad_()
-        for name, tensor in shared.items()
-    }
-
-
-def attended(heads: int, inputs: tuple[Tensor, ...], copies: Copies) -> Tensor:
-    """Multi-head attention with matrices of its own at each position."""
-
-    def project(name: str, x: Tensor) -> Tensor:
-        return torch.einsum("tfd,td->tf", copies[name].view(len(x), -1, x.shape[1]), x) + bias(name, x)
-
-    def bias(name: str, x: Tensor) -> Tensor | int:
-        return copies[f"{name} bias"].view(len(x), -1) if f"{name} bias" in copies else 0
-
-    q, k, v = (project(name, x).view(len(x), heads, -1).transpose(0, 1) for name, x in zip("qkv", inputs, strict=True))
-    mixed = (q @ k.mT / q.shape[-1] ** 0.5).softmax(-1) @ v
-    return project("o", mixed.transpose(0, 1).flatten(1))
-
-
-@few
-@given(attentions())
-def test_live_copies_of_attention_equal_the_copies_with_a_gradient(layer: Case) -> None:
-    assert isinstance(layer.module, nn.MultiheadAttention)
-    copies = copies_of_positions(layer.module, len(layer.inputs[0]), len(layer.inputs[1]))
-    out = attended(layer.module.num_heads, layer.inputs, copies)
-    assert out.allclose(layer.out)
-    assert layer.regimes.unshared == elements(copies)
-    assert layer.regimes.unshared_live == live(out, copies)
 
 
 @pytest.mark.parametrize(

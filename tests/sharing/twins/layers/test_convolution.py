@@ -1,6 +1,5 @@
-"""Proves that the unshared layers start as the layers that they are made from, and that their gradients add up."""
+"""Proves that local and dense layers compute the function of their layer, and that their gradients add up."""
 
-import copy
 from math import prod
 
 import pytest
@@ -10,14 +9,15 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from paramshare.errors import SpecError
-from paramshare.sharing.twins.depth.unrolled import Unrolled
 from paramshare.sharing.twins.layers.convolution import Conv, LocalConv
 from paramshare.sharing.twins.layers.dense import Dense
 from paramshare.sharing.twins.layers.linear import LocalLinear
 
 CONVS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 
+
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel:UserWarning")  # torch's, once
+
 
 few = settings(max_examples=25, deadline=None)
 
@@ -132,30 +132,6 @@ def test_local_twin_of_the_articles_layer_has_ten_million_weights() -> None:
     assert numbers(Dense(conv, (1, 192, 192))) == 43_486_543_872
 
 
-@few
-@given(
-    positions=st.lists(st.integers(1, 3), min_size=1, max_size=3), features=st.integers(1, 4), bias=st.booleans()
-)  # fmt: skip
-def test_linear_layers_over_extra_axes_start_equal_and_their_gradients_add_up(
-    positions: list[int], features: int, bias: bool
-) -> None:
-    linear = nn.Linear(features, 3, bias, dtype=torch.float64)
-    x = torch.randn(2, *positions, features, dtype=torch.float64)
-    local, dense = LocalLinear(linear, x.shape[1:]), Dense(linear, x.shape[1:])
-    for twin in (local, dense):
-        same(twin(x), linear(x))
-        same(twin(x[0]), linear(x[0]))
-    sites = prod(positions)
-    assert numbers(local) == sites * (features * 3 + 3 * bias)
-    assert numbers(dense) == sites * features * sites * 3 + sites * 3 * bias
-    backward(linear, x)
-    backward(local, x)
-    axes = tuple(range(len(positions)))
-    same(local.weight.grad.sum(axes), linear.weight.grad)
-    if bias:
-        same(local.bias.grad.sum(axes), linear.bias.grad)
-
-
 @pytest.mark.parametrize("kind", [LocalConv, Dense])
 def test_twin_layer_keeps_dtype_and_requires_grad_and_shares_no_memory(kind: type[nn.Module]) -> None:
     conv = nn.Conv1d(2, 2, 3, dtype=torch.bfloat16)
@@ -212,21 +188,3 @@ def test_input_of_another_size_is_refused_with_both_sizes(layer: nn.Module, shap
 def test_shape_that_does_not_fit_the_layer_is_refused(make: object, message: str) -> None:
     with pytest.raises(SpecError, match=message):
         make()  # type: ignore[operator]
-
-
-def test_unrolled_uses_a_copy_for_each_call_and_refuses_one_more() -> None:
-    copies = [nn.Linear(2, 2) for _ in range(2)]
-    unrolled, x = Unrolled(copies, "body.cell"), torch.randn(1, 2)
-    assert unrolled(x).equal(copies[0](x))
-    assert unrolled(x).equal(copies[1](x))
-    with pytest.raises(SpecError, match=r"body\.cell was called more than 2 times in one pass and has 2 copies"):
-        unrolled(x)
-    unrolled.restart()
-    assert unrolled(x).equal(copies[0](x))
-
-
-def test_unrolled_has_the_attributes_of_the_first_copy() -> None:
-    unrolled = copy.deepcopy(Unrolled([nn.Linear(2, 3), nn.Linear(2, 3)], "cell"))
-    assert unrolled.out_features == 3
-    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
-        unrolled.nothing  # noqa: B018
