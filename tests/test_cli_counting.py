@@ -154,7 +154,7 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     ("arguments", "said"),
     [
         ("nets.py:Nett --input 3,8,8", "there is no 'Nett' in nets.py; did you mean Net?"),
-        ("nowhere.py:Net --input 3,8,8", "there is no file 'nowhere.py'"),
+        ("nowhere.py:Net --input 3,8,8", "file 'nowhere.py' does not exist"),
         ("nowhere:Net --input 3,8,8", "module 'nowhere' of nowhere was not found"),
         ("nets.py:Needs --input 3,8,8", "missing a required argument: 'width'"),
         ("nets.py:Net --input 4,8,8", "conv (Conv2d) refuses its input (input 1×4×8×8, weight 8×3×3×3, bias 8)"),

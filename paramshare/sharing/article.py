@@ -60,18 +60,18 @@ def _quoted() -> tuple[Claim, ...]:
             "weights, shared",
             "288",
             f"{_LAYER.shared:,}",
-            f"{_KERNEL} · {_FILTERS}: right for one input channel without a bias. With three channels and a bias it "
-            f"would be {_COLOUR.shared:,}.",
+            f"{_KERNEL} · {_FILTERS}: right for one input channel without a bias. With three channels and a bias the "
+            f"number would be {_COLOUR.shared:,}.",
         ),
         Claim(
             "weights, not shared",
             "192·192·32 = 1.2 million",
             f"{_LAYER.unshared:,} weights of {_OUTPUTS:,} outputs",
             f"{_SPACE} · {_FILTERS} is the number of the layer's outputs, not of weights: without sharing each output "
-            f"has {_KERNEL} weights of its own, which makes {_LAYER.unshared // _OUTPUTS} times as many.",
+            f"has {_KERNEL} weights, so there are {_LAYER.unshared // _OUTPUTS} times as many weights as outputs.",
         ),
         Claim(
-            "what sharing saves",
+            "factor that sharing saves",
             "500,000 times",
             f"{_LAYER.unshared // _LAYER.shared:,} times",
             f"{_LAYER.unshared:,} / {_LAYER.shared}, one copy for each of {_SPACE} positions. The article's own two "
@@ -82,8 +82,8 @@ def _quoted() -> tuple[Claim, ...]:
             "weights, locally connected",
             "more than 10 million",
             f"{_LAYER.unshared:,}",
-            f"Right: {_SPACE} positions with {_LAYER.shared} weights each. Of these {_LAYER.unshared_live:,} ever meet "
-            "data; the others would lie on the padding.",
+            f"Right: {_SPACE} positions with {_LAYER.shared} weights each. {_LAYER.unshared_live:,} of the weights "
+            "meet data; the others lie on the padding.",
         ),
     )
 
@@ -97,8 +97,8 @@ def _related() -> tuple[Claim, ...]:
             "weights, fully connected",
             None,
             f"{_LAYER.dense:,}",
-            f"Every one of {_OUTPUTS:,} outputs wired to every one of {_SIDE * _SIDE:,} inputs. Of what a convolution "
-            f"saves, local connectivity is the first {locality:,} times and sharing the next {sharing:,}.",
+            f"Each of {_OUTPUTS:,} outputs is connected to each of {_SIDE * _SIDE:,} inputs. Local connectivity "
+            f"divides this number by {locality:,}, and sharing divides the result by {sharing:,}.",
         ),
         Claim(
             "Inception v3's real first layer",

@@ -114,7 +114,7 @@ def test_code_that_needs_values_is_refused_with_its_place() -> None:
             return torch.from_numpy(x.numpy())
 
     said = refused(nn.Sequential(nn.Linear(4, 4), Numpy()), (4,))
-    assert "1 (Numpy) cannot be followed without values (input 1×4)" in said
+    assert "1 (Numpy) cannot be traced without values (input 1×4)" in said
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")

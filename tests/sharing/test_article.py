@@ -21,8 +21,18 @@ def claim_about(about: str) -> Claim:
     [
         ("weights, shared", "288", ["288"], ["3 · 3 · 32", "one input channel without a bias", "896"]),
         ("weights, not shared", "192·192·32 = 1.2 million", ["10,616,832", "1,179,648"], ["outputs, not of weights"]),
-        ("what sharing saves", "500,000 times", ["36,864 times"], ["10,616,832 / 288", "1,179,648 / 288 = 4,096"]),
-        ("weights, locally connected", "more than 10 million", ["10,616,832"], ["Right", "10,543,232 ever meet data"]),
+        (
+            "factor that sharing saves",
+            "500,000 times",
+            ["36,864 times"],
+            ["10,616,832 / 288", "1,179,648 / 288 = 4,096"],
+        ),
+        (
+            "weights, locally connected",
+            "more than 10 million",
+            ["10,616,832"],
+            ["Right", "10,543,232 of the weights meet data"],
+        ),
         ("weights, fully connected", None, ["43,486,543,872"], ["1,179,648 outputs", "36,864 inputs"]),
         ("Inception v3's real first layer", None, ["864 ", "19,181,664 ", "190,539,993,696 "], ["22,201", "149 · 149"]),
     ],

@@ -96,8 +96,8 @@ def _embedding(kind: str, size: tuple[int, ...], out: int, options: dict[str, ob
 def _recurrent(kind: str, size: tuple[int, ...], out: int, options: dict[str, object]) -> Regimes:
     steps, features = _pair(kind, size, "steps and features")
     names = {"layers": "num_layers", "projection": "proj_size"}
-    given = {names.get(name, name): value for name, value in options.items()}
-    return rnn(kind, features, out, steps, **given)  # type: ignore[arg-type]
+    renamed = {names.get(name, name): value for name, value in options.items()}
+    return rnn(kind, features, out, steps, **renamed)  # type: ignore[arg-type]
 
 
 def _attention(kind: str, size: tuple[int, ...], out: int, options: dict[str, object]) -> Regimes:
@@ -108,9 +108,9 @@ def _attention(kind: str, size: tuple[int, ...], out: int, options: dict[str, ob
     return attention(features, heads, length, **options)  # type: ignore[arg-type]
 
 
-def _pair(kind: str, size: tuple[int, ...], what: str) -> tuple[int, int]:
+def _pair(kind: str, size: tuple[int, ...], names: str) -> tuple[int, int]:
     if len(size) != 2:
-        raise SpecError(f"{kind} has an input of {what}; got {len(size)} numbers")
+        raise SpecError(f"{kind} has an input of {names}; got {len(size)} numbers")
     return size[0], size[1]
 
 

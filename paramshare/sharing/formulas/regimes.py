@@ -22,7 +22,7 @@ macs, dense_macs
 from dataclasses import dataclass, fields
 from typing import Final
 
-__all__ = ["NO_WEIGHTS", "Regimes", "bias_regimes", "elementwise_regimes", "product_regimes"]
+__all__ = ["Regimes", "bias_regimes", "elementwise_regimes", "product_regimes"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class Regimes:
         return Regimes(*(getattr(self, field.name) + getattr(other, field.name) for field in fields(Regimes)))
 
 
-NO_WEIGHTS: Final = Regimes(0, 0, 0, 0, 0, 0)
+_NO_WEIGHTS: Final = Regimes(0, 0, 0, 0, 0, 0)
 
 
 def product_regimes(weights: int, sites: int, dense: int, live: int | None = None) -> Regimes:
@@ -73,5 +73,5 @@ def elementwise_regimes(weights: int, elements: int) -> Regimes:
 
 
 def bias_regimes(bias: bool, weights: int, positions: int) -> Regimes:
-    """Return the regimes of a bias with `weights` elements at each position; `NO_WEIGHTS` without a bias."""
-    return elementwise_regimes(weights, weights * positions) if bias else NO_WEIGHTS
+    """Return the regimes of a bias with `weights` elements at each position; `_NO_WEIGHTS` without a bias."""
+    return elementwise_regimes(weights, weights * positions) if bias else _NO_WEIGHTS

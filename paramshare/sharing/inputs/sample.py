@@ -77,13 +77,13 @@ def example_inputs(
         raise SpecError(
             "dtypes was given without input_size; leave it out, the tensors in args and kwargs have their own dtypes"
         )
-    given, named = checked_arguments(args, kwargs)
+    positional, named = checked_arguments(args, kwargs)
     sizes = [] if input_size is None else checked_sizes(input_size)
     tensors = (
         torch.empty((1, *size), dtype=kind or own_dtype(model), device="meta")
         for size, kind in zip(sizes, checked_dtypes(dtypes, len(sizes)), strict=True)
     )
-    arguments = with_tensors((*given, *tensors), _tensor_on_meta)
+    arguments = with_tensors((*positional, *tensors), _tensor_on_meta)
     return Sample(arguments, with_tensors(named, _tensor_on_meta), tuple(sizes))
 
 
@@ -95,7 +95,7 @@ def _tensor_on_meta(tensor: Tensor) -> Tensor:
     """
     if not is_wrapper(tensor) and (tensor.is_nested or tensor.layout != torch.strided):
         kind = "nested" if tensor.is_nested else str(tensor.layout).removeprefix("torch.").strip("_")
-        raise SpecError(f"the input has a {kind} tensor, which cannot be followed without values; {_DENSE}")
+        raise SpecError(f"the input has a {kind} tensor, which cannot be traced without values; {_DENSE}")
     return _empty_like(tensor).requires_grad_(tensor.requires_grad)
 
 

@@ -43,8 +43,8 @@ def _without_batch(sample: Sample) -> Sample | None:
     sizes = tuple(size[1:] if _may_have_batch(size) else size for size in sample.sizes)
     if sizes == sample.sizes:
         return None
-    given = (*sample.args[: len(sample.args) - len(sizes)], *map(_like, sizes, _sized(sample)))
-    return replace(sample, args=given, sizes=sizes)
+    args = (*sample.args[: len(sample.args) - len(sizes)], *map(_like, sizes, _sized(sample)))
+    return replace(sample, args=args, sizes=sizes)
 
 
 def _may_have_batch(size: tuple[int, ...]) -> bool:

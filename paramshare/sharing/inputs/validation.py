@@ -60,8 +60,8 @@ def checked_arguments(args: object, kwargs: object) -> tuple[tuple[object, ...],
         SpecError: `args` is not a tuple or list, or `kwargs` is not a mapping with string keys.
     """
     if not (args is None or isinstance(args, list | tuple)):
-        given = f"a tensor of {described(args)}" if isinstance(args, Tensor) else described(args)
-        raise SpecError(f"args is {given}; expected a tuple such as args=(x,)")
+        actual = f"a tensor of {described(args)}" if isinstance(args, Tensor) else described(args)
+        raise SpecError(f"args is {actual}; expected a tuple such as args=(x,)")
     if not (kwargs is None or (isinstance(kwargs, Mapping) and all(isinstance(name, str) for name in kwargs))):
         raise SpecError(f'kwargs is {described(kwargs)}; expected a dict of names such as kwargs={{"x": x}}')
     return tuple(args or ()), dict(kwargs or {})
@@ -109,8 +109,8 @@ def _checked_size(size: object) -> tuple[int, ...]:
     lengths = [_length(length) for length in size]
     if None in lengths:
         numbers = all(isinstance(length, int | float) for length in size)
-        given = repr(tuple(size)) if numbers else described(size)
-        raise SpecError(f"input_size is {given}; expected positive integers, without the batch")
+        actual = repr(tuple(size)) if numbers else described(size)
+        raise SpecError(f"input_size is {actual}; expected positive integers, without the batch")
     checked = tuple(length for length in lengths if length is not None)
     if math.prod(checked) > _MOST_ELEMENTS:
         raise SpecError(f"input_size is {checked}; a tensor has at most 2**59 elements")

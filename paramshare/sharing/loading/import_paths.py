@@ -91,7 +91,7 @@ def _from_package(module_path: str) -> ModuleType:
 
 def _from_file(file: Path) -> ModuleType:
     if not file.is_file():
-        raise SpecError(f"there is no file {str(file)!r}; expected path/to/file.py:name")
+        raise SpecError(f"file {str(file)!r} does not exist; expected path/to/file.py:name")
     folder = str(file.resolve().parent)
     if folder not in sys.path:
         sys.path.append(folder)

@@ -70,9 +70,7 @@ class Copier:
         for name, module in modules.items():
             if isinstance(module, torch.jit.ScriptModule):
                 place = f"{name or 'the model'} ({type(module).__name__})"
-                raise SpecError(
-                    f"{place} is a TorchScript module, whose code cannot be followed; give the Python module"
-                )
+                raise SpecError(f"{place} is a TorchScript module, whose code cannot be traced; give the Python module")
         self._of_parameters |= {storage_of(tensor) for tensor in tensors if _is_weight(tensor)}
         for tensor in tensors:  # before any `__deepcopy__` copies them
             self._objects(tensor)
@@ -92,7 +90,7 @@ class Copier:
             return self._of_kind(tensor, rewrapped(tensor, self._objects))
         if tensor.layout != torch.strided or tensor.is_quantized:
             kind = "quantized" if tensor.is_quantized else tensor.layout
-            raise SpecError(f"a {kind} tensor has no storage to follow; give the model with dense weights")
+            raise SpecError(f"a {kind} tensor has no storage to trace; give the model with dense weights")
         source = tensor.detach().as_subclass(Tensor)
         storage = storage_of(source)
         if storage not in self._storages:

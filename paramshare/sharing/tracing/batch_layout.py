@@ -51,8 +51,8 @@ def _recording(
     """Return a hook that records layers. A method would be copied with its object if the pass copies a module."""
 
     def record(module: nn.Module, args: tuple[object, ...], kwargs: Mapping[str, object]) -> None:
-        given = args[0] if args else kwargs.get(argument)
-        if isinstance(given, Tensor) and given.dim() == 3 and given.shape[0] == 1 < given.shape[1]:
-            swapped.setdefault(layer, (module, given))
+        first = args[0] if args else kwargs.get(argument)
+        if isinstance(first, Tensor) and first.dim() == 3 and first.shape[0] == 1 < first.shape[1]:
+            swapped.setdefault(layer, (module, first))
 
     return record

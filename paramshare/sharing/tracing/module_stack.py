@@ -79,12 +79,12 @@ class ModuleStack:
         reason = next((line for line in lines if line), type(error).__name__)
         if unknown := _NO_META_KERNEL.match(reason):
             reason = f"torch cannot run {unknown[1]} without values; count a part of the model without this operation"
-        follow = isinstance(error, NotImplementedError) or re.search(r"\b(meta|storage)\b", reason)
-        problem = "cannot be followed without values" if follow else "refuses its input"
-        given = ", ".join(map(described, call.inputs)) or "nothing"
+        untraceable = isinstance(error, NotImplementedError) or re.search(r"\b(meta|storage)\b", reason)
+        problem = "cannot be traced without values" if untraceable else "refuses its input"
+        inputs = ", ".join(map(described, call.inputs)) or "nothing"
         own = call.module.named_parameters(recurse=False) if call.module is not None else ()
-        has = "".join(f", {name} {described(parameter)}" for name, parameter in own if not is_lazy(parameter))
-        return f"given one sample of {self._sample}, {call} {problem} (input {given}{has}): {reason}"
+        parameters = "".join(f", {name} {described(parameter)}" for name, parameter in own if not is_lazy(parameter))
+        return f"given one sample of {self._sample}, {call} {problem} (input {inputs}{parameters}): {reason}"
 
     # The hooks are functions, not methods: if the pass copies a module, it would also copy the object of a method.
 

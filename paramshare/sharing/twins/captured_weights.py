@@ -31,5 +31,5 @@ def check_captured_weights(model: nn.Module, observed: ObservedPass) -> None:
             layer = COPY_NAME.sub("", place.layer)
             raise SpecError(
                 f"{layer} runs a function that holds the model's own weights (a patched forward, a closure or a hook), "
-                "so a twin would not use its own; write the function as a method of the module"
+                "so a twin would not use its own weights; write the function as a method of the module"
             )

@@ -1,4 +1,4 @@
-"""Proves that an input that cannot be followed gets one line that says what to give."""
+"""Proves that an input that cannot be traced gets one line that says what to give."""
 
 import warnings
 from collections.abc import Callable
@@ -30,7 +30,7 @@ X = torch.zeros(1, 4)
         (lambda: {"input_size": (4,), "dtypes": ["long"]}, "dtypes is ('long'); expected dtypes of torch"),
         (
             lambda: {"args": (X.to_sparse(),)},
-            "the input has a sparse_coo tensor, which cannot be followed without values",
+            "the input has a sparse_coo tensor, which cannot be traced without values",
         ),
         (lambda: {"args": (X.to_sparse_csr(),)}, "the input has a sparse_csr tensor"),
         (lambda: {"kwargs": {"input": [X.to_sparse()]}}, "the input has a sparse_coo tensor"),

@@ -76,7 +76,7 @@ def test_model_arguments_are_passed_by_name(folder: str) -> None:
     [
         ("resnet50", {}, "'resnet50' is not an import path; expected pkg.module:name or path/to/file.py:name"),
         ("nowhere.nets:Net", {}, "module 'nowhere' of nowhere.nets was not found"),
-        ("nowhere.py:Net", {}, "there is no file 'nowhere.py'"),
+        ("nowhere.py:Net", {}, "file 'nowhere.py' does not exist"),
         ("torch.nn:Linnear", {}, "there is no 'Linnear' in torch.nn; did you mean Linear?"),
         ("{}:Needs", {}, "cannot be called with no arguments: missing a required argument: 'width'"),
         ("{}:Net", {"depth": 3}, "cannot be called with depth=3: got an unexpected keyword argument 'depth'"),

@@ -44,7 +44,7 @@ def test_encoder_with_padding_mask_is_traced_without_the_fast_path() -> None:
 
 def test_operator_with_function_arguments_is_named_in_the_error() -> None:
     said = refusal(lambda x, w: torch.cond(x.sum() > 0, lambda x: x * w, lambda x: x + w, (x,)))
-    assert "(model) (Function) cannot be followed without values" in said
+    assert "(model) (Function) cannot be traced without values" in said
     assert said.endswith("the functions in the arguments of cond are not traced")
 
 

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 
 class Loop(nn.Module):
-    """A cell that is applied several times; it is a block whose inner layer is applied twice by each call."""
+    """A cell that is called several times; each call applies the inner layer of the cell twice."""
 
     def __init__(self, times: int = 3) -> None:
         super().__init__()
@@ -28,7 +28,7 @@ class Block(nn.Module):
 
 
 class TiedHead(nn.Module):
-    """A language model's shape: the embedding's matrix is the head's, by attribute."""
+    """A small language model whose head has the matrix of the embedding, tied by attribute."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -40,7 +40,7 @@ class TiedHead(nn.Module):
 
 
 class Call(nn.Module):
-    """A module out of a function of x and named layers."""
+    """A module made from a function of x and named layers."""
 
     def __init__(self, function: object, **layers: nn.Module | nn.Parameter) -> None:
         super().__init__()
@@ -53,7 +53,7 @@ class Call(nn.Module):
 
 
 class OwnNorm(nn.BatchNorm1d):
-    """A class of its own, whose forward could be anything."""
+    """A subclass, whose forward is unknown to `untie`."""
 
 
 def parameter_count(module: nn.Module) -> int:
@@ -65,14 +65,14 @@ def assert_same(actual: Tensor, expected: Tensor) -> None:
 
 
 def net() -> nn.Sequential:
-    """Nothing here but what has an unshared module."""
+    """Return a net whose layers all have unshared twins."""
     return nn.Sequential(
         nn.Conv2d(2, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 6, 3, stride=2, groups=2), nn.Flatten(), nn.Linear(54, 5)
     ).double()
 
 
 def one_storage() -> nn.ModuleList:
-    """Two layers whose Parameters are different objects over the same elements."""
+    """Return two layers whose Parameters are different objects over the same elements."""
     first, second = nn.Linear(3, 3).double(), nn.Linear(3, 3).double()
     second.weight = nn.Parameter(first.weight.detach().T)
     return nn.ModuleList([first, second])

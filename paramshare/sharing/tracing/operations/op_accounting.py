@@ -172,7 +172,7 @@ class Operation:
             return
         dim, start = int(self.args[1]) if len(self.args) > 1 else 0, 0
         for operand in self.operands:
-            if operand.tensor.dim() == self.out.dim():  # an empty vector can stand beside tensors of any dimensions
+            if operand.tensor.dim() == self.out.dim():  # an empty vector can be joined with tensors of any dimensions
                 length = operand.tensor.shape[dim]
                 piece, shares = self.out.narrow(dim, start, length), inherited(operand.tensor, operand.origin)
                 yield Patch.of(piece, tuple(_shifted(share, operand.tensor, piece) for share in shares))

@@ -19,8 +19,8 @@ __all__ = ["Lookup", "Product", "Rule", "is_written", "live_taps", "look_up", "o
 
 _aten = torch.ops.aten
 
-Args = Sequence[Any]
-Packet = OpOverloadPacket[Any, Any]
+_Args = Sequence[Any]
+_Packet = OpOverloadPacket[Any, Any]
 
 
 class Product(NamedTuple):
@@ -32,33 +32,33 @@ class Product(NamedTuple):
     """
 
     factors: tuple[int, ...]
-    macs: Callable[[Args, Tensor], int]
+    macs: Callable[[_Args, Tensor], int]
 
 
-def _inner(first: int) -> Callable[[Args, Tensor], int]:
+def _inner(first: int) -> Callable[[_Args, Tensor], int]:
     return lambda args, out: out.numel() * int(args[first].shape[-1])
 
 
-def _all_of(first: int) -> Callable[[Args, Tensor], int]:
+def _all_of(first: int) -> Callable[[_Args, Tensor], int]:
     return lambda args, _: int(args[first].numel())
 
 
-def _batches(args: Args, _: Tensor) -> int:
+def _batches(args: _Args, _: Tensor) -> int:
     return int(prod(args[1].shape) * args[2].shape[-1])
 
 
-def _convolution(args: Args, out: Tensor) -> int:
+def _convolution(args: _Args, out: Tensor) -> int:
     x, weight, transposed = args[0], args[1], args[6]
     return int((x if transposed else out).numel() * prod(weight.shape[1:]))
 
 
-def _grouped(args: Args, _: Tensor) -> int:
+def _grouped(args: _Args, _: Tensor) -> int:
     first, second = args[:2]
     groups = first.shape[0] if first.dim() == second.dim() == 3 else 1
     return int(prod(first.shape[-2:]) * second.shape[-1] * groups)
 
 
-def _trilinear(args: Args, _: Tensor) -> int:
+def _trilinear(args: _Args, _: Tensor) -> int:
     shapes = []
     for tensor, expanded in zip(args[:3], args[3:6], strict=True):
         shape = list(tensor.shape)
@@ -68,12 +68,12 @@ def _trilinear(args: Args, _: Tensor) -> int:
     return prod(torch.broadcast_shapes(*shapes))  # type: ignore[no-untyped-call]
 
 
-def _attention(args: Args, _: Tensor) -> int:
+def _attention(args: _Args, _: Tensor) -> int:
     query, key, value = args[:3]
     return int(prod(query.shape[:-1]) * key.shape[-2] * (query.shape[-1] + value.shape[-1]))
 
 
-_PRODUCTS: dict[Packet, Product] = {
+_PRODUCTS: dict[_Packet, Product] = {
     _aten.mm: Product((0, 1), _inner(0)),
     _aten.bmm: Product((0, 1), _inner(0)),
     _aten.addmm: Product((1, 2), _inner(1)),
@@ -105,7 +105,7 @@ _PRODUCTS: dict[Packet, Product] = {
 }
 
 # A weight is applied at each element of the output. Operations that torch tags as pointwise do the same.
-_SPREAD: set[Packet] = {
+_SPREAD: set[_Packet] = {
     _aten.native_batch_norm, _aten._native_batch_norm_legit, _aten._native_batch_norm_legit_no_training,
     _aten._batch_norm_with_update, _aten._batch_norm_with_update_functional, _aten.cudnn_batch_norm,
     _aten.native_layer_norm, _aten.native_group_norm, _aten._fused_rms_norm, _aten._prelu_kernel, _aten.copy_,
@@ -113,26 +113,26 @@ _SPREAD: set[Packet] = {
 }  # fmt: skip
 
 # Each element of the weight is placed beside data once.
-_PLACED: set[Packet] = {
+_PLACED: set[_Packet] = {
     _aten.cat, _aten.stack, _aten.index_put, _aten.index_put_, _aten._index_put_impl_, _aten.scatter, _aten.scatter_,
     _aten.scatter_add, _aten.scatter_add_, _aten.slice_scatter, _aten.select_scatter, _aten.masked_scatter,
     _aten.masked_scatter_, _aten.index_copy, _aten.index_copy_, _aten.index_add, _aten.index_add_,
 }  # fmt: skip
 
-_LOOKUPS: set[Packet] = {
+_LOOKUPS: set[_Packet] = {
     _aten.embedding, _aten._embedding_bag, _aten._embedding_bag_forward_only, _aten.index_select, _aten.index,
     _aten.gather, _aten.take, _aten._unsafe_index,
 }  # fmt: skip
 
 # An element of the weight appears unchanged at several places of the output.
-_REPEATS: set[Packet] = {
+_REPEATS: set[_Packet] = {
     _aten.repeat, _aten.expand_copy, _aten._unsafe_index,  # resizing decomposes into the last
     _aten.im2col, _aten.reflection_pad1d, _aten.reflection_pad2d, _aten.reflection_pad3d, _aten.replication_pad1d,
     _aten.replication_pad2d, _aten.replication_pad3d,
 }  # fmt: skip
 
 # Elements are moved or repeated, and not changed.
-_MOVED: set[Packet] = _REPEATS | {
+_MOVED: set[_Packet] = _REPEATS | {
     _aten.clone, _aten._to_copy, _aten.copy_, _aten.constant_pad_nd, _aten.cat, _aten.stack, _aten.roll, _aten.flip,
     _aten.index_select, _aten.permute_copy,
     _aten.view_copy, _aten.transpose_copy, _aten.slice_copy, _aten.select_copy, _aten.index,
@@ -140,35 +140,35 @@ _MOVED: set[Packet] = _REPEATS | {
 }  # fmt: skip
 
 # Operands are placed side by side, each complete.
-_SIDE_BY_SIDE: set[Packet] = _PLACED | {_aten.block_diag}
+_SIDE_BY_SIDE: set[_Packet] = _PLACED | {_aten.block_diag}
 
 # Each element of the output is computed from the same place of the operands with the output's shape.
-_ALIGNED: set[Packet] = {_aten.clone, _aten._to_copy, _aten.copy_, _aten.tril, _aten.triu, _aten.masked_fill}
+_ALIGNED: set[_Packet] = {_aten.clone, _aten._to_copy, _aten.copy_, _aten.tril, _aten.triu, _aten.masked_fill}
 
 # Data is shifted and scaled by weights of the same layer.
-_NORMS: set[Packet] = {
+_NORMS: set[_Packet] = {
     _aten.native_batch_norm, _aten._native_batch_norm_legit, _aten._native_batch_norm_legit_no_training,
     _aten._batch_norm_with_update, _aten.native_layer_norm, _aten.native_group_norm, _aten._fused_rms_norm,
 }  # fmt: skip
 
 # The size of the output, or its existence, depends on values.
-_SIZED_BY_VALUES: set[Packet] = {
+_SIZED_BY_VALUES: set[_Packet] = {
     _aten.nonzero, _aten.masked_select, _aten._unique2, _aten.unique_consecutive, _aten.unique_dim,
     _aten.repeat_interleave, _aten.bincount, _aten.index, _aten._is_all_true, _aten._is_any_true,
 }  # fmt: skip
 
 # New tensors with the shape of an old tensor.
-_FRESH: set[Packet] = {
+_FRESH: set[_Packet] = {
     _aten.empty_like, _aten.zeros_like, _aten.ones_like, _aten.full_like, _aten.rand_like, _aten.randn_like,
     _aten.randint_like, _aten.new_empty, _aten.new_zeros, _aten.new_ones, _aten.new_full, _aten.new_empty_strided,
 }  # fmt: skip
 
-_ZEROS: set[Packet] = {_aten.zeros, _aten.zeros_like, _aten.new_zeros, _aten.zero_}
-_OVERWRITES: set[Packet] = {_aten.copy_, _aten.zero_, _aten.fill_, _aten.set_}
-_RESIZES: set[Packet] = {_aten.set_, _aten.resize_, _aten.resize_as_}
-_UPKEEP: set[Packet] = {_aten.embedding_renorm_}  # limits the norm of rows
+_ZEROS: set[_Packet] = {_aten.zeros, _aten.zeros_like, _aten.new_zeros, _aten.zero_}
+_OVERWRITES: set[_Packet] = {_aten.copy_, _aten.zero_, _aten.fill_, _aten.set_}
+_RESIZES: set[_Packet] = {_aten.set_, _aten.resize_, _aten.resize_as_}
+_UPKEEP: set[_Packet] = {_aten.embedding_renorm_}  # limits the norm of rows
 
-Kind = Literal["product", "spread", "placed", "lookup", "fresh", "other"]
+_Kind = Literal["product", "spread", "placed", "lookup", "fresh", "other"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +197,7 @@ class Rule:
     """
 
     name: str
-    kind: Kind
+    kind: _Kind
     product: Product | None
     moves: bool
     repeats: bool
@@ -250,9 +250,9 @@ def is_written(argument: torch.Argument) -> bool:
     return argument.alias_info is not None and argument.alias_info.is_write
 
 
-def _kind_of(func: OpOverload[Any, Any]) -> Kind:
+def _kind_of(func: OpOverload[Any, Any]) -> _Kind:
     packet = func.overloadpacket
-    kinds: dict[Kind, bool] = {
+    kinds: dict[_Kind, bool] = {
         "product": packet in _PRODUCTS,
         "spread": packet in _SPREAD or torch.Tag.pointwise in func.tags,
         "placed": packet in _PLACED,
@@ -262,7 +262,7 @@ def _kind_of(func: OpOverload[Any, Any]) -> Kind:
     return next((kind for kind, applies in kinds.items() if applies), "other")
 
 
-def operands_of(rule: Rule, args: Args, kwargs: dict[str, Any]) -> Iterator[tuple[int, Tensor]]:
+def operands_of(rule: Rule, args: _Args, kwargs: dict[str, Any]) -> Iterator[tuple[int, Tensor]]:
     """Yield each tensor that an operation reads, with the number of its argument; -1 for a named argument."""
     for place, value in enumerate(args):
         if isinstance(value, Tensor):
@@ -288,7 +288,7 @@ class Lookup(NamedTuple):
     item: int
 
 
-def look_up(func: OpOverload[Any, Any], args: Args, out: Tensor) -> Lookup:
+def look_up(func: OpOverload[Any, Any], args: _Args, out: Tensor) -> Lookup:
     """Return the selection that an operation of kind `lookup` makes."""
     packet, table = func.overloadpacket, args[0]
     if packet in (_aten.index, _aten._unsafe_index):
@@ -306,7 +306,7 @@ def look_up(func: OpOverload[Any, Any], args: Args, out: Tensor) -> Lookup:
     return Lookup(choices, picks, item)
 
 
-def live_taps(args: Args, out: Tensor, inner: Sequence[int], left: Sequence[int]) -> int:
+def live_taps(args: _Args, out: Tensor, inner: Sequence[int], left: Sequence[int]) -> int:
     """Return the number of live copies of a convolution's weights: copies that meet data if each position has its own.
 
     Args:

@@ -64,25 +64,25 @@ class ConstantPropagation:
         self._assumptions = assumptions
         self._cache = MetaCache()
         self._lost: set[int] = set()
-        self._beside: dict[int, torch.UntypedStorage | _Pending] = {}
+        self._values: dict[int, torch.UntypedStorage | _Pending] = {}
         self._readers: defaultdict[int, list[_Pending]] = defaultdict(list)
         for tensor in held:
             if (storage := known_values(tensor)) is not None:
-                self._beside[storage_of(tensor)] = storage
-        self._borrowed = set(self._beside)
+                self._values[storage_of(tensor)] = storage
+        self._borrowed = set(self._values)
 
     def are_known(self, tensor: Tensor) -> bool:
         """Return whether the values of a tensor are known."""
         storage = storage_of(tensor)
-        return storage in self._beside if tensor.is_meta else storage not in self._lost
+        return storage in self._values if tensor.is_meta else storage not in self._lost
 
     def values_of(self, tensor: Tensor) -> Tensor:
         """Return a known tensor on the CPU."""
         if not tensor.is_meta:
             return tensor
-        if isinstance(pending := self._beside[storage_of(tensor)], _Pending):
+        if isinstance(pending := self._values[storage_of(tensor)], _Pending):
             self._resolve(pending)
-        storage = self._beside[storage_of(tensor)]
+        storage = self._values[storage_of(tensor)]
         assert isinstance(storage, torch.UntypedStorage)
         values = torch.empty(0, dtype=tensor.dtype)
         return values.set_(storage, tensor.storage_offset(), tensor.size(), tensor.stride())
@@ -178,16 +178,16 @@ class ConstantPropagation:
 
     def _keep(self, result: object, func: OpOverload[Any, Any], args: Sequence[Any], kwargs: _Kwargs) -> None:
         """Record the operation that computes the values of small new tensors."""
-        new = [tensor for tensor in _tensors(result) if tensor.is_meta and storage_of(tensor) not in self._beside]
+        new = [tensor for tensor in _tensors(result) if tensor.is_meta and storage_of(tensor) not in self._values]
         if not new or func.overloadpacket in _EMPTY or max(tensor.numel() for tensor in new) > _LARGEST:
             return
-        given = [storage_of(tensor) for tensor in _tensors((args, kwargs))]
-        before = (self._beside.get(storage) for storage in given)
-        depth = 1 + max((each.depth for each in before if isinstance(each, _Pending)), default=0)
+        sources = [storage_of(tensor) for tensor in _tensors((args, kwargs))]
+        earlier = (self._values.get(storage) for storage in sources)
+        depth = 1 + max((each.depth for each in earlier if isinstance(each, _Pending)), default=0)
         pending = _Pending(func, args, kwargs, list(_tensors(result)), depth)
         for tensor in new:
-            self._beside[storage_of(tensor)] = pending
-        for storage in given:
+            self._values[storage_of(tensor)] = pending
+        for storage in sources:
             self._readers[storage].append(pending)
         if depth > _DEEPEST:
             self._resolve(pending)
@@ -196,9 +196,9 @@ class ConstantPropagation:
         """Compute the values of a pending operation."""
         values = self._computed(pending.func, pending.args, pending.kwargs)
         for tensor, own in zip(pending.tensors, _tensors(values), strict=True):
-            if self._beside.get(storage_of(tensor)) is pending:
+            if self._values.get(storage_of(tensor)) is pending:
                 size = tensor.untyped_storage().nbytes()
-                self._beside[storage_of(tensor)] = torch.UntypedStorage(size)  # type: ignore[no-untyped-call]
+                self._values[storage_of(tensor)] = torch.UntypedStorage(size)  # type: ignore[no-untyped-call]
                 self.values_of(tensor).copy_(own)
 
     def _before_writing(self, tensors: Iterable[Tensor]) -> None:
@@ -209,7 +209,7 @@ class ConstantPropagation:
             if storage_of(tensor) in self._borrowed:  # do not change the model's own values
                 self._borrowed.remove(storage_of(tensor))
                 held = self.values_of(tensor).untyped_storage()
-                self._beside[storage_of(tensor)] = held.clone()  # type: ignore[no-untyped-call]
+                self._values[storage_of(tensor)] = held.clone()  # type: ignore[no-untyped-call]
 
     def _computed(self, func: OpOverload[Any, Any], args: Sequence[Any], kwargs: _Kwargs) -> object:
         """Return the output of an operation, computed on the CPU."""
@@ -221,13 +221,13 @@ class ConstantPropagation:
     def _with_values(self, values: Tensor) -> Tensor:
         """Return a tensor on the meta device with these values."""
         tensor = torch.empty(values.shape, dtype=values.dtype, device="meta")
-        self._beside[storage_of(tensor)] = values.contiguous().clone().untyped_storage()
+        self._values[storage_of(tensor)] = values.contiguous().clone().untyped_storage()
         return tensor
 
     def _lose(self, tensors: object) -> None:
         """Record that the values of tensors are unknown from now on."""
         for tensor in _tensors(tensors):
-            self._beside.pop(storage_of(tensor), None)
+            self._values.pop(storage_of(tensor), None)
             if not tensor.is_meta:
                 self._lost.add(storage_of(tensor))
 
@@ -244,10 +244,10 @@ class ConstantPropagation:
         lengths = self.values_of(args[1]) if known else args[1]
         return _aten._pack_padded_sequence(*self._assumptions.packed((args[0], lengths, args[2]), known, place))
 
-    def _indices(self, given: Sequence[Tensor | None], place: str) -> list[Tensor | None]:
+    def _indices(self, index_tensors: Sequence[Tensor | None], place: str) -> list[Tensor | None]:
         """Return the tensors of an index, with each mask replaced by the indices of its selection."""
         indices: list[Tensor | None] = []
-        for index in given:
+        for index in index_tensors:
             if index is not None and index.dtype in (torch.bool, torch.uint8):
                 known = self.are_known(index)
                 selected = self.values_of(index).nonzero().unbind(1) if known else self._assumptions.index(index, place)

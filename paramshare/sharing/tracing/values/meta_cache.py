@@ -79,8 +79,8 @@ def _recipe(result: object, args: Sequence[Any]) -> Callable[[Sequence[Any]], ob
     """Return a function that makes such a result again; None if the result has anything but new tensors."""
     results = list(result) if isinstance(result, tuple | list) else [result]
     tensors = _tensors(results)
-    given = set(map(storage_of, _tensors(args)))
-    if len(tensors) < len(results) or not all(_is_new(tensor, given) for tensor in tensors):
+    arguments = set(map(storage_of, _tensors(args)))
+    if len(tensors) < len(results) or not all(_is_new(tensor, arguments) for tensor in tensors):
         return None
     makers = [
         partial(torch.empty_strided, tuple(tensor.shape), tensor.stride(), dtype=tensor.dtype, device="meta")
@@ -92,9 +92,10 @@ def _recipe(result: object, args: Sequence[Any]) -> Callable[[Sequence[Any]], ob
     return lambda _: makers[0]()
 
 
-def _is_new(tensor: Tensor, given: set[int]) -> bool:
+def _is_new(tensor: Tensor, arguments: set[int]) -> bool:
+    """Return whether a tensor fills a storage that is not the storage of an argument."""
     fits = tensor.untyped_storage().nbytes() <= tensor.numel() * tensor.element_size()
-    return tensor.is_meta and tensor.layout == torch.strided and fits and storage_of(tensor) not in given
+    return tensor.is_meta and tensor.layout == torch.strided and fits and storage_of(tensor) not in arguments
 
 
 def _tensors(args: Sequence[Any]) -> list[Tensor]:

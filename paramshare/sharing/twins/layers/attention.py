@@ -36,7 +36,7 @@ class LocalAttention(nn.Module):
     batch_first: bool
     add_zero_attn: bool
     in_proj_weight: None = None
-    in_proj_bias: None = None  # read by nn.TransformerEncoderLayer, which does not take its fused path then
+    in_proj_bias: None = None  # None makes nn.TransformerEncoderLayer avoid its fused path
     _qkv_same_embed_dim = False
     bias_k: nn.Parameter | None
     bias_v: nn.Parameter | None

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from paramshare.sharing.twins.layers.unshared import Unshared, by_channel, spread
 
-__all__ = ["CHANNEL_NORMS", "TRAILING_NORMS", "LocalNorm", "LocalPReLU", "Norm"]
+__all__ = ["CHANNEL_NORMS", "TRAILING_NORMS", "LocalNorm", "LocalPReLU"]
 
 CHANNEL_NORMS: Final = (
     nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.GroupNorm, nn.InstanceNorm1d, nn.InstanceNorm2d,
@@ -20,7 +20,7 @@ CHANNEL_NORMS: Final = (
 TRAILING_NORMS: Final = (nn.LayerNorm, nn.RMSNorm)
 """The norms with a scale and a shift of the shape of the last axes."""
 
-Norm = (
+_Norm = (
     nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d | nn.GroupNorm | nn.InstanceNorm1d | nn.InstanceNorm2d
     | nn.InstanceNorm3d | nn.LayerNorm | nn.RMSNorm
 )  # fmt: skip
@@ -37,7 +37,7 @@ class LocalNorm(Unshared):
         batch_axis: the axis of the batch. Defaults to 0.
     """
 
-    def __init__(self, layer: Norm, input_shape: Sequence[int], batch_axis: int = 0) -> None:
+    def __init__(self, layer: _Norm, input_shape: Sequence[int], batch_axis: int = 0) -> None:
         super().__init__(layer, input_shape, batch_axis)
         shift = getattr(layer, "bias", None)
         self.hold("weight", layer.weight, self._spread(layer, layer.weight))
@@ -54,7 +54,7 @@ class LocalNorm(Unshared):
             out = out + _beside_batch(self.bias, self.batch_axis)
         return out.to(normalized.dtype)
 
-    def _spread(self, layer: Norm, parameter: nn.Parameter | None) -> Tensor | None:
+    def _spread(self, layer: _Norm, parameter: nn.Parameter | None) -> Tensor | None:
         """Return a copy of a scale or shift for each element of a sample."""
         if parameter is None:
             return None

@@ -10,9 +10,9 @@ from paramshare.errors import SpecError
 from paramshare.sharing.twins.layers.dense import Dense
 from paramshare.sharing.twins.layers.unshared import Unshared, by_channel, replicated, spread
 
-__all__ = ["DenseConvTranspose", "LocalConvTranspose", "Transposed"]
+__all__ = ["DenseConvTranspose", "LocalConvTranspose"]
 
-Transposed = nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d
+_Transposed = nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d
 
 
 class LocalConvTranspose(Unshared):
@@ -32,7 +32,7 @@ class LocalConvTranspose(Unshared):
     groups: int
     targets: Tensor
 
-    def __init__(self, layer: Transposed, input_shape: Sequence[int], output_shape: Sequence[int]) -> None:
+    def __init__(self, layer: _Transposed, input_shape: Sequence[int], output_shape: Sequence[int]) -> None:
         super().__init__(layer, input_shape)
         self.output_shape = tuple(output_shape)
         self.hold("weight", layer.weight, replicated(layer.weight, self.input_shape[1:]))
@@ -71,7 +71,7 @@ class DenseConvTranspose(Dense):
         layer, input_shape, output_shape: as in `LocalConvTranspose`.
     """
 
-    def __init__(self, layer: Transposed, input_shape: Sequence[int], output_shape: Sequence[int]) -> None:
+    def __init__(self, layer: _Transposed, input_shape: Sequence[int], output_shape: Sequence[int]) -> None:
         Unshared.__init__(self, layer, input_shape)
         self.output_shape = tuple(output_shape)
         self.hold("weight", layer.weight, _placed(layer, self.input_shape[1:], self.output_shape[1:]))
@@ -79,12 +79,12 @@ class DenseConvTranspose(Dense):
         self.hold("bias", layer.bias, None if biases is None else biases.flatten())
 
 
-def _biases(layer: Transposed, output_shape: Sequence[int]) -> Tensor | None:
+def _biases(layer: _Transposed, output_shape: Sequence[int]) -> Tensor | None:
     """Return a copy of the bias for each output."""
     return None if layer.bias is None else spread(by_channel(layer.bias, len(output_shape)), output_shape)
 
 
-def _targets(layer: Transposed, inputs: Sequence[int], outputs: Sequence[int]) -> Tensor:
+def _targets(layer: _Transposed, inputs: Sequence[int], outputs: Sequence[int]) -> Tensor:
     """Return the output position of each tap of each input, (input positions, taps).
 
     A tap that padding cuts off has the position after the last.
@@ -100,7 +100,7 @@ def _targets(layer: Transposed, inputs: Sequence[int], outputs: Sequence[int]) -
     return places.where(inside, torch.tensor(prod(outputs)))
 
 
-def _placed(layer: Transposed, inputs: Sequence[int], outputs: Sequence[int]) -> Tensor:
+def _placed(layer: _Transposed, inputs: Sequence[int], outputs: Sequence[int]) -> Tensor:
     """Return the matrix (out_channels * output positions, in_channels * input positions) of the layer's function."""
     weight = layer.weight.detach()
     ins, outs, groups = prod(inputs), prod(outputs), layer.groups

@@ -40,7 +40,7 @@ class Positions:
     batch: int = 0
 
 
-Locate = Callable[[int, str], InputShape | None]
+_Locate = Callable[[int, str], InputShape | None]
 """A function that returns the shape of an argument by its number and its name."""
 
 
@@ -76,14 +76,14 @@ def has_dense(module: nn.Module) -> bool:
     return kind is not None and kind.dense is not None
 
 
-def _convolution(conv: Any, locate: Locate, _out: Shape | None) -> Positions | None:
+def _convolution(conv: Any, locate: _Locate, _out: Shape | None) -> Positions | None:
     input_shape = locate(0, "input")
     if input_shape is None or input_shape.batch not in (0, None):
         return None
     return Positions((input_shape.shape[-1 - len(conv.kernel_size) :],))
 
 
-def _transposed(conv: Any, locate: Locate, out: Shape | None) -> Positions | None:
+def _transposed(conv: Any, locate: _Locate, out: Shape | None) -> Positions | None:
     positions = _convolution(conv, locate, out)
     dims = 1 + len(conv.kernel_size)
     return (positions and out and Positions((positions.shapes[0], out[-dims:]))) or None
@@ -100,22 +100,22 @@ def _anywhere(input_shape: InputShape | None, features: int) -> Positions | None
     return Positions((shape,), batch) if prod(shape[: len(shape) - features]) > 1 else None
 
 
-def _linear(_: Any, locate: Locate, _out: Shape | None) -> Positions | None:
+def _linear(_: Any, locate: _Locate, _out: Shape | None) -> Positions | None:
     return _anywhere(locate(0, "input"), 1)
 
 
-def _bilinear(_: Any, locate: Locate, _out: Shape | None) -> Positions | None:
+def _bilinear(_: Any, locate: _Locate, _out: Shape | None) -> Positions | None:
     first, second = locate(0, "input1"), locate(1, "input2")
     if first is None or second is None or first.batch != second.batch:
         return None
     return _anywhere(first, 1)
 
 
-def _trailing(norm: Any, locate: Locate, _out: Shape | None) -> Positions | None:
+def _trailing(norm: Any, locate: _Locate, _out: Shape | None) -> Positions | None:
     return _anywhere(locate(0, "input"), len(norm.normalized_shape)) if norm.weight is not None else None
 
 
-def _by_channel(norm: Any, locate: Locate, _out: Shape | None) -> Positions | None:
+def _by_channel(norm: Any, locate: _Locate, _out: Shape | None) -> Positions | None:
     input_shape = locate(0, "input")
     if norm.weight is None or input_shape is None or input_shape.batch not in (0, None):
         return None
@@ -124,7 +124,7 @@ def _by_channel(norm: Any, locate: Locate, _out: Shape | None) -> Positions | No
     return Positions((shape,)) if prod(shape[1:]) > 1 else None
 
 
-def _prelu(prelu: Any, locate: Locate, _out: Shape | None) -> Positions | None:
+def _prelu(prelu: Any, locate: _Locate, _out: Shape | None) -> Positions | None:
     input_shape = locate(0, "input")
     if input_shape is None or (input_shape.merged and input_shape.batch):
         return None
@@ -139,26 +139,26 @@ def _prelu(prelu: Any, locate: Locate, _out: Shape | None) -> Positions | None:
     )
 
 
-def _embedding(table: Any, locate: Locate, _out: Shape | None) -> Positions | None:
+def _embedding(table: Any, locate: _Locate, _out: Shape | None) -> Positions | None:
     if table.sparse or table.scale_grad_by_freq:
         return None
     return _anywhere(locate(0, "input"), 0)
 
 
-def _bag(table: Any, locate: Locate, _out: Shape | None) -> Positions | None:
+def _bag(table: Any, locate: _Locate, _out: Shape | None) -> Positions | None:
     input_shape = locate(0, "input")
     if table.sparse or table.scale_grad_by_freq or input_shape is None or len(input_shape.shape) != 2:
         return None
     return Positions((input_shape.shape[1:],)) if input_shape.batch in (0, None) and input_shape.shape[1] > 1 else None
 
 
-def _recurrent(rnn: Any, locate: Locate, _out: Shape | None) -> Positions | None:
+def _recurrent(rnn: Any, locate: _Locate, _out: Shape | None) -> Positions | None:
     input_shape = locate(0, "input")
     sequence = None if input_shape is None else _sequence(input_shape, rnn.batch_first)
     return Positions((sequence,)) if sequence is not None and sequence[0] > 1 else None
 
 
-def _attention(layer: Any, locate: Locate, _out: Shape | None) -> Positions | None:
+def _attention(layer: Any, locate: _Locate, _out: Shape | None) -> Positions | None:
     inputs = [locate(place, argument) for place, argument in enumerate(("query", "key", "value"))]
     shapes = [None if input_shape is None else _sequence(input_shape, layer.batch_first) for input_shape in inputs]
     if any(shape is None for shape in shapes) or max(shape[0] for shape in shapes if shape) < 2:
@@ -174,8 +174,8 @@ def _sequence(input_shape: InputShape, batch_first: bool) -> Shape | None:
     return input_shape.shape[:axis] + input_shape.shape[axis + 1 :] if input_shape.batch in (axis, None) else None
 
 
-Find = Callable[[Any, Locate, Shape | None], Positions | None]
-Make = Callable[[Any, Positions], nn.Module]
+_Find = Callable[[Any, _Locate, Shape | None], Positions | None]
+_Make = Callable[[Any, Positions], nn.Module]
 
 
 class _Kind(NamedTuple):
@@ -187,17 +187,17 @@ class _Kind(NamedTuple):
         dense: makes the dense twin; None without one. Elementwise and recurrent layers are already dense.
     """
 
-    find: Find
-    local: Make
-    dense: Make | None
+    find: _Find
+    local: _Make
+    dense: _Make | None
 
 
-def _at(make: Callable[..., nn.Module]) -> Make:
+def _at(make: Callable[..., nn.Module]) -> _Make:
     """Return a maker of twins whose batch can be any axis."""
     return lambda layer, positions: make(layer, positions.shapes[0], positions.batch)
 
 
-def _of(make: Callable[..., nn.Module], **options: Any) -> Make:
+def _of(make: Callable[..., nn.Module], **options: Any) -> _Make:
     """Return a maker of twins from the shapes alone."""
     return lambda layer, positions: make(layer, *positions.shapes, **options)
 

@@ -138,7 +138,7 @@ def test_check_of_values_is_assumed_to_hold() -> None:
 
 
 def test_list_of_values_is_refused() -> None:
-    assert "(model) (Function) cannot be followed without values" in refusal(lambda x, w: w * sum(x[0].tolist()))
+    assert "(model) (Function) cannot be traced without values" in refusal(lambda x, w: w * sum(x[0].tolist()))
 
 
 def test_refusal_after_an_assumption_names_the_assumption() -> None:
