@@ -78,16 +78,7 @@ def analyze(
         storage: _weights_of([(f"{layer}.", parameter, parameter.requires_grad)])
         for storage, (layer, parameter) in unheld.items()
     }
-    unregistered = (
-        f"{place} holds parameters that are not in `model.parameters()`: they are counted, but an optimizer of "
-        "`model.parameters()` will not train them"
-        for place in strays
-    )
-    elsewhere = (
-        f"{layer} uses parameters that the model does not hold ({times:,}): they are counted, but an optimizer of "
-        "`model.parameters()` will not train them"
-        for layer, times in Counter(layer for layer, _ in unheld.values()).items()
-    )
+    untrained = _untrained_warnings(strays, Counter(layer for layer, _ in unheld.values()))
     rows = tuple(_rows(clone, traced, weights))
     totals = Counts.total([row.counts for row in rows], sum(row.counts.shared - row.counts.unused for row in rows))
     elements = sum(covered(weight.regions) for weight in weights.values())
@@ -99,8 +90,22 @@ def analyze(
         totals=totals,
         layers=rows,
         ties=tuple(_ties(weights.values())),
-        warnings=(*contradicted, *unregistered, *elsewhere, *traced.warnings, *draw_warnings(drawn)),
+        warnings=(*contradicted, *untrained, *traced.warnings, *draw_warnings(drawn)),
     )
+
+
+def _untrained_warnings(strays: Iterable[str], outside: Mapping[str, int]) -> Iterator[str]:
+    """Yield a sentence for each place of parameters that are not in `model.parameters()`.
+
+    Args:
+        strays: the paths of attributes that hold such parameters.
+        outside: the number of used parameters that the model does not hold, by layer.
+    """
+    untrained = "they are counted, but an optimizer of `model.parameters()` will not train them"
+    for place in strays:
+        yield f"{place} holds parameters that are not in `model.parameters()`: {untrained}"
+    for layer, number in outside.items():
+        yield f"{layer} uses parameters that the model does not hold ({number:,}): {untrained}"
 
 
 def _trace_once(model: nn.Module, training: bool, sample: Sample) -> tuple[nn.Module, Trace]:

@@ -110,8 +110,8 @@ class LocalConv(Unshared):
         windows = windows_of(conv, input_shape)
         size = windows.output_size
         super().__init__(conv, input_shape)
-        self.hold("weight", conv.weight, replicated(conv.weight, size))
-        self.hold("bias", conv.bias, None if conv.bias is None else replicated(conv.bias, size))
+        self.register_copies("weight", conv.weight, replicated(conv.weight, size))
+        self.register_copies("bias", conv.bias, None if conv.bias is None else replicated(conv.bias, size))
         self._windows = windows
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - named as torch's layers name it

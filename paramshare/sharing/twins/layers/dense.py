@@ -40,8 +40,8 @@ class Dense(Unshared):
             weight = _placed_kernels(layer, windows)
             biases = None if layer.bias is None else replicated(layer.bias, windows.output_size).movedim(-1, 0)
         super().__init__(layer, input_shape, batch_axis)
-        self.hold("weight", layer.weight, weight)
-        self.hold("bias", layer.bias, None if biases is None else biases.flatten())
+        self.register_copies("weight", layer.weight, weight)
+        self.register_copies("bias", layer.bias, None if biases is None else biases.flatten())
         self.output_shape = output_shape
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - named as torch's layers name it

@@ -40,8 +40,8 @@ class LocalNorm(Unshared):
     def __init__(self, layer: _Norm, input_shape: Sequence[int], batch_axis: int = 0) -> None:
         super().__init__(layer, input_shape, batch_axis)
         shift = getattr(layer, "bias", None)
-        self.hold("weight", layer.weight, self._spread(layer, layer.weight))
-        self.hold("bias", shift, self._spread(layer, shift))
+        self.register_copies("weight", layer.weight, self._spread(layer, layer.weight))
+        self.register_copies("bias", shift, self._spread(layer, shift))
         self.norm = copy.copy(layer)
         self.norm._parameters = {"weight": None, "bias": None}
         self.norm._buffers = dict(layer._buffers)
@@ -74,7 +74,7 @@ class LocalPReLU(Unshared):
     def __init__(self, layer: nn.PReLU, input_shape: Sequence[int], batch_axis: int = 0) -> None:
         super().__init__(layer, input_shape, batch_axis)
         slopes = by_channel(layer.weight, len(self.input_shape)) if layer.num_parameters > 1 else layer.weight
-        self.hold("weight", layer.weight, spread(slopes, self.input_shape))
+        self.register_copies("weight", layer.weight, spread(slopes, self.input_shape))
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - named as torch's layers name it
         """Return the output for (batch, *input_shape), or with the batch at `batch_axis`."""

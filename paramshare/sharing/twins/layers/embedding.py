@@ -29,7 +29,7 @@ class _Tables(Unshared):
 
     def __init__(self, layer: nn.Embedding | nn.EmbeddingBag, input_shape: Sequence[int], batch_axis: int = 0) -> None:
         super().__init__(layer, input_shape, batch_axis)
-        self.hold("weight", layer.weight, replicated(layer.weight, self.input_shape))
+        self.register_copies("weight", layer.weight, replicated(layer.weight, self.input_shape))
 
     def rows(self, indices: Tensor) -> tuple[Tensor, Tensor | None]:
         """Look up rows, each in the table of its position.

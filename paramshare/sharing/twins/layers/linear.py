@@ -30,8 +30,8 @@ class LocalLinear(Unshared):
     def __init__(self, linear: nn.Linear, input_shape: Sequence[int], batch_axis: int = 0) -> None:
         positions = positions_of_linear(linear, input_shape)
         super().__init__(linear, input_shape, batch_axis)
-        self.hold("weight", linear.weight, replicated(linear.weight, positions))
-        self.hold("bias", linear.bias, None if linear.bias is None else replicated(linear.bias, positions))
+        self.register_copies("weight", linear.weight, replicated(linear.weight, positions))
+        self.register_copies("bias", linear.bias, None if linear.bias is None else replicated(linear.bias, positions))
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - named as torch's layers name it
         """Return the output for (..., *input_shape), or with the batch at `batch_axis`."""
@@ -61,8 +61,8 @@ class LocalBilinear(Unshared):
     def __init__(self, layer: nn.Bilinear, input_shape: Sequence[int], batch_axis: int = 0) -> None:
         super().__init__(layer, input_shape, batch_axis)
         positions = self.input_shape[:-1]
-        self.hold("weight", layer.weight, replicated(layer.weight, positions))
-        self.hold("bias", layer.bias, None if layer.bias is None else replicated(layer.bias, positions))
+        self.register_copies("weight", layer.weight, replicated(layer.weight, positions))
+        self.register_copies("bias", layer.bias, None if layer.bias is None else replicated(layer.bias, positions))
 
     def forward(self, input1: Tensor, input2: Tensor) -> Tensor:
         """Return the output for (..., *positions, features), or with the batch at `batch_axis`."""

@@ -40,11 +40,11 @@ class LocalRecurrent(Unshared):
         super().__init__(layer, (steps, layer.input_size), 0 if layer.batch_first else 1)
         self.steps = steps
         for name, parameter in layer.named_parameters(recurse=False):
-            self.hold(name, parameter, replicated(parameter, (steps,)))
+            self.register_copies(name, parameter, replicated(parameter, (steps,)))
 
-    def takes(self, shape: Sequence[int]) -> bool:
+    def fits(self, shape: Sequence[int]) -> bool:
         """Return whether the twin has weights for an input of `shape`, with or without a batch."""
-        return tuple(shape) == self.input_shape or super().takes(shape)
+        return tuple(shape) == self.input_shape or super().fits(shape)
 
     def flatten_parameters(self) -> None:
         """Do nothing: the copies are not laid out for cuDNN."""

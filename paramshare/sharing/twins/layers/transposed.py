@@ -35,8 +35,8 @@ class LocalConvTranspose(Unshared):
     def __init__(self, layer: _Transposed, input_shape: Sequence[int], output_shape: Sequence[int]) -> None:
         super().__init__(layer, input_shape)
         self.output_shape = tuple(output_shape)
-        self.hold("weight", layer.weight, replicated(layer.weight, self.input_shape[1:]))
-        self.hold("bias", layer.bias, _biases(layer, self.output_shape))
+        self.register_copies("weight", layer.weight, replicated(layer.weight, self.input_shape[1:]))
+        self.register_copies("bias", layer.bias, _biases(layer, self.output_shape))
         targets = _targets(layer, self.input_shape[1:], self.output_shape[1:])
         self.register_buffer("targets", targets.to(layer.weight.device), persistent=False)
 
@@ -74,9 +74,9 @@ class DenseConvTranspose(Dense):
     def __init__(self, layer: _Transposed, input_shape: Sequence[int], output_shape: Sequence[int]) -> None:
         Unshared.__init__(self, layer, input_shape)
         self.output_shape = tuple(output_shape)
-        self.hold("weight", layer.weight, _placed(layer, self.input_shape[1:], self.output_shape[1:]))
+        self.register_copies("weight", layer.weight, _placed(layer, self.input_shape[1:], self.output_shape[1:]))
         biases = _biases(layer, self.output_shape)
-        self.hold("bias", layer.bias, None if biases is None else biases.flatten())
+        self.register_copies("bias", layer.bias, None if biases is None else biases.flatten())
 
 
 def _biases(layer: _Transposed, output_shape: Sequence[int]) -> Tensor | None:

@@ -34,12 +34,12 @@ class Unshared(nn.Module):
         # A hook, since it also disables the fused path of nn.TransformerEncoderLayer, which reads weights directly.
         self.register_forward_pre_hook(_check_shape, with_kwargs=True)
 
-    def hold(self, name: str, original: Tensor | None, copies: Tensor | None) -> None:
+    def register_copies(self, name: str, original: Tensor | None, copies: Tensor | None) -> None:
         """Register `copies` as a parameter with the attributes of the parameter `original`; None for None."""
         own = parameter_like(original, copies) if isinstance(original, nn.Parameter) and copies is not None else None
         self.register_parameter(name, own)
 
-    def takes(self, shape: Sequence[int]) -> bool:
+    def fits(self, shape: Sequence[int]) -> bool:
         """Return whether the twin has weights for an input of `shape`; axes before those of a sample are the batch."""
         expected, actual, axis = self.input_shape, tuple(shape), self.batch_axis
         if axis:
@@ -58,7 +58,7 @@ def _check_shape(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any
     """
     assert isinstance(module, Unshared)
     first = (*args, *kwargs.values())[0]
-    if isinstance(first, Tensor) and not module.takes(first.shape):
+    if isinstance(first, Tensor) and not module.fits(first.shape):
         expected = list(map(str, module.input_shape))
         expected.insert(module.batch_axis, "batch")
         raise SpecError(
