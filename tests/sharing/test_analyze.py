@@ -23,12 +23,12 @@ def refused(model: nn.Module, *args: object, **kwargs: object) -> str:
 
 def test_analyze_does_not_change_the_model() -> None:
     model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Dropout(), nn.Flatten(), nn.Linear(4 * 36, 2))
-    before, hooks = copy.deepcopy(model.state_dict()), [len(one._forward_hooks) for one in model.modules()]
+    before, hooks = copy.deepcopy(model.state_dict()), [len(module._forward_hooks) for module in model.modules()]
     analyze(model, (1, 8, 8))
     analyze(model, (1, 8, 8), training=True)
     assert model.training
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
-    assert [len(one._forward_hooks) + len(one._forward_pre_hooks) for one in model.modules()] == hooks
+    assert [len(module._forward_hooks) + len(module._forward_pre_hooks) for module in model.modules()] == hooks
     assert all(parameter.grad is None for parameter in model.parameters())
 
 

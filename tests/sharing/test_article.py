@@ -12,8 +12,8 @@ from paramshare.sharing.article import Claim, claims, table
 
 
 def claim_about(about: str) -> Claim:
-    (found,) = (claim for claim in claims() if claim.about == about)
-    return found
+    (claim,) = (claim for claim in claims() if claim.about == about)
+    return claim
 
 
 @pytest.mark.parametrize(

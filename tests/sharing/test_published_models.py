@@ -161,13 +161,13 @@ def classifier(name: str, **options: object) -> nn.Module:
 
 
 def kept_figures() -> dict[str, tuple[str, int, int, float]]:
-    """Name, size of the image, parameters, giga-MACs; once where several trainings of a net keep the same."""
-    found = {}
+    """Return name, size of the image, parameters and giga-MACs, without repetitions between weights of one net."""
+    names = {}
     for name in torchvision.models.list_models(module=torchvision.models) if torchvision else ():
         for weights in torchvision.models.get_model_weights(name):
             (size,) = weights.transforms().crop_size
-            found[name, size, weights.meta["num_params"], weights.meta["_ops"]] = f"{name}-{size}"
-    return {text: figures for figures, text in found.items()}
+            names[name, size, weights.meta["num_params"], weights.meta["_ops"]] = f"{name}-{size}"
+    return {text: figures for figures, text in names.items()}
 
 
 def drawn_figures() -> list[Any]:

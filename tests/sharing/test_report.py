@@ -79,8 +79,8 @@ def test_joined_rows_have_the_uses_and_outward_ties_of_their_parts(report: Shari
 
 def test_sorted_rows_have_the_largest_first(report: SharingReport) -> None:
     for sort in SORTS[1:]:
-        found = [getattr(row.counts, sort) or 0 for row in report.rows(sort=sort)]
-        assert found == sorted(found, reverse=True)
+        numbers = [getattr(row.counts, sort) or 0 for row in report.rows(sort=sort)]
+        assert numbers == sorted(numbers, reverse=True)
 
 
 def test_report_table_has_totals_ties_and_warnings_with_thousands_separators(report: SharingReport) -> None:
@@ -102,31 +102,36 @@ def test_report_table_shows_a_dash_for_a_row_without_used_elements(report: Shari
 
 
 def test_report_json_has_a_schema_and_every_number(report: SharingReport) -> None:
-    found = json.loads(report.to_json())
-    assert found["schema"] == SCHEMA == "paramshare.sharing/1"
-    assert list(found) == ["schema", "model", "input", "totals", "layers", "ties", "warnings"]
-    assert found["totals"]["unshared"] == report.totals.unshared
-    assert [row["name"] for row in found["layers"]] == [row.name for row in report.layers]
-    assert set(found["totals"]) == {
+    data = json.loads(report.to_json())
+    assert data["schema"] == SCHEMA == "paramshare.sharing/1"
+    assert list(data) == ["schema", "model", "input", "totals", "layers", "ties", "warnings"]
+    assert data["totals"]["unshared"] == report.totals.unshared
+    assert [row["name"] for row in data["layers"]] == [row.name for row in report.layers]
+    assert set(data["totals"]) == {
         *REGIMES, "unused", "used", "macs", "dense_macs", "factor", "memory",
     }  # fmt: skip
-    assert found["layers"][4]["tied"] == {"embed": 44}
-    assert found["ties"] == [{"names": ["embed.weight", "head.weight"], "elements": 44}]
+    assert data["layers"][4]["tied"] == {"embed": 44}
+    assert data["ties"] == [{"names": ["embed.weight", "head.weight"], "elements": 44}]
     memory = report.totals.memory["dense"]
-    assert found["totals"]["memory"]["dense"]["with_adam"] == memory.with_adam == 16 * report.totals.dense
+    assert data["totals"]["memory"]["dense"]["with_adam"] == memory.with_adam == 16 * report.totals.dense
 
 
 def test_report_json_meets_its_published_schema(report: SharingReport) -> None:
     schema = json.loads(SCHEMA_FILE.read_text())
     assert schema["$id"] == SCHEMA
     Draft202012Validator.check_schema(schema)
-    for one in (report, analyze(nn.Linear(2, 3), (2,))):
-        Draft202012Validator(schema).validate(json.loads(one.to_json()))
+    for valid in (report, analyze(nn.Linear(2, 3), (2,))):
+        Draft202012Validator(schema).validate(json.loads(valid.to_json()))
 
 
 def test_report_figure_has_a_bar_for_each_regime_of_each_row_on_a_log_axis(report: SharingReport) -> None:
     (axes,) = report.figure(depth=1).axes
     assert axes.get_xscale() == "log"
+    drawn = {bars.get_label(): [bar.get_width() for bar in bars] for bars in axes.containers}
+    rows = [row.counts for row in report.rows(depth=1)]
+    counts = {regime: [getattr(row, regime) for row in rows] for regime in ("shared", "unshared", "dense")}
+    assert drawn == {regime: [count for count in row if count] for regime, row in counts.items()}  # no bar for 0
+    assert [len(bars) for bars in drawn.values()] == [3, 3, 3]
     assert [text.get_text() for text in axes.get_yticklabels()] == ["embed", "block", "spare", "head"]
 
 

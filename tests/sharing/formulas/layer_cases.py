@@ -86,7 +86,7 @@ def grouped(draw: st.DrawFn, axis: st.SearchStrategy[dict[str, int]]) -> dict[st
     """The arguments of a convolution of 1 to 3 such dimensions."""
     groups, several = draw(st.integers(1, 2)), draw(st.lists(axis, min_size=1, max_size=3))
     channels = {name: groups * draw(st.integers(1, 2)) for name in ("in_channels", "out_channels")}
-    space = {name: tuple(one[name] for one in several) for name in several[0]}
+    space = {name: tuple(axis_options[name] for axis_options in several) for name in several[0]}
     return {**channels, **space, "groups": groups, "bias": draw(st.booleans())}
 
 

@@ -24,7 +24,7 @@ def traced(model: nn.Module, *sizes: Sequence[int], tokens: bool = False) -> Reg
     totals = report.totals
     assert report.warnings == ()
     assert totals.unused == 0
-    assert totals.shared == totals.per_use == totals.used == sum(one.numel() for one in model.parameters())
+    assert totals.shared == totals.per_use == totals.used == sum(parameter.numel() for parameter in model.parameters())
     assert totals.memory["unshared"].with_adam == 16 * totals.unshared
     return Regimes(totals.shared, totals.unshared, totals.unshared_live, totals.dense, totals.macs, totals.dense_macs)
 
@@ -101,10 +101,10 @@ def test_formula_of_valid_padding_and_of_one_number_for_all_dimensions_equals_th
 
 @pytest.mark.parametrize("mode", ["reflect", "replicate", "circular"])
 def test_taps_on_padding_that_repeats_the_data_are_live(mode: str) -> None:
-    found = traced(nn.Conv2d(2, 3, 3, padding=1, padding_mode=mode), (2, 6, 5))
+    repeated = traced(nn.Conv2d(2, 3, 3, padding=1, padding_mode=mode), (2, 6, 5))
     nominal = formulas.conv(2, 3, 3, (6, 5), padding=1)
-    assert found.unshared_live == found.unshared == nominal.unshared > nominal.unshared_live
-    assert found.dense == nominal.dense
+    assert repeated.unshared_live == repeated.unshared == nominal.unshared > nominal.unshared_live
+    assert repeated.dense == nominal.dense
 
 
 @fast
@@ -195,6 +195,6 @@ def test_formula_of_prelu_equals_the_trace(channels: int, height: int, width: in
 
 @fast
 @given(small, small, small, st.booleans(), small)
-def test_formula_of_bilinear_equals_the_trace(one: int, other: int, out: int, bias: bool, positions: int) -> None:
-    formula = formulas.bilinear(one, other, out, bias, positions)
-    assert traced(nn.Bilinear(one, other, out, bias), (positions, one), (positions, other)) == formula
+def test_formula_of_bilinear_equals_the_trace(in1: int, in2: int, out: int, bias: bool, positions: int) -> None:
+    formula = formulas.bilinear(in1, in2, out, bias, positions)
+    assert traced(nn.Bilinear(in1, in2, out, bias), (positions, in1), (positions, in2)) == formula

@@ -129,14 +129,14 @@ def test_live_links_of_a_bilinear_layer_equal_the_non_zeros_of_its_jacobian(laye
 @pytest.mark.parametrize("layer", norms(), ids=lambda layer: str(layer.module))
 def test_live_links_of_an_elementwise_layer_equal_the_non_zeros_of_its_jacobian(layer: Case) -> None:
     negative = -layer.inputs[0].abs() - torch.rand_like(layer.inputs[0])  # where PReLU has its weights
-    found = links(layer.module, negative)
-    assert layer.regimes == Regimes(layer.regimes.shared, found, found, found, 0, 0)
+    live = links(layer.module, negative)
+    assert layer.regimes == Regimes(layer.regimes.shared, live, live, live, 0, 0)
 
 
 def test_live_links_of_an_embedding_equal_the_non_zeros_of_its_jacobians_over_all_inputs() -> None:
     table, positions = nn.Embedding(5, 3), 4
-    found = sum(links(table, torch.full((positions,), row)) for row in range(5))
-    assert embedding(5, 3, positions).unshared == embedding(5, 3, positions).unshared_live == found
+    live = sum(links(table, torch.full((positions,), row)) for row in range(5))
+    assert embedding(5, 3, positions).unshared == embedding(5, 3, positions).unshared_live == live
 
 
 def test_embedding_formula_equals_a_linear_layer_on_one_hot_rows_without_macs() -> None:

@@ -68,7 +68,7 @@ def test_models_are_built_on_the_meta_device_unless_the_constructor_reads_values
 
 def test_model_arguments_are_passed_by_name(folder: str) -> None:
     model = load_model(f"{folder}:build", {"width": 5, "deep": True})
-    assert sum(one.numel() for one in model.parameters()) == 3 * 30
+    assert sum(parameter.numel() for parameter in model.parameters()) == 3 * 30
 
 
 @pytest.mark.parametrize(

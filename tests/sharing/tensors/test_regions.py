@@ -47,8 +47,10 @@ def test_union_of_regions_equals_the_union_of_their_views(drawn: list[Tensor]) -
 def test_an_element_is_claimed_by_the_first_user_that_covers_it(drawn: list[list[Tensor]]) -> None:
     each: list[set[int]] = [set().union(*map(reached, user)) for user in drawn]
     first = {place: number for number, places in reversed(list(enumerate(each))) for place in places}
-    found = claims([map(region_of, user) for user in drawn])
-    assert [+Counter(claimed) for claimed in found] == [Counter(first[place] for place in places) for places in each]
+    claimed_by = claims([map(region_of, user) for user in drawn])
+    assert [+Counter(claimed) for claimed in claimed_by] == [
+        Counter(first[place] for place in places) for places in each
+    ]
 
 
 @pytest.mark.parametrize("drawn", [torch.randn(6, dtype=torch.complex64), torch.randn(6, 2).int()])
@@ -64,7 +66,9 @@ def test_view_of_another_dtype_is_counted_in_elements_of_its_storage(drawn: Tens
 @given(st.lists(views(), min_size=1, max_size=5))
 def test_elements_covered_twice_are_the_elements_of_two_views(drawn: list[Tensor]) -> None:
     times = [place for view in drawn for place in reached(view)]
-    assert covered_twice([region_of(view) for view in drawn]) == len({one for one in times if times.count(one) > 1})
+    assert covered_twice([region_of(view) for view in drawn]) == len(
+        {element for element in times if times.count(element) > 1}
+    )
 
 
 def test_a_matrix_its_transpose_and_its_flat_view_are_one_region() -> None:

@@ -27,7 +27,7 @@ def test_layers_that_stay_shared_in_space_are_named(model: nn.Module, size: tupl
     with pytest.warns(UntieWarning, match=message):
         twin = untie(model, {"space"}, size)
     x = torch.randn(2, *size, dtype=torch.float64)
-    assert_same(*(one(x)[0] for one in (twin, model)))
+    assert_same(*(net(x)[0] for net in (twin, model)))
     assert parameter_count(twin) == parameter_count(model)
 
 

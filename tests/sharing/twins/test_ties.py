@@ -12,8 +12,8 @@ def test_ties_by_attribute_are_untied() -> None:
     twin = untie(model, {"tie"}, args=(torch.zeros(1, 5, dtype=torch.int64),))
     assert parameter_count(twin) == parameter_count(model) + 7 * 4
     assert twin(tokens).equal(model(tokens))
-    for one in (model, twin):
-        one(tokens).square().sum().backward()
+    for module in (model, twin):
+        module(tokens).square().sum().backward()
     assert_same(twin.embedding.weight.grad + twin.head.weight.grad, model.embedding.weight.grad)
 
 

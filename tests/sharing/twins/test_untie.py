@@ -34,7 +34,7 @@ def test_training_makes_the_copies_of_a_twin_different() -> None:
     twin = untie(model, input_size=(2, 6))
     twin(torch.randn(8, 2, 6)).square().mean().backward()
     torch.optim.SGD(twin.parameters(), lr=0.1).step()
-    kernels = torch.cat([one.weight.detach() for one in twin.conv.copies]).flatten(1)
+    kernels = torch.cat([copy_.weight.detach() for copy_ in twin.conv.copies]).flatten(1)
     assert len(kernels.unique(dim=0)) == 12
 
 
@@ -51,7 +51,9 @@ def test_untie_does_not_change_the_original() -> None:
     assert model.training
     assert twin.training
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
-    assert [one.requires_grad for one in twin.parameters()] == [one.requires_grad for one in model.parameters()]
+    assert [parameter.requires_grad for parameter in twin.parameters()] == [
+        parameter.requires_grad for parameter in model.parameters()
+    ]
 
 
 def test_untie_restores_the_global_random_state_and_reports_a_draw() -> None:

@@ -125,7 +125,10 @@ def test_parametrizations_use_each_weight_once() -> None:
     symmetric = nn.Linear(4, 4)
     nn.utils.parametrize.register_parametrization(symmetric, "weight", Symmetric())
     spectral = (parametrizations.spectral_norm(nn.Linear(4, 4)), nn.utils.spectral_norm(nn.Linear(4, 4)))
-    for model, training in ((symmetric, False), *((one, training) for one in spectral for training in (False, True))):
+    for model, training in (
+        (symmetric, False),
+        *((model_in_mode, training) for model_in_mode in spectral for training in (False, True)),
+    ):
         totals = analyze(model, (7, 4), training=training).totals
         assert (totals.shared, totals.per_use, totals.unshared, totals.unused) == (20, 20, 140, 0)
 

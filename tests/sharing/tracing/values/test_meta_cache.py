@@ -33,7 +33,7 @@ class Counted(TorchDispatchMode):
 
 def told(result: Any) -> list[tuple[object, ...]]:
     tensors = result if isinstance(result, tuple | list) else [result]
-    return [(one.shape, one.stride(), one.dtype, one.device.type) for one in tensors]
+    return [(tensor.shape, tensor.stride(), tensor.dtype, tensor.device.type) for tensor in tensors]
 
 
 @pytest.mark.parametrize(
@@ -55,8 +55,10 @@ def test_cached_output_equals_torchs_output_in_new_tensors(func: Any, args: Any)
     assert watched.asked == 0
     assert told(second) == told(first) == told(func(*args))
     assert type(second) is type(first)
-    flat = [one for result in (first, second) for one in (result if isinstance(result, tuple | list) else [result])]
-    assert len({one.untyped_storage()._cdata for one in flat}) == len(flat)
+    flat = [
+        tensor for result in (first, second) for tensor in (result if isinstance(result, tuple | list) else [result])
+    ]
+    assert len({tensor.untyped_storage()._cdata for tensor in flat}) == len(flat)
 
 
 def test_cache_distinguishes_numbers_of_different_types() -> None:
@@ -71,7 +73,7 @@ def test_cache_distinguishes_strides_dtypes_and_named_arguments() -> None:
     across = outcomes.run(aten.clone.default, (matrix.t(),), {})
     half = outcomes.run(aten.clone.default, (matrix.half(),), {})
     packed = outcomes.run(aten.clone.default, (matrix.t(),), {"memory_format": torch.contiguous_format})
-    assert [one[1:3] for one in told([straight, across, half, packed])] == [
+    assert [signature[1:3] for signature in told([straight, across, half, packed])] == [
         ((3, 1), torch.float32), ((1, 3), torch.float32), ((3, 1), torch.float16), ((3, 1), torch.float32),
     ]  # fmt: skip
 

@@ -116,4 +116,4 @@ def test_twin_trains_under_checkpoint_sequential(reentrant: bool) -> None:
         if isinstance(module, Unrolled):
             module.restart()
     checkpoint_sequential([*twin], 3, x, use_reentrant=reentrant).sum().backward()
-    torch.testing.assert_close([one.grad for one in twin.parameters()], grads, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close([parameter.grad for parameter in twin.parameters()], grads, rtol=1e-12, atol=1e-12)

@@ -22,8 +22,8 @@ def test_untied_dynamic_net_has_the_published_number_of_parameters() -> None:
 def test_gradients_of_unrolled_copies_sum_to_the_shared_gradient() -> None:
     model, x = Loop().double(), torch.randn(5, 4, dtype=torch.float64)
     twin = untie(model, {"depth"}, (4,))
-    for one in (model, twin):
-        one(x).square().sum().backward()
+    for module in (model, twin):
+        module(x).square().sum().backward()
     blocks = twin.cell.copies
     assert_same(sum(block.outer.weight.grad for block in blocks), model.cell.outer.weight.grad)
     inner = [layer.bias.grad for block in blocks for layer in block.inner.copies]
@@ -55,7 +55,7 @@ def test_module_called_by_two_names_is_unrolled_without_tie_and_doubled_with_tie
     by_depth, by_tie = untie(model, {"depth"}, (3,)), untie(model, {"tie", "depth"}, (3,))
     assert by_depth[0] is by_depth[2]
     assert isinstance(by_depth[0], Unrolled)
-    assert [type(one) for one in by_tie] == [nn.Linear, nn.Tanh, nn.Linear]
+    assert [type(module) for module in by_tie] == [nn.Linear, nn.Tanh, nn.Linear]
     assert parameter_count(by_depth) == parameter_count(by_tie) == 24
     assert by_depth(x).equal(by_tie(x))
 

@@ -17,8 +17,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even k
 few = settings(max_examples=25, deadline=None)
 
 
-def same(one: Tensor, other: Tensor) -> None:
-    torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
+def same(actual: Tensor, expected: Tensor) -> None:
+    torch.testing.assert_close(actual, expected, rtol=1e-12, atol=1e-12)
 
 
 def numbers(module: nn.Module) -> int:

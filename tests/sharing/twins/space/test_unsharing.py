@@ -43,8 +43,8 @@ def test_model_that_is_a_single_layer_is_replaced() -> None:
 def test_gradients_of_a_twin_sum_to_the_gradients_of_the_model() -> None:
     model, x = net(), torch.randn(3, 2, 8, 8, dtype=torch.float64)
     twin = untie(model, {"space"}, (2, 8, 8))
-    for one in (model, twin):
-        one(x).square().sum().backward()
+    for module in (model, twin):
+        module(x).square().sum().backward()
     for index in (0, 2):
         assert_same(twin[index].weight.grad.sum((0, 1)), model[index].weight.grad)
         assert_same(twin[index].bias.grad.sum((0, 1)), model[index].bias.grad)
