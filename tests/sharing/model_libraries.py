@@ -1,4 +1,4 @@
-"""The libraries whose models the tests count, with any build of torch, and models built without memory."""
+"""Import the libraries whose models the tests count, with any build of torch, and build models without memory."""
 
 import sys
 from collections.abc import Iterator

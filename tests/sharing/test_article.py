@@ -1,6 +1,6 @@
-"""Proves that the article's numbers stand beside the true ones, each with its reason, and that nothing heavy is needed.
+"""Proves that each claim of the article has the right number and an explanation, without heavy imports.
 
-The true numbers are typed in here, from the issue; in the source they are computed.
+The numbers are typed in here, from the issue; the source computes them.
 """
 
 import subprocess

@@ -1,4 +1,4 @@
-"""Proves that the module paths which earlier versions wrote into pickles still lead to the twins of today."""
+"""Proves that module paths in pickles of earlier versions lead to the current twins."""
 
 import pickle
 from importlib import import_module

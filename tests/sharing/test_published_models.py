@@ -1,6 +1,6 @@
-"""Proves the counts by other people's: figures that papers print, and those that libraries keep of their own models.
+"""Proves the counts by figures that papers print, and by figures that libraries keep of their own models.
 
-Exact figures are met to the integer, rounded ones to their rounding. `published.py` says where each paper's come from.
+Exact figures are met to the integer, rounded figures to their rounding. `published_models.py` has the sources.
 """
 
 import re

@@ -1,6 +1,4 @@
-"""Proves that a report is plain data that adds up: rows to totals, at every depth of names; and that table, JSON and
-figure say the same numbers.
-"""
+"""Proves that rows add up to the totals at every depth, and that table, JSON and figure have the same numbers."""
 
 import json
 from collections.abc import Callable

@@ -1,6 +1,6 @@
-"""Proves that a report checks itself, and that random programs over parameters count as their elements unrolled.
+"""Proves that a contradictory report has a warning, and that random programs count like their elements unrolled.
 
-The programs are linear layers, scales and products of matrices that are put together from views of two parameters,
+The programs are linear layers, scales and products of matrices that are joined from views of two parameters,
 which can be tied in whole or in part. The oracle runs the same program on the numbers of the parameters' elements.
 """
 

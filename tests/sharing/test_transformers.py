@@ -1,7 +1,7 @@
-"""Proves the counts on the architectures that people use, tiny and with random weights, by two oracles: torch's own
-counter of FLOPs watches a real pass for the MACs, and a real backward pass leaves without a gradient what is unused.
+"""Proves the counts of tiny transformers of common architectures by two oracles.
 
-Each is counted twice, from real weights and from a model that was built on the meta device. Fused attention is off for
+torch's FLOP counter gives the MACs of a real pass, and a real backward pass gives no gradient to unused parameters.
+Each model is counted twice, from real weights and from a model that was built on the meta device. Fused attention is off for
 the counter of FLOPs, which does not see it on a CPU.
 """
 

@@ -1,5 +1,5 @@
-"""Proves that two independent ways agree: what the trace counts on real modules, and the closed formulas of their
-sizes, in every regime, on every layer type, over random shapes.
+"""Proves that the closed formulas equal the trace of real modules, in every regime, for every layer type, over random
+shapes.
 """
 
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Proves that a layer typed by its sizes is the layer that torch would make: names, options and their limits."""
+"""Proves that a layer name with sizes selects the right formula, and that wrong options are refused."""
 
 from collections.abc import Mapping, Sequence
 

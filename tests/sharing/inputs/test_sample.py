@@ -1,4 +1,4 @@
-"""Proves that an input that cannot be traced gets one line that says what to give."""
+"""Proves that an input which cannot be traced is refused in one line with advice."""
 
 import warnings
 from collections.abc import Callable

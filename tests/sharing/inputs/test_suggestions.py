@@ -1,4 +1,4 @@
-"""Proves that a refused size names another one that the model takes, and none that it does not."""
+"""Proves that the error for a refused size suggests another size or dtype only if the model accepts it."""
 
 import pytest
 import torch

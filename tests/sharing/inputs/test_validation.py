@@ -1,4 +1,4 @@
-"""Proves that what cannot be an input of `analyze` and `untie` gets one line, which holds no tensor's values."""
+"""Proves that `analyze` and `untie` refuse invalid inputs in one line without the values of tensors."""
 
 from collections.abc import Callable
 from typing import Any

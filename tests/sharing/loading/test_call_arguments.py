@@ -1,4 +1,4 @@
-"""Proves that an input written down as plain data, or returned by a function, is the call that was meant."""
+"""Proves that JSON data and sample functions supply the arguments of a call."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Proves that an import that fails for a known reason says what to do, and that what it says works."""
+"""Proves that a failed import with a known cause gets advice, and that the advice works."""
 
 import sys
 from collections.abc import Iterator

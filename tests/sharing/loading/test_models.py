@@ -1,6 +1,4 @@
-"""Proves how a model is found and built: by import path, on the meta device where that works, and with one clear line
-for everything that can be wrong with a path.
-"""
+"""Proves that models load by import path, on the meta device if possible, and that wrong paths are refused."""
 
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 # ruff: noqa: T201 - printing is what is tested
-"""Proves that the user's code runs as a program of its own: its prints, exits, command line and changes of the process
-do not become those of the caller.
-"""
+"""Proves that the output, the exit, the command line and the process changes of user code are isolated."""
 
 import io
 import os

@@ -1,5 +1,7 @@
-"""Proves that the copy that is counted is the model's and nobody else's: functions, hooks and references that hold the
-model hold the copy, classes and attributes of tensors are kept, and what cannot be copied ends nothing.
+"""Proves that a copy of a model is independent of the model.
+
+Functions, hooks and references that hold the model hold the copy; classes and attributes of tensors are kept; objects
+that cannot be copied do not stop the copy.
 """
 
 import functools

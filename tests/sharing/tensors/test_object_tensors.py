@@ -1,5 +1,6 @@
-"""Proves that tensors are found in whatever holds them: what comes in is data, and what is given back is used, in
-objects that torch knows nothing about as in tuples; and that the objects of the caller are left as they are.
+"""Proves that tensors are found in objects of any class: tensors of the input are data, tensors of the output are used.
+
+The objects of the caller are not changed.
 """
 
 import threading

@@ -1,6 +1,4 @@
-"""Proves that regions are sets of elements: whatever a tensor's shape, they are as many, and overlap as much, as the
-places in the storage that indexing really reaches.
-"""
+"""Proves that regions are sets of elements: sizes and overlaps equal those of the places that indexing reaches."""
 
 from collections import Counter
 

@@ -1,4 +1,4 @@
-"""Proves that a sequence whose batch lies on the wrong axis is told, and no other."""
+"""Proves that a sequence whose batch is on the wrong axis is reported, and that no other sequence is."""
 
 import pytest
 import torch

@@ -1,6 +1,4 @@
-"""Proves that a model that takes gradients in its forward is counted: the backward pass has multiply-accumulates, and
-the gradient of a use is not another use.
-"""
+"""Proves that a gradient in forward adds multiply-accumulates, and is not another use."""
 
 from typing import Any
 

@@ -1,5 +1,6 @@
-"""Proves that what depends on no input has sites like everything else: layers that are given learned queries, tables or
-constants count as the formulas of their sizes do, and weights that are derived from weights stay one weight.
+"""Proves that a layer whose input is learned or constant has sites: it counts as the formula of its sizes.
+
+Weights that are derived from weights stay one weight.
 """
 
 import pytest

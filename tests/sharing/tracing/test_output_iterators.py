@@ -1,4 +1,4 @@
-"""Proves that a model whose output is still to be computed when its forward returns is run to its end."""
+"""Proves that iterators in a model's output are consumed, and that endless or asynchronous outputs are refused."""
 
 from collections.abc import Iterator
 from typing import Any

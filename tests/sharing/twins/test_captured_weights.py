@@ -1,4 +1,4 @@
-"""Proves that no twin computes with the weights of the model that it was made from."""
+"""Proves that no twin computes with the weights of its original."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Proves that a twin of transformers comes back from `from_pretrained` as it was saved, or is not saved."""
+"""Proves that `from_pretrained` restores a saved twin of transformers, or that the twin is not saved."""
 
 import copy
 import pickle

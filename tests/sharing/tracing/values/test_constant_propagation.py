@@ -1,5 +1,6 @@
-"""Proves that what a model holds beside its weights keeps its values: small buffers and other tensors decide loops,
-branches and selections as they do in a real pass, which is the oracle, and no warning tells of a guess.
+"""Proves that small buffers and other tensors decide loops, branches and selections as in a real pass.
+
+The oracle is the real pass. A report without assumptions has no warnings.
 """
 
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Proves that a loop that waits for a value ends with one line that names its place, and that a long one is counted."""
+"""Proves that a loop which waits for a value is refused with its place, and that a long loop is counted."""
 
 import inspect
 from collections.abc import Callable

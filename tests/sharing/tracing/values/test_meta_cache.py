@@ -1,5 +1,6 @@
-"""Proves that a remembered outcome is the one that torch would give: the same shapes, strides and types, in tensors of
-its own; and that views, writes and what differs by a type alone are never mistaken.
+"""Proves that a cached output has the shapes, strides and dtypes of torch's output, in new tensors.
+
+Views, writes, and arguments that differ only by type are distinguished.
 """
 
 from typing import Any

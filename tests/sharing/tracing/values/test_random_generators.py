@@ -1,4 +1,4 @@
-"""Proves that a depth drawn from a generator that the model holds is counted for the next draw, with a warning."""
+"""Proves that a depth drawn from a generator of the model is counted for the next draw, with a warning."""
 
 import copy
 import random

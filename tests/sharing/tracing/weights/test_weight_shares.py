@@ -1,5 +1,6 @@
-"""Proves that one operand that is put together from several views of a weight is one use of their union, with a copy
-for each place that an element comes out in. The oracle numbers the weights' elements and puts the numbers together.
+"""Proves that an operand joined from several views of a weight is one use of their union, with a copy for each place.
+
+The oracle numbers the elements of the weight and joins the numbers.
 """
 
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Proves that a depth twin trains under activation checkpointing: the gradients are those without it."""
+"""Proves that a twin has the same gradients with and without activation checkpointing."""
 
 import copy
 from collections.abc import Callable
