@@ -28,7 +28,7 @@ _kept: list[torch.library.Library] = []  # a definition lasts as long as its lib
 
 
 def import_torchvision() -> ModuleType:
-    """torchvision with its models.
+    """Import torchvision with its models.
 
     The package's compiled part fits one build of torch, and with another (a CPU build beside the package's CUDA build)
     the import ends at its first operator that is not there. Its classifiers need none of them, so declaring the two
@@ -55,7 +55,7 @@ def import_torchvision() -> ModuleType:
 
 
 def import_transformers() -> ModuleType:
-    """transformers, which itself imports torchvision where that is installed.
+    """Import transformers, which imports torchvision if it is installed.
 
     Raises:
         ImportError: where transformers is not installed.

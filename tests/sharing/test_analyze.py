@@ -139,7 +139,7 @@ def test_error_that_the_model_catches_does_not_end_the_analysis() -> None:
 
 
 class Operations(TorchDispatchMode):
-    """Counts what reaches torch while it is entered."""
+    """A counter of the operations that torch runs."""
 
     def __init__(self) -> None:
         super().__init__()

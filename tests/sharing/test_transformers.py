@@ -1,8 +1,8 @@
 """Proves the counts of tiny transformers of common architectures by two oracles.
 
 torch's FLOP counter gives the MACs of a real pass, and a real backward pass gives no gradient to unused parameters.
-Each model is counted twice, from real weights and from a model that was built on the meta device. Fused attention is off for
-the counter of FLOPs, which does not see it on a CPU.
+Each model is counted twice, from real weights and from a model on the meta device. Fused attention is off,
+since the FLOP counter does not see it on a CPU.
 """
 
 from collections.abc import Callable

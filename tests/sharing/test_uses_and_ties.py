@@ -58,7 +58,7 @@ def test_a_siamese_net_uses_its_tower_twice() -> None:
 
 
 class Registers(nn.Module):
-    """Two products with whatever two parameters it is given."""
+    """Two products with two given parameters."""
 
     def __init__(self, one: nn.Parameter, other: nn.Parameter) -> None:
         super().__init__()

@@ -12,7 +12,7 @@ from paramshare.sharing.tensors.regions import claims, covered, covered_twice, r
 
 
 def reached(view: Tensor) -> set[int]:
-    """Which elements of its storage a view covers, by asking the view itself."""
+    """Return the elements of its storage that a view covers, read from the view itself."""
     numbers = torch.arange(view.untyped_storage().nbytes() // view.element_size())
     return set(numbers.as_strided(view.size(), view.stride(), view.storage_offset()).flatten().tolist())
 

@@ -14,7 +14,7 @@ from paramshare.sharing.formulas import Regimes
 
 
 class Queries(nn.Module):
-    """A layer that is given a learned constant, with the data added to what it makes of it."""
+    """A layer on a learned constant, whose output is added to the data."""
 
     def __init__(self, layer: nn.Module, *size: int) -> None:
         super().__init__()
@@ -38,7 +38,7 @@ class Attends(Queries):
 
 
 class MyRMSNorm(nn.Module):
-    """A norm that is written out, as in many transformers."""
+    """A norm written in Python, as in many transformers."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -49,7 +49,7 @@ class MyRMSNorm(nn.Module):
 
 
 def without_queries(report: SharingReport, queries: int) -> Regimes:
-    """The counts of the layer alone: a learned constant that is given to one call has one use and one site."""
+    """Return the counts of the layer alone; a learned constant in one call has one use and one site."""
     (row,) = report.layers
     assert report.warnings == ()
     assert (row.name, row.counts.used, row.counts.per_use) == ("layer", row.counts.shared, row.counts.shared)

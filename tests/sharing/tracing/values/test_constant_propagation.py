@@ -29,7 +29,7 @@ class Holds(nn.Module):
 
 
 def applied(held: object, function: Callable[..., Tensor], registered: bool = True) -> tuple[SharingReport, int]:
-    """The report, and the multiply-accumulates of a real pass: 16 for every row that the layer is given."""
+    """Return the report, and the multiply-accumulates of a real pass: 16 for every row of the layer's input."""
     model, rows = Holds(held, function, registered), 0
 
     def count(_: nn.Module, args: tuple[Tensor]) -> None:

@@ -21,7 +21,7 @@ def new(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
 
 
 class Counted(TorchDispatchMode):
-    """Counts the operations that torch is asked for, but for new tensors."""
+    """A counter of the operations that torch runs, except for new tensors."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -19,7 +19,7 @@ Operand = Callable[[Tensor], Tensor]
 
 
 class Linears(nn.Module):
-    """Linear functions of the data, each with a matrix that is made of one parameter."""
+    """Linear functions of the data, each with a matrix derived from one parameter."""
 
     def __init__(self, weight: Tensor, *operands: Operand) -> None:
         super().__init__()
@@ -31,7 +31,7 @@ class Linears(nn.Module):
 
 
 def check(weight: Tensor, *operands: Operand, rows: int = 6) -> Counts:
-    """Hold the counts against the numbers of the elements that each operand is made of; 0 is a constant."""
+    """Compare the counts with the numbers of the elements in each operand; 0 is a constant."""
     numbers = torch.arange(1, weight.numel() + 1, dtype=weight.dtype).view(weight.shape)
     each = [operand(numbers).flatten() for operand in operands]
     distinct = [places[places > 0].unique().numel() for places in each]
