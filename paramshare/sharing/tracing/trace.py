@@ -80,8 +80,8 @@ class Trace:
     Args:
         uses: the uses by layer and weight.
         macs, dense_macs: multiply-accumulates by layer.
-        encountered: parameters outside of the model that the pass used, with the first layer that used each, by
-            storage.
+        encountered: used parameters that were not in `model.parameters()` before the pass, with the first layer that
+            used each, by storage.
         warnings: sentences about assumptions, and about operations that could not be counted exactly.
         drawn: the names of generators that the pass, or another thread at the same time, drew from.
     """
