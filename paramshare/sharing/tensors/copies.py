@@ -112,7 +112,7 @@ class Copier:
         return data
 
     def _values_of(self, tensor: Tensor) -> torch.UntypedStorage | None:
-        """Return a small storage on the CPU, not to be written to; for a tensor on the meta device, its known values."""
+        """Return a small storage on the CPU, which is only read; for a tensor on the meta device, its known values."""
         source = tensor.detach().as_subclass(Tensor)
         if storage_of(source) in self._of_parameters:
             return None
