@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     __version__: str
     from paramshare.sharing.analyze import analyze
     from paramshare.sharing.report import SharingReport
-    from paramshare.sharing.untie import untie
+    from paramshare.sharing.twins.untie import untie
     from paramshare.training.engines import train, train_many
     from paramshare.training.nets import DynamicNet
     from paramshare.training.result import TrainResult
@@ -43,7 +43,7 @@ _HOMES = {
     "analyze": "paramshare.sharing.analyze",
     "train": "paramshare.training.engines",
     "train_many": "paramshare.training.engines",
-    "untie": "paramshare.sharing.untie",
+    "untie": "paramshare.sharing.twins.untie",
 }
 
 

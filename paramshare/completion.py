@@ -5,7 +5,7 @@ import re
 from typing import Final, Literal, get_args
 
 from paramshare.parser import commands_of
-from paramshare.sharing.layers import LAYERS
+from paramshare.sharing.formulas.layers_by_name import LAYERS
 
 __all__ = ["Shell", "script"]
 

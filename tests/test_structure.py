@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from collections import Counter
 from importlib import import_module
 from pathlib import Path
 
@@ -23,8 +24,45 @@ ALLOWED = {
     "paramshare.markdown": set(),
     "paramshare.processes": {"paramshare.errors"},
     "paramshare.tables": set(),
-    "paramshare.sharing": {"paramshare.errors", "paramshare.torch_modes"},
+    "paramshare.sharing": {"paramshare.errors"},
+    "paramshare.sharing.former_paths": set(),
+    "paramshare.sharing.text": set(),
+    "paramshare.sharing.formulas": {"paramshare.errors", "paramshare.sharing.text"},
+    "paramshare.sharing.article": {"paramshare.sharing.formulas"},
     "paramshare.sharing.report": {"paramshare.errors", "paramshare.plots", "paramshare.sharing.text"},
+    "paramshare.sharing.tensors": {"paramshare.errors"},
+    "paramshare.sharing.inputs": {"paramshare.errors", "paramshare.sharing.tensors"},
+    "paramshare.sharing.loading": {"paramshare.errors", "paramshare.sharing.inputs"},
+    "paramshare.sharing.tracing": {"paramshare.errors", "paramshare.sharing.inputs", "paramshare.sharing.tensors"},
+    "paramshare.sharing.tracing.weights": {"paramshare.sharing.tensors"},
+    "paramshare.sharing.tracing.operations": {"paramshare.sharing.tensors", "paramshare.sharing.tracing.weights"},
+    "paramshare.sharing.tracing.values": {
+        "paramshare.errors", "paramshare.sharing.tensors", "paramshare.sharing.tracing.operations",
+    },
+    "paramshare.sharing.report_checks": {
+        "paramshare.sharing.report", "paramshare.sharing.tensors", "paramshare.sharing.tracing",
+    },
+    "paramshare.sharing.analyze": {
+        "paramshare.errors", "paramshare.sharing.inputs", "paramshare.sharing.report",
+        "paramshare.sharing.report_checks", "paramshare.sharing.tensors", "paramshare.sharing.tracing",
+        "paramshare.torch_modes",
+    },
+    "paramshare.sharing.twins": {
+        "paramshare.errors", "paramshare.sharing.inputs", "paramshare.sharing.tensors", "paramshare.sharing.text",
+        "paramshare.sharing.tracing", "paramshare.torch_modes",
+    },
+    "paramshare.sharing.twins.layers": {
+        "paramshare.errors", "paramshare.sharing.inputs", "paramshare.sharing.tensors",
+    },
+    "paramshare.sharing.twins.depth": {
+        "paramshare.errors", "paramshare.sharing.tensors", "paramshare.sharing.twins.observed_pass",
+        "paramshare.sharing.twins.replacement",
+    },
+    "paramshare.sharing.twins.space": {
+        "paramshare.errors", "paramshare.sharing.inputs", "paramshare.sharing.tensors", "paramshare.sharing.tracing",
+        "paramshare.sharing.twins.layers", "paramshare.sharing.twins.observed_pass",
+        "paramshare.sharing.twins.replacement",
+    },
     "paramshare.training": {"paramshare.errors", "paramshare.torch_modes"},
     "paramshare.training.digits": {"paramshare.errors", "paramshare.sharing", "paramshare.training"},  # twins by untie
     "paramshare.stats": {"paramshare.errors"},
@@ -54,7 +92,7 @@ ALLOWED = {
     },
     "paramshare.settings": {"paramshare.errors", "paramshare.sweep.spec"},
     "paramshare.validation": set(),
-    "paramshare.completion": {"paramshare.parser", "paramshare.sharing.layers"},
+    "paramshare.completion": {"paramshare.parser", "paramshare.sharing.formulas.layers_by_name"},
     "paramshare.doctor": {
         "paramshare.errors", "paramshare.provenance", "paramshare.settings", "paramshare.tracking",
         "paramshare.training", "paramshare.validation",
@@ -133,6 +171,13 @@ def below(module: str, part: str) -> bool:
 
 def part_of(module: str) -> str:
     return max((part for part in ALLOWED if below(module, part)), key=len)
+
+
+def test_the_folders_and_files_of_sharing_are_small() -> None:
+    files = [path for path in SOURCES if below(module_of(path), "paramshare.sharing")]
+    folders = Counter(path.parent for path in files if path.name != "__init__.py")
+    assert max(folders.values()) <= 9
+    assert max(len(path.read_text().splitlines()) for path in files) <= 350
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=module_of)

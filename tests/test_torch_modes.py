@@ -11,7 +11,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from paramshare.errors import UsageError
 from paramshare.sharing.analyze import analyze
-from paramshare.sharing.untie import untie
+from paramshare.sharing.twins.untie import untie
 
 
 def lstm() -> nn.Module:

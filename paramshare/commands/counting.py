@@ -15,7 +15,7 @@ from paramshare.commands.store import address_of, ui_command
 from paramshare.counting.spec import CountSpec, ModelSpec, RowsSpec, args_of, kwargs_of
 from paramshare.errors import SpecError, UsageError
 from paramshare.settings import StoreSettings
-from paramshare.sharing.layers import LAYERS, LayerKind
+from paramshare.sharing.formulas.layers_by_name import LAYERS, LayerKind
 from paramshare.validation import sentences_of_keys
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ class Layer(BaseModel):
 
     def cli_cmd(self) -> None:
         """Print the regimes of the layer."""
-        from paramshare.sharing.layers import layer_regimes, layer_table
+        from paramshare.sharing.formulas.layers_by_name import layer_regimes, layer_table
 
         options = self._options()
         counted = layer_regimes(self.kind, _numbers("in", self.size), self.out, options)

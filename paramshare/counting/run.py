@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 from paramshare.counting.report import CountRow
 from paramshare.counting.spec import ModelSpec
 from paramshare.sharing.analyze import analyze
-from paramshare.sharing.inputs import parse_dtypes, parse_sizes
-from paramshare.sharing.models import load_model
-from paramshare.sharing.plain_samples import call_of
+from paramshare.sharing.inputs.sample import parse_dtypes, parse_sizes
+from paramshare.sharing.loading.call_arguments import call_arguments
+from paramshare.sharing.loading.models import load_model
+from paramshare.sharing.loading.user_code import process_state_restored, running_user_code
 from paramshare.sharing.report import SharingReport, Sort
-from paramshare.sharing.user_code import process_as_found, running_user_code
 
 if TYPE_CHECKING:
     from paramshare.tracking.store import StoreAddress
@@ -40,9 +40,9 @@ def analyze_model(spec: ModelSpec) -> SharingReport:
         SpecError: it cannot be loaded or built, refuses its input, or ends the program.
     """
     files: dict[Path, ModuleType] = {}
-    with process_as_found():
+    with process_state_restored():
         model = load_model(spec.model, spec.args, files)
-        args, named = call_of(model, spec.input, spec.kwargs or {}, files)
+        args, named = call_arguments(model, spec.input, spec.kwargs or {}, files)
         with running_user_code(f"running {spec.label}", spec.model.rpartition(":")[0]):
             return analyze(
                 model,

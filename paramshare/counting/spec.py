@@ -28,8 +28,8 @@ def kwargs_of(given: Any) -> Any:
 
 
 def _check_input(text: str) -> str:
-    from paramshare.sharing.inputs import parse_sizes  # torch
-    from paramshare.sharing.plain_samples import is_import_path
+    from paramshare.sharing.inputs.sample import parse_sizes  # torch
+    from paramshare.sharing.loading.call_arguments import is_import_path
 
     if not is_import_path(text):
         parse_sizes(text)
@@ -37,14 +37,14 @@ def _check_input(text: str) -> str:
 
 
 def _check_dtypes(text: str) -> str:
-    from paramshare.sharing.inputs import parse_dtypes  # torch
+    from paramshare.sharing.inputs.sample import parse_dtypes  # torch
 
     parse_dtypes(text)
     return text
 
 
 def _check_tensors(kwargs: dict[str, Any]) -> dict[str, Any]:
-    from paramshare.sharing.plain_samples import tensors_of  # torch
+    from paramshare.sharing.loading.call_arguments import tensors_of  # torch
 
     for value in kwargs.values():
         tensors_of(value)

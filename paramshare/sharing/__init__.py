@@ -1,1 +1,5 @@
-"""Counting: what a module's weights are, where they are shared, and what they would be if they were not."""
+"""Count the parameters of a model by sharing regime, and make its unshared twin."""
+
+from paramshare.sharing.former_paths import install
+
+install()

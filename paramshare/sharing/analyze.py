@@ -1,4 +1,4 @@
-"""Analyse a module: clone it to the meta device with its ties, watch one pass, add up what each layer uses."""
+"""Analyse a model: trace one pass of a copy on the meta device, and add up the uses of each layer."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -9,18 +9,18 @@ import torch
 from torch import Tensor, nn
 
 from paramshare.errors import SpecError
-from paramshare.sharing.calls import ROOT
-from paramshare.sharing.checks import contradictions, unlinked_products
-from paramshare.sharing.copies import Copier, stray_parameters
-from paramshare.sharing.guesses import draw_warnings, drawn_again
-from paramshare.sharing.input_checks import check_model
-from paramshare.sharing.input_hints import hint
-from paramshare.sharing.inputs import Sample, Size, example_inputs
-from paramshare.sharing.packed_weights import packed_module
-from paramshare.sharing.regions import Region, claims, covered, covered_twice, region_of, storage_of
+from paramshare.sharing.inputs.sample import Sample, Size, example_inputs
+from paramshare.sharing.inputs.suggestions import suggestion
+from paramshare.sharing.inputs.validation import check_model
 from paramshare.sharing.report import REGIMES, Counts, LayerSharing, Memory, SharingReport, Tie
-from paramshare.sharing.trace import Trace, Use, trace
-from paramshare.sharing.wrapped import stored
+from paramshare.sharing.report_checks import contradictions, unlinked_products
+from paramshare.sharing.tensors.copies import Copier, stray_parameters
+from paramshare.sharing.tensors.packed_weights import packed_module
+from paramshare.sharing.tensors.regions import Region, claims, covered, covered_twice, region_of, storage_of
+from paramshare.sharing.tensors.wrapper_subclasses import stored
+from paramshare.sharing.tracing.module_stack import ROOT
+from paramshare.sharing.tracing.trace import Trace, Use, trace
+from paramshare.sharing.tracing.values.assumptions import draw_warnings, drawn_again
 from paramshare.torch_modes import outside_modes
 
 __all__ = ["analyze"]
@@ -37,98 +37,110 @@ def analyze(
     training: bool = False,
     name: str | None = None,
 ) -> SharingReport:
-    """What `model` shares: its parameters as shared, per use, unshared and dense, with MACs and bytes.
+    """Count the parameters of `model` as shared, per use, unshared and dense, with MACs and bytes.
 
-    One forward pass of a clone on the meta device is watched: nothing is computed, and the model is left as it is.
+    The count traces one forward pass of a copy on the meta device. The pass computes no values, and `model` is not
+    changed.
 
     Args:
         model: any module, on any device.
-        input_size: of one sample, without the batch, such as (3, 224, 224); a sequence of sizes for several inputs.
-        dtypes: of the inputs, one for all or one each; the model's own unless given (`torch.long` for tokens).
-        args, kwargs: instead of a size, or beside it: what the model is called with, one sample (a batch of 1).
-        training: whether the pass is one of training. In evaluation some parameters can stay unused.
-        name: what the report calls the model; its class unless given.
+        input_size: the size of one sample, without the batch, such as (3, 224, 224); a sequence of sizes for several
+            inputs.
+        dtypes: the dtypes of the inputs, one for all or one for each (`torch.long` for tokens). Defaults to the
+            model's dtype.
+        args, kwargs: the arguments of the call with one sample (a batch of 1), in place of a size or beside it.
+        training: True for a pass in training mode. In evaluation mode some parameters can be unused.
+        name: the model's name in the report. Defaults to its class.
+
+    Returns:
+        The report, with a row for each layer.
 
     Raises:
-        SpecError: the input is malformed or the model refuses it, or the model has no parameters or cannot be followed.
+        SpecError: the input is malformed, the model refuses the input, the model has no parameters, or the model
+            cannot run without values.
         UsageError: torch traces or transforms the caller.
     """
     check_model(model, "analysed")
     title = name or type(model).__name__
     sample = example_inputs(model, input_size, dtypes, args, kwargs)
     if packed := packed_module(model):
-        raise SpecError(f"{packed} has packed weights, which are no parameters: give the model as before quantisation")
+        raise SpecError(f"{packed} has packed weights, which are not parameters; give the model before quantisation")
     if next(model.parameters(), None) is None and next(stray_parameters(model), None) is None:
-        raise SpecError(f"{title} has no parameters: there is nothing to count")
+        raise SpecError(f"{title} has no parameters to count; give a model with parameters")
     try:
-        clone, traced = _followed(model, training, sample)
+        clone, traced = _trace(model, training, sample)
     except SpecError as error:
-        raise SpecError(f"{error}{hint(sample, str(error), partial(_is_taken, model, training))}") from error
+        raise SpecError(f"{error}{suggestion(sample, str(error), partial(_is_accepted, model, training))}") from error
     strays = dict(stray_parameters(clone))
     weights = _weights(clone, strays)
-    unheld = {place.storage: traced.met[place.storage] for place in traced.uses if place.storage not in weights}
+    unheld = {place.storage: traced.encountered[place.storage] for place in traced.uses if place.storage not in weights}
     weights |= {
         storage: _weights_of([(f"{layer}.", parameter, parameter.requires_grad)])
         for storage, (layer, parameter) in unheld.items()
     }
-    unregistered = (
-        f"{place} holds parameters that `model.parameters()` does not give: they are counted, but an optimizer that "
-        "is given the model's parameters will not train them"
-        for place in strays
-    )
-    elsewhere = (
-        f"{layer} uses parameters that the model does not hold ({times:,}): they are counted, but `model.parameters()` "
-        "does not give them to an optimizer"
-        for layer, times in Counter(layer for layer, _ in unheld.values()).items()
-    )
+    untrained = _untrained_warnings(strays, Counter(layer for layer, _ in unheld.values()))
     rows = tuple(_rows(clone, traced, weights))
     totals = Counts.total([row.counts for row in rows], sum(row.counts.shared - row.counts.unused for row in rows))
-    elements = sum(covered(of.regions) for of in weights.values())
-    drawn = drawn_again(traced.drawn, lambda: _followed(model, training, sample)[1].drawn)
-    wrong = (*contradictions(rows, totals, elements), *unlinked_products(clone, traced))
+    elements = sum(covered(weight.regions) for weight in weights.values())
+    drawn = drawn_again(traced.drawn, lambda: _trace(model, training, sample)[1].drawn)
+    contradicted = (*contradictions(rows, totals, elements), *unlinked_products(clone, traced))
     return SharingReport(
         model=title,
         input=str(sample),
         totals=totals,
         layers=rows,
         ties=tuple(_ties(weights.values())),
-        warnings=(*wrong, *unregistered, *elsewhere, *traced.warnings, *draw_warnings(drawn)),
+        warnings=(*contradicted, *untrained, *traced.warnings, *draw_warnings(drawn)),
     )
 
 
-def _traced(model: nn.Module, training: bool, sample: Sample) -> tuple[nn.Module, Trace]:
-    """Return a copy that one pass was made of, and the trace of the pass. A pass leaves its hooks on the copy.
+def _untrained_warnings(strays: Iterable[str], outside: Mapping[str, int]) -> Iterator[str]:
+    """Yield a sentence for each place of parameters that are not in `model.parameters()`.
+
+    Args:
+        strays: the paths of attributes that hold such parameters.
+        outside: the number of used parameters that the model does not hold, by layer.
+    """
+    untrained = "they are counted, but an optimizer of `model.parameters()` will not train them"
+    for place in strays:
+        yield f"{place} holds parameters that are not in `model.parameters()`: {untrained}"
+    for layer, number in outside.items():
+        yield f"{layer} uses parameters that the model does not hold ({number:,}): {untrained}"
+
+
+def _trace_once(model: nn.Module, training: bool, sample: Sample) -> tuple[nn.Module, Trace]:
+    """Return a copy of the model, which has the hooks of one pass, and the trace of that pass.
 
     Raises:
-        SpecError: as `Copier` and `trace`.
+        SpecError: the model cannot be copied, or `trace` fails.
     """
     copier = Copier(on_meta=True)
     clone = copier(model).train(training)
     return clone, trace(clone, sample, copier.stand_ins)
 
 
-def _followed(model: nn.Module, training: bool, sample: Sample) -> tuple[nn.Module, Trace]:
-    """Return what `_traced` does, from a second pass with gradients if the model takes some.
+def _trace(model: nn.Module, training: bool, sample: Sample) -> tuple[nn.Module, Trace]:
+    """Trace a model, with gradients if its forward computes some, and return the copy and the trace.
 
     Raises:
-        SpecError: as `_traced`.
+        SpecError: the model cannot be copied, or `trace` fails.
     """
     try:
-        return _traced(model, training, sample)
+        return _trace_once(model, training, sample)
     except SpecError as refusal:
         if not _needs_gradients(refusal):
             raise
-    return _traced(model, training, replace(sample, gradients=True))
+    return _trace_once(model, training, replace(sample, gradients=True))
 
 
 def _needs_gradients(refusal: SpecError) -> bool:
-    """Return whether a model was refused since it takes gradients in its forward, which a pass does not record."""
+    """Return whether a pass failed because the model's forward computes gradients, which were not recorded."""
     return isinstance(refusal.__cause__, RuntimeError) and "require grad" in str(refusal.__cause__)
 
 
-def _is_taken(model: nn.Module, training: bool, sample: Sample) -> bool:
+def _is_accepted(model: nn.Module, training: bool, sample: Sample) -> bool:
     try:
-        _traced(model, training, sample)
+        _trace_once(model, training, sample)
     except SpecError:
         return False
     return True
@@ -136,12 +148,12 @@ def _is_taken(model: nn.Module, training: bool, sample: Sample) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Weights:
-    """The parameters that lie in one storage.
+    """The parameters in one storage.
 
     Args:
-        names, regions: each registered name, and what it covers.
+        names, regions: each registered name and the region of its parameter.
         element: bytes of an element.
-        trainable: whether one of them requires a gradient.
+        trainable: True if one of the parameters requires a gradient.
     """
 
     names: list[str]
@@ -152,13 +164,13 @@ class _Weights:
 
 @dataclass(slots=True)
 class _Row:
-    """The numbers of a layer while they are added up.
+    """The running sums of a layer.
 
     Args:
-        tied: by the name of an earlier layer, elements that were counted there.
+        tied: the number of elements that an earlier layer counts, by the name of that layer.
         numbers: elements by regime, and `unused` and `used`.
         weights, trainable: bytes by regime.
-        uses: the most that one weight is used.
+        uses: the maximum number of uses of one weight.
     """
 
     tied: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
@@ -167,26 +179,26 @@ class _Row:
     trainable: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
     uses: int = 0
 
-    def add(self, regime: str, elements: int, of: _Weights) -> None:
+    def add(self, regime: str, elements: int, weight: _Weights) -> None:
         """Add elements to a regime, with their bytes."""
         self.numbers[regime] += elements
-        self.weights[regime] += elements * of.element
-        self.trainable[regime] += elements * of.element * of.trainable
+        self.weights[regime] += elements * weight.element
+        self.trainable[regime] += elements * weight.element * weight.trainable
 
-    def add_use(self, use: Use, of: _Weights) -> None:
-        """Add what one weight's uses would be copies of, by regime."""
+    def add_use(self, use: Use, weight: _Weights) -> None:
+        """Add the copies of one weight by regime."""
         self.uses = max(self.uses, use.times)
         for regime, copies in zip(REGIMES[1:], (use.per_use, use.unshared, use.live, use.dense), strict=True):
-            self.add(regime, copies, of)
+            self.add(regime, copies, weight)
 
 
 def _weights(model: nn.Module, strays: Mapping[str, nn.Parameter]) -> dict[int, _Weights]:
-    """The parameters by storage, under every name that they have."""
-    found: dict[int, list[tuple[str, Tensor, bool]]] = defaultdict(list)
+    """Return the parameters by storage, with all of their names."""
+    by_storage: dict[int, list[tuple[str, Tensor, bool]]] = defaultdict(list)
     for name, parameter in (*model.named_parameters(remove_duplicate=False), *strays.items()):
         for tensor in stored(parameter):
-            found[storage_of(tensor)].append((name, tensor, parameter.requires_grad))
-    return {storage: _weights_of(named) for storage, named in found.items()}
+            by_storage[storage_of(tensor)].append((name, tensor, parameter.requires_grad))
+    return {storage: _weights_of(named) for storage, named in by_storage.items()}
 
 
 def _weights_of(named: Sequence[tuple[str, Tensor, bool]]) -> _Weights:
@@ -200,7 +212,7 @@ def _weights_of(named: Sequence[tuple[str, Tensor, bool]]) -> _Weights:
 
 
 def _rows(model: nn.Module, traced: Trace, weights: Mapping[int, _Weights]) -> Iterator[LayerSharing]:
-    """A row for each module that uses, multiplies or owns something, in the model's order."""
+    """Yield a row for each module that uses or owns weights or has MACs, in the model's order."""
     kinds = {path or ROOT: type(module).__name__ for path, module in model.named_modules()}
     order = {layer: number for number, layer in enumerate(kinds)}
     rows = {layer: _Row() for layer in kinds}
@@ -208,35 +220,37 @@ def _rows(model: nn.Module, traced: Trace, weights: Mapping[int, _Weights]) -> I
     for place, use in traced.uses.items():
         users[place.storage][place.layer].append(place.region)
         rows[place.layer].add_use(use, weights[place.storage])
-    for storage, of in weights.items():
-        _add_claims(rows, of, {layer: users[storage][layer] for layer in sorted(users[storage], key=order.__getitem__)})
+    for storage, weight in weights.items():
+        regions = {layer: users[storage][layer] for layer in sorted(users[storage], key=order.__getitem__)}
+        _add_claims(rows, weight, regions)
     for layer, row in rows.items():
         if row.uses or row.numbers["unused"] or traced.macs[layer]:
             yield LayerSharing(layer, kinds[layer], row.uses, dict(row.tied), _counts(row, traced, layer))
 
 
-def _add_claims(rows: Mapping[str, _Row], of: _Weights, users: Mapping[str, list[Region]]) -> None:
-    """Give each element of one storage to the first layer that uses it, else to the first with a name for it.
+def _add_claims(rows: Mapping[str, _Row], weight: _Weights, users: Mapping[str, list[Region]]) -> None:
+    """Count each element of one storage in the first layer that uses the element, else in the first that owns it.
 
     Args:
-        rows: by layer.
-        users: what each layer uses of the storage, in the model's order.
+        rows: the rows by layer.
+        weight: the parameters in the storage.
+        users: the regions that each layer uses, in the model's order.
     """
     layers = list(users)
-    found = claims([*users.values(), *([region] for region in of.regions)])
-    for layer, claimed in zip(layers, found, strict=False):
+    claimed_by = claims([*users.values(), *([region] for region in weight.regions)])
+    for layer, claimed in zip(layers, claimed_by, strict=False):
         row = rows[layer]
         row.numbers["used"] += sum(claimed.values())
         for number, elements in claimed.items():
             if layers[number] == layer:
-                row.add("shared", elements, of)
+                row.add("shared", elements, weight)
             else:
                 row.tied[layers[number]] += elements
-    for number, name in enumerate(of.names, len(layers)):
-        if idle := found[number].get(number):
+    for number, name in enumerate(weight.names, len(layers)):
+        if unused := claimed_by[number].get(number):
             row = rows[name.rpartition(".")[0] or ROOT]
-            row.add("shared", idle, of)
-            row.numbers["unused"] += idle
+            row.add("shared", unused, weight)
+            row.numbers["unused"] += unused
 
 
 def _counts(row: _Row, traced: Trace, layer: str) -> Counts:
@@ -246,17 +260,17 @@ def _counts(row: _Row, traced: Trace, layer: str) -> Counts:
 
 
 def _ties(weights: Iterable[_Weights]) -> Iterator[Tie]:
-    """The names over one storage, where elements of one are another's too."""
-    for of in weights:
-        if len(of.names) < 2:
+    """Yield the groups of names in one storage whose elements overlap."""
+    for weight in weights:
+        if len(weight.names) < 2:
             continue
-        found = claims([[region] for region in of.regions])
+        claimed_by = claims([[region] for region in weight.regions])
         tied = {
-            one
-            for number, claimed in enumerate(found)
+            name_number
+            for number, claimed in enumerate(claimed_by)
             for first in claimed
             if first != number
-            for one in (first, number)
+            for name_number in (first, number)
         }
         if tied:
-            yield Tie(tuple(of.names[number] for number in sorted(tied)), covered_twice(of.regions))
+            yield Tie(tuple(weight.names[number] for number in sorted(tied)), covered_twice(weight.regions))

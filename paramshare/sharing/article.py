@@ -1,7 +1,7 @@
-"""The source article's example, recomputed: what it says of a convolution's weights, what is true, and why.
+"""Recompute the example of the source article: its claims about a convolution's weights, the numbers and the reasons.
 
-The example is a first layer of 32 filters of 3 × 3 over 192 × 192 positions. `regimes` computes every number here but
-the article's own, which stand as it says them.
+The example is a first layer of 32 filters of 3 × 3 over 192 × 192 positions. `formulas` computes every number except
+the quotations from the article.
 """
 
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from math import isqrt
 from textwrap import fill
 from typing import Final
 
-from paramshare.sharing.regimes import conv
+from paramshare.sharing.formulas import conv
 
 __all__ = ["Claim", "claims", "table"]
 
@@ -28,19 +28,19 @@ _OUTPUTS: Final = _SIDE * _SIDE * _FILTERS
 
 _TITLE: Final = (
     f"The article's example: a layer of {_FILTERS} filters of {_TAPS} × {_TAPS}, with {_SIDE} × {_SIDE} outputs each. "
-    "Where nothing else is said it has one input channel, stride 1, same padding and no bias."
+    "The default is one input channel, stride 1, same padding and no bias."
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """One number of the article, or one that belongs beside its numbers.
+    """One number of the article, or a related number.
 
     Args:
-        about: what the number counts.
-        says: the article's words; None for a number that is only ours.
-        true: the number.
-        why: how the two go together, in a sentence or two.
+        about: the quantity.
+        says: the quotation from the article; None for a related number.
+        true: the correct number.
+        why: the explanation, in one or two sentences.
     """
 
     about: str
@@ -50,28 +50,28 @@ class Claim:
 
 
 def claims() -> tuple[Claim, ...]:
-    """What the article says, and then what belongs beside it."""
-    return (*_said(), *_beside())
+    """Return the claims of the article, then the related numbers."""
+    return (*_quoted(), *_related())
 
 
-def _said() -> tuple[Claim, ...]:
+def _quoted() -> tuple[Claim, ...]:
     return (
         Claim(
             "weights, shared",
             "288",
             f"{_LAYER.shared:,}",
-            f"{_KERNEL} · {_FILTERS}: right for one input channel without a bias. With three channels and a bias it "
-            f"would be {_COLOUR.shared:,}.",
+            f"{_KERNEL} · {_FILTERS}: right for one input channel without a bias. With three channels and a bias the "
+            f"number would be {_COLOUR.shared:,}.",
         ),
         Claim(
             "weights, not shared",
             "192·192·32 = 1.2 million",
             f"{_LAYER.unshared:,} weights of {_OUTPUTS:,} outputs",
             f"{_SPACE} · {_FILTERS} is the number of the layer's outputs, not of weights: without sharing each output "
-            f"has {_KERNEL} weights of its own, which makes {_LAYER.unshared // _OUTPUTS} times as many.",
+            f"has {_KERNEL} weights, so there are {_LAYER.unshared // _OUTPUTS} times as many weights as outputs.",
         ),
         Claim(
-            "what sharing saves",
+            "factor that sharing saves",
             "500,000 times",
             f"{_LAYER.unshared // _LAYER.shared:,} times",
             f"{_LAYER.unshared:,} / {_LAYER.shared}, one copy for each of {_SPACE} positions. The article's own two "
@@ -82,13 +82,13 @@ def _said() -> tuple[Claim, ...]:
             "weights, locally connected",
             "more than 10 million",
             f"{_LAYER.unshared:,}",
-            f"Right: {_SPACE} positions with {_LAYER.shared} weights each. Of these {_LAYER.unshared_live:,} ever meet "
-            "data; the others would lie on the padding.",
+            f"Right: {_SPACE} positions with {_LAYER.shared} weights each. {_LAYER.unshared_live:,} of the weights "
+            "meet data; the others lie on the padding.",
         ),
     )
 
 
-def _beside() -> tuple[Claim, ...]:
+def _related() -> tuple[Claim, ...]:
     locality, sharing = _LAYER.dense // _LAYER.unshared, _LAYER.unshared // _LAYER.shared
     positions = _STEM.unshared // _STEM.shared
     side = isqrt(positions)
@@ -97,8 +97,8 @@ def _beside() -> tuple[Claim, ...]:
             "weights, fully connected",
             None,
             f"{_LAYER.dense:,}",
-            f"Every one of {_OUTPUTS:,} outputs wired to every one of {_SIDE * _SIDE:,} inputs. Of what a convolution "
-            f"saves, local connectivity is the first {locality:,} times and sharing the next {sharing:,}.",
+            f"Each of {_OUTPUTS:,} outputs is connected to each of {_SIDE * _SIDE:,} inputs. Local connectivity "
+            f"divides this number by {locality:,}, and sharing divides the result by {sharing:,}.",
         ),
         Claim(
             "Inception v3's real first layer",
@@ -111,10 +111,10 @@ def _beside() -> tuple[Claim, ...]:
 
 
 def table(width: int = 88) -> str:
-    """The claims as plain text, a block each.
+    """Return the claims as plain text, one block for each claim.
 
     Args:
-        width: characters a line.
+        width: characters of a line.
     """
     return "\n\n".join((fill(_TITLE, width), *(_block(claim, width) for claim in claims())))
 

@@ -1,28 +1,28 @@
-"""What an analysis found, as plain data: totals, a row a layer, the ties, the warnings; as a table, JSON or a figure.
+"""The result of an analysis as plain data: totals, a row for each layer, ties, warnings; as a table, JSON or a figure.
 
-The regimes (`regimes` has the formula of each layer type):
+The regimes (`formulas` has the formula of each layer type):
 
 shared
     The free parameters, as written: each element of storage that a registered parameter covers, once.
 per_use
-    Each use its own copy: a module that is called three times has its weights three times, a matrix tied to two
-    layers twice. The time steps of one call of an RNN are sites, not uses; what the pass does not use has no copy.
+    A copy for each use: a module that is called three times has its weights three times, a matrix tied to two layers
+    twice. The time steps of one call of an RNN are sites, not uses; unused parameters have no copy.
 unshared
-    Each use and each site its own copy: locally connected layers, one matrix a time step, one table a position. These
-    are the connections ("links") of LeCun, "Generalization and network design strategies" (1989); see also Goodfellow,
-    Bengio and Courville, "Deep Learning" (2016), sections 9.2 and 9.5 (unshared convolution). Nominal: taps that fall
-    on padding count. What depends on no input has sites like everything else: a layer that is given learned queries has
-    one for each of them, and the queries have one use.
+    A copy for each use and each site: locally connected layers, one matrix for each time step, one table for each
+    position. The copies are the connections ("links") of LeCun, "Generalization and network design strategies" (1989);
+    see also Goodfellow, Bengio and Courville, "Deep Learning" (2016), sections 9.2 and 9.5 (unshared convolution). Taps
+    on padding count. A layer whose input is learned also has sites: one for each learned query, for example, and the
+    queries have one use.
 unshared_live
-    The same without the copies that never meet data: taps on padding, recurrent weights on a zero initial state, rows
-    of a table that a fixed index never selects. The non-zeros of the layer's Jacobian.
+    The unshared copies that meet data: not taps on padding, recurrent weights on a zero initial state, or rows of a
+    table that a fixed index never selects. The number equals the non-zeros of the layer's Jacobian.
 dense
-    Each output of a layer wired to each of its inputs, at every position: no local connectivity. What connects
-    nothing (biases, norms, other elementwise weights) stays as in unshared.
+    Each output of a layer connected to each of its inputs, at every position: no local connectivity. Elementwise
+    weights (biases, norms) have as many copies as in unshared.
 unused
-    The part of shared that this pass did not touch.
+    The part of shared that this pass did not use.
 
-All counts are for one sample: the batch is not sharing. Unsharing changes no MACs; removing locality does.
+All counts are for one sample: the batch is not sharing. Unsharing does not change the MACs; removing locality does.
 """
 
 import json
@@ -51,7 +51,7 @@ __all__ = [
 ]
 
 SCHEMA: Final = "paramshare.sharing/1"
-"""The version of the JSON form; it changes when a field is renamed, removed or means something else."""
+"""The version of the JSON form. The version changes if a field is renamed or removed, or changes its meaning."""
 
 REGIMES: Final = ("shared", "per_use", "unshared", "unshared_live", "dense")
 
@@ -59,7 +59,7 @@ COUNTS: Final = (*REGIMES, "unused", "used", "macs", "dense_macs")
 """Every number of `Counts`."""
 
 MAIN_REGIMES: Final = ("shared", "unshared", "dense")
-"""What a chart or a short table shows."""
+"""The regimes in a chart or a short table."""
 
 Sort = Literal["order", "factor", "shared", "unshared", "dense", "macs"]
 SORTS: Final[tuple[Sort, ...]] = ("order", "factor", "shared", "unshared", "dense", "macs")
@@ -67,11 +67,11 @@ SORTS: Final[tuple[Sort, ...]] = ("order", "factor", "shared", "unshared", "dens
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Bytes of one regime's weights.
+    """The bytes of one regime's weights.
 
     Args:
-        weights: of all weights, in their own types.
-        trainable: of those that require a gradient.
+        weights: bytes of all weights, in their own dtypes.
+        trainable: bytes of the weights that require a gradient.
     """
 
     weights: int
@@ -79,16 +79,19 @@ class Memory:
 
     @property
     def with_gradient(self) -> int:
-        """Weights and a gradient for each that is trained."""
+        """Return the bytes of weights and gradients."""
         return self.weights + self.trainable
 
     @property
     def with_adam(self) -> int:
-        """Weights, gradients and Adam's two moments (Kingma and Ba, 2015), which torch keeps in the weights' types."""
+        """Return the bytes of weights, gradients and the two moments of Adam (Kingma and Ba, 2015).
+
+        torch keeps the moments in the weights' dtypes.
+        """
         return self.weights + 3 * self.trainable
 
     def as_dict(self) -> dict[str, int]:
-        """The three sums."""
+        """Return the three sums."""
         return {"weights": self.weights, "with_gradient": self.with_gradient, "with_adam": self.with_adam}
 
 
@@ -98,9 +101,9 @@ class Counts:
 
     Args:
         shared, per_use, unshared, unshared_live, dense: parameters.
-        unused: the part of `shared` that this pass did not touch.
-        used: the distinct elements that were used here, counted here or elsewhere.
-        macs: multiply-accumulates as shared, per use and unshared alike.
+        unused: the part of `shared` that this pass did not use.
+        used: the distinct elements used by the layer, including elements that another layer counts.
+        macs: multiply-accumulates when shared, per use or unshared.
         dense_macs: multiply-accumulates when dense.
         memory: bytes by regime.
     """
@@ -118,12 +121,17 @@ class Counts:
 
     @property
     def factor(self) -> float | None:
-        """The sharing factor: unshared / shared, over what was used. None where nothing was."""
+        """Return the sharing factor: unshared / shared, over used elements. None if no elements were used."""
         return self.unshared / self.used if self.used else None
 
     @classmethod
     def total(cls, parts: Sequence["Counts"], used: int) -> "Counts":
-        """The sum of parts; `used` is not a sum, for parts can be tied to each other."""
+        """Return the sum of parts.
+
+        Args:
+            parts: the counts to add.
+            used: the distinct elements used by all parts; not a sum, since parts can be tied.
+        """
         sums = {name: sum(getattr(part, name) for part in parts) for name in (*REGIMES, "unused", "macs", "dense_macs")}
         memory = {
             regime: Memory(
@@ -135,7 +143,7 @@ class Counts:
         return cls(**sums, used=used, memory=memory)
 
     def as_dict(self) -> dict[str, object]:
-        """Plain data, with the factor."""
+        """Return plain data, with the factor."""
         names = (*COUNTS, "factor")
         memory = {regime: self.memory[regime].as_dict() for regime in REGIMES}
         return {**{name: getattr(self, name) for name in names}, "memory": memory}
@@ -143,14 +151,14 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class LayerSharing:
-    """What one module does with weights itself, not through modules within it.
+    """The counts of one module without its submodules.
 
     Args:
-        name: its dotted name, the first if it has several; `(model)` for the model itself.
-        kind: its class.
-        uses: how many times weights are used here: calls, or operations where a call uses a weight more than once.
-        tied: by the name of an earlier layer, how many elements are used here that were counted there.
-        counts: the numbers. Rows add up to the totals, but for `used`.
+        name: the dotted name, the first of several names; `(model)` for the model itself.
+        kind: the class.
+        uses: the number of uses of weights: calls, or operations if a call uses a weight more than once.
+        tied: the number of elements that the module uses and an earlier layer counts, by the name of that layer.
+        counts: the numbers. Rows add up to the totals, except for `used`.
     """
 
     name: str
@@ -160,18 +168,18 @@ class LayerSharing:
     counts: Counts
 
     def as_dict(self) -> dict[str, object]:
-        """Plain data."""
+        """Return plain data."""
         own = {"name": self.name, "kind": self.kind, "uses": self.uses, "tied": dict(self.tied)}
         return {**own, **self.counts.as_dict()}
 
 
 @dataclass(frozen=True, slots=True)
 class Tie:
-    """Several names over one storage.
+    """Several names with overlapping elements in one storage.
 
     Args:
-        names: every registered name whose elements overlap another's, each spelt as `named_parameters` would.
-        elements: distinct elements that more than one of the names covers.
+        names: the registered names, as in `named_parameters`.
+        elements: the number of distinct elements that more than one of the names covers.
     """
 
     names: tuple[str, ...]
@@ -180,15 +188,15 @@ class Tie:
 
 @dataclass(frozen=True, slots=True)
 class SharingReport:
-    """One analysis.
+    """The result of one analysis.
 
     Args:
-        model: what was analysed, in words.
-        input: what it was given, in words.
-        totals: of the whole model.
+        model: the name of the model.
+        input: a description of the input.
+        totals: the counts of the whole model.
         layers: a row for each module that uses or owns parameters, in the model's order.
-        ties: which names share storage.
-        warnings: what could not be seen, or holds for this input only; each names its place.
+        ties: groups of names with overlapping elements.
+        warnings: sentences about numbers that are assumptions or hold for this input only; each has its place.
     """
 
     model: str
@@ -199,14 +207,15 @@ class SharingReport:
     warnings: tuple[str, ...]
 
     def rows(self, depth: int | None = None, sort: Sort = "order") -> tuple[LayerSharing, ...]:
-        """The layers, joined below `depth` levels of names and sorted.
+        """Return the rows of the layers, joined and sorted.
 
         Args:
-            depth: how many components of a name are kept; None keeps all.
-            sort: the model's order, or by a count, the largest first.
+            depth: the number of components of a name to keep; rows with the same components are joined. Defaults to
+                None: all components.
+            sort: `order` for the model's order, or a count, the largest first.
 
         Raises:
-            SpecError: for a negative depth or an unknown sort.
+            SpecError: the depth is less than 1, or the sort is unknown.
         """
         if depth is not None and depth < 1:
             raise SpecError(f"depth is {depth}; expected at least 1, or None for every layer")
@@ -218,7 +227,7 @@ class SharingReport:
         return tuple(sorted(rows, key=lambda row: getattr(row.counts, sort) or 0, reverse=True))
 
     def table(self, depth: int | None = None, sort: Sort = "order") -> str:
-        """The report as plain text: rows, totals, ties and warnings. Takes and raises what `rows` does."""
+        """Return rows, totals, ties and warnings as plain text. Arguments and errors are those of `rows`."""
         body = [_cells(row) for row in self.rows(depth, sort)]
         total = ("total", "", f"{sum(row.uses for row in self.layers):,}", *_numbers(self.totals))
         factor = readable_factor(self.totals.factor)
@@ -236,7 +245,7 @@ class SharingReport:
         return "\n\n".join(blocks)
 
     def as_dict(self) -> dict[str, object]:
-        """Plain data under `SCHEMA`: numbers, strings, lists and mappings."""
+        """Return plain data under `SCHEMA`: numbers, strings, lists and mappings."""
         return {
             "schema": SCHEMA,
             "model": self.model,
@@ -248,12 +257,12 @@ class SharingReport:
         }
 
     def to_json(self) -> str:
-        """The report as one JSON object under `SCHEMA`."""
+        """Return the report as one JSON object under `SCHEMA`."""
         return json.dumps(self.as_dict(), indent=2, allow_nan=False)
 
     def figure(self, depth: int | None = None, sort: Sort = "order") -> "Figure":
-        """Bars on a log axis: shared, unshared and dense of each row. Takes and raises what `rows` does."""
-        from paramshare.plots import sharing_bars  # matplotlib, only for those who draw
+        """Draw the main regimes of each row as bars on a log axis. Arguments and errors are those of `rows`."""
+        from paramshare.plots import sharing_bars  # matplotlib, imported only for figures
 
         rows = self.rows(depth, sort)
         bars = {regime: [getattr(row.counts, regime) for row in rows] for regime in MAIN_REGIMES}
@@ -273,7 +282,7 @@ def _numbers(counts: Counts) -> tuple[str, ...]:
 
 
 def _summary(totals: Counts) -> list[tuple[str, ...]]:
-    """A row a regime: parameters, bytes, MACs."""
+    """Return a row for each regime: parameters, bytes, MACs."""
     rows: list[tuple[str, ...]] = [("regime", "parameters", "memory", "with gradient", "with Adam", "MACs")]
     for regime in REGIMES:
         memory = totals.memory[regime]
@@ -284,7 +293,7 @@ def _summary(totals: Counts) -> list[tuple[str, ...]]:
 
 
 def _joined(layers: Sequence[LayerSharing], depth: int) -> list[LayerSharing]:
-    """A row for each prefix of names, in the order of the first."""
+    """Return a row for each prefix of names, in the order of first appearance."""
     groups: dict[str, list[LayerSharing]] = {}
     for layer in layers:
         groups.setdefault(".".join(layer.name.split(".")[:depth]), []).append(layer)

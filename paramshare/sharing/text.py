@@ -1,4 +1,4 @@
-"""Columns, bytes and factors as a person reads them, in plain text."""
+"""Format columns, bytes and factors as plain text."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -9,7 +9,7 @@ _UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 
 
 def aligned(rows: Sequence[Sequence[str]], left: int) -> str:
-    """Columns as wide as they must be, the first `left` flush left."""
+    """Return rows as columns of the minimum width; the first `left` columns are flush left, the others flush right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
         "  ".join(
@@ -21,7 +21,7 @@ def aligned(rows: Sequence[Sequence[str]], left: int) -> str:
 
 
 def readable_bytes(number: int) -> str:
-    """Bytes as a person reads them: `97.5 MiB`."""
+    """Format a number of bytes: `97.5 MiB`."""
     size, unit = float(number), 0
     while size >= 1024 and unit < len(_UNITS) - 1:
         size, unit = size / 1024, unit + 1
@@ -29,5 +29,5 @@ def readable_bytes(number: int) -> str:
 
 
 def readable_factor(factor: float | None) -> str:
-    """A sharing factor as a person reads it: `22,201.0`; a dash where there is none."""
+    """Format a sharing factor: `22,201.0`; a dash for None."""
     return "–" if factor is None else f"{factor:,.1f}"

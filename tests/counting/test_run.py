@@ -56,7 +56,7 @@ def test_a_store_that_does_not_open_is_refused(spec: ModelSpec) -> None:
 
 
 def test_a_model_that_is_not_there_leaves_no_run(address: StoreAddress) -> None:
-    with pytest.raises(SpecError, match="no file"):
+    with pytest.raises(SpecError, match="does not exist"):
         count_model(ModelSpec(model="absent.py:Net", input="3"), address, {})
     store = open_store(address)
     assert list(store.client.search_runs([store.experiment_id])) == []

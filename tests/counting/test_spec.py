@@ -34,7 +34,7 @@ def test_the_source_is_what_was_given_and_says_it_again() -> None:
         ({"input": "3,x"}, "not a size"),
         ({"args": "{width"}, "expected a JSON object"),
         ({"args": "[1]"}, "valid dictionary"),
-        ({"dtype": "no"}, "no type of torch"),
+        ({"dtype": "no"}, "not a dtype of torch"),
         ({"model": ""}, "at least 1 character"),
         ({"modle": "x"}, "Extra inputs"),
     ],

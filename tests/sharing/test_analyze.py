@@ -1,6 +1,4 @@
-"""Proves what a person meets: the model is left as it was, bad input gets one clear line that names the layer and the
-shapes that met, a large model is analysed without its memory, and the cost grows linearly with layers.
-"""
+"""Proves that `analyze` leaves the model unchanged, refuses bad input in one line, and needs little work and memory."""
 
 import copy
 from collections import Counter
@@ -21,18 +19,18 @@ def refused(model: nn.Module, *args: object, **kwargs: object) -> str:
     return str(said.value)
 
 
-def test_the_model_is_left_as_it_was() -> None:
+def test_analyze_does_not_change_the_model() -> None:
     model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Dropout(), nn.Flatten(), nn.Linear(4 * 36, 2))
-    before, hooks = copy.deepcopy(model.state_dict()), [len(one._forward_hooks) for one in model.modules()]
+    before, hooks = copy.deepcopy(model.state_dict()), [len(module._forward_hooks) for module in model.modules()]
     analyze(model, (1, 8, 8))
     analyze(model, (1, 8, 8), training=True)
     assert model.training
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
-    assert [len(one._forward_hooks) + len(one._forward_pre_hooks) for one in model.modules()] == hooks
+    assert [len(module._forward_hooks) + len(module._forward_pre_hooks) for module in model.modules()] == hooks
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
-def test_a_pass_of_training_uses_what_evaluation_leaves_unused() -> None:
+def test_training_pass_uses_parameters_that_evaluation_does_not() -> None:
     class Auxiliary(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -50,7 +48,7 @@ def test_a_pass_of_training_uses_what_evaluation_leaves_unused() -> None:
     assert (unused.name, unused.uses, unused.counts.shared, unused.counts.factor) == ("head", 0, 10, None)
 
 
-def test_memory_tells_trained_weights_from_frozen_ones_and_counts_their_own_types() -> None:
+def test_memory_distinguishes_frozen_weights_and_uses_the_weights_dtypes() -> None:
     model = nn.Sequential(nn.Linear(4, 4, bias=False).requires_grad_(False), nn.Linear(4, 4, bias=False).bfloat16())
     model[1].register_forward_pre_hook(lambda _, args: (args[0].bfloat16(),))
     shared = analyze(model, (4,)).totals.memory["shared"]
@@ -58,7 +56,7 @@ def test_memory_tells_trained_weights_from_frozen_ones_and_counts_their_own_type
     assert (shared.with_gradient, shared.with_adam) == (96 + 32, 96 + 3 * 32)
 
 
-def test_several_inputs_types_and_arguments_of_a_call() -> None:
+def test_analyze_accepts_several_inputs_dtypes_and_call_arguments() -> None:
     class Both(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -91,39 +89,39 @@ def test_several_inputs_types_and_arguments_of_a_call() -> None:
         (nn.Linear(4, 4), (-3,), "input_size is (-3,); expected positive integers"),
         (nn.Linear(4, 4), 4, "input_size is 4; expected a tuple of integers"),
         (nn.Linear(4, 4), None, "no input was given"),
-        (nn.ReLU(), (4,), "ReLU has no parameters: there is nothing to count"),
+        (nn.ReLU(), (4,), "ReLU has no parameters to count"),
         (nn.Embedding(4, 4), (4,), "refuses its input"),
         ("resnet50", (4,), "a str cannot be analysed; expected a torch.nn.Module"),
     ],
 )
-def test_bad_input_gets_one_line_that_names_the_layer_and_the_shapes(
+def test_bad_input_is_refused_in_one_line_with_layer_and_shapes(
     model: nn.Module, size: tuple[int, ...], said: str
 ) -> None:
     assert said in refused(model, size)
 
 
-def test_two_kinds_of_input_and_types_that_do_not_match_are_refused() -> None:
+def test_conflicting_inputs_and_dtypes_are_refused() -> None:
     layer = nn.Linear(4, 4)
     assert "input_size and args were both given" in refused(layer, (4,), args=(torch.zeros(1, 4),))
     assert "2 dtypes were given for 1 inputs" in refused(layer, (4,), dtypes=[torch.float32, torch.long])
 
 
-def test_what_needs_values_is_refused_with_its_place() -> None:
+def test_code_that_needs_values_is_refused_with_its_place() -> None:
     class Numpy(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
             return torch.from_numpy(x.numpy())
 
     said = refused(nn.Sequential(nn.Linear(4, 4), Numpy()), (4,))
-    assert "1 (Numpy) cannot be followed without values (input 1×4)" in said
+    assert "1 (Numpy) cannot be traced without values (input 1×4)" in said
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
-def test_a_scripted_module_is_refused_by_name() -> None:
+def test_scripted_submodule_is_refused_by_name() -> None:
     scripted = torch.jit.script(nn.Linear(3, 3))
     assert "0 (RecursiveScriptModule) is a TorchScript module" in refused(nn.Sequential(scripted), (3,))
 
 
-def test_an_error_that_the_model_itself_catches_ends_nothing() -> None:
+def test_error_that_the_model_catches_does_not_end_the_analysis() -> None:
     class Catches(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -141,7 +139,7 @@ def test_an_error_that_the_model_itself_catches_ends_nothing() -> None:
 
 
 class Operations(TorchDispatchMode):
-    """Counts what reaches torch while it is entered."""
+    """A counter of the operations that torch runs."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -152,7 +150,7 @@ class Operations(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def test_the_work_grows_linearly_with_layers() -> None:
+def test_analysis_work_grows_linearly_with_layers() -> None:
     """Counted in torch's operations, which no noise of a machine changes."""
     work = []
     for layers in (10, 20, 40):
@@ -163,7 +161,7 @@ def test_the_work_grows_linearly_with_layers() -> None:
     assert work[2] - work[1] == 2 * (work[1] - work[0])
 
 
-def test_a_model_larger_than_any_memory_is_analysed_on_the_meta_device() -> None:
+def test_model_larger_than_memory_is_analysed_on_the_meta_device() -> None:
     with torch.device("meta"):
         model = nn.Sequential(*(nn.Linear(1 << 20, 1 << 20, bias=False) for _ in range(4)))
     totals = analyze(model, (1 << 20,)).totals

@@ -1,6 +1,6 @@
-"""Proves that the article's numbers stand beside the true ones, each with its reason, and that nothing heavy is needed.
+"""Proves that each claim of the article has the right number and an explanation, without heavy imports.
 
-The true numbers are typed in here, from the issue; in the source they are computed.
+The numbers are typed in here, from the issue; the source computes them.
 """
 
 import subprocess
@@ -12,8 +12,8 @@ from paramshare.sharing.article import Claim, claims, table
 
 
 def claim_about(about: str) -> Claim:
-    (found,) = (claim for claim in claims() if claim.about == about)
-    return found
+    (claim,) = (claim for claim in claims() if claim.about == about)
+    return claim
 
 
 @pytest.mark.parametrize(
@@ -21,13 +21,23 @@ def claim_about(about: str) -> Claim:
     [
         ("weights, shared", "288", ["288"], ["3 · 3 · 32", "one input channel without a bias", "896"]),
         ("weights, not shared", "192·192·32 = 1.2 million", ["10,616,832", "1,179,648"], ["outputs, not of weights"]),
-        ("what sharing saves", "500,000 times", ["36,864 times"], ["10,616,832 / 288", "1,179,648 / 288 = 4,096"]),
-        ("weights, locally connected", "more than 10 million", ["10,616,832"], ["Right", "10,543,232 ever meet data"]),
+        (
+            "factor that sharing saves",
+            "500,000 times",
+            ["36,864 times"],
+            ["10,616,832 / 288", "1,179,648 / 288 = 4,096"],
+        ),
+        (
+            "weights, locally connected",
+            "more than 10 million",
+            ["10,616,832"],
+            ["Right", "10,543,232 of the weights meet data"],
+        ),
         ("weights, fully connected", None, ["43,486,543,872"], ["1,179,648 outputs", "36,864 inputs"]),
         ("Inception v3's real first layer", None, ["864 ", "19,181,664 ", "190,539,993,696 "], ["22,201", "149 · 149"]),
     ],
 )
-def test_a_claim_has_what_is_said_what_is_true_and_why(
+def test_article_claim_has_quotation_number_and_explanation(
     about: str, says: str | None, true: list[str], reasons: list[str]
 ) -> None:
     claim = claim_about(about)
@@ -36,12 +46,12 @@ def test_a_claim_has_what_is_said_what_is_true_and_why(
     assert all(reason in claim.why for reason in reasons)
 
 
-def test_every_claim_is_about_something_else() -> None:
+def test_article_claims_are_about_different_quantities() -> None:
     assert len({claim.about for claim in claims()}) == len(claims()) == 6
 
 
 @pytest.mark.parametrize("width", [60, 80, 88, 100])
-def test_the_table_holds_every_claim_within_its_width(width: int) -> None:
+def test_article_table_has_every_claim_within_its_width(width: int) -> None:
     text = table(width)
     assert max(map(len, text.splitlines())) <= width
     flowing = " ".join(text.split())
@@ -49,6 +59,6 @@ def test_the_table_holds_every_claim_within_its_width(width: int) -> None:
         assert all(part in flowing for part in (claim.about, claim.true, claim.why, claim.says or "–"))
 
 
-def test_no_torch_is_imported() -> None:
+def test_article_does_not_import_torch() -> None:
     program = "import sys; from paramshare.sharing.article import table; table(); sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", program], check=True)

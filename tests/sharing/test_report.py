@@ -1,6 +1,4 @@
-"""Proves that a report is plain data that adds up: rows to totals, at every depth of names; and that table, JSON and
-figure say the same numbers.
-"""
+"""Proves that rows add up to the totals at every depth, and that table, JSON and figure have the same numbers."""
 
 import json
 from collections.abc import Callable
@@ -49,7 +47,7 @@ SUMMED = (*REGIMES, "unused", "macs", "dense_macs")
 
 @pytest.mark.parametrize("depth", [None, 1, 2, 9])
 @pytest.mark.parametrize("sort", SORTS)
-def test_rows_add_up_to_the_totals_however_they_are_joined_and_sorted(
+def test_rows_add_up_to_the_totals_for_every_depth_and_sort(
     report: SharingReport, depth: int | None, sort: Sort
 ) -> None:
     rows = report.rows(depth, sort)
@@ -60,7 +58,7 @@ def test_rows_add_up_to_the_totals_however_they_are_joined_and_sorted(
         assert sum(row.counts.memory[regime].with_adam for row in rows) == report.totals.memory[regime].with_adam
 
 
-def test_the_totals_are_what_the_model_has(report: SharingReport) -> None:
+def test_totals_equal_the_parameters_of_the_model(report: SharingReport) -> None:
     block = 4 * 8 + 8 + 8 * 4 + 4
     assert report.totals.shared == 44 + block + 12
     assert report.totals.per_use == 44 + 2 * block + 44
@@ -69,7 +67,7 @@ def test_the_totals_are_what_the_model_has(report: SharingReport) -> None:
     assert report.totals.factor == report.totals.unshared / report.totals.used
 
 
-def test_joined_rows_have_the_uses_of_their_parts_and_the_ties_that_lead_out(report: SharingReport) -> None:
+def test_joined_rows_have_the_uses_and_outward_ties_of_their_parts(report: SharingReport) -> None:
     names = [row.name for row in report.rows(depth=1)]
     assert names == ["embed", "block", "spare", "head"]
     block, head = report.rows(depth=1)[1], report.rows(depth=1)[3]
@@ -79,11 +77,11 @@ def test_joined_rows_have_the_uses_of_their_parts_and_the_ties_that_lead_out(rep
 
 def test_sorted_rows_have_the_largest_first(report: SharingReport) -> None:
     for sort in SORTS[1:]:
-        found = [getattr(row.counts, sort) or 0 for row in report.rows(sort=sort)]
-        assert found == sorted(found, reverse=True)
+        numbers = [getattr(row.counts, sort) or 0 for row in report.rows(sort=sort)]
+        assert numbers == sorted(numbers, reverse=True)
 
 
-def test_the_table_says_totals_ties_and_warnings_with_thousands_separated(report: SharingReport) -> None:
+def test_report_table_has_totals_ties_and_warnings_with_thousands_separators(report: SharingReport) -> None:
     head, layers, regimes, factor, ties, warnings = report.table().split("\n\n")
     assert head == "Tied, one sample of 1×6 int64"
     assert [line.split()[0] for line in layers.splitlines()] == [
@@ -93,40 +91,45 @@ def test_the_table_says_totals_ties_and_warnings_with_thousands_separated(report
     assert [line.split()[0] for line in regimes.splitlines()[1:]] == list(REGIMES)
     assert factor == "sharing factor 12.0 (unshared / shared); unused in this pass: 12"
     assert ties.splitlines() == ["ties", "  embed.weight = head.weight: 44 elements"]
-    assert warnings.splitlines()[1].startswith("  (model) (Tied) reads a number out of the data")
+    assert warnings.splitlines()[1].startswith("  (model) (Tied) reads a number from the data")
 
 
-def test_the_table_of_a_tied_row_shows_no_factor_where_nothing_was_used(report: SharingReport) -> None:
+def test_report_table_shows_a_dash_for_a_row_without_used_elements(report: SharingReport) -> None:
     spare = next(line for line in report.table().splitlines() if line.startswith("spare"))
     assert spare.split()[2:] == ["0", "12", "0", "0", "0", "–"]
 
 
-def test_json_has_a_schema_and_every_number(report: SharingReport) -> None:
-    found = json.loads(report.to_json())
-    assert found["schema"] == SCHEMA == "paramshare.sharing/1"
-    assert list(found) == ["schema", "model", "input", "totals", "layers", "ties", "warnings"]
-    assert found["totals"]["unshared"] == report.totals.unshared
-    assert [row["name"] for row in found["layers"]] == [row.name for row in report.layers]
-    assert set(found["totals"]) == {
+def test_report_json_has_a_schema_and_every_number(report: SharingReport) -> None:
+    data = json.loads(report.to_json())
+    assert data["schema"] == SCHEMA == "paramshare.sharing/1"
+    assert list(data) == ["schema", "model", "input", "totals", "layers", "ties", "warnings"]
+    assert data["totals"]["unshared"] == report.totals.unshared
+    assert [row["name"] for row in data["layers"]] == [row.name for row in report.layers]
+    assert set(data["totals"]) == {
         *REGIMES, "unused", "used", "macs", "dense_macs", "factor", "memory",
     }  # fmt: skip
-    assert found["layers"][4]["tied"] == {"embed": 44}
-    assert found["ties"] == [{"names": ["embed.weight", "head.weight"], "elements": 44}]
+    assert data["layers"][4]["tied"] == {"embed": 44}
+    assert data["ties"] == [{"names": ["embed.weight", "head.weight"], "elements": 44}]
     memory = report.totals.memory["dense"]
-    assert found["totals"]["memory"]["dense"]["with_adam"] == memory.with_adam == 16 * report.totals.dense
+    assert data["totals"]["memory"]["dense"]["with_adam"] == memory.with_adam == 16 * report.totals.dense
 
 
-def test_json_meets_its_published_schema_with_ties_warnings_and_what_is_unused(report: SharingReport) -> None:
+def test_report_json_meets_its_published_schema(report: SharingReport) -> None:
     schema = json.loads(SCHEMA_FILE.read_text())
     assert schema["$id"] == SCHEMA
     Draft202012Validator.check_schema(schema)
-    for one in (report, analyze(nn.Linear(2, 3), (2,))):
-        Draft202012Validator(schema).validate(json.loads(one.to_json()))
+    for valid in (report, analyze(nn.Linear(2, 3), (2,))):
+        Draft202012Validator(schema).validate(json.loads(valid.to_json()))
 
 
-def test_the_figure_has_a_bar_for_each_regime_of_each_row_on_a_log_axis(report: SharingReport) -> None:
+def test_report_figure_has_a_bar_for_each_regime_of_each_row_on_a_log_axis(report: SharingReport) -> None:
     (axes,) = report.figure(depth=1).axes
     assert axes.get_xscale() == "log"
+    drawn = {bars.get_label(): [bar.get_width() for bar in bars] for bars in axes.containers}
+    rows = [row.counts for row in report.rows(depth=1)]
+    counts = {regime: [getattr(row, regime) for row in rows] for regime in ("shared", "unshared", "dense")}
+    assert drawn == {regime: [count for count in row if count] for regime, row in counts.items()}  # no bar for 0
+    assert [len(bars) for bars in drawn.values()] == [3, 3, 3]
     assert [text.get_text() for text in axes.get_yticklabels()] == ["embed", "block", "spare", "head"]
 
 
@@ -137,7 +140,7 @@ def test_the_figure_has_a_bar_for_each_regime_of_each_row_on_a_log_axis(report: 
         (lambda report: report.table(sort="size"), "cannot sort by 'size'; expected one of order, factor"),
     ],
 )
-def test_a_depth_or_a_sort_that_is_not_one_is_refused(
+def test_invalid_depth_or_sort_is_refused(
     ask: Callable[[SharingReport], object], said: str, report: SharingReport
 ) -> None:
     with pytest.raises(SpecError, match=said):

@@ -1,8 +1,8 @@
-"""Proves the counts on the architectures that people use, tiny and with random weights, by two oracles: torch's own
-counter of FLOPs watches a real pass for the MACs, and a real backward pass leaves without a gradient what is unused.
+"""Proves the counts of tiny transformers of common architectures by two oracles.
 
-Each is counted twice, from real weights and from a model that was built on the meta device. Fused attention is off for
-the counter of FLOPs, which does not see it on a CPU.
+torch's FLOP counter gives the MACs of a real pass, and a real backward pass gives no gradient to unused parameters.
+Each model is counted twice, from real weights and from a model on the meta device. Fused attention is off,
+since the FLOP counter does not see it on a CPU.
 """
 
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from sharing.zoo import WARNINGS_OF_TRANSFORMERS, transformers_or_skip
+from sharing.model_libraries import WARNINGS_OF_TRANSFORMERS, transformers_or_skip
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._pytree import tree_leaves
@@ -191,27 +191,27 @@ def build(name: str) -> nn.Module:
     return model.eval().requires_grad_()  # also what is not trained shows whether it is used
 
 
-def grouped(one: torch.Size, other: torch.Size, *_: object, **__: object) -> int:
-    """FLOPs of experts whose rows stand one after the other, which torch's counter leaves out."""
-    return 2 * prod(one) * other[-1]
+def grouped(rows: torch.Size, experts: torch.Size, *_: object, **__: object) -> int:
+    """Return the FLOPs of a grouped matrix product, which torch's counter leaves out."""
+    return 2 * prod(rows) * experts[-1]
 
 
 def distinct(parameters: list[nn.Parameter]) -> int:
-    return sum({one.untyped_storage()._cdata: one.numel() for one in parameters}.values())
+    return sum({parameter.untyped_storage()._cdata: parameter.numel() for parameter in parameters}.values())
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_macs_are_half_the_flops_that_torch_counts_and_unused_is_what_a_backward_pass_leaves_out(name: str) -> None:
+def test_transformer_macs_are_half_of_torchs_flops_and_unused_weights_get_no_gradient(name: str) -> None:
     model, inputs = build(name), FAMILIES[name][2]
     mapping: dict[Any, Callable[..., int]] = {torch.ops.aten._grouped_mm: grouped}
     with FlopCounterMode(display=False, custom_mapping=mapping) as counter, sdpa_kernel(SDPBackend.MATH):
-        outputs = [one for one in tree_leaves(model(**inputs)) if isinstance(one, Tensor) and one.requires_grad]
-    torch.autograd.backward([one.sum() for one in outputs])
+        outputs = [leaf for leaf in tree_leaves(model(**inputs)) if isinstance(leaf, Tensor) and leaf.requires_grad]
+    torch.autograd.backward([output.sum() for output in outputs])
     with torch.device("meta"):
         without_memory = build(name)
     for counted in (model, without_memory):
         totals = analyze(counted, kwargs=inputs).totals
         assert 2 * totals.macs == counter.get_total_flops()
         assert totals.shared == distinct(list(model.parameters()))
-        assert totals.unused == distinct([one for one in model.parameters() if one.grad is None])
+        assert totals.unused == distinct([parameter for parameter in model.parameters() if parameter.grad is None])
         assert totals.per_use >= totals.used

@@ -1,1 +1,1 @@
-"""The unshared twins of torch's layers, and where in a model they are put."""
+"""Unshared twins: `untie` makes a copy of a model whose weights are not shared along some axes."""

@@ -1,7 +1,7 @@
-"""Keep what `save_pretrained` writes of a twin loadable as that twin, or refuse to write it.
+"""Keep the files of a twin's `save_pretrained` loadable as that twin, or refuse to write them.
 
-`from_pretrained` builds a model from its class and configuration alone: layers that a twin has instead of the model's
-are lost, and weights are tied again. No library is imported: what has `save_pretrained` and `config` is one of these.
+`from_pretrained` builds a model from its class and configuration alone: the layers of a twin are lost, and weights are
+tied again. No library is imported: a module with `save_pretrained` and `config` counts as such a model.
 """
 
 import copy
@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from paramshare.errors import SpecError
-from paramshare.sharing.regions import covered_twice, region_of, storage_of
+from paramshare.sharing.tensors.regions import covered_twice, region_of, storage_of
 
 __all__ = ["keep_untied"]
 
@@ -23,18 +23,18 @@ _FLAG = "tie_word_embeddings"
 
 
 def keep_untied(twin: nn.Module, axes: Collection[str]) -> nn.Module:
-    """Prepare what has `save_pretrained` within a twin: an untied configuration, and a check before it is written.
+    """Untie the configurations within a twin, and check each module with `save_pretrained` before it is written.
 
     Args:
-        twin: a copy that nothing else has; its configurations are changed.
-        axes: what it was untied along.
+        twin: a copy that no one else uses; its configurations are changed.
+        axes: the axes that the twin was untied along.
     """
     module: Any
     for module in twin.modules():
         config = getattr(module, "config", None)
         if "tie" in axes and getattr(config, _FLAG, False) and not _reads_flag(twin):
             setattr(config, _FLAG, False)
-            if "all_tied_weights_keys" in vars(module):  # what transformers ties again
+            if "all_tied_weights_keys" in vars(module):  # transformers ties these again
                 module.all_tied_weights_keys = {}
         if callable(getattr(type(module), "save_pretrained", None)):
             module.save_pretrained = partial(_save, module)
@@ -42,7 +42,7 @@ def keep_untied(twin: nn.Module, axes: Collection[str]) -> nn.Module:
 
 
 def _reads_flag(model: nn.Module) -> bool:
-    """Return whether a forward depends on the flag that ties, as T5's does: another flag is then another function."""
+    """Return whether a forward reads the flag that ties, as T5's does: changing the flag would change the function."""
     codes = (getattr(unwrap(type(module).forward), "__code__", None) for module in model.modules())
     return any(code is not None and _FLAG in code.co_names for code in codes)
 
@@ -62,18 +62,18 @@ def _save(module: Any, *args: object, **kwargs: object) -> Any:
 
 
 def _rebuilt_alike(module: Any) -> bool:
-    """Return whether the class builds, from the configuration alone, what has the twin's layers and ties."""
+    """Return whether the class builds a model with the twin's layers and ties from the configuration alone."""
     config = getattr(module, "config", None)
     try:
         with torch.device("meta"):
             rebuilt = type(module)(copy.deepcopy(config))
-    except Exception:  # whatever a class raises that is not built in this way
+    except Exception:  # a class with another constructor may raise anything
         return False
     return _plan(rebuilt) == _plan(module)
 
 
 def _plan(model: nn.Module) -> tuple[object, object]:
-    """Return a model's modules and weights by name, and which of the weights are tied to each other."""
+    """Return the modules and the weights of a model by name, and the groups of tied weights."""
     storages = defaultdict(list)
     for name, parameter in model.named_parameters(remove_duplicate=False):
         storages[storage_of(parameter)].append((name, region_of(parameter)))

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.functional import max_pool2d
 
 from paramshare.sharing.analyze import analyze
-from paramshare.sharing.untie import untie
+from paramshare.sharing.twins.untie import untie
 from paramshare.training.digits.spec import CLASSES, DigitsSpec, DigitsVariant, Placement
 from paramshare.training.torch_defaults import torch_defaults
 

@@ -1,4 +1,4 @@
-"""Proves that a twin of transformers comes back from `from_pretrained` as it was saved, or is not saved."""
+"""Proves that `from_pretrained` restores a saved twin of transformers, or that the twin is not saved."""
 
 import copy
 import pickle
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from sharing.zoo import WARNINGS_OF_TRANSFORMERS, transformers_or_skip
+from sharing.model_libraries import WARNINGS_OF_TRANSFORMERS, transformers_or_skip
 from torch import Tensor, nn
 
 from paramshare import untie
@@ -38,7 +38,7 @@ def t5() -> Any:
 
 
 @pytest.mark.parametrize("through", [lambda twin: twin, copy.deepcopy, lambda twin: pickle.loads(pickle.dumps(twin))])
-def test_an_untied_transformer_comes_back_untied(tmp_path: Path, through: Any) -> None:
+def test_untied_transformer_is_still_untied_after_saving_and_loading(tmp_path: Path, through: Any) -> None:
     model = gpt()
     twin = through(untie(model, {"tie"}, kwargs={"input_ids": TOKENS}))
     with torch.no_grad():
@@ -53,7 +53,7 @@ def test_an_untied_transformer_comes_back_untied(tmp_path: Path, through: Any) -
     assert model.lm_head.weight is model.transformer.wte.weight
 
 
-def test_a_twin_of_two_parts_comes_back_as_the_function_that_it_was(tmp_path: Path) -> None:
+def test_twin_of_two_parts_computes_the_same_function_after_loading(tmp_path: Path) -> None:
     inputs = {"input_ids": TOKENS, "decoder_input_ids": TOKENS}
     model = t5()
     twin = untie(model, {"tie"}, kwargs=inputs)
@@ -86,7 +86,7 @@ class Scaled(nn.Module):
         raise AssertionError(path)
 
 
-def test_a_function_that_depends_on_the_flag_keeps_it_and_is_not_saved(tmp_path: Path) -> None:
+def test_model_whose_forward_reads_the_tie_flag_keeps_it_and_is_not_saved(tmp_path: Path) -> None:
     model, x = Scaled(Flag()), torch.randn(2, 3)
     twin = untie(model, {"tie"}, (3,))
     assert twin(x).equal(model(x))
@@ -95,7 +95,7 @@ def test_a_function_that_depends_on_the_flag_keeps_it_and_is_not_saved(tmp_path:
 
 
 @pytest.mark.parametrize(("make", "axes"), [(gpt, {"tie", "space"}), (albert, {"tie", "depth"}), (albert, {"depth"})])
-def test_a_twin_that_would_come_back_as_another_model_is_not_saved(tmp_path: Path, make: Any, axes: set[str]) -> None:
+def test_twin_that_would_load_as_another_model_is_not_saved(tmp_path: Path, make: Any, axes: set[str]) -> None:
     model = make()
     inputs = {"input_ids": TOKENS}
     twin = untie(model, axes, kwargs=inputs)

@@ -1,0 +1,1 @@
+"""Tracing: one forward pass on the meta device that records the uses of each weight."""

@@ -1,0 +1,90 @@
+"""Proves that an input which cannot be traced is refused in one line with advice."""
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from paramshare import analyze
+from paramshare.errors import SpecError
+
+X = torch.zeros(1, 4)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (lambda: {"args": X}, "args is a tensor of 1×4; expected a tuple such as args=(x,)"),
+        (lambda: {"args": "x"}, "args is 'x'; expected a tuple"),
+        (lambda: {"args": {"input": X}}, "args is {input: 1×4}; expected a tuple"),
+        (lambda: {"kwargs": X}, "kwargs is 1×4; expected a dict of names such as kwargs={"),
+        (lambda: {"kwargs": [("input", X)]}, "kwargs is (('input', 1×4)); expected a dict of names"),
+        (lambda: {"kwargs": {0: X}}, "kwargs is {0: 1×4}; expected a dict of names"),
+        (
+            lambda: {"input_size": (4,), "dtypes": "long"},
+            "dtypes is 'long'; expected dtypes of torch such as torch.long",
+        ),
+        (lambda: {"input_size": (4,), "dtypes": ["long"]}, "dtypes is ('long'); expected dtypes of torch"),
+        (
+            lambda: {"args": (X.to_sparse(),)},
+            "the input has a sparse_coo tensor, which cannot be traced without values",
+        ),
+        (lambda: {"args": (X.to_sparse_csr(),)}, "the input has a sparse_csr tensor"),
+        (lambda: {"kwargs": {"input": [X.to_sparse()]}}, "the input has a sparse_coo tensor"),
+        (lambda: {"args": (X.to_mkldnn(),)}, "the input has a mkldnn tensor"),
+        (lambda: {"args": (torch.nested.nested_tensor([torch.zeros(2, 4)]),)}, "the input has a nested tensor"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors", "ignore:Sparse CSR tensor support")
+def test_inputs_of_a_wrong_kind_are_refused_in_one_line(given: Callable[[], dict[str, Any]], said: str) -> None:
+    with pytest.raises(SpecError) as error:
+        analyze(nn.Linear(4, 4), **given())
+    assert str(error.value).startswith(said)
+    assert "\n" not in str(error.value)
+
+
+def test_a_class_instead_of_a_model_is_refused_in_one_line() -> None:
+    with pytest.raises(SpecError, match=r"^Linear is a class; give an instance: Linear\(\.\.\.\)$"):
+        analyze(nn.Linear, (4,))  # type: ignore[arg-type]
+
+
+def test_a_tensor_that_is_not_a_leaf_is_a_valid_input() -> None:
+    totals = analyze(nn.Linear(4, 4), args=(torch.zeros(1, 4, requires_grad=True) * 2,)).totals
+    assert (totals.per_use, totals.macs) == (20, 16)
+
+
+def test_rows_of_a_jagged_tensor_are_sites() -> None:
+    jagged = torch.nested.nested_tensor([torch.zeros(2, 4), torch.zeros(3, 4)], layout=torch.jagged)
+    totals = analyze(nn.Linear(4, 4), args=(jagged,)).totals
+    assert (totals.per_use, totals.unshared, totals.macs, totals.unused) == (20, 5 * 20, 5 * 16, 0)
+
+
+def test_models_with_packed_weights_are_refused_in_one_line() -> None:
+    model = nn.Sequential(nn.Linear(4, 4), nn.LSTM(4, 4))
+    for kinds, place in (({nn.Linear}, "0 (Linear)"), ({nn.LSTM}, "1 (LSTM)")):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch calls its own quantisation deprecated
+            packed = torch.ao.quantization.quantize_dynamic(model, kinds)
+        with pytest.raises(SpecError) as error:
+            analyze(packed, (5, 4))
+        said = f"{place} has packed weights, which are not parameters; give the model before quantisation"
+        assert str(error.value) == said
+
+
+def test_an_operation_without_a_meta_kernel_is_named_in_one_short_line() -> None:
+    class Aligned(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = nn.Linear(3, 6)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            steps = self.inner(x).log_softmax(-1).transpose(0, 1)
+            return nn.functional.ctc_loss(steps, torch.ones(1, 2).long(), torch.tensor([5]), torch.tensor([2]))
+
+    with pytest.raises(SpecError) as error:
+        analyze(Aligned(), (5, 3))
+    said = "torch cannot run aten::_ctc_loss.Tensor without values; count a part of the model without this operation"
+    assert str(error.value).endswith(said)

@@ -1,0 +1,89 @@
+"""Proves that a gradient in forward adds multiply-accumulates, and is not another use."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from paramshare import analyze
+from paramshare.errors import SpecError
+
+
+class Forces(nn.Module):
+    """The gradient of an energy by the positions: one product forward and one backward, with the same weight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 4, bias=False)
+
+    def energy(self, x: Tensor) -> Tensor:
+        result: Tensor = self.layer(x).pow(2).sum()
+        return result
+
+    def forward(self, x: Tensor) -> Any:
+        return torch.autograd.grad(self.energy(x), x, create_graph=True)[0]
+
+
+class Enables(Forces):
+    def forward(self, x: Tensor) -> Any:
+        with torch.enable_grad():
+            positions = x.detach().requires_grad_()
+            return torch.autograd.grad(self.energy(positions), positions)[0]
+
+
+class Requires(Forces):
+    def forward(self, x: Tensor) -> Any:
+        x.requires_grad_()
+        return torch.autograd.grad(self.energy(x), x)[0]
+
+
+class Backward(Forces):
+    def forward(self, x: Tensor) -> Any:
+        x.requires_grad_()
+        self.layer.requires_grad_(False)
+        self.energy(x).backward()
+        return x.grad
+
+
+@pytest.mark.parametrize("kind", [Forces, Enables, Requires, Backward])
+def test_gradient_in_forward_doubles_the_macs_and_is_not_another_use(kind: type[Forces]) -> None:
+    model = kind()
+    report = analyze(model, (4,))
+    totals = report.totals
+    assert (totals.shared, totals.per_use, totals.unshared, totals.unused) == (16, 16, 16, 0)
+    assert (totals.macs, report.warnings) == (2 * 16, ())
+    assert model.layer.weight.requires_grad
+    assert model.layer.weight.grad is None
+
+
+def test_input_that_requires_a_gradient_is_not_changed() -> None:
+    x = torch.zeros(1, 4, requires_grad=True)
+    assert analyze(Forces(), args=(x,)).totals.macs == 32
+    assert x.grad is None
+
+
+def test_macs_of_a_second_derivative_are_counted() -> None:
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(1, 1, bias=False)
+
+        def forward(self, x: Tensor) -> Any:
+            first = torch.autograd.grad(self.layer(x).pow(3).sum(), x, create_graph=True)[0]
+            return torch.autograd.grad(first.sum(), x)[0]
+
+    totals = analyze(Twice(), (1,)).totals
+    assert (totals.per_use, totals.unused) == (1, 0)
+    assert totals.macs == 4  # y = wx, 3y²·w, and back through both
+
+
+def test_model_whose_pass_with_gradients_fails_is_refused_in_one_line() -> None:
+    class Detached(Forces):
+        def forward(self, x: Tensor) -> Any:
+            return torch.autograd.grad(self.energy(x.detach()).detach(), x)[0]
+
+    with pytest.raises(SpecError) as error:
+        analyze(Detached(), (4,))
+    assert "(model) (Detached) refuses its input" in str(error.value)
+    assert "\n" not in str(error.value)
