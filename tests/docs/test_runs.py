@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from docs.pages import USER_PAGES, Block, blocks, commands_of, name_of
-from sharing.zoo import import_torchvision
+from sharing.model_libraries import import_torchvision
 
 from paramshare.cli import main
 
