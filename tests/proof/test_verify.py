@@ -87,7 +87,7 @@ def test_failed_runs_are_no_part_of_a_sample(address: StoreAddress) -> None:
     parent = start_sweep(store, "some failed", "0" * 32, {}, {})
     figure = aggregate_curves({"shared-cpu": Band.of([[1.0, 1.0]])}, "none")
     table = table_of(rows)
-    finish_sweep(store, parent, status="FAILED", bands={}, metrics={}, figure=figure, table=table, note="")
+    finish_sweep(store, parent, status="FAILED", bands={}, metrics={}, figure=figure, table=table, note="", views={})
     assert drawn(address, sample=9) == [0, 1, 2]  # of the finished sweep
     assert drawn(address, sample=9, parent_run_id=parent) == [1, 2]
 
