@@ -5,7 +5,7 @@ from typing import Any, Self
 
 from prefect.task_runners import ProcessPoolTaskRunner
 
-from paramshare.sweep.pools import signals_deferred, start_server
+from paramshare.sweep.pools import start_server, starting_processes
 
 __all__ = ["PoolRunner"]
 
@@ -25,5 +25,5 @@ class PoolRunner(ProcessPoolTaskRunner):
 
     def submit(self, *arguments: Any, **options: Any) -> Any:
         """Submit a task as Prefect does; a signal that arrives while its process starts is delivered after that."""
-        with signals_deferred():
+        with starting_processes():
             return super().submit(*arguments, **options)

@@ -5,6 +5,7 @@ seconds in each process, a fork takes milliseconds. The server has run no operat
 survive a fork. The server ends when this process and its workers have ended.
 """
 
+import errno
 import gc
 import multiprocessing
 import multiprocessing.forkserver
@@ -27,10 +28,21 @@ if TYPE_CHECKING:
 
     from paramshare.training.export import Template
 
-__all__ = ["Stop", "outlast", "run_chunks", "signals_deferred", "start_server", "start_worker", "worker_arguments"]
+__all__ = [
+    "Stop",
+    "outlast",
+    "run_chunks",
+    "start_server",
+    "start_worker",
+    "starting_processes",
+    "worker_arguments",
+]
 
 _PRELOADED: Final = "paramshare.sweep.preload"
 _DEFERRED: Final = (signal.SIGINT, signal.SIGTERM)
+_CLOSED: Final = (None, errno.EBADF, errno.EPIPE)
+"""What an OSError about a closed pipe has as its errno; multiprocessing raises one without."""
+
 _MOST_BREAKS: Final = 3  # in a row: more is no accident
 
 
@@ -187,10 +199,28 @@ def _in_pools(
             pool = ProcessPoolExecutor(at_once[device], processes, start_worker, arguments)
             stack.callback(pool.shutdown, wait=True, cancel_futures=True)
             stack.callback(stop.set)
-            with signals_deferred():
+            with starting_processes():
                 futures |= {pool.submit(run_chunk, chunk): chunk for chunk in queue}
         for future in as_completed(futures):
             yield futures[future], future.result()
+
+
+@contextmanager
+def starting_processes() -> Iterator[None]:
+    """Defer signals while tasks are submitted to a pool, which starts its processes.
+
+    If a process of the pool is killed meanwhile, the pool closes its pipes while `submit` uses them.
+
+    Raises:
+        BrokenProcessPool: so.
+    """
+    with signals_deferred():
+        try:
+            yield
+        except OSError as error:
+            if error.errno not in _CLOSED:
+                raise
+            raise BrokenProcessPool("a process ended while others were started") from error
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """Proves how a sweep is cut up, and that a pool's process does not outlive its parent."""
 
+import errno
 import multiprocessing
 import multiprocessing.forkserver
 import os
@@ -8,6 +9,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +19,7 @@ from hypothesis import strategies as st
 from program import without_progress
 
 from paramshare.sweep.chunks import TOGETHER, make_chunks, slots
-from paramshare.sweep.pools import Stop, start_server, start_worker, worker_arguments
+from paramshare.sweep.pools import Stop, start_server, start_worker, starting_processes, worker_arguments
 from paramshare.tracking.store import StoreAddress
 from paramshare.training.devices import cpu_cores
 from paramshare.training.digits.spec import DigitsSpec
@@ -150,3 +152,14 @@ def test_a_worker_has_the_parents_environment_of_now_not_that_of_the_servers_sta
 
 def environment_here() -> dict[str, str]:
     return dict(os.environ)
+
+
+@pytest.mark.parametrize("number", [None, errno.EBADF, errno.EPIPE])
+def test_a_pool_whose_pipes_are_closed_while_it_starts_processes_is_broken(number: int | None) -> None:
+    with pytest.raises(BrokenProcessPool), starting_processes():
+        raise OSError(*([number, "closed"] if number else ["handle is closed"]))
+
+
+def test_an_error_of_the_system_while_processes_start_does_not_count_as_a_broken_pool() -> None:
+    with pytest.raises(OSError, match="too many"), starting_processes():
+        raise OSError(errno.EMFILE, "too many open files")
