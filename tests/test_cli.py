@@ -68,7 +68,7 @@ def test_bad_input_gets_one_line_that_says_what_was_expected(
         (("flow", "count", '{"model": 1, "input": "3"}'), '"model" is 1; expected text'),
         (("flow", "count", '{"model": "m", "input": "3", "kernel": 1}'), 'there is no "kernel"'),
         (("compare", "--interest", "big"), "--interest is 'big'; expected a number"),
-        (("ui", "--view", "runs"), "--view is 'runs'; expected 'seeds', 'counts', 'dynamicnet' or 'digits'"),
+        (("ui", "--view", "runs"), "--view is 'runs'; expected 'seeds', 'digits-seeds', 'dynamicnet'"),
     ],
 )
 def test_a_wrong_value_is_refused_without_types_of_python_or_internal_names(

@@ -2,7 +2,7 @@
 
 import os
 import pty
-import select
+import selectors
 import shutil
 import signal
 import subprocess
@@ -104,7 +104,9 @@ def test_zsh_completes_commands_options_values_and_files(script: Path) -> None:
 def _read(terminal: int, expected: str) -> bool:
     """Return whether a terminal shows a text within a minute."""
     shown, deadline = "", time.monotonic() + 60
-    while expected not in shown and time.monotonic() < deadline:
-        if select.select([terminal], [], [], 1)[0]:
-            shown += os.read(terminal, 65536).decode(errors="replace")
+    with selectors.DefaultSelector() as ready:
+        ready.register(terminal, selectors.EVENT_READ)
+        while expected not in shown and time.monotonic() < deadline:
+            if ready.select(1):
+                shown += os.read(terminal, 65536).decode(errors="replace")
     return expected in shown
