@@ -77,7 +77,7 @@ def check_whole(address: StoreAddress) -> Store:
 def check_completes(address: StoreAddress, folder: Path, seeds: int, at_least_reused: int) -> None:
     """The same command does the rest, and the parent run tells of all."""
     process = sweep(folder, seeds)
-    out, said = process.communicate(timeout=170)
+    out, said = process.communicate(timeout=600)
     assert process.returncode == 0, said
     outcome = json.loads(out)
     assert len(outcome["runs"]) == seeds
@@ -157,7 +157,7 @@ def test_a_full_disk_is_said_in_a_line_and_what_was_finished_is_whole(
     open_store(address)
     _fill(small_disk, ballast, left)
     process = sweep(tmp_path, seeds)
-    out, said = process.communicate(timeout=170)
+    out, said = process.communicate(timeout=600)
     assert (process.returncode, out) == (1, ""), said
     said = without_progress(said)
     assert said.startswith(f"paramshare: the store sqlite:///{address.database} failed: ")
@@ -190,7 +190,7 @@ def test_a_database_that_may_not_grow_is_said_in_a_line_and_what_was_finished_is
         resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
 
     process = sweep(tmp_path, seeds, limit)
-    out, said = process.communicate(timeout=170)
+    out, said = process.communicate(timeout=600)
     assert (process.returncode, out) == (1, ""), said
     said = without_progress(said)
     assert said.startswith(f"paramshare: the store sqlite:///{address.database} failed: ")

@@ -32,7 +32,7 @@ SPEC = {**SIZES, "seeds": f"0:{SEEDS}", "variant": "shared,untied", "devices": "
 PLANNED = 2 * SEEDS
 PHASES = ("start", "plan", "train", "train", "aggregate")
 WRITING = ("plan", *("train",) * DRAWS, "aggregate")  # the phases from the parent run's first write on
-PATIENCE = 120.0  # seconds for anything that must happen
+PATIENCE = 600.0  # seconds for anything that must happen, on a busy machine too
 AT_ONCE = 60.0  # seconds after which a sweep that is told to end hangs; 10 are usual, 23 were seen at a load of 7
 
 COUNTED = rf"\d+ of {PLANNED} runs are finished and stay"

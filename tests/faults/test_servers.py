@@ -104,7 +104,7 @@ def wait_for(server: Server, finished: int, process: subprocess.Popen[str]) -> N
         time.sleep(0.02)
 
 
-def ended(process: subprocess.Popen[str], code: int, within: float = 170) -> tuple[dict[str, Any], str]:
+def ended(process: subprocess.Popen[str], code: int, within: float = 600) -> tuple[dict[str, Any], str]:
     """What a sweep printed: its JSON, and what it said beside it."""
     out, said = process.communicate(timeout=within)
     assert process.returncode == code, (out, said)

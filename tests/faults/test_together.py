@@ -18,7 +18,7 @@ from paramshare.tracking.pages import served_pages
 from paramshare.tracking.store import StoreAddress, open_store
 
 SPEC = {**SIZES, "devices": "cpu", "workers": 2}
-PATIENCE = 170.0  # seconds
+PATIENCE = 600.0  # seconds, on a busy machine too
 
 
 def together(commands: Sequence[Sequence[str]]) -> list[str]:
