@@ -19,8 +19,8 @@ from statistics import median
 import numpy as np
 from measuring import PROGRAM, Line, interleaved, parser, seconds, show, tell
 
-from paramshare.tracking.seeds import write_run
 from paramshare.tracking.store import StoreAddress, analyse, open_store
+from paramshare.tracking.write.kinds.seeds import write_run
 from paramshare.training.engines import train
 from paramshare.training.spec import TrainSpec, Variant
 

@@ -91,10 +91,10 @@ def items(runs: int) -> list[Line]:
     """A line for a whole run, and one for each of its parts."""
     from paramshare.plots import LossPlot
     from paramshare.provenance import provenance_tags
-    from paramshare.tracking.model import saved_model
-    from paramshare.tracking.record import save_files
-    from paramshare.tracking.seeds import run_name, seed_record, write_run
     from paramshare.tracking.store import StoreAddress, open_store
+    from paramshare.tracking.write.kinds.model import saved_model
+    from paramshare.tracking.write.kinds.seeds import run_name, seed_record, write_run
+    from paramshare.tracking.write.record import save_files
     from paramshare.training.engines import train
     from paramshare.training.result import TrainResult
     from paramshare.training.spec import TrainSpec

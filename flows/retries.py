@@ -5,7 +5,7 @@ from typing import Any, Final
 from prefect.client.schemas.objects import State
 
 from paramshare.errors import ServerError
-from paramshare.tracking.spool import OutageError
+from paramshare.tracking.write.spool import OutageError
 
 __all__ = ["RETRIES", "was_outage"]
 

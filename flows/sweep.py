@@ -42,7 +42,7 @@ from paramshare.sweep.spec import SweepSpec
 from paramshare.sweep.worker import run_chunk, templates_of
 from paramshare.tracking.pages import picture_url, run_url
 from paramshare.tracking.store import Store, StoreAddress, open_store
-from paramshare.tracking.sweeps import CURVES_FILE, read_curves
+from paramshare.tracking.write.kinds.sweeps import CURVES_FILE, read_curves
 from paramshare.training.export import Template
 
 __all__ = ["run_flow", "run_tasks", "said_of", "sweep", "train_chunk"]

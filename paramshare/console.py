@@ -70,7 +70,7 @@ def sweep_progress(
             lines.enter_context(lines_of_progress(lambda: _state(progress.tasks[0])))
 
         def opened(sweep: "Sweep") -> None:
-            from paramshare.tracking.spool import SPOOL, Delivery
+            from paramshare.tracking.write.spool import SPOOL, Delivery
 
             if sweep.delivery != Delivery():
                 came = sweep.delivery.written + sweep.delivery.known
@@ -142,7 +142,7 @@ def print_outcome(outcome: "Outcome", ui_command: str, curves: str, flush_comman
         curves: the path or the page of the aggregate curve; empty if there is none.
         flush_command: delivers what the store could not take.
     """
-    from paramshare.tracking.spool import SPOOL
+    from paramshare.tracking.write.spool import SPOOL
 
     console = _stdout()
     print_table(console, _COLUMNS, _rows(outcome), frozenset({1, 2, 5, 6}))

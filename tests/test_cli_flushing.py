@@ -11,9 +11,9 @@ from paramshare.cli import main
 from paramshare.console import print_outcome
 from paramshare.sweep.chunks import Row
 from paramshare.sweep.run import Outcome
-from paramshare.tracking.seeds import seed_record
-from paramshare.tracking.spool import keep, spooled
 from paramshare.tracking.store import StoreAddress
+from paramshare.tracking.write.kinds.seeds import seed_record
+from paramshare.tracking.write.spool import keep, spooled
 from paramshare.training.engines import train
 from paramshare.training.spec import TrainSpec
 

@@ -15,7 +15,7 @@ from paramshare.proof.report import Verification, VerifyRow
 from paramshare.sharing.report import Counts
 from paramshare.sweep.chunks import Row
 from paramshare.sweep.run import Outcome
-from paramshare.tracking.members import Member
+from paramshare.tracking.read.sweeps import Member
 from paramshare.training.spec import TrainSpec
 
 Printed = tuple[Callable[[], None], list[str]]

@@ -16,8 +16,8 @@ from paramshare import console
 from paramshare.progress_lines import lines_of_progress, readable_seconds
 from paramshare.sweep.chunks import Row
 from paramshare.sweep.run import Sweep
-from paramshare.tracking.spool import Delivery
 from paramshare.tracking.store import StoreAddress
+from paramshare.tracking.write.spool import Delivery
 
 SOON = partial(lines_of_progress, first=0.02, between=0.02)
 

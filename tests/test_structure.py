@@ -100,7 +100,7 @@ ALLOWED = {
     "paramshare.console": {
         "paramshare.comparing", "paramshare.counting.report", "paramshare.progress_lines", "paramshare.proof.report",
         "paramshare.sharing.report", "paramshare.sharing.text", "paramshare.sweep", "paramshare.tables",
-        "paramshare.tracking.spool",
+        "paramshare.tracking.write.spool",
     },
     "paramshare.flows": {
         "paramshare.comparing", "paramshare.counting", "paramshare.errors", "paramshare.markdown", "paramshare.plots",
@@ -143,7 +143,9 @@ HOMES = {
     "psutil": ("paramshare.processes",),
     "rich": ("paramshare.console", "paramshare.tables"),
     "shtab": ("paramshare.completion",),
-    "torch": ("paramshare.sharing", "paramshare.torch_modes", "paramshare.training", "paramshare.tracking.model"),
+    "torch": (
+        "paramshare.sharing", "paramshare.torch_modes", "paramshare.training", "paramshare.tracking.write.kinds.model",
+    ),
 }  # fmt: skip
 
 
@@ -209,7 +211,7 @@ def test_the_environment_is_read_by_settings_alone() -> None:
         "paramshare.cli", "paramshare.commands.training", "paramshare.flows", "paramshare.flows.register",
         "paramshare.flows.server", "paramshare.flows.worker", "paramshare.home", "paramshare.progress_lines",
         "paramshare.provenance", "paramshare.settings", "paramshare.sweep.pools", "paramshare.tracking",
-        "paramshare.tracking.pages", "paramshare.tracking.pages_server", "paramshare.tracking.store",
+        "paramshare.tracking.pages", "paramshare.tracking.pages_server", "paramshare.tracking.store.opening",
     }  # fmt: skip
 
 

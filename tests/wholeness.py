@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from mlflow.entities import Run
 
-from paramshare.tracking.recall import read_artifact, read_weights, recall_run
-from paramshare.tracking.runs import search
+from paramshare.tracking.read.finished_seeds import search
+from paramshare.tracking.read.recorded_run import read_artifact, read_weights, recall_run
 from paramshare.tracking.store import Store
 from paramshare.training.engines import train_many
 from paramshare.training.result import TrainResult

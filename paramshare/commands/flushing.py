@@ -11,8 +11,8 @@ from paramshare.commands.store import address_of, flush_command
 from paramshare.settings import StoreSettings
 
 if TYPE_CHECKING:
-    from paramshare.tracking.spool import Delivery
     from paramshare.tracking.store import StoreAddress
+    from paramshare.tracking.write.spool import Delivery
 
 __all__ = ["Flush"]
 
@@ -29,8 +29,8 @@ class Flush(StoreSettings):
 
     def cli_cmd(self) -> None:
         """Write what is kept for the store, and say how many of how many."""
-        from paramshare.tracking.spool import SPOOL, Delivery, deliver, elsewhere, spooled
         from paramshare.tracking.store import check_kind, open_store, store_failures
+        from paramshare.tracking.write.spool import SPOOL, Delivery, deliver, elsewhere, spooled
 
         address = address_of(self)
         check_kind(address)
@@ -69,8 +69,8 @@ def _as_dict(
 
 def _lines(address: "StoreAddress", before: int, delivery: "Delivery") -> list[str]:
     """What became of what was kept."""
-    from paramshare.tracking.spool import SPOOL
     from paramshare.tracking.store import redacted
+    from paramshare.tracking.write.spool import SPOOL
 
     shown = f"{redacted(address.uri)}, experiment {address.experiment}"
     if not before:

@@ -10,7 +10,7 @@ from paramshare.commands.answer import FAILED, print_json
 from paramshare.commands.store import address_of
 from paramshare.errors import SettingsError
 from paramshare.settings import StoreSettings
-from paramshare.tracking.views import View
+from paramshare.tracking.display.views import View
 from paramshare.validation import sentences
 
 __all__ = ["Doctor", "Relocate", "Ui"]

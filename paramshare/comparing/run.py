@@ -12,13 +12,13 @@ from paramshare.comparing.text import answers
 from paramshare.markdown import plain
 from paramshare.sweep.chunks import Row
 from paramshare.sweep.run import Outcome, Sweep, run_sweep
+from paramshare.tracking.display.views import study_view_tags
 from paramshare.tracking.pages import picture_url
-from paramshare.tracking.recall import open_recorded
-from paramshare.tracking.runs import read_all_losses
+from paramshare.tracking.read.finished_seeds import read_all_losses
+from paramshare.tracking.read.recorded_run import open_recorded
+from paramshare.tracking.read.seed_values import read_values
 from paramshare.tracking.store import Store, StoreAddress, open_store, store_failures
-from paramshare.tracking.sweeps import log_report
-from paramshare.tracking.values import read_values
-from paramshare.tracking.views import study_view_tags
+from paramshare.tracking.write.kinds.sweeps import log_report
 
 if TYPE_CHECKING:
     from paramshare.comparing.figures import Drawn

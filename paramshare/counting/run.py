@@ -77,8 +77,8 @@ def track(
         ServerError: the store failed.
     """
     from paramshare.provenance import provenance_tags
-    from paramshare.tracking.counts import write_report
     from paramshare.tracking.store import open_store, store_failures
+    from paramshare.tracking.write.kinds.counts import write_report
 
     with store_failures(address):
         store = open_store(address)

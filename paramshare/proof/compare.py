@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from paramshare.tracking.recall import Recalled
+from paramshare.tracking.read.recorded_run import Recalled
 from paramshare.training.result import Result
 from paramshare.training.targets import DEPTH, LOSS
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from paramshare.markdown import plain, table
 from paramshare.proof.compare import MEASURES, Comparison, Deviation, within
 from paramshare.proof.environment import Difference
-from paramshare.tracking.members import Member
+from paramshare.tracking.read.sweeps import Member
 from paramshare.training.targets import Spec
 
 __all__ = ["Reproduction", "Verification", "VerifyRow"]

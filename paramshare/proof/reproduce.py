@@ -7,7 +7,7 @@ from paramshare.errors import SpecError, UsageError
 from paramshare.proof.compare import Comparison, Deviation, Numbers, compare, deviation, within
 from paramshare.proof.environment import Difference, differences
 from paramshare.proof.report import Reproduction
-from paramshare.tracking.recall import Recalled, open_recorded, read_weights, recall_run
+from paramshare.tracking.read.recorded_run import Recalled, open_recorded, read_weights, recall_run
 from paramshare.tracking.store import Store, StoreAddress, store_failures
 from paramshare.training.choice import ENGINES, Choice, Engine, choose_engine
 from paramshare.training.control import one_bit_control

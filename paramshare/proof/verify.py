@@ -8,8 +8,8 @@ from paramshare.errors import in_a_line
 from paramshare.proof.report import Verification, VerifyRow
 from paramshare.proof.reproduce import reproduce
 from paramshare.proof.spec import VerifySpec
-from paramshare.tracking.members import Member, Members, read_members
-from paramshare.tracking.recall import open_recorded
+from paramshare.tracking.read.recorded_run import open_recorded
+from paramshare.tracking.read.sweeps import Member, Members, read_members
 from paramshare.tracking.store import Store, StoreAddress, store_failures
 from paramshare.training.choice import Engine
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import TYPE_CHECKING, Final, Literal
 
-from paramshare.tracking.spool import SPOOL
 from paramshare.tracking.store import StoreAddress
+from paramshare.tracking.write.spool import SPOOL
 from paramshare.training.choice import Engine, choose_engine
 from paramshare.training.devices import cpu_cores
 from paramshare.training.targets import LOSS, Spec
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from paramshare.tracking.runs import SeedRun
+    from paramshare.tracking.read.finished_seeds import SeedRun
     from paramshare.training.result import Result
 
 __all__ = ["TOGETHER", "Chunk", "Row", "make_chunks", "slots"]

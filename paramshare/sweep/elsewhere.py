@@ -16,9 +16,9 @@ from paramshare.errors import StoreError, UsageError
 from paramshare.provenance import provenance_tags
 from paramshare.sweep.chunks import Chunk, Row
 from paramshare.sweep.worker import not_written, run_chunk, templates_of
-from paramshare.tracking.owners import Owner
-from paramshare.tracking.spool import attempt, deliver, spooled
 from paramshare.tracking.store import StoreAddress, check_store, open_store
+from paramshare.tracking.write.owners import Owner
+from paramshare.tracking.write.spool import attempt, deliver, spooled
 from paramshare.training.devices import find_devices
 from paramshare.training.export import Template, adopt_templates
 

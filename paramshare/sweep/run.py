@@ -14,13 +14,11 @@ from paramshare.sweep.chunks import Chunk, Row, make_chunks, slots
 from paramshare.sweep.pools import run_chunks
 from paramshare.sweep.report import counts_of, group_of, note_of, sweep_name, table_of
 from paramshare.sweep.spec import SweepSpec
-from paramshare.tracking.leftover import FORCED, close_left_over, end_own
-from paramshare.tracking.owners import Owner, renewed
-from paramshare.tracking.runs import PARENT, SeedRun, find_finished, read_all_losses
-from paramshare.tracking.settling import SETTLED, drop_doubles, settle
-from paramshare.tracking.spool import Delivery, OutageError, answers, attempt, deliver, spooled
+from paramshare.tracking.display.views import sweep_view_tags
+from paramshare.tracking.read.finished_seeds import PARENT, SeedRun, find_finished, read_all_losses
 from paramshare.tracking.store import Store, StoreAddress, analyse, check_store, open_store, store_failures
-from paramshare.tracking.sweeps import (
+from paramshare.tracking.write.deduplication import SETTLED, drop_doubles, settle
+from paramshare.tracking.write.kinds.sweeps import (
     CURVES_FILE,
     artifact_location,
     find_sweep,
@@ -29,7 +27,9 @@ from paramshare.tracking.sweeps import (
     read_note,
     start_sweep,
 )
-from paramshare.tracking.views import sweep_view_tags
+from paramshare.tracking.write.orphans import FORCED, close_left_over, end_own
+from paramshare.tracking.write.owners import Owner, renewed
+from paramshare.tracking.write.spool import Delivery, OutageError, answers, attempt, deliver, spooled
 from paramshare.training.choice import Choice
 from paramshare.training.devices import Device, choose_devices, find_devices
 from paramshare.training.memory import check_memory

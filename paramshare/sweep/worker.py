@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Final
 from paramshare.errors import in_a_line
 from paramshare.processes import end_after
 from paramshare.sweep.chunks import Chunk, Row
-from paramshare.tracking.leftover import close_seeds
-from paramshare.tracking.record import RunExistsError
-from paramshare.tracking.runs import PARENT, find_finished, seed_run
-from paramshare.tracking.seeds import failure_record, seed_record, write_failure, write_run
-from paramshare.tracking.spool import OutageError, attempt, keep
+from paramshare.tracking.read.finished_seeds import PARENT, find_finished, seed_run
+from paramshare.tracking.read.summaries import summary_of
 from paramshare.tracking.store import Store, StoreAddress, open_store
-from paramshare.tracking.summaries import summary_of
+from paramshare.tracking.write.kinds.seeds import failure_record, seed_record, write_failure, write_run
+from paramshare.tracking.write.orphans import close_seeds
+from paramshare.tracking.write.record import RunExistsError
+from paramshare.tracking.write.spool import OutageError, attempt, keep
 from paramshare.training.engines import train_many
 from paramshare.training.export import Template, adopt_templates
 from paramshare.training.kept_templates import make_templates

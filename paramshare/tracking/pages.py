@@ -13,9 +13,9 @@ from urllib.parse import quote
 from paramshare.errors import UsageError
 from paramshare.processes import HOST, Program, started
 from paramshare.tracking import pages_server
-from paramshare.tracking.runs import KIND, target_of_params
+from paramshare.tracking.display.views import View, missing_views, seeds_view, view_key
+from paramshare.tracking.read.finished_seeds import KIND, target_of_params
 from paramshare.tracking.store import Store, StoreAddress
-from paramshare.tracking.views import View, missing_views, seeds_view, view_key
 
 __all__ = [
     "DEFAULT_PORT",

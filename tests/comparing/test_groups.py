@@ -5,7 +5,7 @@ import pytest
 from paramshare.comparing.groups import group
 from paramshare.comparing.spec import CompareSpec
 from paramshare.errors import UsageError
-from paramshare.tracking.values import SeedValues
+from paramshare.tracking.read.seed_values import SeedValues
 
 FACTS = {"target": "dynamicnet", "variant": "shared", "device": "cpu", "steps": "500", "arithmetic": "direct"}
 FINALS = {

@@ -23,12 +23,12 @@ from paramshare.comparing.spec import CompareSpec, StudySpec
 from paramshare.comparing.study import Study
 from paramshare.errors import UsageError
 from paramshare.sweep.run import Outcome
-from paramshare.tracking.histories import histories_of
-from paramshare.tracking.runs import read_losses
-from paramshare.tracking.seeds import write_failure, write_run
+from paramshare.tracking.read.curves import histories_of
+from paramshare.tracking.read.finished_seeds import read_losses
+from paramshare.tracking.read.seed_values import read_values
 from paramshare.tracking.store import StoreAddress, open_store
-from paramshare.tracking.sweeps import read_note
-from paramshare.tracking.values import read_values
+from paramshare.tracking.write.kinds.seeds import write_failure, write_run
+from paramshare.tracking.write.kinds.sweeps import read_note
 from paramshare.training.digits import train as digits_train
 from paramshare.training.digits.data import Draws, draw
 from paramshare.training.digits.spec import DigitsSpec

@@ -13,8 +13,8 @@ from paramshare.cli import main
 from paramshare.commands.comparing import Compare, Study
 from paramshare.comparing.run import run_study
 from paramshare.comparing.spec import CompareSpec, StudySpec
+from paramshare.tracking.read.seed_values import read_values
 from paramshare.tracking.store import StoreAddress, open_store
-from paramshare.tracking.values import read_values
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from paramshare.comparing.spec import CompareSpec
 from paramshare.comparing.study import Study, make_study
 from paramshare.comparing.text import answers, contrast_table, footnotes, group_table
 from paramshare.stats.estimate import Note
-from paramshare.tracking.values import SeedValues
+from paramshare.tracking.read.seed_values import SeedValues
 
 LOSS = "final/loss_mean_depth"
 FACTS = {"target": "dynamicnet", "device": "cpu"}

@@ -23,7 +23,7 @@ from program import PROGRAM, SIZES, SMALL, clean_environment, without_progress
 from wholeness import check_parent, check_runs, trained
 
 from paramshare.sweep.spec import SweepSpec
-from paramshare.tracking.runs import FINISHED_SEEDS, KEY, read_losses, search
+from paramshare.tracking.read.finished_seeds import FINISHED_SEEDS, KEY, read_losses, search
 from paramshare.tracking.store import Store, StoreAddress, open_store
 from paramshare.training.engines import train
 

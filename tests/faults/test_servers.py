@@ -26,9 +26,9 @@ from paramshare.sweep.chunks import make_chunks
 from paramshare.sweep.spec import SweepSpec
 from paramshare.sweep.worker import run_chunk
 from paramshare.tracking.pages import served_pages
-from paramshare.tracking.runs import FINISHED_SEEDS, KEY, KIND, read_losses, search
-from paramshare.tracking.spool import Delivery, deliver, spooled
+from paramshare.tracking.read.finished_seeds import FINISHED_SEEDS, KEY, KIND, read_losses, search
 from paramshare.tracking.store import Store, StoreAddress, open_store
+from paramshare.tracking.write.spool import Delivery, deliver, spooled
 from paramshare.training.engines import train
 
 SEEDS = 40

@@ -8,7 +8,7 @@ from paramshare.flows.count import count_one
 from paramshare.flows.retries import was_outage
 from paramshare.flows.sweep import train_chunk
 from paramshare.flows.verify import verify_one
-from paramshare.tracking.spool import OutageError
+from paramshare.tracking.write.spool import OutageError
 
 
 @pytest.mark.parametrize("task", [count_one, train_chunk, verify_one])

@@ -17,7 +17,7 @@ from paramshare.sweep.report import table_of
 from paramshare.sweep.run import Outcome, run_sweep
 from paramshare.sweep.spec import SweepSpec
 from paramshare.tracking.store import StoreAddress, open_store
-from paramshare.tracking.sweeps import finish_sweep, start_sweep
+from paramshare.tracking.write.kinds.sweeps import finish_sweep, start_sweep
 
 
 def swept(address: StoreAddress, seeds: str = "0:6", **given: object) -> Outcome:

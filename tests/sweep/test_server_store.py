@@ -19,13 +19,13 @@ from paramshare.errors import ServerError
 from paramshare.sweep.chunks import Row
 from paramshare.sweep.run import open_sweep, run_sweep
 from paramshare.sweep.spec import SweepSpec
-from paramshare.tracking.leftover import CLOSED
 from paramshare.tracking.pages import served_pages
-from paramshare.tracking.record import NIL_ID, Point, Record
-from paramshare.tracking.runs import KIND, read_losses, search
+from paramshare.tracking.read.finished_seeds import KIND, read_losses, search
 from paramshare.tracking.store import Store, StoreAddress, open_store
-from paramshare.tracking.sweeps import read_curves
-from paramshare.tracking.writing import write
+from paramshare.tracking.write.kinds.sweeps import read_curves
+from paramshare.tracking.write.orphans import CLOSED
+from paramshare.tracking.write.record import NIL_ID, Point, Record
+from paramshare.tracking.write.runs import write
 from paramshare.training.engines import train
 
 NAMES = ("train/loss", "depth", "left the numbers")

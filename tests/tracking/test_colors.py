@@ -5,7 +5,7 @@ from itertools import combinations, pairwise
 
 import pytest
 
-from paramshare.tracking.colors import seed_color
+from paramshare.tracking.display.colors import seed_color
 from paramshare.training.targets import TARGETS
 
 VARIANTS = [variant for target in TARGETS.values() for variant in target.variants]

@@ -9,8 +9,8 @@ from mlflow.entities import Run
 
 from paramshare.errors import SpecError
 from paramshare.sharing.report import REGIMES, Counts, LayerSharing, Memory, SharingReport, Tie
-from paramshare.tracking.counts import write_report
 from paramshare.tracking.store import Store, StoreAddress, open_store
+from paramshare.tracking.write.kinds.counts import write_report
 
 HUGE = 2**53 + 1  # a float rounds it
 

@@ -22,10 +22,10 @@ from mlflow.entities import Dataset, DatasetInput, InputTag
 from mlflow.exceptions import MlflowException
 from sqlalchemy import event
 
-from paramshare.tracking.database import StoreWarning, open_database
-from paramshare.tracking.record import NIL_ID, Addition, Point, Record, RunExistsError
 from paramshare.tracking.store import Store, StoreAddress, analyse, open_store
-from paramshare.tracking.writing import add, add_by_client, write, write_by_client
+from paramshare.tracking.store.database import StoreWarning, open_database
+from paramshare.tracking.write.record import NIL_ID, Addition, Point, Record, RunExistsError
+from paramshare.tracking.write.runs import add, add_by_client, write, write_by_client
 
 STEPS = 1234
 DATA = Dataset("gaussian-ü-seed-3", "0123abcd", "code", '{"seed": 3}', '{"x": "…"}', '{"rows": 4}')
@@ -302,9 +302,9 @@ def test_a_writer_waits_for_the_one_before_it(store: Store) -> None:
 
 # Writes runs for ever; each has a file for every one of its points.
 WRITE = """
-from paramshare.tracking.record import Point, Record
+from paramshare.tracking.write.record import Point, Record
 from paramshare.tracking.store import StoreAddress, open_store
-from paramshare.tracking.writing import write
+from paramshare.tracking.write.runs import write
 store = open_store(StoreAddress.of(None, "paramshare"))
 points = [Point(f"m{index}", 1.0, 1, 1) for index in range(50)]
 record = Record("x", "FINISHED", 1, 2, {}, {}, points, files={f"f/{point.name}": b"x" * 9000 for point in points})

@@ -6,11 +6,11 @@ from dataclasses import replace
 import pytest
 from mlflow.entities import Run
 
-from paramshare.tracking.leftover import CLOSED, close_left_over, end_own
-from paramshare.tracking.owners import ALIVE_UNTIL, Owner
-from paramshare.tracking.runs import KIND, PARENT
-from paramshare.tracking.seeds import write_run
+from paramshare.tracking.read.finished_seeds import KIND, PARENT
 from paramshare.tracking.store import Store, StoreAddress, open_store
+from paramshare.tracking.write.kinds.seeds import write_run
+from paramshare.tracking.write.orphans import CLOSED, close_left_over, end_own
+from paramshare.tracking.write.owners import ALIVE_UNTIL, Owner
 from paramshare.training.engines import train
 from paramshare.training.spec import TrainSpec
 

@@ -10,13 +10,13 @@ from dataclasses import asdict, replace
 
 import pytest
 
-from paramshare.tracking import owners
-from paramshare.tracking.owners import ALIVE_UNTIL, OWNER, Owner, is_alive, renewed
 from paramshare.tracking.store import StoreAddress, open_store
+from paramshare.tracking.write import owners
+from paramshare.tracking.write.owners import ALIVE_UNTIL, OWNER, Owner, is_alive, renewed
 
 PRINT_TAGS = """
 import json, sys
-from paramshare.tracking.owners import Owner
+from paramshare.tracking.write.owners import Owner
 print(json.dumps(Owner.here().tags()), flush=True)
 sys.stdin.read()
 """

@@ -11,10 +11,10 @@ from mlflow import MlflowClient
 from tampering import tamper
 
 from paramshare.errors import StoreError, UsageError
-from paramshare.tracking.recall import open_recorded, read_weights, recall_run
-from paramshare.tracking.seeds import write_failure, write_run
+from paramshare.tracking.read.recorded_run import open_recorded, read_weights, recall_run
 from paramshare.tracking.store import Store, StoreAddress, open_store
-from paramshare.tracking.sweeps import artifact_location
+from paramshare.tracking.write.kinds.seeds import write_failure, write_run
+from paramshare.tracking.write.kinds.sweeps import artifact_location
 from paramshare.training.engines import train
 from paramshare.training.result import TrainResult
 from paramshare.training.spec import TrainSpec

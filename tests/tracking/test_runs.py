@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from mlflow.entities import Run
 
-from paramshare.tracking.record import RunExistsError
-from paramshare.tracking.runs import find_finished, read_all_losses, read_seeds
-from paramshare.tracking.seeds import write_failure, write_run
+from paramshare.tracking.display.views import ORDER
+from paramshare.tracking.read.finished_seeds import find_finished, read_all_losses, read_seeds
+from paramshare.tracking.read.summaries import Selection
 from paramshare.tracking.store import Store, StoreAddress, open_store
-from paramshare.tracking.summaries import Selection
-from paramshare.tracking.views import ORDER
+from paramshare.tracking.write.kinds.seeds import write_failure, write_run
+from paramshare.tracking.write.record import RunExistsError
 from paramshare.training.engines import train
 from paramshare.training.result import TrainResult
 from paramshare.training.spec import VARIANTS, TrainSpec

@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import pytest
 
-from paramshare.tracking import settling
-from paramshare.tracking.owners import Owner
-from paramshare.tracking.runs import KIND, PARENT, SeedRun, find_finished
-from paramshare.tracking.seeds import write_run
-from paramshare.tracking.settling import drop_doubles, settle
+from paramshare.tracking.read.finished_seeds import KIND, PARENT, SeedRun, find_finished
 from paramshare.tracking.store import Store, StoreAddress, open_store
+from paramshare.tracking.write import deduplication as settling
+from paramshare.tracking.write.deduplication import drop_doubles, settle
+from paramshare.tracking.write.kinds.seeds import write_run
+from paramshare.tracking.write.owners import Owner
 from paramshare.training.engines import train_many
 from paramshare.training.result import TrainResult
 from paramshare.training.spec import TrainSpec

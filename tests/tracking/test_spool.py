@@ -16,10 +16,12 @@ from mlflow.entities import Dataset, DatasetInput, InputTag
 from mlflow.exceptions import MlflowException
 from program import free_port
 
-from paramshare.tracking import spool
-from paramshare.tracking.record import NIL_ID, Point, Record
-from paramshare.tracking.runs import KEY, search
-from paramshare.tracking.spool import (
+from paramshare.tracking.read.finished_seeds import KEY, search
+from paramshare.tracking.store import Store, StoreAddress, open_store
+from paramshare.tracking.write import spool
+from paramshare.tracking.write.record import NIL_ID, Point, Record
+from paramshare.tracking.write.runs import write
+from paramshare.tracking.write.spool import (
     SPOOL,
     Delivery,
     OutageError,
@@ -30,8 +32,6 @@ from paramshare.tracking.spool import (
     keep,
     spooled,
 )
-from paramshare.tracking.store import Store, StoreAddress, open_store
-from paramshare.tracking.writing import write
 
 RECORD = Record(
     name="shared seed 3 – ünïcode 🧪",
@@ -159,8 +159,8 @@ DELIVER = """
 # Imports once and forks a process for each line that comes, which is killed so many seconds after it said that it goes.
 KILLED = """
 import os, signal, sys, time
-import paramshare.tracking.embedded
-from paramshare.tracking.spool import deliver, keep
+import paramshare.tracking.write.embedded
+from paramshare.tracking.write.spool import deliver, keep
 from paramshare.tracking.store import StoreAddress, open_store
 from test_spool import FAR, RECORD
 

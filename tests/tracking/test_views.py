@@ -9,10 +9,7 @@ from typing import Any
 
 import pytest
 
-from paramshare.tracking.pages import add_views, newest_seeds
-from paramshare.tracking.seeds import write_failure
-from paramshare.tracking.store import Store, StoreAddress, open_store
-from paramshare.tracking.views import (
+from paramshare.tracking.display.views import (
     VIEWS,
     missing_views,
     saved_view_tags,
@@ -20,6 +17,9 @@ from paramshare.tracking.views import (
     study_view_tags,
     sweep_view_tags,
 )
+from paramshare.tracking.pages import add_views, newest_seeds
+from paramshare.tracking.store import Store, StoreAddress, open_store
+from paramshare.tracking.write.kinds.seeds import write_failure
 from paramshare.training.digits.spec import DigitsSpec
 from paramshare.training.spec import TrainSpec
 from paramshare.training.targets import TARGETS, TargetName

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from mlflow.entities import Run
 
 from paramshare.errors import UsageError
-from paramshare.tracking.recall import find_run, read_artifact
-from paramshare.tracking.runs import KIND, search
+from paramshare.tracking.read.finished_seeds import KIND, search
+from paramshare.tracking.read.recorded_run import find_run, read_artifact
 from paramshare.tracking.store import Store
-from paramshare.tracking.sweeps import TABLE_FILE
+from paramshare.tracking.write.kinds.sweeps import TABLE_FILE
 
 __all__ = ["Member", "Members", "read_members"]
 

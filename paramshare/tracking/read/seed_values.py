@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from paramshare.tracking.runs import DIVERGED, KEY, TARGET, as_trained, read_seeds, target_of_params
+from paramshare.tracking.read.finished_seeds import DIVERGED, KEY, TARGET, as_trained, read_seeds, target_of_params
+from paramshare.tracking.read.summaries import Selection, Summary
 from paramshare.tracking.store import Store
-from paramshare.tracking.summaries import Selection, Summary
 
 __all__ = ["SeedValues", "read_values"]
 

@@ -25,11 +25,11 @@ from mlflow.exceptions import MlflowException
 from requests import RequestException
 
 from paramshare.errors import StoreError
-from paramshare.tracking.leftover import close_seeds
-from paramshare.tracking.record import Point, Record, RunExistsError, save_files
-from paramshare.tracking.runs import KEY, PARENT, search
+from paramshare.tracking.read.finished_seeds import KEY, PARENT, search
 from paramshare.tracking.store import Store, StoreAddress, check_store, reason_of, redacted
-from paramshare.tracking.writing import write
+from paramshare.tracking.write.orphans import close_seeds
+from paramshare.tracking.write.record import Point, Record, RunExistsError, save_files
+from paramshare.tracking.write.runs import write
 
 __all__ = ["SPOOL", "Delivery", "OutageError", "answers", "attempt", "deliver", "elsewhere", "keep", "spooled"]
 

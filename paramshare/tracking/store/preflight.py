@@ -17,7 +17,7 @@ from typing import Final
 import mlflow
 
 from paramshare.errors import StoreError
-from paramshare.tracking.moved import ARTIFACTS, former_folder
+from paramshare.tracking.store.relocation import ARTIFACTS, former_folder
 
 __all__ = ["SCHEMA", "check_file", "check_log"]
 

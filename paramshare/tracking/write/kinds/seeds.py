@@ -9,14 +9,14 @@ from typing import Final
 from mlflow.entities import Dataset, DatasetInput, InputTag
 
 from paramshare.plots import LossPlot
-from paramshare.tracking.colors import seed_color
-from paramshare.tracking.model import saved_model
+from paramshare.tracking.display.colors import seed_color
+from paramshare.tracking.display.views import ORDER
 from paramshare.tracking.pages import picture_url
-from paramshare.tracking.record import NIL_ID, Point, Record, now
-from paramshare.tracking.runs import DIVERGED, KEY, KIND, NOTE, TARGET, SeedRun
+from paramshare.tracking.read.finished_seeds import DIVERGED, KEY, KIND, NOTE, TARGET, SeedRun
 from paramshare.tracking.store import Store
-from paramshare.tracking.views import ORDER
-from paramshare.tracking.writing import write
+from paramshare.tracking.write.kinds.model import saved_model
+from paramshare.tracking.write.record import NIL_ID, Point, Record, now
+from paramshare.tracking.write.runs import write
 from paramshare.training.result import Result
 from paramshare.training.targets import DEPTH, LOSS, SECONDS, STEPS_PER_SECOND, Spec, target_of
 

@@ -19,12 +19,20 @@ from typing import Final
 
 from mlflow.exceptions import MlflowException
 
-from paramshare.tracking.owners import Owner, is_alive
-from paramshare.tracking.record import Addition
-from paramshare.tracking.runs import FINISHED_SEEDS, KEY, PARENT, SeedRun, finished_runs, search, seed_run
+from paramshare.tracking.read.finished_seeds import (
+    FINISHED_SEEDS,
+    KEY,
+    PARENT,
+    SeedRun,
+    finished_runs,
+    search,
+    seed_run,
+)
+from paramshare.tracking.read.summaries import Summary
 from paramshare.tracking.store import Store
-from paramshare.tracking.summaries import Summary
-from paramshare.tracking.writing import add
+from paramshare.tracking.write.owners import Owner, is_alive
+from paramshare.tracking.write.record import Addition
+from paramshare.tracking.write.runs import add
 
 __all__ = ["SETTLED", "drop_doubles", "settle"]
 

@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from mlflow.utils.uri import is_local_uri
 from sqlalchemy import Engine, create_engine, event, text
 
-from paramshare.tracking.condition import SCHEMA
-from paramshare.tracking.summaries import Selection, Summary, read_summaries
+from paramshare.tracking.read.summaries import Selection, Summary, read_summaries
+from paramshare.tracking.store.preflight import SCHEMA
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Experiment
 
-    from paramshare.tracking.record import Addition, Record
+    from paramshare.tracking.write.record import Addition, Record
 
 __all__ = ["Database", "KnownExperiment", "StoreWarning", "find_experiment", "let_wait", "open_database"]
 
@@ -61,13 +61,13 @@ class Database:
 
     def write(self, record: "Record") -> str:
         """Write a run as of `embedded.write`, and return its id."""
-        from paramshare.tracking.embedded import write
+        from paramshare.tracking.write.embedded import write
 
         return write(self, record)
 
     def add(self, run_id: str, addition: "Addition") -> None:
         """Add to a run as of `embedded.add`."""
-        from paramshare.tracking.embedded import add
+        from paramshare.tracking.write.embedded import add
 
         add(self, run_id, addition)
 

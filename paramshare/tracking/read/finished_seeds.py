@@ -9,9 +9,9 @@ import numpy as np
 from mlflow.entities import Run
 from numpy.typing import ArrayLike, NDArray
 
-from paramshare.tracking.histories import histories_of
+from paramshare.tracking.read.curves import histories_of
+from paramshare.tracking.read.summaries import Selection, Summary, summary_of
 from paramshare.tracking.store import Store
-from paramshare.tracking.summaries import Selection, Summary, summary_of
 from paramshare.training.targets import (
     LOSS,
     SECONDS,

@@ -23,8 +23,8 @@ import torch
 from mlflow.models import Model, ModelSignature
 from mlflow.types import ParamSchema, ParamSpec, Schema, TensorSpec
 
-from paramshare.tracking.record import NIL_ID
-from paramshare.tracking.runs import MODEL_FOLDER
+from paramshare.tracking.read.finished_seeds import MODEL_FOLDER
+from paramshare.tracking.write.record import NIL_ID
 from paramshare.training.export import exported
 from paramshare.training.targets import Spec, target_of
 

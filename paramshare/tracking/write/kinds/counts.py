@@ -7,13 +7,13 @@ from paramshare.markdown import plain, table
 from paramshare.plots import picture_of
 from paramshare.sharing.report import COUNTS, REGIMES, SCHEMA, Counts, SharingReport, Sort, Tie
 from paramshare.sharing.text import readable_bytes, readable_factor
+from paramshare.tracking.display.tables import table_artifact
+from paramshare.tracking.display.views import saved_view_tags
 from paramshare.tracking.pages import picture_url
-from paramshare.tracking.record import NIL_ID, Point, Record, now
-from paramshare.tracking.runs import KIND, NOTE
+from paramshare.tracking.read.finished_seeds import KIND, NOTE
 from paramshare.tracking.store import Store
-from paramshare.tracking.tables import table_artifact
-from paramshare.tracking.views import saved_view_tags
-from paramshare.tracking.writing import tag_experiment, write
+from paramshare.tracking.write.record import NIL_ID, Point, Record, now
+from paramshare.tracking.write.runs import tag_experiment, write
 
 __all__ = ["write_report"]
 

@@ -14,9 +14,9 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-from paramshare.tracking.record import Addition
 from paramshare.tracking.store import Store
-from paramshare.tracking.writing import add
+from paramshare.tracking.write.record import Addition
+from paramshare.tracking.write.runs import add
 
 __all__ = ["ALIVE_UNTIL", "OWNER", "Owner", "is_alive", "renewed"]
 

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Final, Literal
 from urllib.parse import unquote, urlsplit
 
 from paramshare.bands import Band
-from paramshare.tracking.record import Addition, Point, Record, now
-from paramshare.tracking.runs import KIND, NOTE, search
+from paramshare.tracking.display.tables import table_artifact
+from paramshare.tracking.read.finished_seeds import KIND, NOTE, search
 from paramshare.tracking.store import Store
-from paramshare.tracking.tables import table_artifact
-from paramshare.tracking.writing import add, tag_experiment, write
+from paramshare.tracking.write.record import Addition, Point, Record, now
+from paramshare.tracking.write.runs import add, tag_experiment, write
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

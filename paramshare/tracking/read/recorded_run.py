@@ -16,10 +16,10 @@ from mlflow.entities import Metric, Run
 from numpy.typing import ArrayLike, NDArray
 
 from paramshare.errors import SpecError, StoreError, UsageError
-from paramshare.tracking.database import find_experiment
-from paramshare.tracking.runs import KEY, KIND, MODEL_FOLDER, search, target_of_run
+from paramshare.tracking.read.finished_seeds import KEY, KIND, MODEL_FOLDER, search, target_of_run
 from paramshare.tracking.store import Store, StoreAddress, check_store, open_store, redacted, sign_in
-from paramshare.tracking.sweeps import artifact_location
+from paramshare.tracking.store.database import find_experiment
+from paramshare.tracking.write.kinds.sweeps import artifact_location
 from paramshare.training.targets import Spec
 
 __all__ = [

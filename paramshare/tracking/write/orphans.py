@@ -13,12 +13,12 @@ from typing import Final, Literal
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
-from paramshare.tracking.owners import Owner, is_alive
-from paramshare.tracking.record import Addition
-from paramshare.tracking.runs import FINISHED_SEEDS, KEY, KIND, PARENT, search
-from paramshare.tracking.settling import settle
+from paramshare.tracking.read.finished_seeds import FINISHED_SEEDS, KEY, KIND, PARENT, search
 from paramshare.tracking.store import Store
-from paramshare.tracking.writing import add
+from paramshare.tracking.write.deduplication import settle
+from paramshare.tracking.write.owners import Owner, is_alive
+from paramshare.tracking.write.record import Addition
+from paramshare.tracking.write.runs import add
 
 __all__ = ["CLOSED", "FORCED", "close_left_over", "close_seeds", "end_own"]
 

@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 
 from mlflow.utils.validation import _validate_metric_name
 
-from paramshare.tracking.record import Point
+from paramshare.tracking.write.record import Point
 
 __all__ = ["ADD", "INSERT", "Row", "Rows", "Statements", "rows_of"]
 

@@ -19,9 +19,9 @@ from mlflow.utils.validation import _validate_dataset_inputs, _validate_param, _
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
-from paramshare.tracking.database import Database
-from paramshare.tracking.points import ADD, INSERT, Statements, rows_of
-from paramshare.tracking.record import Addition, Point, Record, RunExistsError, now, save_files
+from paramshare.tracking.store.database import Database
+from paramshare.tracking.write.points import ADD, INSERT, Statements, rows_of
+from paramshare.tracking.write.record import Addition, Point, Record, RunExistsError, now, save_files
 
 __all__ = ["add", "write"]
 

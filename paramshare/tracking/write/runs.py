@@ -18,8 +18,8 @@ from mlflow.store.artifact.artifact_repository_registry import get_artifact_repo
 from mlflow.utils.credentials import get_default_host_creds
 from mlflow.utils.rest_utils import http_request, verify_rest_response
 
-from paramshare.tracking.record import NIL_ID, Addition, Point, Record, save_files
 from paramshare.tracking.store import Store
+from paramshare.tracking.write.record import NIL_ID, Addition, Point, Record, save_files
 
 __all__ = ["add", "add_by_client", "tag_experiment", "write", "write_by_client"]
 

@@ -13,7 +13,7 @@ from typing import Final
 from mlflow.utils.file_utils import local_file_uri_to_path
 from mlflow.utils.uri import is_local_uri
 
-from paramshare.tracking.views import view_key
+from paramshare.tracking.display.views import view_key
 
 __all__ = ["ARTIFACTS", "Relocation", "former_folder", "relocate"]
 

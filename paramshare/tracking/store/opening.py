@@ -30,11 +30,11 @@ from sqlalchemy import create_engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from paramshare.errors import ServerError, StoreError
-from paramshare.tracking.address import StoreAddress, check_kind, redacted
-from paramshare.tracking.condition import check_file, check_log
-from paramshare.tracking.database import Database, find_experiment, let_wait, open_database
-from paramshare.tracking.moved import ARTIFACTS, Relocation, relocate
-from paramshare.tracking.views import VIEWS, saved_view_tags
+from paramshare.tracking.display.views import VIEWS, saved_view_tags
+from paramshare.tracking.store.address import StoreAddress, check_kind, redacted
+from paramshare.tracking.store.database import Database, find_experiment, let_wait, open_database
+from paramshare.tracking.store.preflight import check_file, check_log
+from paramshare.tracking.store.relocation import ARTIFACTS, Relocation, relocate
 
 __all__ = [
     "Store",

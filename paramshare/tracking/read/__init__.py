@@ -1,0 +1,1 @@
+"""Read the runs of a store: find them, and read their values, curves, artifacts and settings."""

@@ -1,0 +1,1 @@
+"""Write the runs of a store, and keep it consistent: spool, owners, orphans, deduplication."""

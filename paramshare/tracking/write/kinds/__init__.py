@@ -1,0 +1,1 @@
+"""The content of each kind of run: a seed's training, a sweep, a count."""
