@@ -19,7 +19,7 @@ from statistics import median
 import numpy as np
 from measuring import PROGRAM, Line, interleaved, parser, seconds, show, tell
 
-from paramshare.tracking.store import StoreAddress, analyse, open_store
+from paramshare.tracking.store import StoreAddress, open_store, update_statistics
 from paramshare.tracking.write.kinds.seeds import write_run
 from paramshare.training.engines import train
 from paramshare.training.spec import TrainSpec, Variant
@@ -71,7 +71,7 @@ def fill(database: Path, runs: int) -> None:
                 depth_losses=tuple(loss * float(factor) for loss in result.depth_losses),
             )
             write_run(store, other, {})
-    analyse(store)
+    update_statistics(store)
 
 
 if __name__ == "__main__":

@@ -242,13 +242,13 @@ def _losses(scheduler: str) -> Iterator[None]:
     from distributed.comm import CommClosedError
     from distributed.scheduler import KilledWorker
 
-    again = "what was finished stays, run the same command again for the rest"
+    resume = "finished runs are kept; rerun the command to resume"
     try:
         yield
     except KilledWorker as error:
-        raise WorkerError(f"the Dask workers of one chunk were lost one after the other; {again}") from error
+        raise WorkerError(f"the Dask workers of one chunk were lost one after the other; {resume}") from error
     except (CancelledError, DaskCancelledError, CommClosedError) as error:
-        raise ServerError(f"the Dask scheduler at {scheduler} was lost; {again}") from error
+        raise ServerError(f"the Dask scheduler at {scheduler} was lost; {resume}") from error
 
 
 def _needs(device: str) -> AbstractContextManager[object]:

@@ -26,7 +26,7 @@ from paramshare.flows.surroundings import (
 )
 from paramshare.plots import inline_picture, picture_of
 from paramshare.sharing.report import Sort
-from paramshare.tracking.pages import run_url, search_url
+from paramshare.tracking.display.urls import run_url, search_url
 from paramshare.tracking.store import Store, StoreAddress, open_store
 
 __all__ = ["count", "count_one", "run_count_flow"]

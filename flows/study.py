@@ -16,7 +16,7 @@ from paramshare.flows.sweep import run_tasks, said_of
 from paramshare.sweep.chunks import Row
 from paramshare.sweep.report import sweep_name
 from paramshare.sweep.run import Outcome, Sweep
-from paramshare.tracking.pages import run_url
+from paramshare.tracking.display.urls import run_url
 from paramshare.tracking.store import StoreAddress, open_store
 
 __all__ = ["run_study_flow", "study"]

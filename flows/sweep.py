@@ -40,9 +40,10 @@ from paramshare.sweep.report import sweep_name
 from paramshare.sweep.run import Outcome, Sweep, open_sweep
 from paramshare.sweep.spec import SweepSpec
 from paramshare.sweep.worker import run_chunk, templates_of
-from paramshare.tracking.pages import picture_url, run_url
+from paramshare.tracking.display.urls import picture_url, run_url
+from paramshare.tracking.read.artifacts import read_figure
 from paramshare.tracking.store import Store, StoreAddress, open_store
-from paramshare.tracking.write.kinds.sweeps import CURVES_FILE, read_curves
+from paramshare.tracking.tags import CURVES_FILE
 from paramshare.training.export import Template
 
 __all__ = ["run_flow", "run_tasks", "said_of", "sweep", "train_chunk"]
@@ -222,7 +223,7 @@ def _chunk_size(specs: int, at_once: int) -> int:
 def _report(store: Store, outcome: Outcome) -> str:
     """The sweep's note with a picture that it carries itself, and links that lead to MLflow's pages from elsewhere."""
     base, parent = pages_base(store), outcome.parent_run_id
-    picture = inline_picture(read_curves(store, parent))
+    picture = inline_picture(read_figure(store, parent))
     note = outcome.note.replace("(#/", f"({base}#/").replace(picture_url("", parent, CURVES_FILE), picture)
     link = f"[The sweep on MLflow's pages]({run_url(base, outcome.experiment_id, parent)}){pages_hint(store)}"
     return f"{link}\n\n{note}"

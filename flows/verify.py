@@ -14,7 +14,7 @@ from paramshare.flows.surroundings import Surroundings, here, leave_report, page
 from paramshare.proof.report import Verification, VerifyRow
 from paramshare.proof.spec import VerifySpec
 from paramshare.proof.verify import draw_sample, verify_member
-from paramshare.tracking.pages import run_url
+from paramshare.tracking.display.urls import run_url
 from paramshare.tracking.read.sweeps import Member
 from paramshare.tracking.store import Store, StoreAddress
 from paramshare.training.choice import Engine

@@ -193,7 +193,7 @@ def _cut_short(code: int, end: BaseException) -> int:
     """Say that a command was told to end, and how far a sweep came, if one was running. Return the exit code."""
     how = "interrupted" if code == _INTERRUPTED else "terminated"
     notes: list[str] = getattr(end, "__notes__", [])
-    return _say(f"{how}; {notes[0]}, run the same command again for the rest" if notes else how, code)
+    return _say(f"{how}; {notes[0]}; rerun the command to resume" if notes else how, code)
 
 
 def _say(message: str, code: int) -> int:

@@ -372,8 +372,8 @@ def test_a_terminated_sweep_ends_by_its_signal_and_goes_on_the_next_time(
     assert sweep.returncode == 128 + signal.SIGTERM
     with closing(sqlite3.connect(address.database)) as database:
         finished = database.execute("SELECT count(*) FROM runs WHERE status = 'FINISHED'").fetchone()[0]
-    come = f"{finished} of 400 runs are finished and stay"
-    assert said.splitlines()[-1] == f"paramshare: terminated; {come}, run the same command again for the rest"
+    come = f"{finished} of 400 runs are finished and kept"
+    assert said.splitlines()[-1] == f"paramshare: terminated; {come}; rerun the command to resume"
     assert main(["train", "--seeds", "0:3", "--json", *SMALL, "--workers", "1"]) == 0
     runs = json.loads(capsys.readouterr().out)["runs"]
     assert runs[0]["reused"]

@@ -36,7 +36,7 @@ def test_the_pages_are_there_until_it_is_ended_and_no_process_stays(
         assert b"<title>MLflow" in page.read()
     pages.send_signal(ending)
     _, said = pages.communicate(timeout=60)
-    assert "for the rest" not in said
+    assert "to resume" not in said
     assert pages.returncode == code
     assert not answers(port)
 

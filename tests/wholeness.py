@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from mlflow.entities import Run
 
-from paramshare.tracking.read.finished_seeds import search
-from paramshare.tracking.read.recorded_run import read_artifact, read_weights, recall_run
+from paramshare.tracking.read.artifacts import read_artifact, read_weights
+from paramshare.tracking.read.recorded_run import read_run
+from paramshare.tracking.read.runs import search
 from paramshare.tracking.store import Store
 from paramshare.training.engines import train_many
 from paramshare.training.result import TrainResult
@@ -76,7 +77,7 @@ def check_database(database: Path) -> None:
 
 
 def _check_run(store: Store, run: Run, expected: TrainResult) -> None:
-    recalled = recall_run(store, run.info.run_id)  # refuses one that lacks a step, a metric or a parameter
+    recalled = read_run(store, run.info.run_id)  # refuses one that lacks a step, a metric or a parameter
     assert recalled.curves.keys() == expected.curves.keys()
     for name, curve in expected.curves.items():
         np.testing.assert_array_equal(recalled.curves[name].astype(curve.dtype), curve)

@@ -30,7 +30,7 @@ class Flush(StoreSettings):
     def cli_cmd(self) -> None:
         """Write what is kept for the store, and say how many of how many."""
         from paramshare.tracking.store import check_kind, open_store, store_failures
-        from paramshare.tracking.write.spool import SPOOL, Delivery, deliver, elsewhere, spooled
+        from paramshare.tracking.write.spool import SPOOL, Delivery, deliver, other_stores, spooled
 
         address = address_of(self)
         check_kind(address)
@@ -40,7 +40,7 @@ class Flush(StoreSettings):
                 delivery = deliver(open_store(address))
         others = [
             (count, flush_command(self.model_copy(update={"tracking_uri": other.uri, "experiment": other.experiment})))
-            for other, count in elsewhere(address).items()
+            for other, count in other_stores(address).items()
         ]
         if self.as_json:
             print_json(_as_dict(address, before, delivery, others))

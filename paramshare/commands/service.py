@@ -31,7 +31,8 @@ class Ui(StoreSettings):
 
     def cli_cmd(self) -> None:
         """Serve an embedded store's pages until interrupted; for a server, say where its pages are."""
-        from paramshare.tracking.pages import add_views, experiment_url, newest_seeds, served_pages, server_url
+        from paramshare.tracking.display.urls import experiment_url
+        from paramshare.tracking.pages import add_views, newest_seeds, served_pages, server_url
         from paramshare.tracking.store import open_store, store_failures
 
         address = address_of(self)

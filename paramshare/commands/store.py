@@ -60,8 +60,9 @@ def curves_place(settings: StoreSettings, outcome: "Outcome") -> str:
     """
     if not outcome.curves or address_of(settings).database is not None:
         return outcome.curves
-    from paramshare.tracking.pages import artifact_url, server_url
-    from paramshare.tracking.write.kinds.sweeps import CURVES_FILE
+    from paramshare.tracking.display.urls import artifact_url
+    from paramshare.tracking.pages import server_url
+    from paramshare.tracking.tags import CURVES_FILE
 
     base = (settings.pages_url or server_url(address_of(settings))).rstrip("/") + "/"
     return artifact_url(base, outcome.experiment_id, outcome.parent_run_id, CURVES_FILE)

@@ -7,8 +7,8 @@ from typing import Final
 
 from paramshare.comparing.spec import CompareSpec
 from paramshare.errors import UsageError
-from paramshare.tracking.read.finished_seeds import TARGET
 from paramshare.tracking.read.seed_values import SeedValues
+from paramshare.tracking.tags import TARGET
 from paramshare.training.targets import COSTS, Metric, Target, target_named
 
 __all__ = ["Group", "Grouped", "group", "missing_runs"]

@@ -12,12 +12,11 @@ from paramshare.comparing.text import answers
 from paramshare.markdown import plain
 from paramshare.sweep.chunks import Row
 from paramshare.sweep.run import Outcome, Sweep, run_sweep
+from paramshare.tracking.display.urls import picture_url
 from paramshare.tracking.display.views import study_view_tags
-from paramshare.tracking.pages import picture_url
-from paramshare.tracking.read.finished_seeds import read_all_losses
-from paramshare.tracking.read.recorded_run import open_recorded
+from paramshare.tracking.read.curves import read_all_losses
 from paramshare.tracking.read.seed_values import read_values
-from paramshare.tracking.store import Store, StoreAddress, open_store, store_failures
+from paramshare.tracking.store import Store, StoreAddress, open_existing_store, open_store, store_failures
 from paramshare.tracking.write.kinds.sweeps import log_report
 
 if TYPE_CHECKING:
@@ -47,7 +46,7 @@ def compare(spec: CompareSpec, address: StoreAddress, *, curves: bool = False) -
         ServerError: the store failed.
     """
     with store_failures(address):
-        store = open_recorded(address)
+        store = open_existing_store(address)
         grouped = group(read_values(store), spec)
         return make_study(spec.experiment, grouped, spec, _curves(store, grouped) if curves else {})
 

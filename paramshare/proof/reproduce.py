@@ -7,8 +7,9 @@ from paramshare.errors import SpecError, UsageError
 from paramshare.proof.compare import Comparison, Deviation, Numbers, compare, deviation, within
 from paramshare.proof.environment import Difference, differences
 from paramshare.proof.report import Reproduction
-from paramshare.tracking.read.recorded_run import Recalled, open_recorded, read_weights, recall_run
-from paramshare.tracking.store import Store, StoreAddress, store_failures
+from paramshare.tracking.read.artifacts import read_weights
+from paramshare.tracking.read.recorded_run import RecordedRun, read_run
+from paramshare.tracking.store import Store, StoreAddress, open_existing_store, store_failures
 from paramshare.training.choice import ENGINES, Choice, Engine, choose_engine
 from paramshare.training.control import one_bit_control
 from paramshare.training.devices import choose_devices, find_devices
@@ -35,7 +36,7 @@ def reproduce(run_id: str, address: StoreAddress, engine: Engine = "auto") -> Re
         ServerError: the store failed.
     """
     with store_failures(address):
-        return reproduce_in(open_recorded(address), run_id, engine)
+        return reproduce_in(open_existing_store(address), run_id, engine)
 
 
 def reproduce_in(store: Store, run_id: str, engine: Engine = "auto") -> Reproduction:
@@ -45,7 +46,7 @@ def reproduce_in(store: Store, run_id: str, engine: Engine = "auto") -> Reproduc
         UsageError: as of `reproduce`.
         MlflowException: the store failed.
     """
-    run = recall_run(store, run_id)
+    run = read_run(store, run_id)
     choice = _choose(run, engine)
     choose_devices((run.spec.device,), find_devices())
     held = Numbers.of_run(run, read_weights(store, run.run_id))
@@ -62,7 +63,7 @@ def reproduce_in(store: Store, run_id: str, engine: Engine = "auto") -> Reproduc
     )
 
 
-def _choose(run: Recalled, engine: Engine) -> Choice:
+def _choose(run: RecordedRun, engine: Engine) -> Choice:
     """The engine that trains `run` again, with its own arithmetic."""
     name = run.engine if engine == "auto" else engine
     if name not in ENGINES:
@@ -79,7 +80,7 @@ def _choose(run: Recalled, engine: Engine) -> Choice:
     return choice
 
 
-def _engines(run: Recalled, result: Result) -> tuple[Difference, ...]:
+def _engines(run: RecordedRun, result: Result) -> tuple[Difference, ...]:
     if result.engine == run.engine:
         return ()
     other_bits = result.spec.arithmetic != run.spec.arithmetic

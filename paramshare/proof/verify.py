@@ -8,9 +8,8 @@ from paramshare.errors import in_a_line
 from paramshare.proof.report import Verification, VerifyRow
 from paramshare.proof.reproduce import reproduce
 from paramshare.proof.spec import VerifySpec
-from paramshare.tracking.read.recorded_run import open_recorded
 from paramshare.tracking.read.sweeps import Member, Members, read_members
-from paramshare.tracking.store import Store, StoreAddress, store_failures
+from paramshare.tracking.store import Store, StoreAddress, open_existing_store, store_failures
 from paramshare.training.choice import Engine
 
 __all__ = ["Sample", "draw_sample", "verify", "verify_member"]
@@ -48,7 +47,7 @@ def draw_sample(spec: VerifySpec, address: StoreAddress) -> Sample:
         ServerError: the store failed.
     """
     with store_failures(address):
-        store = open_recorded(address)
+        store = open_existing_store(address)
         sweep = read_members(store, spec.parent_run_id)
     rng = random.Random(spec.sample_seed)  # noqa: S311 - a sample, not a secret
     places = rng.sample(range(len(sweep.runs)), min(spec.sample, len(sweep.runs)))

@@ -18,7 +18,7 @@ from paramshare.sweep.chunks import Chunk, Row
 from paramshare.sweep.worker import not_written, run_chunk, templates_of
 from paramshare.tracking.store import StoreAddress, check_store, open_store
 from paramshare.tracking.write.owners import Owner
-from paramshare.tracking.write.spool import attempt, deliver, spooled
+from paramshare.tracking.write.spool import call_guarded, deliver, spooled
 from paramshare.training.devices import find_devices
 from paramshare.training.export import Template, adopt_templates
 
@@ -96,7 +96,7 @@ def go_on(chunk: Chunk, stops: Callable[[], bool] | None = None) -> list[Row]:
     Raises:
         OutageError: a server cannot say now what it has. Nothing was trained.
     """
-    left, rows = attempt(chunk.address, lambda: not_written([chunk]))
+    left, rows = call_guarded(chunk.address, lambda: not_written([chunk]))
     return [*rows, *(row for rest in left for row in run_chunk(rest, stops))]
 
 

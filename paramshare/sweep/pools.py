@@ -166,8 +166,7 @@ def outlast(
             if breaks > _MOST_BREAKS:
                 raise WorkerError(
                     f"a process that trains was ended from outside {breaks} times in a row, as it is when there is too "
-                    "little memory; what was finished stays, run the same command again for the rest, or with fewer "
-                    "--workers"
+                    "little memory; finished runs are kept; rerun the command to resume, or with fewer --workers"
                 ) from None
             from paramshare.sweep.worker import not_written
 

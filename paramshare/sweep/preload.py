@@ -19,5 +19,4 @@ def _print_unless_cut_off(kind: type[BaseException], error: BaseException, trace
 
 sys.excepthook = _print_unless_cut_off
 
-import paramshare.sweep.worker  # noqa: E402 - after the line above
-import paramshare.tracking.write.embedded  # noqa: E402, F401 - loaded only when a run is written
+import paramshare.sweep.worker  # noqa: E402, F401 - after the lines above

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from paramshare.bands import quartiles
 from paramshare.sweep.chunks import Row
 from paramshare.sweep.spec import SweepSpec
-from paramshare.tracking.pages import picture_url, run_url
-from paramshare.tracking.write.kinds.sweeps import CURVES_FILE
+from paramshare.tracking.display.urls import picture_url, run_url
+from paramshare.tracking.tags import CURVES_FILE
 from paramshare.training.targets import LOSS, Metric, Spec
 
 __all__ = ["counts_of", "group_of", "note_of", "sweep_name", "table_of"]

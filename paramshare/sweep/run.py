@@ -15,21 +15,17 @@ from paramshare.sweep.pools import run_chunks
 from paramshare.sweep.report import counts_of, group_of, note_of, sweep_name, table_of
 from paramshare.sweep.spec import SweepSpec
 from paramshare.tracking.display.views import sweep_view_tags
-from paramshare.tracking.read.finished_seeds import PARENT, SeedRun, find_finished, read_all_losses
-from paramshare.tracking.store import Store, StoreAddress, analyse, check_store, open_store, store_failures
-from paramshare.tracking.write.deduplication import SETTLED, drop_doubles, settle
-from paramshare.tracking.write.kinds.sweeps import (
-    CURVES_FILE,
-    artifact_location,
-    find_sweep,
-    finish_sweep,
-    log_progress,
-    read_note,
-    start_sweep,
-)
-from paramshare.tracking.write.orphans import FORCED, close_left_over, end_own
-from paramshare.tracking.write.owners import Owner, renewed
-from paramshare.tracking.write.spool import Delivery, OutageError, answers, attempt, deliver, spooled
+from paramshare.tracking.read.artifacts import artifact_location
+from paramshare.tracking.read.curves import read_all_losses
+from paramshare.tracking.read.finished_seeds import SeedRun, find_finished
+from paramshare.tracking.read.sweeps import find_sweep, read_note
+from paramshare.tracking.store import Store, StoreAddress, check_store, open_store, store_failures, update_statistics
+from paramshare.tracking.tags import CURVES_FILE, ENGINE, ENGINE_REASON, FORCED, PARENT, SETTLED
+from paramshare.tracking.write.deduplication import Policy, deduplicate
+from paramshare.tracking.write.kinds.sweeps import finish_sweep, log_progress, start_sweep
+from paramshare.tracking.write.orphans import close_orphans, close_own
+from paramshare.tracking.write.owners import Owner, renewed_lease
+from paramshare.tracking.write.spool import Delivery, OutageError, call_guarded, deliver, is_healthy, spooled
 from paramshare.training.choice import Choice
 from paramshare.training.devices import Device, choose_devices, find_devices
 from paramshare.training.memory import check_memory
@@ -38,7 +34,7 @@ from paramshare.training.targets import Spec
 __all__ = ["Outcome", "Sweep", "check_sweep", "open_sweep", "run_sweep"]
 
 _LONGEST_PARAM: Final = 500  # characters; MLflow cuts at 6000
-_KEPT: Final = "what was finished stays"  # without the number of runs
+_KEPT: Final = "finished runs are kept"  # without the number of runs
 _PROGRESS_EVERY: Final = 1.0  # seconds between two writes of the parent run's progress
 
 
@@ -146,7 +142,7 @@ class Sweep:
         if time.monotonic() - self._told > _PROGRESS_EVERY:
             self._told = time.monotonic()
             with suppress(OutageError):  # what `finish` writes says it, too
-                attempt(self.store.address, lambda: log_progress(self.store, self.parent_run_id, len(self._rows)))
+                call_guarded(self.store.address, lambda: log_progress(self.store, self.parent_run_id, len(self._rows)))
 
     def finish(self) -> Outcome:
         """Write the parent run: the curves of each group, the table, the note. Needs a row for every spec.
@@ -158,7 +154,7 @@ class Sweep:
         if any(row.status == "KEPT" for row in self._rows.values()):
             return self._unfinished()
         if not self.complete:
-            self._settle()
+            self._deduplicate()
         rows = tuple(self._rows[spec.key()] for spec in self.specs)
         name = sweep_name(self.spec, self.devices)
         if not self.complete:
@@ -174,14 +170,14 @@ class Sweep:
 
     def _deliver(self) -> None:
         """Write what was kept while the server was gone, if it is back."""
-        if not spooled(self.store.address) or not answers(self.store.address):
+        if not spooled(self.store.address) or not is_healthy(self.store.address):
             return
         deliver(self.store)
         kept = [row for row in self._rows.values() if row.status == "KEPT"]
         if not kept:
             return
         with suppress(OutageError):
-            found = attempt(self.store.address, lambda: find_finished(self.store, [row.spec for row in kept]))
+            found = call_guarded(self.store.address, lambda: find_finished(self.store, [row.spec for row in kept]))
             for row in kept:
                 if run := found.get(row.spec.key()):
                     self._rows[run.key] = replace(row, run_id=run.run_id, status="FINISHED", error="")
@@ -193,22 +189,18 @@ class Sweep:
         name = sweep_name(self.spec, self.devices)
         return Outcome(self.store.experiment_id, self.parent_run_id, rows, curves="", name=name, note=note)
 
-    def _settle(self) -> None:
-        """Give way to the runs of other sweeps that ran at the same time, where a server has taken theirs too.
+    def _deduplicate(self) -> None:
+        """Delete duplicates among the new runs, and use the runs of other sweeps that replace them.
 
-        A forced sweep gives way to nobody, and an embedded store lets no second run in: unless it is of a forced one.
+        A forced sweep keeps its runs even if other sweeps have the same ones.
         """
         written = {
             key: row for key, row in self._rows.items() if row.status == "FINISHED" and not row.reused and row.run_id
         }
-        ours = {key: row.run_id for key, row in written.items()}
+        run_ids = {key: row.run_id for key, row in written.items()}
         seeds = [row.spec.seed for row in written.values()]
-        if self.spec.force:
-            drop_doubles(self.store, self.parent_run_id, ours)
-            return
-        if self.store.database is not None:
-            return
-        for key, run in settle(self.store, self.parent_run_id, ours, seeds).items():
+        policy: Policy = "one_per_sweep" if self.spec.force else "one_per_experiment"
+        for key, run in deduplicate(self.store, self.parent_run_id, run_ids, seeds, policy).items():
             self._rows[key] = Row.finished(written[key].spec, run)
 
     def _write_parent(self, rows: Sequence[Row], name: str) -> None:
@@ -227,7 +219,7 @@ class Sweep:
             note=note_of(self.spec, rows, self.store.experiment_id, self.parent_run_id),
             views=sweep_view_tags(self.spec.trained.name, bands, self.parent_run_id) if bands else {},
         )
-        analyse(self.store)
+        update_statistics(self.store)
 
     def _bands(self, rows: Sequence[Row]) -> dict[str, Band]:
         """The band of each group's curves; those of runs that were re-used are read."""
@@ -266,7 +258,7 @@ def open_sweep(
 ) -> Iterator[Sweep]:
     """Open a sweep, and end its parent run truthfully where the block does not come to `finish`.
 
-    What dead processes have left RUNNING in the experiment is closed before; see `leftover`. What ends the block gets a
+    What dead processes have left RUNNING in the experiment is closed before; see `orphans`. What ends the block gets a
     note (PEP 678) of how many runs are finished.
 
     Args:
@@ -284,15 +276,15 @@ def open_sweep(
     with store_failures(address):
         store, owner = open_store(address), Owner.here()
         delivery = deliver(store)  # so that what was trained before is found
-        close_left_over(store)
+        close_orphans(store)
         try:
             sweep = _open(spec, devices, specs, store, tags, owner, delivery)
-            with nullcontext() if sweep.complete else renewed(store, sweep.parent_run_id):
+            with nullcontext() if sweep.complete else renewed_lease(store, sweep.parent_run_id):
                 yield sweep
         except BaseException as error:
-            reachable = answers(address)
+            reachable = is_healthy(address)
             if reachable:  # else the next sweep ends it
-                end_own(store, owner, "FAILED" if isinstance(error, Exception) else "KILLED")
+                close_own(store, owner, "FAILED" if isinstance(error, Exception) else "KILLED")
             if not spec.force:  # nothing tells the runs of a forced sweep from those before it
                 error.add_note(_finished(store, specs) if reachable else _KEPT)
             raise
@@ -356,7 +348,7 @@ def _open(
 def _finished(store: Store, specs: Sequence[Spec]) -> str:
     """Return how many runs of a sweep are finished, as text; without the number if the store fails."""
     try:
-        return f"{len(find_finished(store, specs))} of {len(specs)} runs are finished and stay"
+        return f"{len(find_finished(store, specs))} of {len(specs)} runs are finished and kept"
     except Exception:  # the exception that ended the sweep is the one to report
         return _KEPT
 
@@ -364,8 +356,8 @@ def _finished(store: Store, specs: Sequence[Spec]) -> str:
 def _engine_tags(choices: Sequence[Choice]) -> dict[str, str]:
     """What each device's engine is, and why; a seed's run says its own."""
     return {
-        "paramshare.engine": ", ".join(f"{choice.engine} on {choice.spec.device}" for choice in choices),
-        "paramshare.engine_reason": "; ".join(dict.fromkeys(choice.reason for choice in choices)),
+        ENGINE: ", ".join(f"{choice.engine} on {choice.spec.device}" for choice in choices),
+        ENGINE_REASON: "; ".join(dict.fromkeys(choice.reason for choice in choices)),
     }
 
 

@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Final
 from paramshare.errors import in_a_line
 from paramshare.processes import end_after
 from paramshare.sweep.chunks import Chunk, Row
-from paramshare.tracking.read.finished_seeds import PARENT, find_finished, seed_run
+from paramshare.tracking.read.finished_seeds import find_finished, seed_run
 from paramshare.tracking.read.summaries import summary_of
 from paramshare.tracking.store import Store, StoreAddress, open_store
+from paramshare.tracking.tags import PARENT
 from paramshare.tracking.write.kinds.seeds import failure_record, seed_record, write_failure, write_run
 from paramshare.tracking.write.orphans import close_seeds
 from paramshare.tracking.write.record import RunExistsError
-from paramshare.tracking.write.spool import OutageError, attempt, keep
+from paramshare.tracking.write.spool import OutageError, call_guarded, keep
 from paramshare.training.engines import train_many
 from paramshare.training.export import Template, adopt_templates
 from paramshare.training.kept_templates import make_templates
@@ -100,13 +101,13 @@ def _write(chunk: Chunk, spec: Spec, outcome: Result | Exception) -> Row:
     if isinstance(outcome, Exception):
         reason = in_a_line(outcome)
         try:
-            run_id = attempt(address, lambda: write_failure(_store(address), spec, reason, tags))
+            run_id = call_guarded(address, lambda: write_failure(_store(address), spec, reason, tags))
         except OutageError:
             keep(failure_record(spec, reason, tags), address)
             run_id = ""
         return Row(spec, run_id, "FAILED", None, {}, 0.0, error=reason)
     try:
-        run = attempt(address, lambda: write_run(_store(address), outcome, tags, again=chunk.force))
+        run = call_guarded(address, lambda: write_run(_store(address), outcome, tags, again=chunk.force))
     except RunExistsError as other:  # another sweep was first
         return Row.finished(spec, seed_run(summary_of(_store(address).client.get_run(other.run_id))))
     except OutageError as outage:

@@ -1,7 +1,6 @@
 """A program that serves MLflow's pages and API for one store: `mlflow server` with one worker, in a single process.
 
-`mlflow server` imports MLflow twice, in a process that waits and in the one that serves, so it takes twice as long to
-start.
+`mlflow server` imports MLflow in two processes, so it takes twice as long to start.
 
 Run by `pages.served_pages` as `python pages_server.py STORE ARTIFACTS SOCKET`. It ends with its parent.
 """
@@ -17,18 +16,18 @@ from paramshare.processes import end_with_parent
 __all__ = ["STOP", "main"]
 
 STOP: Final = 10.0
-"""Seconds in which the server ends after SIGTERM, though a request is still under way."""
+"""Seconds after SIGTERM until the server ends even if a request is not finished."""
 
 
 def main() -> None:
-    """Serve the store of the arguments until SIGTERM, SIGINT or the end of the parent."""
+    """Serve the store that the arguments name until SIGTERM, SIGINT or the end of the parent."""
     store, artifacts, descriptor = sys.argv[1:]
     end_with_parent(lambda: os.kill(os.getpid(), signal.SIGTERM), STOP)
     _serve(store, artifacts, socket.socket(fileno=int(descriptor)))
 
 
 def _serve(store: str, artifacts: str, listener: socket.socket) -> None:
-    """Set what `mlflow server` sets for the process that serves, open the store, and serve.
+    """Set the variables that `mlflow server` sets for its worker, open the store, and serve.
 
     Args:
         store: its database, `sqlite:///...`.

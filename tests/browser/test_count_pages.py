@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from paramshare.sharing.analyze import analyze
 from paramshare.sharing.report import SharingReport
-from paramshare.tracking.pages import experiment_url, run_url, search_url
+from paramshare.tracking.display.urls import experiment_url, run_url, search_url
 from paramshare.tracking.store import open_store
 from paramshare.tracking.write.kinds.counts import write_report
 

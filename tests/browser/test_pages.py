@@ -17,9 +17,9 @@ from serving import MlflowServer
 
 from paramshare.sweep.run import Outcome, run_sweep
 from paramshare.sweep.spec import SweepSpec
-from paramshare.tracking.pages import artifact_url, experiment_url, run_url
+from paramshare.tracking.display.urls import artifact_url, experiment_url, run_url
 from paramshare.tracking.store import Store, open_store
-from paramshare.tracking.write.kinds.sweeps import CURVES_FILE
+from paramshare.tracking.tags import CURVES_FILE
 
 pytestmark = [
     pytest.mark.browser,

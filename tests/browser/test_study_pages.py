@@ -18,7 +18,7 @@ from paramshare.comparing.run import report_of, run_study
 from paramshare.comparing.spec import StudySpec
 from paramshare.comparing.study import Study
 from paramshare.comparing.text import answers
-from paramshare.tracking.pages import experiment_url, run_url
+from paramshare.tracking.display.urls import experiment_url, run_url
 
 pytestmark = [
     pytest.mark.browser,

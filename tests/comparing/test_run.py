@@ -23,12 +23,11 @@ from paramshare.comparing.spec import CompareSpec, StudySpec
 from paramshare.comparing.study import Study
 from paramshare.errors import UsageError
 from paramshare.sweep.run import Outcome
-from paramshare.tracking.read.curves import histories_of
-from paramshare.tracking.read.finished_seeds import read_losses
+from paramshare.tracking.read.curves import read_histories, read_losses
 from paramshare.tracking.read.seed_values import read_values
+from paramshare.tracking.read.sweeps import read_note
 from paramshare.tracking.store import StoreAddress, open_store
 from paramshare.tracking.write.kinds.seeds import write_failure, write_run
-from paramshare.tracking.write.kinds.sweeps import read_note
 from paramshare.training.digits import train as digits_train
 from paramshare.training.digits.data import Draws, draw
 from paramshare.training.digits.spec import DigitsSpec
@@ -95,7 +94,7 @@ def test_a_server_gives_the_curves_of_many_runs_to_the_bit_whatever_is_not_finit
         curve = np.array([np.nan, np.inf, *result.losses[2:]], np.float32)
         curves.append(curve)
         ids.append(write_run(store, replace(result, losses=curve), {}).run_id)
-    found = histories_of(store.client, ids, "train/loss")
+    found = read_histories(store, ids, "train/loss")
     assert list(found) == ids
     for run_id, curve in zip(ids, curves, strict=True):
         np.testing.assert_array_equal(read_losses(store, run_id), curve)

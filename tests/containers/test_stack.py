@@ -24,7 +24,7 @@ from program import PROGRAM, SMALL, clean_environment
 from wholeness import runs_of
 
 from paramshare.sweep.spec import SweepSpec
-from paramshare.tracking.pages import run_url
+from paramshare.tracking.display.urls import run_url
 
 MLFLOW_SEARCH = "/api/2.0/mlflow/experiments/search"
 DEPLOYMENTS = {

@@ -23,7 +23,7 @@ from program import SMALL, clean_environment
 from stack import worker
 from wholeness import runs_of
 
-from paramshare.tracking.write.owners import ALIVE_UNTIL
+from paramshare.tracking.tags import ALIVE_UNTIL
 
 MLFLOW_SEARCH = "/api/2.0/mlflow/experiments/search"
 REVISION = "SELECT version_num FROM alembic_version"

@@ -23,8 +23,10 @@ from program import PROGRAM, SIZES, SMALL, clean_environment, without_progress
 from wholeness import check_parent, check_runs, trained
 
 from paramshare.sweep.spec import SweepSpec
-from paramshare.tracking.read.finished_seeds import FINISHED_SEEDS, KEY, read_losses, search
+from paramshare.tracking.read.curves import read_losses
+from paramshare.tracking.read.runs import FINISHED_SEEDS, search
 from paramshare.tracking.store import Store, StoreAddress, open_store
+from paramshare.tracking.tags import KEY
 from paramshare.training.engines import train
 
 LOCKED = 30.0  # seconds
@@ -161,7 +163,7 @@ def test_a_full_disk_is_said_in_a_line_and_what_was_finished_is_whole(
     assert (process.returncode, out) == (1, ""), said
     said = without_progress(said)
     assert said.startswith(f"paramshare: the store sqlite:///{address.database} failed: ")
-    assert said.endswith("what was finished stays, make room, then run the same command again for the rest\n")
+    assert said.endswith("finished runs are kept; make room, then rerun the command to resume\n")
     assert said.count("\n") == 1
     ballast.unlink()
     finished = len(list(search(check_whole(address), FINISHED_SEEDS)))

@@ -26,8 +26,10 @@ from paramshare.sweep.chunks import make_chunks
 from paramshare.sweep.spec import SweepSpec
 from paramshare.sweep.worker import run_chunk
 from paramshare.tracking.pages import served_pages
-from paramshare.tracking.read.finished_seeds import FINISHED_SEEDS, KEY, KIND, read_losses, search
+from paramshare.tracking.read.curves import read_losses
+from paramshare.tracking.read.runs import FINISHED_SEEDS, search
 from paramshare.tracking.store import Store, StoreAddress, open_store
+from paramshare.tracking.tags import KEY, KIND
 from paramshare.tracking.write.spool import Delivery, deliver, spooled
 from paramshare.training.engines import train
 
@@ -247,7 +249,7 @@ def test_a_sweep_that_is_terminated_while_the_server_is_gone_ends_in_seconds_and
     _, said = process.communicate(timeout=60)
     assert time.monotonic() - before < 30
     assert process.returncode == 128 + signal.SIGTERM
-    assert said.endswith("paramshare: terminated; what was finished stays, run the same command again for the rest\n")
+    assert said.endswith("paramshare: terminated; finished runs are kept; rerun the command to resume\n")
     kept = len(spooled(server.address))
     server.start()
     flushed, _ = started(server, "flush").communicate(timeout=400)

@@ -22,7 +22,8 @@ from paramshare.errors import ServerError, UsageError
 from paramshare.sweep.elsewhere import Place
 from paramshare.sweep.run import run_sweep
 from paramshare.sweep.spec import SweepSpec
-from paramshare.tracking.read.finished_seeds import read_losses, search
+from paramshare.tracking.read.curves import read_losses
+from paramshare.tracking.read.runs import search
 from paramshare.tracking.store import StoreAddress, open_store
 
 pytest.importorskip("prefect_dask", reason="the extra `dask` is not installed: make install-dev")

@@ -25,7 +25,7 @@ from paramshare.flows.ends import name_of, rows_of, state_of
 from paramshare.flows.sweep import run_flow, train_chunk
 from paramshare.sweep.chunks import Chunk, Row
 from paramshare.sweep.spec import SweepSpec
-from paramshare.tracking.read.finished_seeds import search
+from paramshare.tracking.read.runs import search
 from paramshare.tracking.store import StoreAddress, open_store
 from paramshare.training.targets import Spec
 

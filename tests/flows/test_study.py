@@ -18,7 +18,7 @@ from paramshare.cli import main
 from paramshare.comparing.run import compare
 from paramshare.comparing.spec import CompareSpec
 from paramshare.comparing.text import answers
-from paramshare.tracking.read.finished_seeds import search
+from paramshare.tracking.read.runs import search
 from paramshare.tracking.store import StoreAddress, open_store
 
 OPTIONS = ["flow", "study", "--json", "--seeds", "0:4", "--workers", "1", *SMALL]

@@ -16,7 +16,7 @@ from stack import PrefectServer
 from paramshare.cli import main
 from paramshare.sweep.run import run_sweep
 from paramshare.sweep.spec import SweepSpec
-from paramshare.tracking.read.finished_seeds import read_losses
+from paramshare.tracking.read.curves import read_losses
 from paramshare.tracking.store import Store, StoreAddress, open_store
 
 SWEEP = ["flow", "sweep", "--json", *SMALL, "--seeds", "0:5"]

@@ -13,9 +13,9 @@ from tampering import tamper
 from paramshare.errors import DeviceError, UsageError
 from paramshare.proof.reproduce import reproduce
 from paramshare.provenance import provenance_tags
+from paramshare.tracking.read.artifacts import artifact_location
 from paramshare.tracking.store import Store, StoreAddress, open_store
 from paramshare.tracking.write.kinds.seeds import write_run
-from paramshare.tracking.write.kinds.sweeps import artifact_location
 from paramshare.training.choice import EngineName
 from paramshare.training.engines import train
 from paramshare.training.spec import VARIANTS, TrainSpec, Variant

@@ -102,7 +102,7 @@ def test_a_sweep_that_is_none_or_not_there_is_refused(address: StoreAddress) -> 
     seed = swept(address, "0").rows[0].run_id
     for parent, said in (
         ("0" * 32, "there is no run"),
-        (seed, "is no sweep's"),
+        (seed, "is not a sweep"),
         (running, "is RUNNING and has no seeds"),
     ):
         with pytest.raises(UsageError, match=said):

@@ -16,7 +16,7 @@ from paramshare.sweep.elsewhere import Kit, Place, deliver_here, different, go_o
 from paramshare.sweep.spec import SweepSpec
 from paramshare.sweep.worker import run_chunk
 from paramshare.tracking.pages import served_pages
-from paramshare.tracking.read.finished_seeds import read_losses
+from paramshare.tracking.read.curves import read_losses
 from paramshare.tracking.store import StoreAddress, open_store
 from paramshare.tracking.write.spool import OutageError
 

@@ -21,7 +21,7 @@ from paramshare.sweep import chunks, pools, worker
 from paramshare.sweep import run as sweep_run
 from paramshare.sweep.run import Outcome, open_sweep, run_sweep
 from paramshare.sweep.spec import SweepSpec
-from paramshare.tracking.read.finished_seeds import read_losses
+from paramshare.tracking.read.curves import read_losses
 from paramshare.tracking.store import StoreAddress, open_store
 from paramshare.tracking.write.owners import Owner
 from paramshare.training.choice import Engine

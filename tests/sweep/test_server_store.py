@@ -20,10 +20,11 @@ from paramshare.sweep.chunks import Row
 from paramshare.sweep.run import open_sweep, run_sweep
 from paramshare.sweep.spec import SweepSpec
 from paramshare.tracking.pages import served_pages
-from paramshare.tracking.read.finished_seeds import KIND, read_losses, search
+from paramshare.tracking.read.artifacts import read_figure
+from paramshare.tracking.read.curves import read_losses
+from paramshare.tracking.read.runs import search
 from paramshare.tracking.store import Store, StoreAddress, open_store
-from paramshare.tracking.write.kinds.sweeps import read_curves
-from paramshare.tracking.write.orphans import CLOSED
+from paramshare.tracking.tags import CLOSED, KIND
 from paramshare.tracking.write.record import NIL_ID, Point, Record
 from paramshare.tracking.write.runs import write
 from paramshare.training.engines import train
@@ -70,7 +71,7 @@ def test_a_sweep_over_http_is_whole_and_is_reused(server: StoreAddress) -> None:
     assert (
         outcome.curves == f"mlflow-artifacts:/{store.experiment_id}/{outcome.parent_run_id}/artifacts/loss_curves.png"
     )
-    assert read_curves(store, outcome.parent_run_id).startswith(b"\x89PNG")
+    assert read_figure(store, outcome.parent_run_id).startswith(b"\x89PNG")
     assert not Path("mlruns").exists()
 
     again = run_sweep(SPEC, server, {})
@@ -125,7 +126,7 @@ def test_a_server_that_goes_away_is_said_in_one_line(address: StoreAddress, monk
     with ExitStack() as server:
         server.enter_context(served_pages(open_store(address), port))
         with (  # noqa: PT012 - it fails on leaving, too
-            pytest.raises(ServerError, match=r"^the store http://127.* run the same command again") as caught,
+            pytest.raises(ServerError, match=r"^the store http://127.* rerun the command to resume") as caught,
             open_sweep(SPEC, remote, {}) as sweep,
         ):
             for spec in sweep.specs:

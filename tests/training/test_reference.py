@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from paramshare.tracking.read.finished_seeds import read_losses
+from paramshare.tracking.read.curves import read_losses
 from paramshare.tracking.store import StoreAddress, open_store
 from paramshare.tracking.write.kinds.seeds import write_run
 from paramshare.training.engines import train

@@ -1,4 +1,4 @@
-"""The colours of runs on MLflow's pages: one for each seed, and a range of the colour circle for each variant."""
+"""Colours of runs on MLflow's pages: one for each seed, within a range of hues for each variant."""
 
 import colorsys
 from typing import Final
@@ -6,16 +6,16 @@ from typing import Final
 __all__ = ["seed_color"]
 
 _HUES: Final = {"shared": (185, 270), "untied": (0, 50), "conv": (185, 270), "local": (0, 50), "dense": (85, 165)}
-"""The hues of each variant in degrees: those of two variants of a net do not meet."""
+"""The hues of each variant in degrees: the ranges of a net's variants do not overlap."""
 
-_LIGHTNESS: Final = (0.27, 0.60)  # dark and light enough to be seen on white and on black
+_LIGHTNESS: Final = (0.27, 0.60)  # visible on white and on black
 _SATURATION: Final = 0.85
 _STEPS: Final = (0.7548776662466927, 0.5698402909980532)
-"""Multiples of these, modulo 1, fill a square evenly, however many there are: Roberts' R2 sequence (2018)."""
+"""Multiples of these numbers, modulo 1, fill a square evenly: Roberts' R2 sequence (2018)."""
 
 
 def seed_color(variant: str, seed: int) -> str:
-    """Return the colour of a seed's run, such as `#10b7c6`: of its variant's hues, and unlike that of the next seed."""
+    """Return the colour of a seed's run, such as `#10b7c6`. Consecutive seeds have clearly different colours."""
     across, up = (seed * step % 1 for step in _STEPS)
     (first, last), (dark, light) = _HUES[variant], _LIGHTNESS
     hue, lightness = (first + (last - first) * across) / 360, dark + (light - dark) * up

@@ -1,10 +1,10 @@
-"""Saved views of an experiment on MLflow's pages: the runs of one kind, each or in groups, and the charts that matter.
+"""Saved views of an experiment on MLflow's pages: runs of one kind, single or in groups, with charts of their metrics.
 
-Without them MLflow opens a list of collapsed sweeps with none of their numbers. Saved views are not documented: what is
-written here was read off MLflow 3.17's own, and a test in a browser guards it. What they cannot do (its sources:
-`static/js`): groups show minimum, maximum or arithmetic mean, and no median; only line charts have a log axis, and draw
-all metrics of a run in its colour; a chart is titled by its metrics; the list of runs is 295 pixels wide, so that names
-of groups fit only if they are of one parameter and the list does not scroll.
+Without them MLflow shows a list of collapsed sweeps without their numbers. MLflow does not document saved views. Their
+format here is that of MLflow 3.17, and a test in a browser checks it. Their limits (sources: `static/js`): groups show
+minimum, maximum or arithmetic mean, but no median. Only line charts have a log axis, and draw all metrics of a run in
+its colour. The title of a chart is its metrics. The list of runs is 295 pixels wide, so names of groups fit only if
+they are of one parameter and the list does not scroll.
 """
 
 import base64
@@ -15,10 +15,10 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal, get_args
 
+from paramshare.tracking.tags import KIND, ORDER, RUNS_FINISHED, SAVED_VIEW, SHARING, TARGET, loss_metric
 from paramshare.training.targets import LOSS, MACS, PARAMETERS, SECONDS, TARGETS, TargetName
 
 __all__ = [
-    "ORDER",
     "VIEWS",
     "View",
     "missing_views",
@@ -32,21 +32,16 @@ __all__ = [
 View = Literal["seeds", "digits-seeds", "dynamicnet", "digits", "sweep", "digits-sweep", "counts"]
 VIEWS: Final[tuple[View, ...]] = get_args(View)
 
-ORDER: Final = "paramshare.order"
-"""The tag of a seed's run that the pages sort by. They sort parameters as text: seed 10 comes before seed 2."""
-
-_PREFIX: Final = "mlflow.sharedViewState."
-
 
 @dataclass(frozen=True, slots=True)
 class _Section:
     """Charts under a title.
 
     Args:
-        title: its first words are all that a narrow page shows.
-        charts: the metrics of each.
-        lines: if true, drawn step by step on a log axis; else a bar a run.
-        columns: charts side by side.
+        title: of the section; a narrow page shows only its first words.
+        charts: the metrics of each chart.
+        lines: if true, lines over the steps on a log axis; otherwise a bar for each run.
+        columns: the number of charts side by side.
     """
 
     title: str
@@ -56,17 +51,17 @@ class _Section:
 
 
 @dataclass(frozen=True, slots=True)
-class _Shown:
-    """What a view shows.
+class _Content:
+    """The content of a view.
 
     Args:
         name: in MLflow's list of saved views.
-        condition: which runs, in the words of MLflow's search.
-        order: the column they are sorted by. By start time MLflow nests the seeds of a sweep and hides them.
-        columns: params and metrics of the table.
-        sections: of charts.
-        ascending: which way.
-        groups: parameters; runs that are alike in them are drawn as one, at their arithmetic mean.
+        condition: selects the runs, in the syntax of MLflow's search.
+        order: the column to sort by. By start time MLflow nests the seeds of a sweep and hides them.
+        columns: the params and metrics in the table.
+        sections: the charts.
+        ascending: the direction of the order.
+        groups: parameters. Runs with equal values are drawn as one, at their arithmetic mean.
     """
 
     name: str
@@ -78,10 +73,10 @@ class _Shown:
     groups: tuple[str, ...] = ()
 
 
-def _seeds(target: TargetName) -> _Shown:
-    """Return the view of a target's seeds, each by itself."""
+def _seeds(target: TargetName) -> _Content:
+    """Return the view of a target's seeds without groups."""
     finals, costs = _metrics(target)
-    return _Shown(
+    return _Content(
         name=f"Seeds of {TARGETS[target].title}",
         condition=_of_target(target),
         order=f"tags.`{ORDER}`",
@@ -94,17 +89,17 @@ def _seeds(target: TargetName) -> _Shown:
     )
 
 
-def _groups(target: TargetName, groups: tuple[str, ...] = ("variant",), placement: str = "moved") -> _Shown:
+def _groups(target: TargetName, groups: tuple[str, ...] = ("variant",), placement: str = "moved") -> _Content:
     """Return the view of a target's seeds in groups.
 
     Args:
-        groups: parameters. A group of one is named by its value, a group of two by more than fits.
-        placement: of digits; runs of another are not shown.
+        groups: parameters. The name of a group of one parameter is its value; names of two parameters do not fit.
+        placement: of digits; runs with another placement are not shown.
     """
     finals, costs = _metrics(target)
     means = "Arithmetic means, not medians:"  # 40 characters fit in a window of 1920 pixels
     restricted = f" AND params.`placement` = '{placement}'" if target == "digits" else ""
-    return _Shown(
+    return _Content(
         name=f"{TARGETS[target].title} by {' and '.join(groups)}",
         condition=_of_target(target) + restricted,
         order=f"tags.`{ORDER}`",
@@ -119,11 +114,11 @@ def _groups(target: TargetName, groups: tuple[str, ...] = ("variant",), placemen
 
 
 def _of_target(target: TargetName) -> str:
-    return f"tags.`paramshare.kind` = 'seed' AND params.`target` = '{target}'"
+    return f"tags.`{KIND}` = 'seed' AND params.`{TARGET}` = '{target}'"
 
 
 def _metrics(target: TargetName) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the metrics of a target's trained nets, the headline first, and those of what they take."""
+    """Return the final metrics of a target, the headline first, and its cost metrics."""
     macs = (MACS,) if TARGETS[target].counts_macs else ()
     return tuple(metric.name for metric in TARGETS[target].finals), (PARAMETERS, *macs, SECONDS)
 
@@ -132,42 +127,42 @@ def _columns(*metrics: str) -> tuple[str, ...]:
     return tuple(f"metrics.`{name}`" for name in metrics)
 
 
-def _sweep(target: TargetName, groups: Collection[str], run_id: str | None = None) -> _Shown:
-    """Return the view of the medians and quartiles of a sweep's groups in one chart, a dash a metric.
+def _sweep(target: TargetName, groups: Collection[str], run_id: str | None = None) -> _Content:
+    """Return the view of the medians and quartiles of a sweep's groups in one chart, with a dash for each metric.
 
     Args:
-        groups: as they stand in the names of its metrics.
-        run_id: of the sweep. Defaults to None: all of the target.
+        groups: as in the names of the sweep's metrics.
+        run_id: of the sweep. Defaults to None: all sweeps of the target.
     """
     title = TARGETS[target].title
     metrics = tuple(
-        f"loss/{name}/{group}" for group in groups for name in ("median", "lower_quartile", "upper_quartile")
+        loss_metric(name, group) for group in groups for name in ("median", "lower_quartile", "upper_quartile")
     )
-    every = f"tags.`paramshare.kind` = 'sweep' AND params.`target` = '{target}'"
-    return _Shown(
+    every = f"tags.`{KIND}` = 'sweep' AND params.`{TARGET}` = '{target}'"
+    return _Content(
         name=f"Last sweep of {title}",
         condition=every if run_id is None else f"attributes.run_id = '{run_id}'",
         order="attributes.start_time",
         ascending=False,
-        columns=("params.`variant`", "params.`seeds`", "params.`devices`", "metrics.`runs/finished`"),
+        columns=("params.`variant`", "params.`seeds`", "params.`devices`", f"metrics.`{RUNS_FINISHED}`"),
         sections=(_Section("Median and quartiles of the loss", (metrics,), lines=True, columns=1),),
     )
 
 
 _COUNTS: Final = ("shared", "per_use", "unshared", "dense", "factor", "macs")
 
-_SHOWN: Final[dict[View, _Shown]] = {
+_CONTENTS: Final[dict[View, _Content]] = {
     "seeds": _seeds("dynamicnet"),
     "digits-seeds": _seeds("digits"),
-    "counts": _Shown(
+    "counts": _Content(
         name="Counts",
-        condition="tags.`paramshare.kind` = 'count'",
-        order="metrics.`sharing/factor`",  # the largest savings first
+        condition=f"tags.`{KIND}` = 'count'",
+        order=f"metrics.`{SHARING}factor`",  # the largest savings first
         ascending=False,
-        columns=("params.`model`", "params.`input`", *_columns(*(f"sharing/{name}" for name in _COUNTS))),
+        columns=("params.`model`", "params.`input`", *_columns(*(f"{SHARING}{name}" for name in _COUNTS))),
         sections=(
-            _Section("Parameters", (("sharing/shared",), ("sharing/unshared",), ("sharing/dense",)), columns=3),
-            _Section("What sharing saves", (("sharing/factor",), ("sharing/macs",))),
+            _Section("Parameters", tuple((f"{SHARING}{name}",) for name in ("shared", "unshared", "dense")), columns=3),
+            _Section("What sharing saves", ((f"{SHARING}factor",), (f"{SHARING}macs",))),
         ),
     ),
     "dynamicnet": _groups("dynamicnet"),
@@ -178,7 +173,7 @@ _SHOWN: Final[dict[View, _Shown]] = {
 
 
 def view_key(view: View) -> str:
-    """The view's key in an address: `viewStateShareKey=paramshare-seeds`."""
+    """Return the view's key in an address: `viewStateShareKey=paramshare-seeds`."""
     return f"paramshare-{view}"
 
 
@@ -188,58 +183,58 @@ def seeds_view(target: TargetName) -> View:
 
 
 def saved_view_tags(*views: View) -> dict[str, str]:
-    """The experiment tags that hold the views."""
-    return {f"{_PREFIX}{view_key(view)}": _packed(_SHOWN[view]) for view in views}
+    """Return the experiment's tags that contain the views."""
+    return {f"{SAVED_VIEW}{view_key(view)}": _packed(_CONTENTS[view]) for view in views}
 
 
 def study_view_tags(target: TargetName, options: Mapping[str, object], *, several_devices: bool) -> dict[str, str]:
-    """The experiment tags that hold the view of a study's groups.
+    """Return the experiment's tags that contain the view of a study's groups.
 
     Args:
         options: of the study's runs.
-        several_devices: whether its groups are told apart by their devices, too.
+        several_devices: true if the groups differ in their devices, too.
     """
     groups = ("variant", "device") if several_devices else ("variant",)
-    return {f"{_PREFIX}{view_key(target)}": _packed(_groups(target, groups, str(options.get("placement", "moved"))))}
+    return {f"{SAVED_VIEW}{view_key(target)}": _packed(_groups(target, groups, str(options.get("placement", "moved"))))}
 
 
 def sweep_view_tags(target: TargetName, groups: Collection[str], run_id: str) -> dict[str, str]:
-    """The experiment tags that hold the view of a sweep that has ended. Arguments as of `_sweep`."""
+    """Return the experiment's tags that contain the view of a sweep that has ended. For arguments see `_sweep`."""
     view: View = "sweep" if target == "dynamicnet" else "digits-sweep"
-    return {f"{_PREFIX}{view_key(view)}": _packed(_sweep(target, groups, run_id))}
+    return {f"{SAVED_VIEW}{view_key(view)}": _packed(_sweep(target, groups, run_id))}
 
 
 def missing_views(tags: Collection[str]) -> dict[str, str]:
-    """The tags of those views that an experiment with these tags does not have: it can be older than they are."""
-    return saved_view_tags(*(view for view in VIEWS if f"{_PREFIX}{view_key(view)}" not in tags))
+    """Return the tags of the views that are missing from an experiment's tags: it can be older than the views."""
+    return saved_view_tags(*(view for view in VIEWS if f"{SAVED_VIEW}{view_key(view)}" not in tags))
 
 
-def _packed(shown: _Shown) -> str:
+def _packed(content: _Content) -> str:
     now = int(time.time() * 1000)
-    state = base64.b64encode(zlib.compress(json.dumps(_state(shown)).encode())).decode()
-    return json.dumps({"name": shown.name, "createdAt": now, "updatedAt": now, "state": f"deflate;{state}"})
+    state = base64.b64encode(zlib.compress(json.dumps(_state(content)).encode())).decode()
+    return json.dumps({"name": content.name, "createdAt": now, "updatedAt": now, "state": f"deflate;{state}"})
 
 
-def _state(shown: _Shown) -> dict[str, Any]:
+def _state(content: _Content) -> dict[str, Any]:
     return {
-        "searchFilter": shown.condition,
-        "orderByKey": shown.order,
-        "orderByAsc": shown.ascending,
+        "searchFilter": content.condition,
+        "orderByKey": content.order,
+        "orderByAsc": content.ascending,
         "startTime": "ALL",
         "lifecycleFilter": "Active",
         "modelVersionFilter": "All Runs",
         "datasetsFilter": [],
-        "selectedColumns": list(shown.columns),
+        "selectedColumns": list(content.columns),
         "columnOrder": [],
         "columnWidths": {},
         "runsHidden": [],
         "runsHiddenMode": "SHOW_ALL",
-        "compareRunCharts": [_chart(section, metrics) for section in shown.sections for metrics in section.charts],
-        "compareRunSections": [_section(section) for section in shown.sections],
+        "compareRunCharts": [_chart(section, metrics) for section in content.sections for metrics in section.charts],
+        "compareRunSections": [_section(section) for section in content.sections],
         "viewMaximized": False,
         "runListHidden": False,
         "isAccordionReordered": True,
-        "groupBy": _grouped(shown.groups),
+        "groupBy": _grouped(content.groups),
         "groupsExpanded": {f"param.variant.{name}": False for target in TARGETS.values() for name in target.variants},
         "useGroupedValuesInCharts": True,
         "hideEmptyCharts": True,

@@ -1,51 +1,95 @@
-"""The values of a metric at every step, of many runs at once.
+"""Read the values of a metric at every step, of many runs at once.
 
-MLflow's client asks a server run by run. Its pages ask for many runs in one request, and so does this, by the same way.
+MLflow's client asks a server once a run. MLflow's pages ask for many runs in one request, and so does this module.
 """
 
+import math
 from collections import defaultdict
 from collections.abc import Sequence
+from itertools import groupby
 from typing import Any, Final
 
+import numpy as np
 from mlflow import MlflowClient
 from mlflow.utils.rest_utils import http_request, verify_rest_response
+from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["histories_of"]
+from paramshare.tracking.store import Store
+from paramshare.tracking.store.database import Database
+from paramshare.training.targets import LOSS
+
+__all__ = ["as_trained", "read_all_losses", "read_histories", "read_losses"]
 
 _BULK: Final = "/ajax-api/2.0/mlflow/metrics/get-history-bulk"
-_MOST_POINTS: Final = 25_000  # that the server gives in one answer, and says nothing of what it leaves out
-_RUNS_AT_ONCE: Final = 45
+_POINTS_A_RESPONSE: Final = 25_000  # the server's limit: it omits further points silently
+_RUNS_A_REQUEST: Final = 45
+_RUNS_A_QUERY: Final = 500
 
 
-def histories_of(client: MlflowClient, run_ids: Sequence[str], metric: str) -> dict[str, list[float]]:
-    """The values of `metric` in the order of its steps, by run.
+def read_losses(store: Store, run_id: str) -> NDArray[np.float32]:
+    """Return the loss of every step of a run, (steps,), bit for bit as it was trained."""
+    return read_all_losses(store, [run_id])[0]
 
-    Args:
-        client: of a server.
+
+def read_all_losses(store: Store, run_ids: Sequence[str]) -> list[NDArray[np.float32]]:
+    """Return the losses of each run, see `read_losses`, in the order of `run_ids`."""
+    histories = read_histories(store, run_ids, LOSS)
+    return [as_trained(histories[run_id]).astype(np.float32) for run_id in run_ids]
+
+
+def as_trained(values: ArrayLike) -> NDArray[np.float64]:
+    """Replace the largest float64 by infinity: MLflow stores infinity as this number, which no training reaches."""
+    stored = np.asarray(values, dtype=np.float64)
+    return np.where(np.abs(stored) == np.finfo(np.float64).max, np.copysign(np.inf, stored), stored)
+
+
+def read_histories(store: Store, run_ids: Sequence[str], metric: str) -> dict[str, list[float]]:
+    """Return the values of `metric` in the order of its steps, by run, as MLflow stores them.
 
     Raises:
         MlflowException: the server failed.
     """
-    found = dict[str, list[float]]()
-    waiting = [run_ids[begin : begin + _RUNS_AT_ONCE] for begin in range(0, len(run_ids), _RUNS_AT_ONCE)]
-    while waiting:
-        these = waiting.pop()
-        points = _points(client, these, metric)
-        if len(points) < _MOST_POINTS:
-            found |= _by_run(these, points)
-        elif len(these) > 1:
-            waiting += [these[: len(these) // 2], these[len(these) // 2 :]]
+    if store.database is not None:
+        return _embedded_histories(store.database, run_ids, metric)
+    return _server_histories(store.client, run_ids, metric)
+
+
+def _server_histories(client: MlflowClient, run_ids: Sequence[str], metric: str) -> dict[str, list[float]]:
+    histories = dict[str, list[float]]()
+    requests = [run_ids[begin : begin + _RUNS_A_REQUEST] for begin in range(0, len(run_ids), _RUNS_A_REQUEST)]
+    while requests:
+        requested = requests.pop()
+        points = _request_points(client, requested, metric)
+        if len(points) < _POINTS_A_RESPONSE:
+            histories |= _by_run(requested, points)
+        elif len(requested) > 1:
+            requests += [requested[: len(requested) // 2], requested[len(requested) // 2 :]]
         else:
-            history = client.get_metric_history(these[0], metric)
-            found[these[0]] = [point.value for point in sorted(history, key=lambda point: point.step)]
-    return found
+            history = client.get_metric_history(requested[0], metric)
+            histories[requested[0]] = [point.value for point in sorted(history, key=lambda point: point.step)]
+    return histories
 
 
-def _points(client: MlflowClient, run_ids: Sequence[str], metric: str) -> list[dict[str, Any]]:
-    asked = {"run_id": list(run_ids), "metric_key": metric, "max_results": _MOST_POINTS}
+def _embedded_histories(database: Database, run_ids: Sequence[str], metric: str) -> dict[str, list[float]]:
+    histories = {}
+    with database.engine.connect() as connection:
+        for begin in range(0, len(run_ids), _RUNS_A_QUERY):
+            requested = tuple(run_ids[begin : begin + _RUNS_A_QUERY])
+            query = (
+                f"SELECT run_uuid, value, is_nan FROM metrics WHERE run_uuid IN ({', '.join('?' * len(requested))}) "  # noqa: S608
+                "AND key = ? ORDER BY run_uuid, step"
+            )
+            rows = connection.exec_driver_sql(query, (*requested, metric))
+            for run_id, points in groupby(rows, key=lambda row: row[0]):
+                histories[run_id] = [math.nan if is_nan else value for _, value, is_nan in points]
+    return histories
+
+
+def _request_points(client: MlflowClient, run_ids: Sequence[str], metric: str) -> list[dict[str, Any]]:
+    params = {"run_id": list(run_ids), "metric_key": metric, "max_results": _POINTS_A_RESPONSE}
     host = client._tracking_client.store.get_host_creds()
-    answer = verify_rest_response(http_request(host, _BULK, "GET", params=asked), _BULK)
-    points: list[dict[str, Any]] = answer.json()["metrics"]
+    response = verify_rest_response(http_request(host, _BULK, "GET", params=params), _BULK)
+    points: list[dict[str, Any]] = response.json()["metrics"]
     return points
 
 
@@ -53,4 +97,4 @@ def _by_run(run_ids: Sequence[str], points: list[dict[str, Any]]) -> dict[str, l
     steps = defaultdict[str, list[tuple[int, float]]](list)
     for point in points:
         steps[point["run_id"]].append((int(point["step"]), float(point["value"])))
-    return {run_id: [value for _, value in sorted(steps[run_id], key=lambda one: one[0])] for run_id in run_ids}
+    return {run_id: [value for _, value in sorted(steps[run_id], key=lambda pair: pair[0])] for run_id in run_ids}

@@ -1,7 +1,7 @@
-"""Selected parts of many seeds' runs: by SQL from an embedded store's tables.
+"""Read selected parts of many seeds' runs.
 
-MLflow's search builds objects of every tag, parameter, metric and dataset of a run, notes and histories included. The
-queries here read the rows that a question needs, by the tables' own indexes.
+MLflow's search creates objects for every tag, parameter, metric and dataset of a run. The SQL queries here read only
+the selected rows of an embedded store, by the indexes of its tables.
 """
 
 import json
@@ -15,15 +15,22 @@ from typing import Any, Final
 from mlflow.entities import Run
 from sqlalchemy import Connection
 
-__all__ = ["Selection", "Summary", "read_summaries", "summary_of"]
+from paramshare.tracking.read.runs import ENDED_SEEDS, FINISHED_SEEDS, search
+from paramshare.tracking.store import Store
+from paramshare.tracking.store.database import Database
+from paramshare.tracking.tags import KIND
+
+__all__ = ["Selection", "Summary", "read_seeds", "summary_of"]
+
+_NAMES_A_SEARCH: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """The seeds' runs to read, and the parts of each.
+    """The seeds' runs to read, and the parts to read of each.
 
     Args:
-        finished: if true, runs that are FINISHED; else all runs that are neither RUNNING nor KILLED.
+        finished: if true, FINISHED runs; otherwise all runs that are neither RUNNING nor KILLED.
         datasets: the names of the datasets of the runs. Defaults to None: every run of the experiment.
         tags: the tags to read.
         params: the parameters to read. Defaults to None: all.
@@ -57,49 +64,57 @@ class Summary:
 
 
 def summary_of(run: Run) -> Summary:
-    """Return the parts of a run that MLflow's client has read."""
+    """Return the summary of a run that MLflow's client has read."""
     return Summary(run.info.run_id, run.info.status, run.data.tags, run.data.params, run.data.metrics)
 
 
-def read_summaries(
-    connection: Connection, experiment_id: int, kind: tuple[str, str], selection: Selection
-) -> Iterator[Summary]:
-    """Read the selected parts of the active runs of an experiment, the newest first.
+def read_seeds(store: Store, selection: Selection) -> Iterator[Summary]:
+    """Yield the selected seeds' runs, the newest first.
 
-    Args:
-        kind: a tag's name and value that each of the runs has.
+    An embedded store is read by SQL. A server is read by MLflow's client, which reads all parts of a run. It is asked
+    for some datasets at a time, and the order applies within each request.
     """
-    run_ids = _run_ids(connection, experiment_id, kind, selection)
-    asked = json.dumps([run_id for run_id, _ in run_ids])
-    tags = _by_run(connection.exec_driver_sql(*_parts("tags", asked, selection.tags)))
-    params = _by_run(connection.exec_driver_sql(*_parts("params", asked, selection.params)))
-    metrics = _by_run(connection.exec_driver_sql(*_parts("latest_metrics", asked, selection.metrics)), _number)
-    for run_id, status in run_ids:
-        yield Summary(run_id, status, tags[run_id], params[run_id], metrics[run_id])
+    condition = FINISHED_SEEDS if selection.finished else ENDED_SEEDS
+    if store.database is not None:
+        yield from _embedded_summaries(store.database, selection)
+    elif selection.datasets is None:
+        yield from map(summary_of, search(store, condition))
+    else:
+        for begin in range(0, len(selection.datasets), _NAMES_A_SEARCH):
+            names = ", ".join(f"'{name}'" for name in selection.datasets[begin : begin + _NAMES_A_SEARCH])
+            yield from map(summary_of, search(store, f"{condition} AND datasets.name IN ({names})"))
 
 
-def _run_ids(
-    connection: Connection, experiment_id: int, kind: tuple[str, str], selection: Selection
-) -> list[tuple[str, str]]:
+def _embedded_summaries(database: Database, selection: Selection) -> list[Summary]:
+    with database.engine.connect() as connection:
+        run_ids = _run_ids(connection, database.experiment_id, selection)
+        listed = json.dumps([run_id for run_id, _ in run_ids])
+        tags = _by_run(connection.exec_driver_sql(*_parts("tags", listed, selection.tags)))
+        params = _by_run(connection.exec_driver_sql(*_parts("params", listed, selection.params)))
+        metrics = _by_run(connection.exec_driver_sql(*_parts("latest_metrics", listed, selection.metrics)), _number)
+    return [Summary(run_id, status, tags[run_id], params[run_id], metrics[run_id]) for run_id, status in run_ids]
+
+
+def _run_ids(connection: Connection, experiment_id: int, selection: Selection) -> list[tuple[str, str]]:
     """Return the id and status of each run. CROSS JOIN makes SQLite read the tables in this order, each by its key."""
     status = "= 'FINISHED'" if selection.finished else "NOT IN ('RUNNING', 'KILLED')"
-    named, values = "", tuple[object, ...]()
+    datasets, values = "", tuple[object, ...]()
     if selection.datasets is not None:
-        named = _OF_DATASETS
+        datasets = _OF_DATASETS
         values = (json.dumps(selection.datasets), experiment_id)
     query = f"""
-        SELECT DISTINCT runs.run_uuid, runs.status, runs.start_time FROM {named} runs
+        SELECT DISTINCT runs.run_uuid, runs.status, runs.start_time FROM {datasets} runs
         CROSS JOIN tags ON tags.key = ? AND tags.run_uuid = runs.run_uuid AND tags.value = ?
-        WHERE {_JOINED if named else ""} runs.experiment_id = ? AND runs.lifecycle_stage = 'active'
+        WHERE {_JOINED if datasets else ""} runs.experiment_id = ? AND runs.lifecycle_stage = 'active'
         AND runs.status {status} ORDER BY runs.start_time DESC, runs.run_uuid
     """  # noqa: S608 - of constants alone
-    rows = connection.exec_driver_sql(query, (*values, *kind, experiment_id))
+    rows = connection.exec_driver_sql(query, (*values, KIND, "seed", experiment_id))
     return [(run_id, status) for run_id, status, _ in rows]
 
 
 _OF_DATASETS: Final = """
-        json_each(?) AS asked
-        CROSS JOIN datasets ON datasets.experiment_id = ? AND datasets.name = asked.value
+        json_each(?) AS listed
+        CROSS JOIN datasets ON datasets.experiment_id = ? AND datasets.name = listed.value
         CROSS JOIN inputs ON inputs.source_type = 'DATASET' AND inputs.source_id = datasets.dataset_uuid
             AND inputs.destination_type = 'RUN'
         CROSS JOIN
@@ -113,13 +128,15 @@ _COLUMNS: Final = {
 
 
 def _parts(table: str, run_ids: str, names: Sequence[str] | None) -> tuple[str, tuple[str, ...]]:
-    """Return the query of a table's rows of some runs, in the order in which they were written, and its parameters."""
+    """Return a query, with its parameters, for a table's rows of some runs in the order in which they were written."""
     columns = f"{table}.run_uuid, {table}.key, {_COLUMNS[table]}"
     if names is None:
-        joined = f"{table} ON {table}.run_uuid = asked.value ORDER BY asked.key, {table}.rowid"
-        return f"SELECT {columns} FROM json_each(?) AS asked CROSS JOIN {joined}", (run_ids,)  # noqa: S608 - as above
-    joined = f"json_each(?) AS names CROSS JOIN {table} ON {table}.key = names.value AND {table}.run_uuid = asked.value"
-    query = f"SELECT {columns} FROM json_each(?) AS asked CROSS JOIN {joined}"  # noqa: S608 - as above
+        joined = f"{table} ON {table}.run_uuid = listed.value ORDER BY listed.key, {table}.rowid"
+        return f"SELECT {columns} FROM json_each(?) AS listed CROSS JOIN {joined}", (run_ids,)  # noqa: S608 - as above
+    joined = (
+        f"json_each(?) AS names CROSS JOIN {table} ON {table}.key = names.value AND {table}.run_uuid = listed.value"
+    )
+    query = f"SELECT {columns} FROM json_each(?) AS listed CROSS JOIN {joined}"  # noqa: S608 - as above
     return query, (run_ids, json.dumps(list(names)))
 
 
@@ -129,8 +146,8 @@ def _number(value: float, is_nan: bool) -> float:
 
 def _by_run(rows: Iterable[Any], value_of: Callable[..., Any] = str) -> dict[str, dict[str, Any]]:
     """Return the values of each run by name."""
-    found = defaultdict[str, dict[str, Any]](dict)
-    for run_id, name, *value in rows:
-        made = value_of(*value)
-        found[run_id][intern(name)] = intern(made) if isinstance(made, str) else made
-    return found
+    by_run = defaultdict[str, dict[str, Any]](dict)
+    for run_id, name, *columns in rows:
+        value = value_of(*columns)
+        by_run[run_id][intern(name)] = intern(value) if isinstance(value, str) else value
+    return by_run

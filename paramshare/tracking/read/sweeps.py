@@ -1,4 +1,4 @@
-"""The runs of a sweep, from the table among its parent run's artifacts."""
+"""Read sweeps: their parent runs, and the runs in the tables among their artifacts."""
 
 import json
 from dataclasses import dataclass
@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from mlflow.entities import Run
 
 from paramshare.errors import UsageError
-from paramshare.tracking.read.finished_seeds import KIND, search
-from paramshare.tracking.read.recorded_run import find_run, read_artifact
+from paramshare.tracking.read.artifacts import read_artifact
+from paramshare.tracking.read.runs import find_run, search
 from paramshare.tracking.store import Store
-from paramshare.tracking.write.kinds.sweeps import TABLE_FILE
+from paramshare.tracking.tags import KIND, NOTE, SWEEP_KEY, TABLE_FILE
 
-__all__ = ["Member", "Members", "read_members"]
+__all__ = ["Member", "Members", "find_sweep", "read_members", "read_note"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +31,12 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Members:
-    """A sweep and its FINISHED runs, those that it re-used among them.
+    """A sweep and its FINISHED runs, including the runs that it reused.
 
     Args:
-        parent_run_id: MLflow's id of the sweep's own run.
-        name: what a person calls the sweep.
-        runs: in the order of its table.
+        parent_run_id: MLflow's id of the parent run.
+        name: the name of the parent run.
+        runs: in the order of the sweep's table.
     """
 
     parent_run_id: str
@@ -44,11 +44,20 @@ class Members:
     runs: tuple[Member, ...]
 
 
+def find_sweep(store: Store, sweep_key: str) -> str | None:
+    """Return the id of the newest FINISHED parent run over exactly these specs; None if there is none."""
+    if store.database is not None:
+        return store.database.newest_finished(SWEEP_KEY, sweep_key)
+    condition = f"attributes.status = 'FINISHED' AND tags.`{SWEEP_KEY}` = '{sweep_key}'"
+    run = next(search(store, condition), None)
+    return run.info.run_id if run else None
+
+
 def read_members(store: Store, parent_run_id: str | None = None) -> Members:
-    """The runs of a sweep.
+    """Return the runs of a sweep.
 
     Args:
-        parent_run_id: of the sweep, or how it begins, as of `find_run`; the newest FINISHED one unless given.
+        parent_run_id: the id of the parent run or its beginning, see `find_run`. Defaults to the newest FINISHED sweep.
 
     Raises:
         UsageError: there is no such sweep, or it has no FINISHED run.
@@ -56,33 +65,42 @@ def read_members(store: Store, parent_run_id: str | None = None) -> Members:
     parent = _newest(store) if parent_run_id is None else find_run(store, parent_run_id)
     run_id = parent.info.run_id
     if parent.data.tags.get(KIND) != "sweep":
-        raise UsageError(f"the run {run_id} is no sweep's; expected the id of a run that has others below it")
+        raise UsageError(f"the run {run_id} is not a sweep; pass the id of a parent run")
     content = read_artifact(store, run_id, TABLE_FILE)
     if content is None:
-        raise UsageError(f"the sweep {run_id} is {parent.info.status} and has no {TABLE_FILE}; expected one that ended")
+        raise UsageError(
+            f"the sweep {run_id} is {parent.info.status} and has no {TABLE_FILE}; pass the id of a sweep that ended"
+        )
     runs = _finished(content, run_id)
     if not runs:
-        raise UsageError(f"the sweep {run_id} has no FINISHED run; expected one that has")
+        raise UsageError(f"the sweep {run_id} has no FINISHED run; pass the id of another sweep")
     return Members(run_id, parent.info.run_name, runs)
 
 
+def read_note(store: Store, run_id: str) -> str:
+    """Return the note on a run's page, in Markdown."""
+    if store.database is not None:
+        return store.database.tag(run_id, NOTE) or ""
+    return str(store.client.get_run(run_id).data.tags.get(NOTE, ""))
+
+
 def _newest(store: Store) -> Run:
-    found = next(search(store, f"attributes.status = 'FINISHED' AND tags.`{KIND}` = 'sweep'"), None)
-    if found is None:
+    run = next(search(store, f"attributes.status = 'FINISHED' AND tags.`{KIND}` = 'sweep'"), None)
+    if run is None:
         raise UsageError(
             f"the experiment {store.address.experiment!r} has no finished sweep; train one, or name another experiment"
         )
-    return found
+    return run
 
 
 def _finished(table: bytes, run_id: str) -> tuple[Member, ...]:
     try:
-        read = json.loads(table)
-        rows = [dict(zip(read["columns"], cells, strict=True)) for cells in read["data"]]
+        content = json.loads(table)
+        rows = [dict(zip(content["columns"], cells, strict=True)) for cells in content["data"]]
         return tuple(
             Member(row["seed"], row["variant"], row["device"], row["run_id"])
             for row in rows
             if row["status"] == "FINISHED"
         )
     except (ValueError, KeyError, TypeError) as error:
-        raise UsageError(f"the sweep {run_id} was changed: its {TABLE_FILE} is not the table that it wrote") from error
+        raise UsageError(f"the sweep {run_id} was changed: its {TABLE_FILE} is not a table of its runs") from error

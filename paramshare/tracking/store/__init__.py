@@ -1,29 +1,26 @@
-"""The store of runs, an SQLite file or an MLflow server: its address, and how to open it."""
+"""The store of runs, an SQLite file or an MLflow server: its address, how to open it, its errors."""
 
+from paramshare.tracking.store.address import StoreAddress, check_kind, redacted
+from paramshare.tracking.store.failures import reason_of, store_failures
 from paramshare.tracking.store.opening import (
     Store,
-    StoreAddress,
-    analyse,
-    check_kind,
     check_store,
+    open_existing_store,
     open_store,
-    reason_of,
-    redacted,
     relocate_store,
-    sign_in,
-    store_failures,
+    update_statistics,
 )
 
 __all__ = [
     "Store",
     "StoreAddress",
-    "analyse",
     "check_kind",
     "check_store",
+    "open_existing_store",
     "open_store",
     "reason_of",
     "redacted",
     "relocate_store",
-    "sign_in",
     "store_failures",
+    "update_statistics",
 ]

@@ -1,7 +1,7 @@
-"""The address of a store of runs: an SQLite file's or an MLflow server's.
+"""The address of a store of runs: an SQLite file or an MLflow server.
 
-The user and password of a server's address are taken out of it at once and given to MLflow where it looks for them: so
-they are in nothing that is shown, logged or written.
+The user and password are removed from the address at once and passed to MLflow in the environment. So they are never
+shown, logged or written.
 """
 
 import re
@@ -20,13 +20,13 @@ _SERVER: Final = re.compile(r"(https?://)(?:(.*)@)?([^@]*)", re.DOTALL)
 
 @dataclass(frozen=True, slots=True)
 class StoreAddress:
-    """Where runs are kept: enough for another process to open the same store.
+    """The address of a store: all that another process needs to open the same store.
 
     Args:
-        uri: `sqlite:///<path>` or an MLflow server's `http(s)://` address. Kept with an absolute path, and without the
-            user and password that were in it.
-        experiment: the MLflow experiment's name.
-        credential: `user:password` for the server, as they stood in its address; empty where none did.
+        uri: `sqlite:///<path>` or an MLflow server's `http(s)://` address. The path is made absolute, and the user and
+            password are removed.
+        experiment: the name of the MLflow experiment.
+        credential: `user:password` for the server, as in the address. Defaults to empty: no user.
     """
 
     uri: str
@@ -34,7 +34,7 @@ class StoreAddress:
     credential: str = field(default="", repr=False)
 
     def __post_init__(self) -> None:
-        """Take out what is secret, and let the address hold wherever it is read.
+        """Remove the secret from the address and make its path absolute.
 
         Raises:
             StoreError: the address has an `@` that does not end a user and a password.
@@ -45,7 +45,7 @@ class StoreAddress:
             if re.search(r"[/?#\s]", server[2]) or not password_follows or not password:
                 raise StoreError(
                     f"the tracking URI {redacted(uri)!r} has an @ that does not end a user and password; expected "
-                    "user:password@ before the host, with a / ? # or @ of theirs written as %2F %3F %23 %40"
+                    "user:password@ before the host, with / ? # and @ in them written as %2F %3F %23 %40"
                 )
             object.__setattr__(self, "credential", server[2])
             uri = server[1] + server[3]
@@ -55,35 +55,35 @@ class StoreAddress:
 
     @classmethod
     def of(cls, uri: str | None, experiment: str) -> "StoreAddress":
-        """The store at `uri`; where there is none, the embedded one in `mlruns/` of the working directory."""
+        """Return the address `uri`. Defaults to the embedded store in `mlruns/` of the working directory."""
         return cls(uri or f"{_SQLITE}{(_FOLDER / 'mlflow.db').resolve()}", experiment)
 
     @property
     def database(self) -> Path | None:
-        """The SQLite file of an embedded store; None for a server."""
+        """Return the SQLite file of an embedded store; None for a server."""
         return Path(self.uri.removeprefix(_SQLITE)) if self.uri.startswith(_SQLITE) else None
 
 
 def check_kind(address: StoreAddress) -> None:
-    """Check that a tracking URI is of a kind that can be used, without looking for the store.
+    """Check that the kind of a tracking URI is supported. Do not look for the store.
 
     Raises:
-        StoreError: it is not.
+        StoreError: the kind is not supported.
     """
     shown = redacted(address.uri)
     if not address.uri.isprintable():
-        raise StoreError(f"the tracking URI {shown!r} is not one; expected printable characters")
+        raise StoreError(f"the tracking URI {shown!r} is invalid; expected printable characters")
     if address.database is None and not address.uri.startswith(("http://", "https://")):
         raise StoreError(
-            f"the tracking URI {shown!r} is of a kind that is not supported; "
+            f"the tracking URI {shown!r} is not supported; "
             "expected sqlite:///path/to/mlflow.db or the http(s):// address of an MLflow server"
         )
 
 
 def redacted(uri: str) -> str:
-    """`uri` without the user, the password and the query that may stand in it."""
+    """Return `uri` without its user, password and query."""
     if uri.startswith(_SQLITE):
         return uri
-    scheme, found, rest = uri.rpartition("://") if "://" in uri else ("", "", uri)
+    scheme, separator, rest = uri.rpartition("://") if "://" in uri else ("", "", uri)
     rest = "***@" + rest.rpartition("@")[2] if "@" in rest else rest
-    return scheme + found + re.sub(r"([?#]).*", r"\1***", rest, flags=re.DOTALL)
+    return scheme + separator + re.sub(r"([?#]).*", r"\1***", rest, flags=re.DOTALL)

@@ -1,7 +1,7 @@
-"""Whether an embedded store's file can be opened as it is: looked at before MLflow does, without changing a byte.
+"""Check an embedded store's file before MLflow opens it. Change nothing.
 
-MLflow makes its tables in any SQLite file that lacks some of them. A database of an older MLflow, or of another
-program, would so be changed for good before anybody was asked.
+MLflow creates its missing tables in any SQLite file. So it would change a database of an older MLflow, or of another
+program, without asking.
 """
 
 import os
@@ -17,28 +17,24 @@ from typing import Final
 import mlflow
 
 from paramshare.errors import StoreError
-from paramshare.tracking.store.relocation import ARTIFACTS, former_folder
+from paramshare.tracking.store.layout import ARTIFACTS, READ_TIMEOUT, SCHEMA
+from paramshare.tracking.store.relocation import former_folder
 
-__all__ = ["SCHEMA", "check_file", "check_log"]
+__all__ = ["check_file", "check_log"]
 
-SCHEMA: Final = "dc11669786a5"
-"""MLflow's name for the schema of its tables, since 3.17."""
-
-_KNOWN: Final = ("3.17.2", SCHEMA)  # a version of MLflow and its newest schema: to ask MLflow takes a third of a second
-
-_BUSY: Final = 20.0  # seconds to wait for a writer that shuts out readers
+_KNOWN: Final = ("3.17.2", SCHEMA)  # a version of MLflow and its newest schema: asking MLflow takes a third of a second
 _MIGRATIONS: Final = Path(mlflow.__file__).parent / "store" / "db_migrations"
 
 
 def check_file(database: Path, experiment: str | None) -> None:
-    """Look whether the SQLite file of an embedded store can be opened, or made where there is none.
+    """Check that the SQLite file of an embedded store can be opened, or created if it does not exist.
 
     Args:
         database: an absolute path.
-        experiment: the name of the one that runs are to go to; None to leave open whether the store was moved.
+        experiment: the name of the experiment in use; None to skip the check whether the store was moved.
 
     Raises:
-        StoreError: it cannot, and why; or its runs' files are not where the database says.
+        StoreError: the file cannot be opened or created, or its database names another folder for its runs' files.
     """
     try:
         _check_place(database)
@@ -50,17 +46,17 @@ def check_file(database: Path, experiment: str | None) -> None:
 
 
 def check_log(database: Path) -> None:
-    """Refuse to begin anew beside what a killed process wrote last: SQLite would write it into the new database.
+    """Refuse to create a database beside the write-ahead log of another: SQLite would replay it into the new one.
 
     Raises:
-        StoreError: there is no database, or an empty one, beside a log that is not.
+        StoreError: the log has content, and the database is missing or empty.
     """
     log = _log_of(database)
     if _has_bytes(log) and not _has_bytes(database):
         raise StoreError(
-            f"the store {database} is {'empty' if database.exists() else 'not there'}, but what was written to it last "
-            f"lies in {log.name} beside it, and would get into a new one; put {database.name} back, or move {log.name} "
-            f"and {database.name}-shm to where it went, to begin anew"
+            f"the store {database} {'is empty' if database.exists() else 'does not exist'}, but its last changes are "
+            f"in {log.name} beside it; restore {database.name}, or, to start with an empty store, move {log.name} and "
+            f"{database.name}-shm to where {database.name} is now"
         )
 
 
@@ -69,19 +65,19 @@ def _check_place(database: Path) -> None:
         raise StoreError(f"the store {database} is a folder; expected an SQLite file, such as mlruns/mlflow.db")
     folder = next(parent for parent in database.parents if parent.exists())
     if not folder.is_dir():
-        raise StoreError(f"the store {database} cannot be made: {folder} is a file; expected a folder")
+        raise StoreError(f"the store {database} cannot be created: {folder} is a file; expected a folder")
     for place in (folder, database):
         if place.exists() and not os.access(place, os.W_OK):
             raise StoreError(
-                f"the store {database} cannot be written: {place} is read-only for this user or lies on a read-only "
+                f"the store {database} cannot be written: {place} is read-only for this user or on a read-only "
                 "file system; make it writable, or name another store with --tracking-uri"
             )
 
 
 def _check_database(database: Path, experiment: str | None) -> None:
-    """Let SQLite itself look: closing the file by any other hand drops the locks of this process's connections."""
+    """Check the content by SQLite: closing the file by other means drops the locks of this process's connections."""
     try:
-        with _reading(database) as connection:
+        with _read_only(database) as connection:
             tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
             if tables:
                 _check_schema(connection, database, tables)
@@ -93,35 +89,35 @@ def _check_database(database: Path, experiment: str | None) -> None:
         ) from error
     except sqlite3.DatabaseError as error:
         log = _log_of(database)
-        parts = f"; {log.name} and {database.name}-shm beside it go with it" if log.exists() else ""
+        parts = f" (with {log.name} and {database.name}-shm beside it)" if log.exists() else ""
         raise StoreError(
             f"the store {database} cannot be opened as an SQLite database: {error}; "
-            f"put a copy of it back, or move it away or name another file to begin anew{parts}"
+            f"restore a copy, or, to start with an empty store, move it away{parts} or name another file"
         ) from error
     if not tables and _has_files(database.parent / ARTIFACTS):
         raise StoreError(
-            f"the store {database} is empty, but the files of its runs lie in {database.parent / 'artifacts'}; "
-            "put a copy of the database back, or move both away to begin anew"
+            f"the store {database} is empty, but the files of its runs are in {database.parent / ARTIFACTS}; "
+            "restore a copy of the database, or, to start with an empty store, move both away"
         )
 
 
 @contextmanager
-def _reading(database: Path) -> Iterator[sqlite3.Connection]:
-    """A connection that leaves the file as it is, and what a killed process left beside it for SQLite to recover."""
-    mode = "ro" if _log_of(database).exists() else "rw"  # ro leaves new such files behind
-    with closing(sqlite3.connect(f"{database.as_uri()}?mode={mode}", _BUSY, uri=True)) as connection:
+def _read_only(database: Path) -> Iterator[sqlite3.Connection]:
+    """Open a connection that changes neither the file nor the log that a killed process left beside it."""
+    mode = "ro" if _log_of(database).exists() else "rw"  # without a log, ro would leave new files behind
+    with closing(sqlite3.connect(f"{database.as_uri()}?mode={mode}", READ_TIMEOUT, uri=True)) as connection:
         yield connection
 
 
 def _check_schema(connection: sqlite3.Connection, database: Path, tables: set[str]) -> None:
-    found = None
+    row = None
     if {"alembic_version", "experiments", "runs"} <= tables:
-        found = connection.execute("SELECT version_num FROM alembic_version").fetchone()
-    if found is None:
+        row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+    if row is None:
         raise StoreError(
-            f"the store {database} is a database, but none that MLflow has made; name another file with --tracking-uri"
+            f"the store {database} is a database that MLflow did not create; name another file with --tracking-uri"
         )
-    (schema,) = found
+    (schema,) = row
     if (version("mlflow"), schema) == _KNOWN:
         return
     newest, known = _schemas()
@@ -141,16 +137,16 @@ def _check_schema(connection: sqlite3.Connection, database: Path, tables: set[st
 def _check_not_moved(connection: sqlite3.Connection, database: Path, experiment: str) -> None:
     former = former_folder(connection, database, experiment)
     if former is not None:
-        what = f"was copied from {former}" if former.exists() else f"was moved from {former}, which is not there now"
+        what = f"was copied from {former}" if former.exists() else f"was moved from {former}, which no longer exists"
         raise StoreError(
-            f"the store {database} {what}, and its runs' files are still looked for there; run "
+            f"the store {database} {what}, and still refers to its runs' files there; run "
             f"`paramshare relocate --tracking-uri {quote(f'sqlite:///{database}')}`, which copies the database first"
         )
 
 
 @cache
 def _schemas() -> tuple[str, frozenset[str]]:
-    """The newest schema that the installed MLflow knows, and all."""
+    """Return the newest schema that the installed MLflow knows, and all schemas."""
     from alembic.script import ScriptDirectory
 
     scripts = ScriptDirectory(str(_MIGRATIONS))
@@ -158,7 +154,7 @@ def _schemas() -> tuple[str, frozenset[str]]:
 
 
 def _log_of(database: Path) -> Path:
-    """Where SQLite keeps what is not yet in the database; a kill leaves it there."""
+    """Return the path of SQLite's write-ahead log; a killed process leaves it behind."""
     return database.with_name(f"{database.name}-wal")
 
 

@@ -1,6 +1,7 @@
-"""A store whose folder was moved or copied: MLflow keeps absolute addresses of every run's files in its database.
+"""Correct the addresses of files in a store that was moved or copied.
 
-Left so, new runs would write to the former place and the pictures of old ones be missing there.
+MLflow's database contains the absolute addresses of the files of all runs. Without a correction new runs would write
+to the former folder, and pictures of old runs would be missing.
 """
 
 import sqlite3
@@ -14,13 +15,11 @@ from mlflow.utils.file_utils import local_file_uri_to_path
 from mlflow.utils.uri import is_local_uri
 
 from paramshare.tracking.display.views import view_key
+from paramshare.tracking.store.layout import ARTIFACTS, WRITE_TIMEOUT
+from paramshare.tracking.tags import SAVED_VIEW
 
-__all__ = ["ARTIFACTS", "Relocation", "former_folder", "relocate"]
+__all__ = ["Relocation", "former_folder", "relocate"]
 
-ARTIFACTS: Final = "artifacts"
-"""The folder beside an embedded store's database in which its runs' files lie."""
-
-_BUSY: Final = 20.0  # seconds to wait for another writer
 _ADDRESSES: Final = (
     ("experiments", "artifact_location"),
     ("runs", "artifact_uri"),
@@ -29,9 +28,9 @@ _ADDRESSES: Final = (
     ("model_versions", "storage_location"),
     ("trace_tags", "value"),
 )
-"""Where MLflow's database has addresses of files."""
+"""The columns of MLflow's database that contain addresses of files."""
 
-# Experiments that this program made carry its saved views. Of those, the one in use and all that have runs.
+# paramshare's experiments have its saved views as tags. Select the one in use and all that have runs.
 _OURS: Final = """
 SELECT artifact_location FROM experiments e
 WHERE EXISTS (SELECT 1 FROM experiment_tags t WHERE t.experiment_id = e.experiment_id AND t.key = ?)
@@ -42,12 +41,12 @@ ORDER BY e.experiment_id
 
 @dataclass(frozen=True, slots=True)
 class Relocation:
-    """What was done to a database that says of its runs' files that they lie elsewhere.
+    """The changes to the database of a store that was moved or copied.
 
     Args:
-        former: the folder of the store that it named.
-        copy: the database as it was before.
-        changed: how many addresses were changed.
+        former: the folder in which the store was before.
+        copy: a copy of the database before the changes.
+        changed: the number of addresses that were changed.
     """
 
     former: Path
@@ -56,67 +55,72 @@ class Relocation:
 
 
 def former_folder(connection: sqlite3.Connection, database: Path, experiment: str) -> Path | None:
-    """The folder in which the store was made, where that is another than the one it lies in now.
-
-    None too where the database alone was moved and its runs' files lie where they always did.
+    """Return the folder in which the store was created, if the store was moved or copied from there.
 
     Args:
         connection: to the database.
-        experiment: the name of the one in use.
+        database: its path.
+        experiment: the name of the experiment in use.
+
+    Returns:
+        The folder; None if it is the folder of the database, or if only the database was moved and not the files.
     """
-    here = database.parent / ARTIFACTS
-    for (location,) in connection.execute(_OURS, (f"mlflow.sharedViewState.{view_key('seeds')}", experiment)):
-        there = _path(location)
-        if there is None or there.name != ARTIFACTS or there.resolve() == here.resolve():
+    current = database.parent / ARTIFACTS
+    for (location,) in connection.execute(_OURS, (f"{SAVED_VIEW}{view_key('seeds')}", experiment)):
+        recorded = _path(location)
+        if recorded is None or recorded.name != ARTIFACTS or recorded.resolve() == current.resolve():
             continue
-        if here.exists() or not there.exists():
-            return there.parent
+        if current.exists() or not recorded.exists():
+            return recorded.parent
     return None
 
 
 def relocate(database: Path, experiment: str) -> Relocation | None:
-    """Let a moved or copied store's database name the places where its runs' files lie now.
+    """Replace the former addresses of files in the database of a moved or copied store.
 
-    The database is copied first, and changed in one transaction. None where there is nothing to change.
+    The database is copied first. All changes are one transaction.
 
     Args:
-        database, experiment: as of `former_folder`. That it is MLflow's, of the schema that is used, is known.
+        database, experiment: see `former_folder`. `check_file` has accepted the database.
+
+    Returns:
+        The changes; None if there is nothing to change.
 
     Raises:
-        sqlite3.Error: it cannot be written.
+        sqlite3.Error: the database cannot be written.
     """
-    with closing(sqlite3.connect(database, _BUSY, isolation_level=None)) as connection:
+    with closing(sqlite3.connect(database, WRITE_TIMEOUT, isolation_level=None)) as connection:
         former = former_folder(connection, database, experiment)
         if former is None:
             return None
-        copy = _copied(connection, database)
+        copy = _copy(connection, database)
         connection.execute("BEGIN IMMEDIATE")
         with connection:
             changed = sum(
                 connection.execute(
-                    f"UPDATE {table} SET {column} = ? || substr({column}, ?) "  # noqa: S608 - names of our own
+                    f"UPDATE {table} SET {column} = ? || substr({column}, ?) "  # noqa: S608 - of constants
                     f"WHERE {column} = ? OR substr({column}, 1, ?) = ?",
-                    (now, len(before) + 1, before, len(before) + 1, f"{before}/"),
+                    (after, len(before) + 1, before, len(before) + 1, f"{before}/"),
                 ).rowcount
-                for before, now in dict(_moves(connection, former, database.parent)).items()
+                for before, after in dict(_moves(connection, former, database.parent)).items()
                 for table, column in _ADDRESSES
             )
     return Relocation(former, copy, changed)
 
 
 def _moves(connection: sqlite3.Connection, former: Path, folder: Path) -> Iterator[tuple[str, str]]:
-    """What each experiment's address becomes: those of all whose files came along, whoever made them."""
+    """Yield the former and the new address of each experiment whose files were moved, whichever program created it."""
     for (location,) in connection.execute("SELECT artifact_location FROM experiments").fetchall():
-        there = _path(location)
-        if there is None or not there.is_relative_to(former):
+        recorded = _path(location)
+        if recorded is None or not recorded.is_relative_to(former):
             continue
-        here = folder / there.relative_to(former)
-        if there == former / ARTIFACTS or (here.exists() and not there.exists()):
-            yield location, here.as_uri() if location.startswith("file:") else str(here)
+        current = folder / recorded.relative_to(former)
+        if recorded == former / ARTIFACTS or (current.exists() and not recorded.exists()):
+            yield location, current.as_uri() if location.startswith("file:") else str(current)
 
 
-def _copied(connection: sqlite3.Connection, database: Path) -> Path:
-    """A copy of the database beside it, under a name that nothing has yet."""
+def _copy(connection: sqlite3.Connection, database: Path) -> Path:
+    """Copy the database to a new file beside it, and return the file."""
     names = (database.with_name(f"{database.name}.before-relocate{suffix}") for suffix in _suffixes())
     copy = next(name for name in names if not name.exists())
     with closing(sqlite3.connect(copy)) as target:
@@ -133,7 +137,7 @@ def _suffixes() -> Iterator[str]:
 
 
 def _path(location: str | None) -> Path | None:
-    """The folder that an experiment's address names on this machine; None where it names something else."""
+    """Return the folder that an experiment's address names; None if it is not on this machine."""
     if not location or not is_local_uri(location):
         return None
     return Path(local_file_uri_to_path(location))

@@ -1,118 +1,142 @@
-"""Sweeps that ran at once on a server agree which run of a key stays.
+"""Delete duplicate runs of a sweep: runs of one key that it has written twice, or that another sweep has too.
 
-An embedded store lets no second run of a key in (`Record.identity`). A server has no transaction that looks and writes:
-so two sweeps can both write one, and each sweep settles before it says what it came to. In short:
+An embedded store refuses a second run of a key (`Record.identity`). A server cannot check and write in one transaction,
+so two simultaneous sweeps can both write one. Each sweep therefore deduplicates its runs before it ends:
 
-- Sweeps settle one at a time (`_alone`).
-- A sweep that settles deletes each run of its own whose key has another run of a sweep that has settled, or has ended;
-  it takes that run for its own. Then it is marked as settled itself, and nothing of it is deleted any more.
+- Sweeps take turns (`_turn`).
+- A sweep deletes each of its runs whose key has a run of another sweep that is settled or has ended, and uses that run
+  instead. Then it is settled: none of its runs is deleted any more.
 
-Of two sweeps with a run of the same key one settles first. It keeps its run, whether the other's is there or not yet.
-The other settles when all of its runs are written and so sees that run, of a settled sweep: it gives way. A run goes
-only for one that stays, so that never both go. A sweep that dies before it settles is settled by whoever closes it.
+Of two sweeps with a run of the same key, one is first. It keeps its run, whether or not the other run exists yet. The
+second sweep deduplicates after all of its runs are written. So it sees the run of the settled sweep and deletes its
+own. A run is deleted only if another one is kept, so never both. A sweep whose process dies is deduplicated by the
+process that closes it.
 """
 
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Final
+from typing import Final, Literal
 
 from mlflow.exceptions import MlflowException
 
-from paramshare.tracking.read.finished_seeds import (
-    FINISHED_SEEDS,
-    KEY,
-    PARENT,
-    SeedRun,
-    finished_runs,
-    search,
-    seed_run,
-)
+from paramshare.tracking.read.finished_seeds import SeedRun, finished_runs, seed_run
+from paramshare.tracking.read.runs import FINISHED_SEEDS, search
 from paramshare.tracking.read.summaries import Summary
 from paramshare.tracking.store import Store
+from paramshare.tracking.tags import KEY, PARENT, SETTLED, SETTLING
 from paramshare.tracking.write.owners import Owner, is_alive
 from paramshare.tracking.write.record import Addition
 from paramshare.tracking.write.runs import add
 
-__all__ = ["SETTLED", "drop_doubles", "settle"]
+__all__ = ["Policy", "deduplicate"]
 
-_SETTLING: Final = "paramshare.settling"
-SETTLED: Final = "paramshare.settled"
-"""The tag of a sweep of which nothing is deleted any more; one in an embedded store has it from the start."""
+Policy = Literal["one_per_sweep", "one_per_experiment"]
+"""The scope in which a key has one run. `one_per_sweep` is for forced sweeps, which train again what others have."""
 
-_CLAIMED: Final = f"attributes.status = 'RUNNING' AND tags.`{_SETTLING}` = 'true'"
-_LOOK_EVERY: Final = 0.1  # seconds
+_CLAIMED: Final = f"attributes.status = 'RUNNING' AND tags.`{SETTLING}` = 'true'"
+_POLL_EVERY: Final = 0.1  # seconds
 
 
-def settle(store: Store, parent_run_id: str, ours: Mapping[str, str], seeds: Iterable[int]) -> dict[str, SeedRun]:
-    """Settle the sweep whose FINISHED runs are all written; what its runs gave way to, by key.
+def deduplicate(
+    store: Store, parent_run_id: str, written: Mapping[str, str], seeds: Iterable[int], policy: Policy
+) -> dict[str, SeedRun]:
+    """Delete the duplicates among the FINISHED runs of a sweep after all of them are written.
+
+    A sweep has two runs of a key if its worker was taken for lost, its chunk was trained by another one, and the lost
+    worker wrote for a moment longer.
 
     Args:
-        parent_run_id: of the sweep, RUNNING.
-        ours: the ids of the runs that it has written, by key.
-        seeds: theirs.
+        store: with `one_per_experiment` an embedded store is left alone, since it has no duplicates.
+        parent_run_id: the id of the sweep, which is RUNNING.
+        written: the id of the run to keep of each key that the sweep has written.
+        seeds: the seeds of these runs.
+        policy: see `Policy`.
+
+    Returns:
+        The runs of other sweeps that replace deleted ones, by key.
     """
-    if not ours:
+    if policy == "one_per_sweep":
+        _delete_repeated(store, written, _own_runs(store, parent_run_id))
         return {}
-    with _alone(store, parent_run_id):
-        stay: dict[str, bool] = {}
-        found = dict[str, SeedRun]()
-        own = dict[str, str]()  # what was delivered from the spool can be another's
-        there = set[str]()
-        for run in finished_runs(store, seeds):
-            key = run.tags.get(KEY, "")
-            there.add(run.run_id)
-            if run.tags.get(PARENT) == parent_run_id:
-                own[run.run_id] = key
-            elif key in ours and key not in found and _stays(store, run, stay):
-                found[key] = seed_run(run)
-        for key in found:
-            if ours[key] in own:
-                store.client.delete_run(ours[key])
-        for run_id, key in own.items():
-            if ours.get(key, run_id) != run_id and ours[key] in there:  # trained twice: see `drop_doubles`
-                store.client.delete_run(run_id)
+    if store.database is not None or not written:
+        return {}
+    with _turn(store, parent_run_id):
+        replaced = _replace_duplicates(store, parent_run_id, written, seeds)
         add(store, parent_run_id, Addition(tags={SETTLED: "true"}))
-        return found
+    return replaced
 
 
-def drop_doubles(store: Store, parent_run_id: str, ours: Mapping[str, str]) -> None:
-    """Of runs of one key that a sweep has written, delete those that it does not name, as `settle` does.
+def _replace_duplicates(
+    store: Store, parent_run_id: str, written: Mapping[str, str], seeds: Iterable[int]
+) -> dict[str, SeedRun]:
+    """Delete the sweep's duplicates: repeated runs, and runs of keys that another settled sweep has.
 
-    A chunk whose worker was lost is trained by another, and the lost one can have written on for a moment.
+    Returns:
+        The runs of other sweeps that replace deleted ones, by key.
+    """
+    settled: dict[str, bool] = {}
+    others = dict[str, SeedRun]()
+    own = dict[str, str]()
+    run_ids = set[str]()
+    for run in finished_runs(store, seeds):
+        key = run.tags.get(KEY, "")
+        run_ids.add(run.run_id)
+        if run.tags.get(PARENT) == parent_run_id:
+            own[run.run_id] = key
+        elif key in written and key not in others and _is_settled(store, run, settled):
+            others[key] = seed_run(run)
+    for key in others:
+        if written[key] in own:  # a run that was delivered from the spool can belong to another sweep
+            store.client.delete_run(written[key])
+    _delete_repeated(store, written, own, run_ids)
+    return others
+
+
+def _delete_repeated(
+    store: Store, written: Mapping[str, str], own: Mapping[str, str], run_ids: Iterable[str] | None = None
+) -> None:
+    """Delete each own run whose key is written by another run, if that run exists.
 
     Args:
-        parent_run_id, ours: as of `settle`.
+        own: the key of each run of the sweep, by run id.
+        run_ids: the runs that exist. Defaults to `own`.
     """
-    own = {run.info.run_id: run.data.tags[KEY] for run in search(store, f"{FINISHED_SEEDS} AND {_of(parent_run_id)}")}
+    existing = set(own if run_ids is None else run_ids)
     for run_id, key in own.items():
-        if ours.get(key, run_id) in own.keys() - {run_id}:
+        if written.get(key, run_id) in existing - {run_id}:
             store.client.delete_run(run_id)
 
 
-def _of(parent_run_id: str) -> str:
-    return f"tags.`{PARENT}` = '{parent_run_id}'"
+def _own_runs(store: Store, parent_run_id: str) -> dict[str, str]:
+    """Return the key of each FINISHED run of the sweep, by run id."""
+    runs = search(store, f"{FINISHED_SEEDS} AND tags.`{PARENT}` = '{parent_run_id}'")
+    return {run.info.run_id: run.data.tags[KEY] for run in runs}
 
 
-def _stays(store: Store, run: Summary, stay: dict[str, bool]) -> bool:
-    """Whether the run's sweep has settled or ended; `stay` remembers the answer by sweep."""
+def _is_settled(store: Store, run: Summary, settled: dict[str, bool]) -> bool:
+    """Return true if the run's sweep is settled or has ended.
+
+    Args:
+        settled: the results by sweep; updated.
+    """
     parent_id = run.tags.get(PARENT, "")
-    if parent_id not in stay:
+    if parent_id not in settled:
         try:
             parent = store.client.get_run(parent_id) if parent_id else None
-        except MlflowException:  # it is not there any more
+        except MlflowException:  # the parent run was deleted
             parent = None
-        stay[parent_id] = parent is None or parent.info.status != "RUNNING" or SETTLED in parent.data.tags
-    return stay[parent_id]
+        settled[parent_id] = parent is None or parent.info.status != "RUNNING" or SETTLED in parent.data.tags
+    return settled[parent_id]
 
 
 @contextmanager
-def _alone(store: Store, run_id: str) -> Iterator[None]:
-    """Exclude every other sweep of the experiment that settles, by tags that each writes on its own run alone.
+def _turn(store: Store, run_id: str) -> Iterator[None]:
+    """Exclude every other sweep of the experiment from deduplication. Each sweep writes tags of its own run only.
 
-    Burns and Lynch's algorithm of one bit a process ("Bounds on shared memory for mutual exclusion", 1993): claim, step
-    back while one of a lower id claims, then wait until none of a higher id does. A claim counts while its process
-    lives.
+    Burns and Lynch's algorithm of one bit a process ("Bounds on shared memory for mutual exclusion", 1993): claim,
+    withdraw while a run with a lower id claims, then wait until no run with a higher id claims. A claim counts while
+    its process is alive.
     """
     try:
         _claim(store, run_id, True)
@@ -120,20 +144,20 @@ def _alone(store: Store, run_id: str) -> Iterator[None]:
             if min(others) < run_id:
                 _claim(store, run_id, False)
                 while min(_claimants(store, run_id), default=run_id) < run_id:
-                    time.sleep(_LOOK_EVERY)
+                    time.sleep(_POLL_EVERY)
                 _claim(store, run_id, True)
             else:
-                time.sleep(_LOOK_EVERY)
+                time.sleep(_POLL_EVERY)
         yield
     finally:
         _claim(store, run_id, False)
 
 
 def _claim(store: Store, run_id: str, claimed: bool) -> None:
-    add(store, run_id, Addition(tags={_SETTLING: str(claimed).lower()}))
+    add(store, run_id, Addition(tags={SETTLING: str(claimed).lower()}))
 
 
 def _claimants(store: Store, run_id: str) -> list[str]:
-    here = Owner.here()
+    this_process = Owner.here()
     claims = search(store, _CLAIMED)
-    return [one.info.run_id for one in claims if one.info.run_id != run_id and is_alive(one.data.tags, here)]
+    return [run.info.run_id for run in claims if run.info.run_id != run_id and is_alive(run.data.tags, this_process)]

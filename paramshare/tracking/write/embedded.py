@@ -1,8 +1,8 @@
-"""Write to an embedded store's database directly: a whole run, or all that is added to one, in one transaction.
+"""Write a whole run, or an addition to a run, to an embedded store's database in one transaction.
 
-MLflow's own client takes a transaction a call and an object a point, some 60 ms a run, and a second to start. Here
-the rows that it would leave are put straight into its tables, and only if the database's schema is the one that this
-was written for. A test writes the same record both ways and compares every row.
+MLflow's client uses a transaction for each call and an object for each point: about 60 ms a run, and a second to start.
+This module inserts the same rows into MLflow's tables. It supports one schema of the database only. A test writes the
+same record both ways and compares every row.
 """
 
 import shutil
@@ -20,6 +20,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from paramshare.tracking.store.database import Database
+from paramshare.tracking.tags import RUN_NAME, USER
 from paramshare.tracking.write.points import ADD, INSERT, Statements, rows_of
 from paramshare.tracking.write.record import Addition, Point, Record, RunExistsError, now, save_files
 
@@ -43,11 +44,11 @@ _DATASET: Final = "SELECT dataset_uuid FROM datasets WHERE experiment_id = ? AND
 def write(database: Database, record: Record) -> str:
     """Write a run, its files first, and return its id.
 
-    Killed at any moment it leaves the whole run, or at most a folder that nothing refers to.
+    If the process is killed, the run is complete or absent; at most a folder that nothing refers to remains.
 
     Raises:
-        RunExistsError: there is a FINISHED run of the record's identity; nothing is written.
-        MlflowException: the database refused it, or was locked for too long.
+        RunExistsError: there is a FINISHED run with the record's identity; nothing is written.
+        MlflowException: the database refused the run, or was locked for too long.
         OSError: a file could not be written.
     """
     run_id = uuid.uuid4().hex
@@ -70,7 +71,7 @@ def add(database: Database, run_id: str, addition: Addition) -> None:
     """Add to a run in one transaction, after its files are written.
 
     Raises:
-        MlflowException: the run is not there or was deleted, or the database was locked for too long.
+        MlflowException: the run does not exist or was deleted, or the database was locked for too long.
         OSError: a file could not be written.
     """
     try:
@@ -85,31 +86,30 @@ def add(database: Database, run_id: str, addition: Addition) -> None:
 def _artifacts_of(database: Database, run_id: str) -> Path:
     uri = database.artifact_uri(run_id)
     if uri is None:
-        raise MlflowException(f"the run {run_id} is not there")
+        raise MlflowException(f"the run {run_id} does not exist")
     return Path(local_file_uri_to_path(uri))
 
 
 def _add(connection: Connection, run_id: str, addition: Addition) -> None:
-    """Insert the rows of an addition; once something is written, nobody else deletes the run meanwhile."""
+    """Insert the rows of an addition. The first write locks the database, so that no other process deletes the run."""
     _write_rows(connection, _ADD_TAG, _tag_rows(run_id, addition.tags))
     _write_points(connection, ADD, run_id, addition.points)
     if addition.status is not None:
-        ended = "UPDATE runs SET status = ?, end_time = ? WHERE run_uuid = ?"
-        connection.exec_driver_sql(ended, (addition.status, now(), run_id))
+        statement = "UPDATE runs SET status = ?, end_time = ? WHERE run_uuid = ?"
+        connection.exec_driver_sql(statement, (addition.status, now(), run_id))
     stage = connection.exec_driver_sql("SELECT lifecycle_stage FROM runs WHERE run_uuid = ?", (run_id,)).scalar()
     if stage != "active":
-        raise MlflowException(f"the run {run_id} is not there or was deleted")
+        raise MlflowException(f"the run {run_id} does not exist or was deleted")
 
 
 def _check_identity(connection: Connection, experiment_id: int, record: Record) -> None:
-    """Refuse a second run of one identity.
+    """Refuse a second run with the same identity.
 
-    Once something is inserted, and not before, the transaction excludes every other writer.
-
-    The way leads over the datasets' and tags' keys: the value of a tag alone has no index.
+    Call this after the first insert: only then does the transaction exclude other writers. The query uses the keys of
+    datasets and tags, since the value of a tag has no index.
     """
-    for given in record.inputs if record.identity else ():
-        dataset = (experiment_id, given.dataset.name, given.dataset.digest)
+    for dataset_input in record.inputs if record.identity else ():
+        dataset = (experiment_id, dataset_input.dataset.name, dataset_input.dataset.digest)
         identity = (record.identity, record.tags[record.identity])
         same_run = connection.exec_driver_sql(_SAME_IDENTITY, (*dataset, *identity)).scalar()
         if same_run is not None:
@@ -117,28 +117,28 @@ def _check_identity(connection: Connection, experiment_id: int, record: Record) 
 
 
 def _insert(connection: Connection, database: Database, run_id: str, record: Record) -> None:
-    """Insert the rows of a record, and those that MLflow adds to it."""
-    tags = _tag_rows(run_id, {**record.tags, "mlflow.runName": record.name})
+    """Insert the rows of a record, and the rows that MLflow adds to it."""
+    tags = _tag_rows(run_id, {**record.tags, RUN_NAME: record.name})
     params = [_validate_param(key, value) for key, value in record.params.items()]
-    _insert_row(connection, "runs", _run(database, run_id, record))
+    _insert_row(connection, "runs", _run_row(database, run_id, record))
     _check_active(connection, database.experiment_id)
     _check_identity(connection, database.experiment_id, record)
     _write_rows(connection, _INSERT_TAG, tags)
     _write_rows(connection, _INSERT_PARAM, [(param.key, param.value, run_id) for param in params])
     _write_points(connection, INSERT, run_id, record.points)
     _validate_dataset_inputs(record.inputs)
-    for given in record.inputs:
-        _insert_input(connection, run_id, database.experiment_id, given)
+    for dataset_input in record.inputs:
+        _insert_input(connection, run_id, database.experiment_id, dataset_input)
 
 
-def _run(database: Database, run_id: str, record: Record) -> dict[str, Any]:
+def _run_row(database: Database, run_id: str, record: Record) -> dict[str, Any]:
     return {
         "run_uuid": run_id,
         "name": record.name,
         "source_type": "UNKNOWN",
         "source_name": "",
         "entry_point_name": "",
-        "user_id": record.tags.get("mlflow.user", "unknown"),
+        "user_id": record.tags.get(USER, "unknown"),
         "status": record.status,
         "start_time": record.start,
         "end_time": record.end,
@@ -176,9 +176,9 @@ def _write_points(connection: Connection, statements: Statements, run_id: str, p
         _write_rows(connection, statement, rows)
 
 
-def _insert_input(connection: Connection, run_id: str, experiment_id: int, given: DatasetInput) -> None:
-    """Insert the dataset if the experiment does not have it yet, and the run's use of it."""
-    dataset, input_id = given.dataset, uuid.uuid4().hex
+def _insert_input(connection: Connection, run_id: str, experiment_id: int, dataset_input: DatasetInput) -> None:
+    """Insert the dataset if the experiment does not have it yet, and the link from the run to the dataset."""
+    dataset, input_id = dataset_input.dataset, uuid.uuid4().hex
     dataset_id = connection.exec_driver_sql(_DATASET, (experiment_id, dataset.name, dataset.digest)).scalar()
     if dataset_id is None:
         dataset_id = uuid.uuid4().hex
@@ -195,4 +195,4 @@ def _insert_input(connection: Connection, run_id: str, experiment_id: int, given
         _insert_row(connection, "datasets", row)
     edge = {"source_type": "DATASET", "source_id": dataset_id, "destination_type": "RUN", "destination_id": run_id}
     _insert_row(connection, "inputs", {"input_uuid": input_id, **edge})
-    _write_rows(connection, _INSERT_INPUT_TAG, [(input_id, tag.key, tag.value) for tag in given.tags])
+    _write_rows(connection, _INSERT_INPUT_TAG, [(input_id, tag.key, tag.value) for tag in dataset_input.tags])

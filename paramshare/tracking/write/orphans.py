@@ -1,7 +1,7 @@
-"""Runs that nobody ends: those of a sweep that was cut short, and those that a killed process has left RUNNING.
+"""Close orphaned runs: RUNNING runs whose process is gone, and runs of a sweep that was interrupted.
 
-A RUNNING sweep is left over where its owner's process is gone, or elsewhere when its lease has run out (`owners`); its
-RUNNING seeds are left over with it. Those without an owner, of versions that named none, are after a day.
+A RUNNING sweep is orphaned if its owner's process is gone or, for an owner on another machine, if its lease has expired
+(`owners`). Its RUNNING seeds are orphaned with it. Runs without an owner, of former versions, are orphaned after a day.
 """
 
 import time
@@ -13,91 +13,88 @@ from typing import Final, Literal
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
-from paramshare.tracking.read.finished_seeds import FINISHED_SEEDS, KEY, KIND, PARENT, search
+from paramshare.tracking.read.runs import FINISHED_SEEDS, search
 from paramshare.tracking.store import Store
-from paramshare.tracking.write.deduplication import settle
+from paramshare.tracking.tags import CLOSED, FORCED, KEY, KIND, PARENT
+from paramshare.tracking.write.deduplication import deduplicate
 from paramshare.tracking.write.owners import Owner, is_alive
 from paramshare.tracking.write.record import Addition
 from paramshare.tracking.write.runs import add
 
-__all__ = ["CLOSED", "FORCED", "close_left_over", "close_seeds", "end_own"]
-
-CLOSED: Final = "paramshare.closed"
-FORCED: Final = "paramshare.forced"
+__all__ = ["close_orphans", "close_own", "close_seeds"]
 
 _RUNNING: Final = "attributes.status = 'RUNNING'"
-_OLD: Final = 24 * 3600 * 1000  # milliseconds
+_DAY: Final = 24 * 3600 * 1000  # milliseconds
 
 
-def close_left_over(store: Store) -> list[str]:
-    """End every left-over sweep and seed of the experiment as KILLED, with a tag that says when, by whom and why.
+def close_orphans(store: Store) -> list[str]:
+    """Close every orphaned sweep and seed of the experiment as KILLED, with a tag that gives time, process and reason.
 
     Returns:
         The ids of the sweeps.
     """
-    here, now = Owner.here(), time.time() * 1000
+    this_process, now = Owner.here(), time.time() * 1000
     if store.database is not None and not store.database.has_running():
         return []
     running = list(search(store, _RUNNING))
     closed = []
     for run in running:
-        tags, old = run.data.tags, run.info.start_time < now - _OLD
+        tags, is_old = run.data.tags, run.info.start_time < now - _DAY
         if tags.get(KIND) == "sweep":
-            alive = is_alive(tags, here)
-            if alive is False or (alive is None and old):
-                why = "no process was named and it began over a day before" if alive is None else "its process was gone"
-                _take_over(store, run, here, why)
-                _end(store, run, "KILLED", why)
+            alive = is_alive(tags, this_process)
+            if alive is False or (alive is None and is_old):
+                reason = "it has no owner and started over a day before" if alive is None else "its process was gone"
+                _take_over(store, run, this_process, reason)
+                _close_sweep(store, run, "KILLED", reason)
                 closed.append(run.info.run_id)
     sweeps = {run.info.run_id for run in running if run.data.tags.get(KIND) == "sweep"}
     for run in running:
-        seed = run.data.tags.get(KIND) == "seed" and run.data.tags.get(PARENT) not in sweeps
-        if seed and run.info.start_time < now - _OLD:
-            _close(store, run, "it began over a day before")
+        is_single_seed = run.data.tags.get(KIND) == "seed" and run.data.tags.get(PARENT) not in sweeps
+        if is_single_seed and run.info.start_time < now - _DAY:
+            _close_seed(store, run, "it started over a day before")
     return closed
 
 
-def close_seeds(store: Store, parent_run_id: str, why: str, keys: Collection[str] | None = None) -> None:
-    """End the RUNNING seeds of a sweep as KILLED: for when nobody writes them any more.
+def close_seeds(store: Store, parent_run_id: str, reason: str, keys: Collection[str] | None = None) -> None:
+    """Close the RUNNING seeds of a sweep as KILLED, after their processes have ended.
 
     Args:
-        keys: of the seeds; all unless given.
+        keys: the keys of the seeds to close. Defaults to None: all.
     """
     for run in search(store, f"{_RUNNING} AND tags.`{PARENT}` = '{parent_run_id}'"):
         if keys is None or run.data.tags.get(KEY) in keys:
-            _close(store, run, why)
+            _close_seed(store, run, reason)
 
 
-def end_own(store: Store, owner: Owner, status: Literal["FAILED", "KILLED"]) -> None:
-    """End the sweep of `owner` that was cut short, if it was begun and not ended yet; best effort, as the store may be
-    what failed.
-    """
+def close_own(store: Store, owner: Owner, status: Literal["FAILED", "KILLED"]) -> None:
+    """Close the RUNNING sweep of `owner`, which was interrupted, if there is one. Ignore errors of the store."""
     with suppress(MlflowException):
         for run in search(store, _RUNNING):
-            found = Owner.of(run.data.tags)
-            if found is not None and found.token == owner.token:
-                _end(store, run, status, "its sweep was cut short")
+            owner_of_run = Owner.of(run.data.tags)
+            if owner_of_run is not None and owner_of_run.token == owner.token:
+                _close_sweep(store, run, status, "its sweep was interrupted")
 
 
-def _end(store: Store, run: Run, status: Literal["FAILED", "KILLED"], why: str) -> None:
-    """End a sweep that writes no further run: its seeds first, so that none of them is without a RUNNING sweep."""
+def _close_sweep(store: Store, run: Run, status: Literal["FAILED", "KILLED"], reason: str) -> None:
+    """Close a sweep that writes no further run. Close its seeds first, so that no RUNNING seed has an ended sweep."""
     parent_run_id = run.info.run_id
-    close_seeds(store, parent_run_id, why)
+    close_seeds(store, parent_run_id, reason)
     if store.database is None and FORCED not in run.data.tags:
         own = list(search(store, f"{FINISHED_SEEDS} AND tags.`{PARENT}` = '{parent_run_id}'"))
-        ours = {one.data.tags[KEY]: one.info.run_id for one in own}
-        settle(store, parent_run_id, ours, dict.fromkeys(int(one.data.params["seed"]) for one in own))
+        written = {seed.data.tags[KEY]: seed.info.run_id for seed in own}
+        seeds = dict.fromkeys(int(seed.data.params["seed"]) for seed in own)
+        deduplicate(store, parent_run_id, written, seeds, "one_per_experiment")
     add(store, parent_run_id, Addition(status=status))
 
 
-def _take_over(store: Store, run: Run, here: Owner, why: str) -> None:
-    """Own the sweep while it is ended: so its claim to settle counts, and it is left over if this process dies."""
-    add(store, run.info.run_id, Addition(tags={**here.tags(), CLOSED: _said(here, why)}))
+def _take_over(store: Store, run: Run, owner: Owner, reason: str) -> None:
+    """Own the sweep while it is closed: its turn to deduplicate counts, and it is orphaned if this process dies."""
+    add(store, run.info.run_id, Addition(tags={**owner.tags(), CLOSED: _closing_note(owner, reason)}))
 
 
-def _close(store: Store, run: Run, why: str) -> None:
-    add(store, run.info.run_id, Addition(tags={CLOSED: _said(Owner.here(), why)}, status="KILLED"))
+def _close_seed(store: Store, run: Run, reason: str) -> None:
+    add(store, run.info.run_id, Addition(tags={CLOSED: _closing_note(Owner.here(), reason)}, status="KILLED"))
 
 
-def _said(here: Owner, why: str) -> str:
-    return f"{datetime.now(UTC).isoformat(timespec='seconds')} by {here}: {why}"
+def _closing_note(owner: Owner, reason: str) -> str:
+    return f"{datetime.now(UTC).isoformat(timespec='seconds')} by {owner}: {reason}"

@@ -1,4 +1,7 @@
-"""Who runs a sweep, and whether they still do: a process of this machine is there or not; any other has a lease."""
+"""Owners of sweeps: the process that runs a sweep, and whether it is alive.
+
+A process of this machine exists or not. A process of another machine is alive until its lease expires.
+"""
 
 import json
 import os
@@ -15,31 +18,29 @@ from pathlib import Path
 from typing import Final
 
 from paramshare.tracking.store import Store
+from paramshare.tracking.tags import ALIVE_UNTIL, OWNER
 from paramshare.tracking.write.record import Addition
 from paramshare.tracking.write.runs import add
 
-__all__ = ["ALIVE_UNTIL", "OWNER", "Owner", "is_alive", "renewed"]
-
-OWNER: Final = "paramshare.owner"
-ALIVE_UNTIL: Final = "paramshare.alive_until"
+__all__ = ["Owner", "is_alive", "renewed_lease"]
 
 _PROC: Final = Path("/proc")
-_LEASE: Final = 300.0  # seconds: a server may be gone, or a laptop asleep, for some of them
-_RENEWED_EVERY: Final = 25.0
-_GONE: Final = ("Z", "X")  # states of a process that has ended and was not waited for
+_LEASE: Final = 300.0  # seconds: long enough for a server that is down, or a laptop that sleeps, for a while
+_RENEW_EVERY: Final = 25.0  # seconds
+_ENDED: Final = ("Z", "X")  # states of a process that has ended, but whose parent has not waited for it
 
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """A process, named so that no other is ever taken for it: ids are used again, on this machine and on others.
+    """A process, identified uniquely: process ids are reused, on this machine and on others.
 
     Args:
-        host: its machine's name.
-        boot: what tells this start of the machine from any other.
-        pid_namespace: in which `pid` means something: a container has its own.
-        pid: its id.
-        started: when it did, as its machine counts.
-        token: what tells its sweeps apart.
+        host: the name of its machine.
+        boot: an id of the current boot of the machine.
+        pid_namespace: the namespace of `pid`: each container has its own.
+        pid: the process id.
+        started: the start time of the process, in the machine's own units.
+        token: an id of the sweep: a process can run several.
     """
 
     host: str
@@ -51,36 +52,37 @@ class Owner:
 
     @classmethod
     def here(cls) -> "Owner":
-        """This process, with a token that no sweep has yet."""
+        """Return this process with a new token."""
         pid = os.getpid()
         return cls(platform.node(), _boot(), _pid_namespace(), pid, _started(pid) or "", uuid.uuid4().hex)
 
     @classmethod
     def of(cls, tags: Mapping[str, str]) -> "Owner | None":
-        """The owner that a run's tags name; None where they name none."""
+        """Return the owner that a run's tags name; None if there is none."""
         try:
             return cls(**json.loads(tags[OWNER]))
         except (KeyError, TypeError, ValueError):
             return None
 
     def tags(self) -> dict[str, str]:
-        """The owner as tags of a run, with the first lease."""
-        return {OWNER: json.dumps(asdict(self)), ALIVE_UNTIL: _lease()}
+        """Return the owner as tags of a run, with the first lease."""
+        return {OWNER: json.dumps(asdict(self)), ALIVE_UNTIL: _lease_end()}
 
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host}"
 
 
-def is_alive(tags: Mapping[str, str], here: Owner) -> bool | None:
-    """Whether the owner of a run with these tags still runs it; None where they name no owner.
+def is_alive(tags: Mapping[str, str], this_process: Owner) -> bool | None:
+    """Return true if the owner of a run with these tags is alive; None if the run has no owner.
 
-    On the same machine, since the same start and in the same namespace, the process is there or not: a lease that a
-    busy or sleeping machine has let run out means nothing then. Elsewhere the lease is all that can be seen from here.
+    On the same machine, boot and namespace the process itself is checked: its lease can expire while the machine sleeps
+    or is busy. For other processes only the lease is known.
     """
     owner = Owner.of(tags)
     if owner is None:
         return None
-    if (owner.host, owner.boot, owner.pid_namespace) == (here.host, here.boot, here.pid_namespace):
+    local = (this_process.host, this_process.boot, this_process.pid_namespace)
+    if (owner.host, owner.boot, owner.pid_namespace) == local:
         return _started(owner.pid) == owner.started
     with suppress(ValueError):
         return int(tags.get(ALIVE_UNTIL, "")) > time.time() * 1000
@@ -88,14 +90,14 @@ def is_alive(tags: Mapping[str, str], here: Owner) -> bool | None:
 
 
 @contextmanager
-def renewed(store: Store, run_id: str) -> Iterator[None]:
-    """Renew the lease of a run while the block runs. A store that fails meanwhile is not this thread's to tell."""
+def renewed_lease(store: Store, run_id: str) -> Iterator[None]:
+    """Renew the lease of a run while the block runs. Ignore errors of the store: the main thread reports them."""
     ended = threading.Event()
 
     def renew() -> None:
-        while not ended.wait(_RENEWED_EVERY):
+        while not ended.wait(_RENEW_EVERY):
             with suppress(Exception):
-                add(store, run_id, Addition(tags={ALIVE_UNTIL: _lease()}))
+                add(store, run_id, Addition(tags={ALIVE_UNTIL: _lease_end()}))
 
     threading.Thread(target=renew, name="renew-lease", daemon=True).start()
     try:
@@ -104,8 +106,8 @@ def renewed(store: Store, run_id: str) -> Iterator[None]:
         ended.set()
 
 
-def _lease() -> str:
-    """Until when a lease taken now lasts, in milliseconds since 1970."""
+def _lease_end() -> str:
+    """Return the end of a lease that starts now, in milliseconds since 1970."""
     return str(int((time.time() + _LEASE) * 1000))
 
 
@@ -113,7 +115,7 @@ def _lease() -> str:
 def _boot() -> str:
     with suppress(OSError):
         return (_PROC / "sys/kernel/random/boot_id").read_text().strip()
-    return _answer("sysctl", "-n", "kern.boottime")
+    return _output_of("sysctl", "-n", "kern.boottime")
 
 
 @cache
@@ -124,17 +126,17 @@ def _pid_namespace() -> str:
 
 
 def _started(pid: int) -> str | None:
-    """When the process with this id started; None where there is none, or where it has ended."""
-    if not (_PROC / "self/stat").exists():  # no Linux
-        return _answer("ps", "-o", "lstart=", "-p", str(pid)) or None
+    """Return the start time of the process with this id; None if there is none or it has ended."""
+    if not (_PROC / "self/stat").exists():  # not Linux
+        return _output_of("ps", "-o", "lstart=", "-p", str(pid)) or None
     try:
-        after_its_name = (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
+        fields_after_name = (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
     except OSError:
         return None
-    return None if after_its_name[0] in _GONE else after_its_name[19]  # fields 3 and 22 of proc_pid_stat(5)
+    return None if fields_after_name[0] in _ENDED else fields_after_name[19]  # fields 3 and 22 of proc_pid_stat(5)
 
 
-def _answer(*command: str) -> str:
+def _output_of(*command: str) -> str:
     with suppress(OSError, subprocess.SubprocessError):
         return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
     return ""

@@ -1,8 +1,8 @@
 """The rows of metrics' points in an embedded store, and the statements that insert them.
 
-A statement that inserts one row costs SQLite as much to begin as to run. So the points of a metric are inserted in
-blocks, each by one statement that has the metric's name and the run's id once. A statement keeps no journal of its own
-(OR FAIL): an error takes back the whole transaction.
+SQLite needs as much time to start a statement as to insert a row. So the points of a metric are inserted in blocks,
+each by one statement that contains the metric's name and the run's id once. A statement keeps no journal of its own
+(OR FAIL), since an error rolls back the whole transaction.
 """
 
 import math
@@ -51,15 +51,15 @@ INSERT: Final = Statements(
 ADD: Final = Statements(
     f"{INSERT.blocks} {_UNLESS_THERE}", f"{INSERT.singles} {_UNLESS_THERE}", f"{INSERT.latest} {_IF_LATER}"
 )
-"""For a run that may have some of the points."""
+"""For an existing run, which can have some of the points."""
 
 
 class Rows(NamedTuple):
     """The rows of points.
 
     Args:
-        blocks: the parameters of as many rows as a block has, all of one metric.
-        singles: the rows of the other points.
+        blocks: the parameters of full blocks, each of one metric.
+        singles: the rows of the remaining points.
         latest: the row of the latest point of each metric: the largest by step, time and value.
     """
 
@@ -69,7 +69,7 @@ class Rows(NamedTuple):
 
 
 class _Curve(NamedTuple):
-    """Points of one metric as columns, with the values that MLflow keeps."""
+    """Points of one metric as columns, with the values that MLflow stores."""
 
     name: str
     values: Sequence[float]
@@ -82,7 +82,7 @@ def rows_of(run_id: str, points: Sequence[Point]) -> Rows:
     """Return the rows of a run's points.
 
     Raises:
-        MlflowException: a metric has a name that MLflow refuses.
+        MlflowException: MLflow refuses the name of a metric.
     """
     rows = Rows([], [], [])
     latest: dict[str, tuple[tuple[int, int, float], bool]] = {}
@@ -104,13 +104,13 @@ def rows_of(run_id: str, points: Sequence[Point]) -> Rows:
 
 
 def _curves(points: Sequence[Point]) -> Iterator[_Curve]:
-    """Yield points of one metric that follow each other as columns: what is done to columns is done without a loop."""
+    """Yield consecutive points of one metric as columns, which are faster to process than points."""
     for name, group in groupby(points, key=itemgetter(0)):
         _validate_metric_name(name)
         _, values, times, steps = zip(*group, strict=True)
-        if math.isfinite(sum(values)):  # and so is each
+        if math.isfinite(sum(values)):  # so every value is finite
             yield _Curve(name, values, times, steps, [False] * len(values))
             continue
         are_nan = [math.isnan(value) for value in values]
-        kept = [0.0 if math.isnan(value) else min(max(value, -_LARGEST), _LARGEST) for value in values]
-        yield _Curve(name, kept, times, steps, are_nan)
+        stored = [0.0 if math.isnan(value) else min(max(value, -_LARGEST), _LARGEST) for value in values]
+        yield _Curve(name, stored, times, steps, are_nan)

@@ -1,6 +1,6 @@
-"""Runs as plain data, before any of it is written: a whole run, and what is added to a run later.
+"""Runs as plain data, before they are written: a whole run, and an addition to a run.
 
-What is written in one piece can be there whole or not at all, and can be compared.
+A run that is written in one piece is complete or absent, and can be compared.
 """
 
 import time
@@ -16,11 +16,11 @@ __all__ = ["NIL_ID", "Addition", "Point", "Record", "RunExistsError", "Status", 
 Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
 
 NIL_ID: Final = "0" * 32
-"""The nil UUID, which no run has: it stands in a record's tags and texts where the run's own id belongs."""
+"""The nil UUID, which no run has: a placeholder for the run's own id in the tags and texts of a record."""
 
 
 def now() -> int:
-    """Return the time as runs have it, in milliseconds since 1970."""
+    """Return the current time in milliseconds since 1970."""
     return int(time.time() * 1000)
 
 
@@ -34,7 +34,7 @@ class Point(NamedTuple):
 
 
 class RunExistsError(Exception):
-    """A run of the same identity is FINISHED in the store, so that the record was not written; never a user's error."""
+    """The store has a FINISHED run with the record's identity, so the record was not written. Not a user's error."""
 
     def __init__(self, run_id: str) -> None:
         super().__init__(f"the run {run_id} has this identity already")
@@ -43,20 +43,20 @@ class RunExistsError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A whole run: one that has ended, or a parent run at its start.
+    """A whole run: an ended run, or a parent run at its start.
 
     Args:
         name: the name that MLflow's pages show.
         status: RUNNING, or how the run ended.
         start, end: times in milliseconds since 1970; `end` is None for a RUNNING run.
-        tags, params: by name. `NIL_ID` in a tag's value stands for the run's own id.
-        points: of the metrics, no two alike.
-        inputs: the datasets that it read, no two alike.
-        files: the content of each artifact by its path, such as `model/MLmodel`. In a text, not in bytes, `NIL_ID`
-            stands for the run's own id.
-        identity: the name of a tag; empty where any number of runs may be alike. Else an embedded store takes the
-            record only while it has no FINISHED run with the same value of this tag that read one of the same `inputs`.
-            A server has no transaction to look and write in: see `settling`.
+        tags, params: by name. `NIL_ID` in a tag's value is replaced by the run's own id.
+        points: of the metrics, without duplicates.
+        inputs: the datasets of the run, without duplicates.
+        files: the content of each artifact by its path, such as `model/MLmodel`. `NIL_ID` in a text, not in bytes, is
+            replaced by the run's own id.
+        identity: the name of a tag. An embedded store refuses the record if it has a FINISHED run with the same value
+            of this tag and one of the same `inputs`. A server cannot check and write in one transaction: see
+            `deduplication`. Defaults to empty: duplicates are allowed.
     """
 
     name: str
@@ -71,7 +71,7 @@ class Record:
     identity: str = ""
 
     def named(self, run_id: str) -> "Record":
-        """The record with the run's own id wherever it belongs."""
+        """Return the record with `NIL_ID` replaced by the run's own id."""
         return replace(
             self,
             tags={key: value.replace(NIL_ID, run_id) for key, value in self.tags.items()},
@@ -87,8 +87,8 @@ class Addition:
     """An addition to a run that the store already has.
 
     Args:
-        tags: by name; a tag that the run has gets the new value.
-        points: of the metrics; a point that the run has already changes nothing.
+        tags: by name; an existing tag gets the new value.
+        points: of the metrics; an existing point changes nothing.
         files: the content of each artifact by its path.
         status: the new status of the run, which ends now. Defaults to None: the run keeps its status.
     """

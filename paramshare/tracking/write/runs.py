@@ -1,7 +1,7 @@
-"""Write a whole run, or add to one: in one transaction to an embedded store, else by MLflow's public calls.
+"""Write a whole run, or add to a run: in one transaction to an embedded store, to a server by MLflow's public API.
 
-Most of what a run costs on a server is the server's own work: so there are as few requests as MLflow's limits allow,
-and nothing that the client could ask for is asked for.
+Most of the time that a run takes on a server is spent by the server. So runs are written in as few requests as MLflow's
+limits allow, and the client requests nothing that it knows.
 """
 
 import math
@@ -19,11 +19,12 @@ from mlflow.utils.credentials import get_default_host_creds
 from mlflow.utils.rest_utils import http_request, verify_rest_response
 
 from paramshare.tracking.store import Store
+from paramshare.tracking.write import embedded
 from paramshare.tracking.write.record import NIL_ID, Addition, Point, Record, save_files
 
 __all__ = ["add", "add_by_client", "tag_experiment", "write", "write_by_client"]
 
-_ENTITIES_A_CALL: Final = 1000  # MLflow's limit: metrics, params and tags together
+_ENTITIES_A_REQUEST: Final = 1000  # MLflow's limit: metrics, params and tags together
 _LOG_BATCH: Final = "/api/2.0/mlflow/runs/log-batch"
 
 
@@ -31,11 +32,12 @@ def write(store: Store, record: Record) -> str:
     """Write `record` as one whole run and return its id.
 
     Raises:
-        MlflowException: the store refused it or does not answer.
+        RunExistsError: an embedded store has a FINISHED run with the record's identity.
+        MlflowException: the store refused the record or does not answer.
         OSError: a file could not be written.
     """
     if store.database is not None:
-        return store.database.write(record)
+        return embedded.write(store.database, record)
     return write_by_client(store.client, store.experiment_id, record)
 
 
@@ -43,11 +45,11 @@ def add(store: Store, run_id: str, addition: Addition) -> None:
     """Add to a run of the store.
 
     Raises:
-        MlflowException: the store refused it or does not answer, or the run was deleted.
+        MlflowException: the store refused the addition or does not answer, or the run was deleted.
         OSError: a file could not be written.
     """
     if store.database is not None:
-        store.database.add(run_id, addition)
+        embedded.add(store.database, run_id, addition)
     else:
         add_by_client(store.client, run_id, addition)
 
@@ -56,7 +58,7 @@ def tag_experiment(store: Store, tags: Mapping[str, str]) -> None:
     """Set tags of the store's experiment.
 
     Raises:
-        MlflowException: the store refused it or does not answer.
+        MlflowException: the store refused the tags or does not answer.
     """
     if store.database is not None:
         store.database.tag_experiment(tags)
@@ -66,7 +68,7 @@ def tag_experiment(store: Store, tags: Mapping[str, str]) -> None:
 
 
 def add_by_client(client: MlflowClient, run_id: str, addition: Addition) -> None:
-    """Add to a run in as few calls as MLflow's limits allow: the files first, the status last."""
+    """Add to a run in as few requests as MLflow's limits allow: the files first, the status last."""
     if addition.files:
         with tempfile.TemporaryDirectory(prefix="paramshare-") as folder:
             save_files(addition.files, Path(folder))
@@ -79,7 +81,7 @@ def add_by_client(client: MlflowClient, run_id: str, addition: Addition) -> None
 
 
 def write_by_client(client: MlflowClient, experiment_id: str, record: Record) -> str:
-    """Write `record` in as few calls as MLflow's limits allow: its status last, which is FAILED after an error."""
+    """Write `record` in as few requests as MLflow's limits allow. Set the status last, FAILED after an error."""
     early = {key: value for key, value in record.tags.items() if NIL_ID not in value}
     run = client.create_run(experiment_id, start_time=record.start, tags=early, run_name=record.name)
     run_id: str = run.info.run_id
@@ -88,7 +90,7 @@ def write_by_client(client: MlflowClient, experiment_id: str, record: Record) ->
         if named.files:
             with tempfile.TemporaryDirectory(prefix="paramshare-") as folder:
                 save_files(named.files, Path(folder))
-                # The client's own log_artifacts asks the server for the whole run first, to learn this address.
+                # The client's own log_artifacts first requests the whole run, to get this address.
                 get_artifact_repository(run.info.artifact_uri, client.tracking_uri).log_artifacts(folder)
         if named.inputs:
             _log_inputs(client, run_id, named.inputs)
@@ -96,7 +98,7 @@ def write_by_client(client: MlflowClient, experiment_id: str, record: Record) ->
         tags = [RunTag(key, value) for key, value in named.tags.items() if key not in early]
         _log_points(client, run_id, _latest_first(named.points), params, tags)
     except BaseException:
-        with suppress(MlflowException):  # a server that is gone, or a connection that is: what was raised says more
+        with suppress(MlflowException):  # the server can be unreachable; the first exception is the one to report
             client.set_terminated(run_id, "FAILED")
         raise
     if record.status != "RUNNING":
@@ -105,9 +107,9 @@ def write_by_client(client: MlflowClient, experiment_id: str, record: Record) ->
 
 
 def _log_inputs(client: MlflowClient, run_id: str, inputs: Sequence[DatasetInput]) -> None:
-    """MLflow's `log_inputs`, again where another process was first with a dataset.
+    """Log the datasets of a run, and retry once if another process logged the same dataset at the same time.
 
-    MLflow looks for the dataset and inserts it where there is none; of two that do so at once one is refused.
+    MLflow looks for the dataset and inserts it if it does not exist. Of two simultaneous inserts one is refused.
     """
     try:
         client.log_inputs(run_id, list(inputs))
@@ -124,11 +126,11 @@ def _log_points(
     params: Sequence[Param] = (),
     tags: Sequence[RunTag] = (),
 ) -> None:
-    """Log any number of points, and at most 100 params and 100 tags, in as few calls as MLflow's limit allows."""
-    room = _ENTITIES_A_CALL - len(params) - len(tags)
+    """Log any number of points, and at most 100 params and 100 tags, in as few requests as MLflow's limit allows."""
+    room = _ENTITIES_A_REQUEST - len(params) - len(tags)
     _log_batch(client, run_id, points[:room], params, tags)
-    for begin in range(room, len(points), _ENTITIES_A_CALL):
-        _log_batch(client, run_id, points[begin : begin + _ENTITIES_A_CALL])
+    for begin in range(room, len(points), _ENTITIES_A_REQUEST):
+        _log_batch(client, run_id, points[begin : begin + _ENTITIES_A_REQUEST])
 
 
 def _log_batch(
@@ -138,9 +140,9 @@ def _log_batch(
     params: Sequence[Param] = (),
     tags: Sequence[RunTag] = (),
 ) -> None:
-    """MLflow's `log_batch`. To a server its documented request is put together here.
+    """Call MLflow's `log_batch`; for a server build its documented request here.
 
-    By way of its classes, its protocol buffers and JSON twice it costs the client four times as much.
+    MLflow's client builds objects, protocol buffers and JSON for it, which takes four times as long.
     """
     if not client.tracking_uri.startswith("http"):
         client.log_batch(run_id, metrics=[Metric(*point) for point in points], params=params, tags=tags)
@@ -154,18 +156,18 @@ def _log_batch(
         "params": [{"key": param.key, "value": param.value} for param in params],
         "tags": [{"key": tag.key, "value": tag.value} for tag in tags],
     }
-    answer = http_request(get_default_host_creds(client.tracking_uri), _LOG_BATCH, "POST", json=body)
-    verify_rest_response(answer, _LOG_BATCH)
+    response = http_request(get_default_host_creds(client.tracking_uri), _LOG_BATCH, "POST", json=body)
+    verify_rest_response(response, _LOG_BATCH)
 
 
 def _json_number(value: float) -> float | str:
-    """JSON has no word for what is not finite; the protocol's are those of protocol buffers."""
+    """Return a number for JSON, which has no infinity and NaN: these are text, as in protocol buffers."""
     if math.isfinite(value):
         return value
     return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
 
 
 def _latest_first(points: Sequence[Point]) -> list[Point]:
-    """The points with the last of each metric in front: MLflow's server notes each that is later than those before."""
+    """Return the points with the last of each metric first: MLflow's server updates a row for each later point."""
     last = {point.name: point for point in points}
     return [*last.values(), *(point for point in points if point is not last[point.name])]

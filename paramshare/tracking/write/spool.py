@@ -1,9 +1,9 @@
-"""Runs that a server could not take, kept on disk until it can: nothing that was trained is lost with the server.
+"""The spool: runs on disk that a server could not accept, until it can. So no result is lost if a server fails.
 
-A record lies in a folder of its own below `mlruns/spool/` of the working directory: `record.json`, and its artifacts as
-files. It comes there under its name only when it is whole and on the disk, and goes when its run is FINISHED. It says
-which store it is for, without user and password. An embedded store needs none of this: what cannot write to the
-store's disk cannot write beside it.
+A record is a folder below `mlruns/spool/` of the working directory: `record.json`, and its artifacts as files. The
+folder gets its name when its content is complete and on the disk, and is removed when the run is FINISHED. The record
+names its store, without user and password. An embedded store needs no spool: if its disk cannot be written, the spool
+beside it cannot be written either.
 """
 
 import hashlib
@@ -25,41 +25,52 @@ from mlflow.exceptions import MlflowException
 from requests import RequestException
 
 from paramshare.errors import StoreError
-from paramshare.tracking.read.finished_seeds import KEY, PARENT, search
+from paramshare.tracking.read.runs import search
 from paramshare.tracking.store import Store, StoreAddress, check_store, reason_of, redacted
+from paramshare.tracking.tags import KEY, PARENT
 from paramshare.tracking.write.orphans import close_seeds
 from paramshare.tracking.write.record import Point, Record, RunExistsError, save_files
 from paramshare.tracking.write.runs import write
 
-__all__ = ["SPOOL", "Delivery", "OutageError", "answers", "attempt", "deliver", "elsewhere", "keep", "spooled"]
+__all__ = [
+    "SPOOL",
+    "Delivery",
+    "OutageError",
+    "call_guarded",
+    "deliver",
+    "is_healthy",
+    "keep",
+    "other_stores",
+    "spooled",
+]
 
 SPOOL: Final = Path("mlruns", "spool")
-"""Where the records lie, in the working directory."""
+"""The folder of the records, in the working directory."""
 
 _RECORD: Final = "record.json"
 _FILES: Final = "files"
 _UNFINISHED: Final = ".unfinished-"
-_ABANDONED: Final = 3600.0  # seconds after which nobody is still writing an unfinished one
-_PAUSE: Final = 5.0  # seconds after a failure in which a server is left alone
+_ABANDONED: Final = 3600.0  # seconds after which an unfinished record is no longer being written
+_PAUSE: Final = 5.0  # seconds after a failure without requests to the server
 _TOO_MANY_REQUESTS: Final = 429
 
-_asked = dict[str, float]()  # when each server that does not take runs has last been asked, in this process
+_failed_at = dict[str, float]()  # the time of the last failed request to each server, in this process
 _T = TypeVar("_T")
 
 
 class OutageError(Exception):
-    """A server cannot take what it was to take now, and may later. The message says how that shows."""
+    """A server cannot be used now, but a later retry can succeed. The message names the symptom."""
 
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """What became of the records that were kept for a store.
+    """The result of a delivery of the records for a store.
 
     Args:
-        written: how many are runs now.
-        known: how many were dropped, since the store held the same run FINISHED already.
-        left: how many are still kept.
-        reason: why they are; empty where none is.
+        written: the number of records that were written as runs.
+        known: the number of records that were removed, since the store had the same run FINISHED.
+        left: the number of records that are still in the spool.
+        reason: the reason for these; empty if there are none.
     """
 
     written: int = 0
@@ -68,44 +79,44 @@ class Delivery:
     reason: str = ""
 
 
-def attempt(address: StoreAddress, use: Callable[[], _T]) -> _T:
-    """What `use` gives, which talks to the store at `address`.
+def call_guarded(address: StoreAddress, call: Callable[[], _T]) -> _T:
+    """Return the result of `call`, which uses the store at `address`.
 
-    MLflow tries a server that is gone for seconds before it gives up. After that it is not called again before the
-    server's own page says that it is well, and that page is not asked more often than every few seconds.
+    MLflow retries for seconds if a server is down. So after a failure `call` is not called until the server's health
+    page reports success, and this page is requested once in a few seconds at most.
 
     Raises:
-        OutageError: the server is gone, or has errors of its own. What an embedded store raises stands as it is.
+        OutageError: the server is down, or has an internal error. Errors of an embedded store are raised unchanged.
     """
-    asked = _asked.get(address.uri)
-    if asked is not None and (time.monotonic() - asked < _PAUSE or not answers(address)):
+    failed_at = _failed_at.get(address.uri)
+    if failed_at is not None and (time.monotonic() - failed_at < _PAUSE or not is_healthy(address)):
         raise OutageError("the server does not answer")
     try:
-        return use()
+        return call()
     except (MlflowException, StoreError, OSError) as error:
-        if address.database is not None or not _may_pass(address, error):
+        if address.database is not None or not _is_temporary(address, error):
             raise
-        _asked[address.uri] = time.monotonic()
+        _failed_at[address.uri] = time.monotonic()
         reason = (
             f"the server has errors: {reason_of(error, address)}" if _is_up(address) else "the server does not answer"
         )
         raise OutageError(reason) from error
 
 
-def answers(address: StoreAddress) -> bool:
-    """Whether the server says within seconds that it is well; `attempt` goes by what it said."""
+def is_healthy(address: StoreAddress) -> bool:
+    """Return true if the store's health check succeeds within seconds. Update the state of `call_guarded`."""
     if _is_up(address):
-        _asked.pop(address.uri, None)
+        _failed_at.pop(address.uri, None)
         return True
-    _asked[address.uri] = time.monotonic()
+    _failed_at[address.uri] = time.monotonic()
     return False
 
 
 def keep(record: Record, address: StoreAddress) -> Path:
-    """Keep `record` for the store at `address`, whole and on the disk when this returns; returns its folder.
+    """Write `record` to the spool for the store at `address`, flush it to the disk, and return its folder.
 
     Raises:
-        OSError: it could not be written; then nothing of it stays.
+        OSError: the record could not be written; its files are removed.
     """
     name = f"{record.start}-{uuid.uuid4().hex[:12]}"
     folder = _folder_of(address)
@@ -115,37 +126,37 @@ def keep(record: Record, address: StoreAddress) -> Path:
         save_files(record.files, unfinished / _FILES)
         (unfinished / _RECORD).write_text(json.dumps(_as_data(record, address)))
         for path in (*unfinished.rglob("*"), unfinished):
-            _to_disk(path)
+            _flush(path)
         unfinished.rename(folder / name)
     except BaseException:
         shutil.rmtree(unfinished, ignore_errors=True)
         raise
     for path in (folder, *folder.parents[:2]):
-        _to_disk(path)
+        _flush(path)
     return folder / name
 
 
 def spooled(address: StoreAddress) -> list[Path]:
-    """The folders of the records kept for the store at `address`, the oldest first."""
+    """Return the folders of the records for the store at `address`, the oldest first."""
     return _records_in(_folder_of(address))
 
 
-def elsewhere(address: StoreAddress) -> dict[StoreAddress, int]:
-    """How many records are kept for each other store; its address has no user and password."""
-    found = {}
+def other_stores(address: StoreAddress) -> dict[StoreAddress, int]:
+    """Return the number of records for each other store. The addresses have no user and password."""
+    counts = {}
     for folder in sorted(SPOOL.glob("*/")):
         records = _records_in(folder)
         if records and folder.name != _folder_of(address).name:
             with suppress(OSError, ValueError, KeyError, TypeError):
-                found[StoreAddress(**json.loads((records[0] / _RECORD).read_text())["store"])] = len(records)
-    return found
+                counts[StoreAddress(**json.loads((records[0] / _RECORD).read_text())["store"])] = len(records)
+    return counts
 
 
 def deliver(store: Store) -> Delivery:
-    """Write every record that is kept for `store`, and drop each when its run is there.
+    """Write every record for `store` as a run, and remove it from the spool.
 
-    One that the store refuses stays, and the others go on; when the server is gone all the rest stay. Killed at any
-    moment, this leaves every record in the spool or in the store, and the next one drops what is in both.
+    A record that the store refuses is kept, and the next one is tried. If the server is down, all others are kept. If
+    the process is killed, every record is in the spool or in the store; the next delivery removes records in both.
     """
     if not spooled(store.address):
         return Delivery()
@@ -154,28 +165,28 @@ def deliver(store: Store) -> Delivery:
     folder = _folder_of(store.address)
     with FileLock(SPOOL / f"{folder.name}.lock"):
         _clear_abandoned(folder)
-        for kept in spooled(store.address):
+        for record_folder in spooled(store.address):
             try:
-                is_new = attempt(store.address, partial(_write_once, store, _read(kept)))
+                is_new = call_guarded(store.address, partial(_write_once, store, _read(record_folder)))
             except OutageError as error:
                 reason = str(error)
                 break
             except (MlflowException, OSError, ValueError, KeyError, TypeError) as error:
-                reason = f"{kept} cannot be delivered: {reason_of(error, store.address)}"
+                reason = f"{record_folder} cannot be delivered: {reason_of(error, store.address)}"
                 continue
             written, known = written + is_new, known + (not is_new)
-            _drop(kept)
+            _remove(record_folder)
     return Delivery(written, known, len(spooled(store.address)), reason)
 
 
 def _write_once(store: Store, record: Record) -> bool:
-    """Write the record, unless the store holds it FINISHED; tells whether it was written.
+    """Write the record unless the store has it FINISHED. Return true if it was written.
 
-    What holds it is any run of its key; where the record may have others beside it, the one of the same training. What
-    an earlier write of it has left RUNNING, as the server failed in the middle, is closed.
+    The same run is a run with the same key; if duplicates are allowed, also with the same start. A RUNNING run that an
+    interrupted write of the record has left is closed.
     """
     if PARENT in record.tags and KEY in record.tags:
-        close_seeds(store, record.tags[PARENT], "its write was cut short", {record.tags[KEY]})
+        close_seeds(store, record.tags[PARENT], "its write was interrupted", {record.tags[KEY]})
     if KEY in record.tags and record.status == "FINISHED":
         same_key = f"attributes.status = 'FINISHED' AND tags.`{KEY}` = '{record.tags[KEY]}'"
         same = same_key if record.identity else f"{same_key} AND attributes.start_time = {record.start}"
@@ -188,14 +199,14 @@ def _write_once(store: Store, record: Record) -> bool:
     return True
 
 
-def _may_pass(address: StoreAddress, error: Exception) -> bool:
-    """Whether the same call may succeed later: the server is gone or fails, and does not refuse what it was given."""
+def _is_temporary(address: StoreAddress, error: Exception) -> bool:
+    """Return true if a retry can succeed later: the server is down or has an internal error. A refusal is permanent."""
     if isinstance(error, MlflowException):
         status = error.get_http_status_code()
         return bool(status >= 500 or status == _TOO_MANY_REQUESTS)
     if isinstance(error, RequestException):
         return error.response is None or error.response.status_code >= 500
-    if isinstance(error, StoreError):  # it was to be opened: refused, or gone
+    if isinstance(error, StoreError):  # raised when opening the store: refused, or down
         return not _is_up(address)
     return isinstance(error, ConnectionError | TimeoutError)
 
@@ -209,12 +220,12 @@ def _is_up(address: StoreAddress) -> bool:
 
 
 def _folder_of(address: StoreAddress) -> Path:
-    named = json.dumps(asdict(_public(address)), sort_keys=True)
-    return SPOOL / hashlib.sha256(named.encode()).hexdigest()[:16]
+    public = json.dumps(asdict(_public(address)), sort_keys=True)
+    return SPOOL / hashlib.sha256(public.encode()).hexdigest()[:16]
 
 
 def _public(address: StoreAddress) -> StoreAddress:
-    """The address without who opens it: records are delivered by whoever may."""
+    """Return the address without user and password: another user can deliver the records."""
     return StoreAddress(redacted(address.uri).replace("***@", "", 1).rstrip("/"), address.experiment)
 
 
@@ -222,22 +233,22 @@ def _records_in(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("[0-9]*") if (path / _RECORD).is_file())
 
 
-def _drop(kept: Path) -> None:
-    """Remove a record at once: a folder that is half removed is none."""
-    gone = kept.with_name(f"{_UNFINISHED}{kept.name}")
-    kept.rename(gone)
-    shutil.rmtree(gone, ignore_errors=True)
+def _remove(record_folder: Path) -> None:
+    """Remove a record: rename its folder first, so that a partly removed folder is not a record."""
+    renamed = record_folder.with_name(f"{_UNFINISHED}{record_folder.name}")
+    record_folder.rename(renamed)
+    shutil.rmtree(renamed, ignore_errors=True)
 
 
 def _clear_abandoned(folder: Path) -> None:
-    """Remove what a process that was killed while it wrote has left."""
+    """Remove unfinished records of processes that were killed."""
     for path in folder.glob(f"{_UNFINISHED}*"):
         with suppress(OSError):
             if time.time() - path.stat().st_mtime > _ABANDONED:
                 shutil.rmtree(path)
 
 
-def _to_disk(path: Path) -> None:
+def _flush(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -246,13 +257,13 @@ def _to_disk(path: Path) -> None:
 
 
 def _as_data(record: Record, address: StoreAddress) -> dict[str, Any]:
-    """All but the artifacts' bytes, for JSON as Python has it: with NaN and Infinity, and every float exactly."""
+    """Return all except the content of files, for Python's JSON: with NaN and Infinity, and every float exactly."""
     inputs = [
         {
-            "dataset": {name: getattr(given.dataset, name) for name in _DATASET},
-            "tags": [[tag.key, tag.value] for tag in given.tags],
+            "dataset": {name: getattr(dataset_input.dataset, name) for name in _DATASET},
+            "tags": [[tag.key, tag.value] for tag in dataset_input.tags],
         }
-        for given in record.inputs
+        for dataset_input in record.inputs
     ]
     return {
         "store": asdict(_public(address)),
@@ -270,12 +281,12 @@ def _as_data(record: Record, address: StoreAddress) -> dict[str, Any]:
 
 
 def _read(folder: Path) -> Record:
-    """The record that `keep` wrote into `folder`."""
+    """Read the record that `keep` has written to `folder`."""
     data = json.loads((folder / _RECORD).read_text())
     texts = set(data["texts"])
     inputs = [
-        DatasetInput(Dataset(**given["dataset"]), [InputTag(key, value) for key, value in given["tags"]])
-        for given in data["inputs"]
+        DatasetInput(Dataset(**entry["dataset"]), [InputTag(key, value) for key, value in entry["tags"]])
+        for entry in data["inputs"]
     ]
     return Record(
         data["name"],

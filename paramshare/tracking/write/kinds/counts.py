@@ -1,4 +1,4 @@
-"""A report of what a model's weights are shared for, as one whole MLflow run."""
+"""Write a sharing report of a model as a run."""
 
 from collections.abc import Mapping, Sequence
 from typing import Final
@@ -8,10 +8,10 @@ from paramshare.plots import picture_of
 from paramshare.sharing.report import COUNTS, REGIMES, SCHEMA, Counts, SharingReport, Sort, Tie
 from paramshare.sharing.text import readable_bytes, readable_factor
 from paramshare.tracking.display.tables import table_artifact
+from paramshare.tracking.display.urls import picture_url
 from paramshare.tracking.display.views import saved_view_tags
-from paramshare.tracking.pages import picture_url
-from paramshare.tracking.read.finished_seeds import KIND, NOTE
 from paramshare.tracking.store import Store
+from paramshare.tracking.tags import KIND, MEMORY, NOTE, SHARING
 from paramshare.tracking.write.record import NIL_ID, Point, Record, now
 from paramshare.tracking.write.runs import tag_experiment, write
 
@@ -22,10 +22,12 @@ TEXT_FILE: Final = "sharing.txt"
 PICTURE_FILE: Final = "sharing.png"
 LAYERS_FILE: Final = "layers.json"
 
-_LONGEST_NAME: Final = 250  # characters; MLflow's column has no room for more, and PostgreSQL refuses what is longer
-_LONGEST_PARAM: Final = 6000  # characters; MLflow cuts what is longer, silently
-_LONGEST_LIST: Final = 2500  # characters of ties, and of warnings; MLflow cuts a note at 8000
-_LONGEST_LINE: Final = 300  # characters
+# Maximum numbers of characters.
+_NAME_LENGTH: Final = 250  # the size of MLflow's column: PostgreSQL refuses a longer name
+_PARAM_LENGTH: Final = 6000  # MLflow cuts longer ones silently
+_LIST_LENGTH: Final = 2500  # of ties, and of warnings: MLflow cuts a note at 8000
+_LINE_LENGTH: Final = 300
+
 _NAMES_OF_A_TIE: Final = 4
 
 
@@ -40,16 +42,16 @@ def write_report(
 ) -> str:
     """Write `report` as one whole run and return its id.
 
-    MLflow keeps metrics as floats, which hold integers exactly up to 2^53 only: the exact counts are parameters too,
-    and stand in the artifact `sharing.json`. Metrics below `memory/` are bytes.
+    MLflow stores metrics as floats, which are exact for integers up to 2^53 only. So the exact counts are also
+    parameters, and in the artifact `sharing.json`. Metrics below `memory/` are bytes.
 
     Args:
-        source: how the model was asked for (`model`, `args`, `input`, ...): logged as parameters.
-        tags: what the run carries beside its own: where it came from.
-        depth, sort: of the table and the figure, as of `SharingReport.rows`. The artifact `layers.json` has all rows.
+        source: the request for the model (`model`, `args`, `input`, ...), logged as parameters.
+        tags: further tags, such as the provenance.
+        depth, sort: of the table and the figure, see `SharingReport.rows`. The artifact `layers.json` has all rows.
 
     Raises:
-        SpecError: for a depth or sort that there is not; nothing is written then.
+        SpecError: the depth or the order is invalid; nothing is written.
     """
     layers, table_tag = table_artifact(LAYERS_FILE, _layers(report))
     files: dict[str, str | bytes] = {
@@ -63,12 +65,12 @@ def write_report(
     built = f"{params['model']} {params['args']}" if params.get("args") else params["model"]
     end = now()
     record = Record(
-        _cut(f"{built} on {params['input']}", _LONGEST_NAME),
+        _cut(f"{built} on {params['input']}", _NAME_LENGTH),
         "FINISHED",
         end,
         end,
         tags={**tags, KIND: "count", **table_tag, NOTE: _note(report)},
-        params={key: _cut(value, _LONGEST_PARAM) for key, value in params.items()},
+        params={key: _cut(value, _PARAM_LENGTH) for key, value in params.items()},
         points=_points(report.totals, end),
         files=files,
     )
@@ -81,17 +83,17 @@ def _own_params(report: SharingReport) -> dict[str, str]:
 
 
 def _points(totals: Counts, now: int) -> list[Point]:
-    """At step 0, where MLflow's pages draw a bar a run."""
-    values: dict[str, float] = {f"sharing/{name}": getattr(totals, name) for name in COUNTS}
+    """Return the metrics at step 0: for these MLflow's pages draw a bar for each run."""
+    values: dict[str, float] = {f"{SHARING}{name}": getattr(totals, name) for name in COUNTS}
     if totals.factor is not None:
-        values["sharing/factor"] = totals.factor
+        values[f"{SHARING}factor"] = totals.factor
     for regime in REGIMES:
-        values |= {f"memory/{regime}_{what}": size for what, size in totals.memory[regime].as_dict().items()}
+        values |= {f"{MEMORY}{regime}_{part}": size for part, size in totals.memory[regime].as_dict().items()}
     return [Point(name, float(value), now, 0) for name, value in values.items()]
 
 
 def _layers(report: SharingReport) -> dict[str, list[object]]:
-    """A row a layer, by column."""
+    """Return the cells by column, with a row for each layer."""
     layers = report.layers
     columns: dict[str, list[object]] = {
         "layer": [layer.name for layer in layers],
@@ -107,9 +109,9 @@ def _layers(report: SharingReport) -> dict[str, list[object]]:
 
 
 def _note(report: SharingReport) -> str:
-    """The report in Markdown, within what MLflow keeps of a note: the picture, the totals, ties and warnings.
+    """Return the report in Markdown: the picture, the totals, ties and warnings. MLflow limits the length of a note.
 
-    MLflow's pages show the first two lines until a person asks for more.
+    MLflow's pages show only the first two lines at first.
     """
     return "\n\n".join(
         [
@@ -155,10 +157,10 @@ def _tie(tie: Tie) -> str:
 
 
 def _listed(title: str, lines: Sequence[str]) -> list[str]:
-    """A list under a title, as much of it as has room; nothing where there are no lines."""
+    """Return a title and a list of as many lines as fit; nothing if there are no lines."""
     if not lines:
         return []
-    shown, room = [], _LONGEST_LIST
+    shown, room = [], _LIST_LENGTH
     for line in lines:
         room -= len(line) + len("- \n")
         if room < 0:
@@ -171,8 +173,8 @@ def _listed(title: str, lines: Sequence[str]) -> list[str]:
 
 
 def _line(text: str) -> str:
-    return plain(_cut(text, _LONGEST_LINE))
+    return plain(_cut(text, _LINE_LENGTH))
 
 
-def _cut(text: str, most: int) -> str:
-    return text if len(text) <= most else f"{text[: most - 1]}…"
+def _cut(text: str, length: int) -> str:
+    return text if len(text) <= length else f"{text[: length - 1]}…"

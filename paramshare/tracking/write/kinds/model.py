@@ -1,10 +1,10 @@
-"""A trained net as an MLflow model folder: loads without unpickling, DynamicNet with the depth as an input.
+"""Convert a trained net to an MLflow model, which loads without unpickling. DynamicNet has the depth as an input.
 
     mlflow.pytorch.load_model(uri)(x, depth=2)
     mlflow.pyfunc.load_model(uri).predict(x, params={"depth": 2})
 
-MLflow's own `save_model` exports anew for every model and infers requirements by running each (seconds); here the
-graph is exported once, the requirements are given, and what all models of one shape say is put together once.
+MLflow's own `save_model` exports every model and infers its requirements by running it, which takes seconds. Here the
+graph is exported once, the requirements are constants, and the texts that models of one shape share are made once.
 """
 
 import json
@@ -23,7 +23,7 @@ import torch
 from mlflow.models import Model, ModelSignature
 from mlflow.types import ParamSchema, ParamSpec, Schema, TensorSpec
 
-from paramshare.tracking.read.finished_seeds import MODEL_FOLDER
+from paramshare.tracking.tags import MODEL_FOLDER
 from paramshare.tracking.write.record import NIL_ID
 from paramshare.training.export import exported
 from paramshare.training.targets import Spec, target_of
@@ -32,18 +32,18 @@ __all__ = ["SavedModel", "saved_model"]
 
 _DEFAULT_DEPTH: Final = 1
 
-# What stands for a model's own in the texts that all models share. Of digits, so that YAML puts it in quotes.
+# Placeholders for a model's own values in the texts that all models share. They are digits, so that YAML quotes them.
 _UUID: Final = "1" * 32
 _TIME: Final = "1970-01-01 00:00:00.000000"
 
 
 @dataclass(frozen=True, slots=True)
 class SavedModel:
-    """A model as a record holds it; `NIL_ID` stands for the id of its run.
+    """A model in the form of a record; `NIL_ID` is a placeholder for the id of its run.
 
     Args:
-        files: the content of each by its path among the run's artifacts.
-        history: the value of the tag by which MLflow's pages know the folder as a model.
+        files: the content of each file by its path among the run's artifacts.
+        history: the value of the tag by which MLflow's pages recognize the folder as a model.
     """
 
     files: dict[str, bytes | str]
@@ -51,23 +51,23 @@ class SavedModel:
 
 
 def saved_model(spec: Spec, net: torch.nn.Module) -> SavedModel:
-    """`net` of `spec`, on the CPU, as an MLflow model."""
+    """Return `net` of `spec`, on the CPU, as an MLflow model."""
     texts, history = _shared_texts(spec.input_shape, spec.output_size, target_of(spec).takes_depth)
-    own = {_UUID: uuid.uuid4().hex, _TIME: datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")}
-    files: dict[str, bytes | str] = {f"{MODEL_FOLDER}/{path}": _with(own, text) for path, text in texts.items()}
+    values = {_UUID: uuid.uuid4().hex, _TIME: datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")}
+    files: dict[str, bytes | str] = {f"{MODEL_FOLDER}/{path}": _fill(values, text) for path, text in texts.items()}
     files[f"{MODEL_FOLDER}/data/model.pt2"] = exported(spec, net)
-    return SavedModel(files, _with(own, history))
+    return SavedModel(files, _fill(values, history))
 
 
-def _with(own: Mapping[str, str], text: str) -> str:
-    for placeholder, value in own.items():
+def _fill(values: Mapping[str, str], text: str) -> str:
+    for placeholder, value in values.items():
         text = text.replace(placeholder, value)
     return text
 
 
 @lru_cache(maxsize=4)
 def _shared_texts(inputs: tuple[int, ...], outputs: int, takes_depth: bool) -> tuple[dict[str, str], str]:
-    """The texts of any model of this signature, and its history."""
+    """Return the texts of all models with this signature, and their history."""
     model = Model(
         artifact_path=MODEL_FOLDER,
         run_id=NIL_ID,
@@ -81,7 +81,7 @@ def _shared_texts(inputs: tuple[int, ...], outputs: int, takes_depth: bool) -> t
         loader_module="mlflow.pytorch",
         data="data",
         python_env="python_env.yaml",
-        model_config={"device": "cpu"},  # the weights lie on the CPU and an exported graph cannot be moved
+        model_config={"device": "cpu"},  # the weights are on the CPU, and an exported graph cannot be moved
     )
     files = {
         "MLmodel": model.to_yaml(),
@@ -101,5 +101,5 @@ def _signature(inputs: tuple[int, ...], outputs: int, takes_depth: bool) -> Mode
 
 
 def _requirements() -> list[str]:
-    """What the model needs to be loaded, pinned; a build's label such as +cpu is not part of it."""
+    """Return the pinned requirements of loading the model, without a build's label such as +cpu."""
     return [f"{library}=={version(library).partition('+')[0]}" for library in ("mlflow", "numpy", "torch")]

@@ -1,4 +1,4 @@
-"""Training results as the runs of a store, one whole run a seed. Importing this module loads torch and matplotlib."""
+"""Write training results as runs, one for each seed. Importing this module loads torch and matplotlib."""
 
 import hashlib
 import json
@@ -10,10 +10,27 @@ from mlflow.entities import Dataset, DatasetInput, InputTag
 
 from paramshare.plots import LossPlot
 from paramshare.tracking.display.colors import seed_color
-from paramshare.tracking.display.views import ORDER
-from paramshare.tracking.pages import picture_url
-from paramshare.tracking.read.finished_seeds import DIVERGED, KEY, KIND, NOTE, TARGET, SeedRun
+from paramshare.tracking.display.urls import picture_url
+from paramshare.tracking.read.finished_seeds import SeedRun
 from paramshare.tracking.store import Store
+from paramshare.tracking.tags import (
+    DATASET_CONTEXT,
+    DEVICE,
+    DIVERGED,
+    DIVERGED_AT,
+    ENGINE,
+    ENGINE_REASON,
+    ERROR,
+    KEY,
+    KIND,
+    MODEL_HISTORY,
+    NOTE,
+    ORDER,
+    RUN_COLOR,
+    TARGET,
+    THREADS,
+    VARIANT,
+)
 from paramshare.tracking.write.kinds.model import saved_model
 from paramshare.tracking.write.record import NIL_ID, Point, Record, now
 from paramshare.tracking.write.runs import write
@@ -25,19 +42,19 @@ __all__ = ["failure_record", "run_name", "seed_record", "write_failure", "write_
 PLOT_FILE: Final = "loss.png"
 _DIGITS: Final = 19  # of the largest seed
 
-_PLOT: Final = LossPlot()  # the process's: drawing axes costs more than all else
+_PLOT: Final = LossPlot()  # reused by the process: drawing axes takes longer than everything else
 
 
 def write_run(store: Store, result: Result, tags: Mapping[str, str], *, again: bool = True) -> SeedRun:
     """Write `result` as one whole run and return it.
 
     Args:
-        tags: what the run carries beside its own: its parent, where it came from.
-        again: whether it is written though the store may hold a FINISHED run of its spec. If not, an embedded store
-            takes one alone; a server's sweeps see to that when they end.
+        tags: further tags, such as its parent and its provenance.
+        again: if true, write the run even if the store has a FINISHED run of its spec. If false, an embedded store
+            refuses a second one; on a server sweeps delete it when they end.
 
     Raises:
-        RunExistsError: not `again`, and there is one.
+        RunExistsError: `again` is false, and the store has a FINISHED run of the spec.
     """
     run_id = write(store, seed_record(result, tags, again=again))
     diverged = result.diverged_at is not None
@@ -53,10 +70,10 @@ def seed_record(result: Result, tags: Mapping[str, str], *, again: bool = True) 
     own_tags = {
         **_spec_tags(spec),
         **_diverged_tags(result.diverged_at),
-        "paramshare.engine": result.engine,
-        "paramshare.engine_reason": result.reason,
-        "paramshare.threads": str(result.threads),
-        "mlflow.log-model.history": model.history,
+        ENGINE: result.engine,
+        ENGINE_REASON: result.reason,
+        THREADS: str(result.threads),
+        MODEL_HISTORY: model.history,
         NOTE: f"![loss at every step]({picture_url('', NIL_ID, PLOT_FILE)})\n\n*The loss of every step, on a log axis*",
     }
     return Record(
@@ -81,7 +98,7 @@ def write_failure(store: Store, spec: Spec, reason: str, tags: Mapping[str, str]
 def failure_record(spec: Spec, reason: str, tags: Mapping[str, str]) -> Record:
     """Return the content of the run of a training that failed."""
     end = now()
-    own_tags = {**_spec_tags(spec), "paramshare.error": reason}
+    own_tags = {**_spec_tags(spec), ERROR: reason}
     return Record(run_name(spec), "FAILED", end, end, {**tags, **own_tags}, _params(spec))
 
 
@@ -93,7 +110,7 @@ def run_name(spec: Spec) -> str:
 def _points(result: Result, start: int) -> list[Point]:
     """Return all points of a run. Times are start + step, so that writing a run twice changes nothing.
 
-    The headline is first: MLflow's page of several runs shows them by the metric that was written first.
+    The headline is first: MLflow's page of several runs shows the metric that was written first.
     """
     every_step: list[Point] = []
     for name, curve in result.curves.items():
@@ -108,7 +125,7 @@ def _points(result: Result, start: int) -> list[Point]:
         SECONDS: result.seconds,
         STEPS_PER_SECOND: len(result.curves[LOSS]) / result.seconds,
     }
-    # At step 0 MLflow's pages draw a bar a run; at any later one they draw a line with a single point.
+    # For a point at step 0 MLflow's pages draw a bar; for a later step they draw a line with a single point.
     return [Point(name, value, start, 0) for name, value in finals.items()] + every_step
 
 
@@ -120,19 +137,22 @@ def _spec_tags(spec: Spec) -> dict[str, str]:
     return {
         KIND: "seed",
         KEY: spec.key(),
-        "paramshare.variant": spec.variant,
-        "paramshare.device": spec.device,
+        VARIANT: spec.variant,
+        DEVICE: spec.device,
         ORDER: f"{spec.seed:0{_DIGITS}d} {spec.variant} {spec.device}",
-        "mlflow.runColor": seed_color(spec.variant, spec.seed),
+        RUN_COLOR: seed_color(spec.variant, spec.seed),
     }
 
 
 def _diverged_tags(step: int | None) -> dict[str, str]:
-    return {} if step is None else {DIVERGED: "true", f"{DIVERGED}_at": str(step)}
+    return {} if step is None else {DIVERGED: "true", DIVERGED_AT: str(step)}
 
 
 def _dataset(result: Result) -> DatasetInput:
-    """Return the data as an MLflow input. The data are drawn: the source is the seed, the digest is of their bytes."""
+    """Return the data as an MLflow input.
+
+    The data are random: their source is the seed. The digest is of their bytes.
+    """
     target = target_of(result.spec)
     columns = {name: tensor.numpy() for name, tensor in result.data.items()}
     tensors = {
@@ -147,4 +167,4 @@ def _dataset(result: Result) -> DatasetInput:
         schema=json.dumps({"mlflow_tensorspec": {key: json.dumps([value]) for key, value in tensors.items()}}),
         profile=json.dumps({f"{name}_shape": list(value.shape) for name, value in columns.items()}),
     )
-    return DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])
+    return DatasetInput(dataset, [InputTag(DATASET_CONTEXT, "training")])

@@ -22,7 +22,7 @@ from mlflow.entities import Dataset, DatasetInput, InputTag
 from mlflow.exceptions import MlflowException
 from sqlalchemy import event
 
-from paramshare.tracking.store import Store, StoreAddress, analyse, open_store
+from paramshare.tracking.store import Store, StoreAddress, open_store, update_statistics
 from paramshare.tracking.store.database import StoreWarning, open_database
 from paramshare.tracking.write.record import NIL_ID, Addition, Point, Record, RunExistsError
 from paramshare.tracking.write.runs import add, add_by_client, write, write_by_client
@@ -121,7 +121,7 @@ def files_of(store: Store, run_id: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("record", [FULL, BARE], ids=["full", "bare"])
-def test_a_run_is_row_by_row_and_file_by_file_what_mlflows_client_leaves(
+def test_a_run_has_the_same_rows_and_files_as_one_that_mlflows_client_writes(
     record: Record, store: Store, twin: Store
 ) -> None:
     ours, theirs = write(store, record), write_by_client(twin.client, twin.experiment_id, record)
@@ -145,7 +145,7 @@ ADDITIONS = (
 )
 
 
-def test_what_is_added_to_a_run_is_row_by_row_and_file_by_file_what_mlflows_client_leaves(
+def test_an_addition_to_a_run_has_the_same_rows_and_files_as_one_that_mlflows_client_writes(
     store: Store, twin: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ours, theirs = write(store, STARTED), write_by_client(twin.client, twin.experiment_id, STARTED)
@@ -160,7 +160,7 @@ def test_what_is_added_to_a_run_is_row_by_row_and_file_by_file_what_mlflows_clie
     assert len(files_of(store, ours)) == 2
 
 
-def test_nothing_is_added_to_a_run_that_was_deleted_or_never_was(store: Store) -> None:
+def test_an_addition_to_a_deleted_or_missing_run_is_refused(store: Store) -> None:
     deleted = write(store, STARTED)
     store.client.delete_run(deleted)
     before = rows_of(store)
@@ -168,12 +168,12 @@ def test_nothing_is_added_to_a_run_that_was_deleted_or_never_was(store: Store) -
         for addition in (Addition(tags={"a": "b"}), Addition(status="FINISHED"), Addition(points=FULL.points[:3])):
             with pytest.raises(MlflowException):
                 add(store, run_id, addition)
-    with pytest.raises(MlflowException, match="is not there"):
+    with pytest.raises(MlflowException, match="does not exist"):
         add(store, "0" * 32, Addition(files={"a": "b"}))
     assert rows_of(store) == before
 
 
-def test_a_dataset_that_the_experiment_has_is_not_written_again(store: Store, twin: Store) -> None:
+def test_a_dataset_that_the_experiment_has_is_not_inserted_again(store: Store, twin: Store) -> None:
     for _ in range(2):
         write(store, FULL)
         write_by_client(twin.client, twin.experiment_id, FULL)
@@ -182,7 +182,7 @@ def test_a_dataset_that_the_experiment_has_is_not_written_again(store: Store, tw
     assert (count["runs"], count["datasets"], count["inputs"]) == (2, 2, 4)
 
 
-def test_the_runs_own_id_stands_wherever_the_nil_id_did_but_not_in_bytes(store: Store) -> None:
+def test_the_nil_id_in_tags_and_texts_is_replaced_by_the_runs_own_id_but_not_in_bytes(store: Store) -> None:
     run_id = write(store, FULL)
     run = store.client.get_run(run_id)
     assert run.data.tags["twice"] == f"{run_id} {run_id}"
@@ -190,26 +190,16 @@ def test_the_runs_own_id_stands_wherever_the_nil_id_did_but_not_in_bytes(store: 
     assert Path(store.client.download_artifacts(run_id, "loss.png")).read_bytes() == FULL.files["loss.png"]
 
 
-def test_a_metrics_values_are_read_back_in_the_order_of_their_steps(store: Store) -> None:
-    run_ids = [write(store, FULL), write(store, BARE), write(store, FULL)]
-    assert store.database is not None
-    histories = store.database.histories(run_ids, "shuffled")
-    assert histories == {run_ids[0]: [1.0, 2.0, 3.0], run_ids[2]: [1.0, 2.0, 3.0]}
-    (first, _, last) = store.database.histories(run_ids[:1], "left the numbers")[run_ids[0]]
-    assert first == sys.float_info.max
-    assert math.isnan(last)
-
-
-def test_once_analysed_the_curve_of_one_run_is_not_looked_for_among_those_of_all(store: Store) -> None:
+def test_after_an_update_of_statistics_sqlite_reads_the_curve_of_one_run_by_its_index(store: Store) -> None:
     for _ in range(20):
         write(store, FULL)
-    analyse(store)
+    update_statistics(store)
     with closing(sqlite3.connect(database_of(store))) as connection:
         plan = "EXPLAIN QUERY PLAN SELECT * FROM metrics WHERE run_uuid = 'a' AND key = 'b'"
         assert "index_metrics_run_uuid_key_step" in connection.execute(plan).fetchone()[-1]
 
 
-def test_a_file_that_cannot_be_written_leaves_nothing(store: Store) -> None:
+def test_a_run_with_a_file_that_cannot_be_written_leaves_nothing(store: Store) -> None:
     large = Record("x", "FINISHED", 1, 2, {}, {}, files={"a": b"a", "model/large": bytes(100_000)})
     with files_of_at_most(50_000), pytest.raises(OSError, match="too large"):
         write(store, large)
@@ -217,7 +207,7 @@ def test_a_file_that_cannot_be_written_leaves_nothing(store: Store) -> None:
     assert list((database_of(store).parent / "artifacts").iterdir()) == []
 
 
-def test_what_the_database_refuses_leaves_nothing(store: Store) -> None:
+def test_a_run_that_the_database_refuses_leaves_nothing(store: Store) -> None:
     twice = [Point("a", 1.0, 1, 1)] * 2
     with pytest.raises(MlflowException, match="UNIQUE constraint failed"):
         write(store, Record("x", "FINISHED", 1, 2, {}, {}, points=twice, files={"a": b"a"}))
@@ -227,7 +217,7 @@ def test_what_the_database_refuses_leaves_nothing(store: Store) -> None:
     assert list((database_of(store).parent / "artifacts").iterdir()) == []
 
 
-def test_nothing_is_written_to_a_deleted_experiment(store: Store) -> None:
+def test_a_run_of_a_deleted_experiment_is_refused(store: Store) -> None:
     store.client.delete_experiment(store.experiment_id)
     with pytest.raises(MlflowException, match="was deleted"):
         write(store, BARE)
@@ -236,7 +226,7 @@ def test_nothing_is_written_to_a_deleted_experiment(store: Store) -> None:
 ALONE = replace(BARE, status="FINISHED", tags={"who": "me"}, inputs=FULL.inputs, files={"a": b"a"}, identity="who")
 
 
-def test_of_an_identity_the_first_finished_run_stands_and_a_second_leaves_nothing(store: Store) -> None:
+def test_a_second_run_with_the_identity_of_a_finished_run_is_refused_and_leaves_nothing(store: Store) -> None:
     first = write(store, ALONE)
     before = rows_of(store)
     with pytest.raises(RunExistsError, match=first) as caught:
@@ -257,12 +247,12 @@ def test_of_an_identity_the_first_finished_run_stands_and_a_second_leaves_nothin
     ],
     ids=["none asked for", "another value", "another tag", "another dataset", "a failure"],
 )
-def test_what_is_of_no_or_another_identity_is_written_beside_it(other: Record, store: Store) -> None:
+def test_a_run_without_an_identity_or_with_another_one_is_written(other: Record, store: Store) -> None:
     assert len({write(store, ALONE), write(store, other)}) == 2
 
 
 @pytest.mark.parametrize("gone", ["deleted", "killed", "of another experiment"])
-def test_a_run_that_does_not_count_stands_in_nobodys_way(gone: str, store: Store) -> None:
+def test_a_deleted_killed_or_foreign_run_does_not_prevent_a_run_with_the_same_identity(gone: str, store: Store) -> None:
     first = write(store, ALONE)
     if gone == "deleted":
         store.client.delete_run(first)
@@ -273,7 +263,7 @@ def test_a_run_that_does_not_count_stands_in_nobodys_way(gone: str, store: Store
     assert write(store, ALONE) != first
 
 
-def test_of_an_identity_that_many_write_at_once_one_run_is_written(store: Store) -> None:
+def test_of_simultaneous_writes_with_one_identity_one_run_is_written(store: Store) -> None:
     with ThreadPoolExecutor(8) as pool:
         for future in [pool.submit(write, store, ALONE) for _ in range(24)]:
             with suppress(RunExistsError):
@@ -281,7 +271,7 @@ def test_of_an_identity_that_many_write_at_once_one_run_is_written(store: Store)
     assert len(store.client.search_runs([store.experiment_id])) == 1
 
 
-def test_a_run_of_an_identity_is_looked_for_by_indexes_alone(store: Store) -> None:
+def test_the_query_for_a_runs_identity_uses_indexes_only(store: Store) -> None:
     assert store.database is not None
     asked: list[tuple[str, object]] = []
     event.listen(store.database.engine, "before_cursor_execute", lambda *given: asked.append(given[2:4]))
@@ -292,7 +282,7 @@ def test_a_run_of_an_identity_is_looked_for_by_indexes_alone(store: Store) -> No
     assert not [step for step in plan if step.startswith("SCAN")], plan
 
 
-def test_a_writer_waits_for_the_one_before_it(store: Store) -> None:
+def test_a_writer_waits_for_the_lock_of_another_writer(store: Store) -> None:
     with closing(sqlite3.connect(database_of(store), check_same_thread=False)) as other:
         other.execute("BEGIN IMMEDIATE")
         threading.Timer(0.5, other.rollback).start()
@@ -315,7 +305,7 @@ while True:
 """
 
 
-def test_a_killed_writer_leaves_whole_runs_only(store: Store, tmp_path: Path) -> None:
+def test_a_killed_writer_leaves_only_complete_runs(store: Store, tmp_path: Path) -> None:
     for pause in (0.07, 0.12):
         process = subprocess.Popen([sys.executable, "-c", WRITE], cwd=tmp_path, stdout=subprocess.PIPE)
         assert process.stdout is not None
@@ -329,7 +319,7 @@ def test_a_killed_writer_leaves_whole_runs_only(store: Store, tmp_path: Path) ->
         assert (run.info.status, len(run.data.metrics), len(files_of(store, run.info.run_id))) == ("FINISHED", 50, 50)
 
 
-def test_a_database_of_another_schema_is_written_by_mlflow_and_the_store_says_so(store: Store) -> None:
+def test_a_database_with_an_unknown_schema_is_written_by_mlflows_client_with_a_warning(store: Store) -> None:
     experiment = store.client.get_experiment(store.experiment_id)
     with closing(sqlite3.connect(database_of(store))) as connection:
         connection.execute("UPDATE alembic_version SET version_num = 'another'")
@@ -342,16 +332,16 @@ def test_a_database_of_another_schema_is_written_by_mlflow_and_the_store_says_so
     run = other.client.get_run(write(other, FULL))
     assert run.data.params["seed"] == "3"
     assert run.info.status == "FINISHED"
-    analyse(other)
+    update_statistics(other)
 
 
-def test_an_experiment_whose_files_lie_elsewhere_is_written_by_mlflow(store: Store) -> None:
+def test_an_experiment_with_remote_files_is_written_by_mlflows_client(store: Store) -> None:
     store.client.create_experiment("elsewhere", "s3://bucket/folder")
     with pytest.warns(StoreWarning, match="'elsewhere' keeps its files at s3://bucket/folder"):
         assert open_store(StoreAddress(store.address.uri, "elsewhere")).database is None
 
 
-def test_the_folder_of_a_store_can_have_a_strange_name(migrated: Path, tmp_path: Path) -> None:
+def test_the_folder_of_a_store_can_have_special_characters_in_its_name(migrated: Path, tmp_path: Path) -> None:
     folder = tmp_path / "ü 100% #1 & '+"
     folder.mkdir()
     shutil.copy(migrated, folder)

@@ -17,18 +17,18 @@ def hls(color: str) -> tuple[float, float, float]:
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_a_thousand_seeds_have_a_colour_each(variant: str) -> None:
+def test_a_thousand_seeds_have_different_colours(variant: str) -> None:
     assert len({seed_color(variant, seed) for seed in range(1000)}) == 1000
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_the_hues_of_two_variants_of_a_target_do_not_meet(target: str) -> None:
+def test_the_hues_of_two_variants_of_a_target_do_not_overlap(target: str) -> None:
     hues = [{hls(seed_color(one, seed))[0] for seed in range(500)} for one in TARGETS[target].variants]
     for first, second in combinations(hues, 2):
         assert max(first) < min(second) or max(second) < min(first)
 
 
-def test_neighbouring_seeds_differ_in_hue_or_lightness_by_a_tenth() -> None:
+def test_consecutive_seeds_differ_in_hue_or_lightness_by_a_tenth() -> None:
     colors = [hls(seed_color("shared", seed)) for seed in range(200)]
     for first, second in pairwise(colors):
         assert max(abs(first[0] - second[0]) / (85 / 360), abs(first[1] - second[1]) / 0.33) > 0.1

@@ -38,7 +38,7 @@ def dump(address: StoreAddress) -> list[str]:
         return list(connection.iterdump())
 
 
-def test_every_command_says_that_the_store_was_moved_and_writes_nothing(
+def test_every_command_reports_that_the_store_was_moved_and_writes_nothing(
     moved: StoreAddress, former: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert moved.database is not None
@@ -48,17 +48,15 @@ def test_every_command_says_that_the_store_was_moved_and_writes_nothing(
         assert main(arguments) == (1 if arguments == ["doctor"] else 2)
         out, err = capsys.readouterr()
         said = out if arguments == ["doctor"] else err
-        assert (
-            f"the store {moved.database} was moved from {former}, which is not there now, and its runs' files" in said
-        )
-        assert "are still looked for there; run `paramshare relocate --tracking-uri sqlite:///" in said
+        assert f"the store {moved.database} was moved from {former}, which no longer exists, and still refers" in said
+        assert "to its runs' files there; run `paramshare relocate --tracking-uri sqlite:///" in said
         assert arguments == ["doctor"] or said.count("\n") == 1
     assert moved.database.read_bytes() == before
     assert sorted(Path.cwd().rglob("*")) == files
     assert not former.exists()
 
 
-def test_the_command_that_is_named_brings_everything_back_and_keeps_the_database_as_it_was(
+def test_the_relocate_command_restores_access_to_all_runs_and_keeps_a_copy_of_the_database(
     moved: StoreAddress, former: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert moved.database is not None
@@ -88,10 +86,10 @@ def test_the_command_that_is_named_brings_everything_back_and_keeps_the_database
     assert not former.exists()
 
 
-def test_a_copied_store_does_not_write_into_the_one_it_was_copied_from(former: Path, tmp_path: Path) -> None:
+def test_a_copied_store_does_not_write_into_the_original_store(former: Path, tmp_path: Path) -> None:
     shutil.copytree(former, tmp_path / "mlruns")
     copied, original = StoreAddress.of(None, "paramshare"), StoreAddress(f"sqlite:///{former}/mlflow.db", "paramshare")
-    with pytest.raises(StoreError, match=f"was copied from {former}, and its runs' files are still looked for there"):
+    with pytest.raises(StoreError, match=f"was copied from {former}, and still refers to its runs' files there"):
         check_store(copied)
     check_store(original)
     assert relocate_store(copied) is not None
@@ -101,7 +99,7 @@ def test_a_copied_store_does_not_write_into_the_one_it_was_copied_from(former: P
     open_store(original)
 
 
-def test_relocating_twice_changes_nothing_and_overwrites_no_copy(
+def test_relocating_a_store_twice_changes_nothing_and_overwrites_no_copy(
     moved: StoreAddress, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert moved.database is not None
@@ -117,7 +115,7 @@ def test_relocating_twice_changes_nothing_and_overwrites_no_copy(
     assert (tmp_path / "elsewhere" / first.copy.name).read_bytes() == kept
 
 
-def test_a_database_alone_that_was_moved_keeps_finding_its_files_where_they_are(former: Path, tmp_path: Path) -> None:
+def test_a_database_that_was_moved_without_its_files_still_finds_them(former: Path, tmp_path: Path) -> None:
     (former / "mlflow.db").rename(tmp_path / "runs.db")
     address = StoreAddress(f"sqlite:///{tmp_path / 'runs.db'}", "paramshare")
     store = open_store(address)
@@ -126,13 +124,13 @@ def test_a_database_alone_that_was_moved_keeps_finding_its_files_where_they_are(
     assert relocate_store(address) is None
 
 
-def test_a_folder_that_is_reached_by_another_name_was_not_moved(former: Path, tmp_path: Path) -> None:
+def test_a_store_behind_a_symbolic_link_is_not_taken_for_a_moved_one(former: Path, tmp_path: Path) -> None:
     (tmp_path / "mlruns").symlink_to(former)
     check_store(StoreAddress(f"sqlite:///{tmp_path / 'mlruns' / 'mlflow.db'}", "paramshare"))
     check_store(StoreAddress.of(None, "paramshare"))
 
 
-def test_an_experiment_that_somebody_made_with_a_place_of_its_own_is_none_that_was_moved(
+def test_an_experiment_with_its_own_artifact_location_is_not_taken_for_a_moved_one(
     address: StoreAddress, tmp_path: Path
 ) -> None:
     open_store(address).client.create_experiment("theirs", (tmp_path / "theirs" / "artifacts").as_uri())
@@ -141,5 +139,5 @@ def test_an_experiment_that_somebody_made_with_a_place_of_its_own_is_none_that_w
 
 
 def test_a_server_cannot_be_relocated() -> None:
-    with pytest.raises(StoreError, match="only an embedded store can be moved"):
+    with pytest.raises(StoreError, match="only an embedded store can be relocated"):
         relocate_store(StoreAddress("http://127.0.0.1:9", "paramshare"))

@@ -48,14 +48,14 @@ def artifact(store: Store, run: Run, name: str) -> bytes:
     return Path(store.client.download_artifacts(run.info.run_id, name)).read_bytes()
 
 
-def test_the_run_is_finished_named_after_what_was_asked_and_says_what_it_is(store: Store) -> None:
+def test_the_run_of_a_count_is_finished_and_named_after_its_model_and_input(store: Store) -> None:
     run = written(store)
     assert (run.info.status, run.info.run_name) == ("FINISHED", 'my.nets:build {"width": 2} on 3,8,8')
     assert run.data.tags["paramshare.kind"] == "count"
     assert run.data.tags["mlflow.source.name"] == "test"
 
 
-def test_its_metrics_are_the_totals_each_at_step_0(store: Store) -> None:
+def test_the_metrics_of_a_count_are_the_totals_at_step_0(store: Store) -> None:
     run = written(store)
     metrics, totals = run.data.metrics, REPORT.totals
     for name in (*REGIMES, "unused", "used", "macs", "dense_macs", "factor"):
@@ -67,7 +67,7 @@ def test_its_metrics_are_the_totals_each_at_step_0(store: Store) -> None:
     assert point.step == 0
 
 
-def test_its_parameters_say_what_was_asked_and_keep_every_count_exactly(store: Store) -> None:
+def test_the_parameters_of_a_count_are_its_request_and_the_exact_counts(store: Store) -> None:
     params = written(store).data.params
     assert params.items() >= SOURCE.items()
     assert (params["sample"], params["schema"]) == ("1×3×8×8", "paramshare.sharing/1")
@@ -75,12 +75,12 @@ def test_its_parameters_say_what_was_asked_and_keep_every_count_exactly(store: S
     assert int(written(store).data.metrics["sharing/dense"]) != HUGE
 
 
-def test_without_a_source_the_report_names_the_run(store: Store) -> None:
+def test_a_count_without_a_source_is_named_after_its_report(store: Store) -> None:
     run = store.client.get_run(write_report(store, REPORT, {}, {}))
     assert run.info.run_name == "Net on 1×3×8×8"
 
 
-def test_its_artifacts_are_the_report_as_json_text_picture_and_a_table_of_layers(store: Store) -> None:
+def test_the_artifacts_of_a_count_are_the_report_as_json_text_and_picture_and_a_table_of_layers(store: Store) -> None:
     run = written(store)
     files = [file.path for file in store.client.list_artifacts(run.info.run_id)]
     assert files == ["layers.json", "sharing.json", "sharing.png", "sharing.txt"]
@@ -97,13 +97,13 @@ def test_its_artifacts_are_the_report_as_json_text_picture_and_a_table_of_layers
     assert json.loads(run.data.tags["mlflow.loggedArtifacts"]) == [{"path": "layers.json", "type": "table"}]
 
 
-def test_table_and_picture_are_as_deep_and_sorted_as_asked(store: Store) -> None:
+def test_the_table_and_picture_of_a_count_have_the_requested_depth_and_order(store: Store) -> None:
     run = store.client.get_run(write_report(store, REPORT, SOURCE, {}, depth=1, sort="factor"))
     assert artifact(store, run, "sharing.txt").decode() == f"{REPORT.table(1, 'factor')}\n"
     assert len(json.loads(artifact(store, run, "layers.json"))["data"]) == 2
 
 
-def test_the_note_shows_the_picture_totals_ties_and_warnings(store: Store) -> None:
+def test_the_note_of_a_count_shows_the_picture_totals_ties_and_warnings(store: Store) -> None:
     run = written(store)
     note = run.data.tags["mlflow.note.content"]
     assert f"(get-artifact?path=sharing.png&run_uuid={run.info.run_id})" in note
@@ -116,7 +116,7 @@ def test_the_note_shows_the_picture_totals_ties_and_warnings(store: Store) -> No
     assert "- a.norm calls .item(): a guess" in note
 
 
-def test_a_note_with_more_than_mlflow_keeps_says_what_it_leaves_out(store: Store) -> None:
+def test_a_note_that_exceeds_mlflows_limit_names_the_omitted_lines(store: Store) -> None:
     ties = tuple(Tie(tuple(f"{name}.{layer}.__weight__" * 30 for name in "abcdef"), layer) for layer in range(300))
     warnings = tuple(f"<layer> {layer} " + "guesses *_" * 50 for layer in range(300))
     long = replace(REPORT, model="N_" * 5000, input="1×" * 5000, ties=ties, warnings=warnings)
@@ -127,7 +127,7 @@ def test_a_note_with_more_than_mlflow_keeps_says_what_it_leaves_out(store: Store
     assert r"\<layer\> 0 guesses \*\_" in note
 
 
-def test_a_parameter_or_name_that_mlflow_would_cut_is_seen_to_be_cut(store: Store) -> None:
+def test_a_parameter_or_name_that_exceeds_mlflows_limit_ends_with_an_ellipsis(store: Store) -> None:
     source = {**SOURCE, "args": "x" * 7000}
     run = store.client.get_run(write_report(store, REPORT, source, {}))
     assert run.data.params["args"] == "x" * 5999 + "…"
@@ -135,7 +135,7 @@ def test_a_parameter_or_name_that_mlflow_would_cut_is_seen_to_be_cut(store: Stor
     assert run.info.run_name.startswith(f"{run.data.params['model']} xxx")
 
 
-def test_a_depth_that_there_is_not_is_refused_before_anything_is_written(store: Store) -> None:
+def test_a_count_with_an_invalid_depth_is_refused_before_anything_is_written(store: Store) -> None:
     with pytest.raises(SpecError, match="depth is 0"):
         write_report(store, REPORT, SOURCE, {}, depth=0)
     assert list(store.client.search_runs([store.experiment_id])) == []

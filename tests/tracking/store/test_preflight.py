@@ -85,7 +85,7 @@ def set_schema(database: Path, schema: str) -> None:
         connection.execute("UPDATE alembic_version SET version_num = ?", (schema,))
 
 
-def test_a_store_of_a_newer_mlflow_is_left_alone(
+def test_a_store_of_a_newer_mlflow_is_refused_and_unchanged(
     store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     set_schema(store / "mlflow.db", "ffffffffffff")
@@ -95,7 +95,7 @@ def test_a_store_of_a_newer_mlflow_is_left_alone(
 
 
 @pytest.mark.parametrize("revision", ["acf3f17fdcc7", "-1"], ids=["without some tables", "the one before"])
-def test_a_store_of_an_older_mlflow_is_not_migrated_until_asked_and_opens_after_the_command_that_is_named(
+def test_a_store_of_an_older_mlflow_is_refused_and_opens_after_the_migration_that_the_error_names(
     revision: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """MLflow itself would migrate the first of them on opening it: it lacks a table."""
@@ -113,17 +113,17 @@ def test_a_store_of_an_older_mlflow_is_not_migrated_until_asked_and_opens_after_
 
 
 @pytest.mark.parametrize("kept", [0.5, 0.99, 0.02])
-def test_a_truncated_database_is_left_alone(
+def test_a_truncated_database_is_refused_and_unchanged(
     kept: float, store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     database = store / "mlflow.db"
     whole = database.read_bytes()
     database.write_bytes(whole[: int(len(whole) * kept)])
     said = refused(capsys, tmp_path)
-    assert "cannot be opened as an SQLite database: database disk image is malformed; put a copy of it back" in said
+    assert "cannot be opened as an SQLite database: database disk image is malformed; restore a copy, or" in said
 
 
-def test_what_a_killed_process_left_beside_a_truncated_database_stays(
+def test_the_log_of_a_killed_process_beside_a_truncated_database_is_kept(
     store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     killed = tmp_path / "killed"
@@ -138,14 +138,14 @@ def test_what_a_killed_process_left_beside_a_truncated_database_stays(
     assert (store / "mlflow.db-wal").stat().st_size > 0
     said = refused(capsys, tmp_path)
     assert "malformed" in said
-    assert said.endswith("to begin anew; mlflow.db-wal and mlflow.db-shm beside it go with it")
+    assert said.endswith("move it away (with mlflow.db-wal and mlflow.db-shm beside it) or name another file")
     (store / "mlflow.db").write_bytes(whole)
     opened = open_store(StoreAddress.of(None, "paramshare"))
     assert opened.client.search_runs([opened.experiment_id])[0].info.run_name == "late"
 
 
 @pytest.mark.parametrize("left", ["nothing", "an empty file"])
-def test_what_a_killed_process_wrote_last_gets_into_no_new_database(
+def test_the_log_of_a_killed_process_is_not_replayed_into_a_new_database(
     left: str, store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Who moves the database alone away is told what belongs to it, and can put all together again."""
@@ -161,14 +161,19 @@ def test_what_a_killed_process_wrote_last_gets_into_no_new_database(
     if left == "an empty file":
         (store / "mlflow.db").touch()
     said = refused(capsys, tmp_path)
-    assert f"is {'empty' if left == 'an empty file' else 'not there'}, but what was written to it last lies in" in said
-    assert "put mlflow.db back, or move mlflow.db-wal and mlflow.db-shm to where it went, to begin anew" in said
+    assert (
+        f"{'is empty' if left == 'an empty file' else 'does not exist'}, but its last changes are in mlflow.db-wal"
+        in said
+    )
+    assert "move mlflow.db-wal and mlflow.db-shm to where mlflow.db is now" in said
     away.replace(store / "mlflow.db")
     opened = open_store(StoreAddress.of(None, "paramshare"))
     assert opened.client.search_runs([opened.experiment_id])[0].info.run_name == "late"
 
 
-def test_a_log_that_comes_while_the_database_is_made_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_log_that_appears_while_a_database_is_created_is_detected(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     database = tmp_path / "mlruns" / "mlflow.db"
     log = database.with_name("mlflow.db-wal")
 
@@ -177,48 +182,52 @@ def test_a_log_that_comes_while_the_database_is_made_is_seen(tmp_path: Path, mon
         log.write_bytes(b"pages")
 
     monkeypatch.setattr("mlflow.store.db.utils._initialize_tables", made_meanwhile)
-    with pytest.raises(StoreError, match="would get into a new one"):
+    with pytest.raises(StoreError, match=r"its last changes are in mlflow\.db-wal"):
         open_store(StoreAddress.of(None, "paramshare"))
     assert sorted(path.name for path in database.parent.iterdir()) == ["mlflow.db-wal", "mlflow.lock"]
     assert log.read_bytes() == b"pages"
 
 
-def test_an_empty_database_beside_the_files_of_runs_is_not_taken_for_a_new_one(
+def test_an_empty_database_beside_the_files_of_runs_is_refused(
     store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (store / "mlflow.db").write_bytes(b"")
-    assert "is empty, but the files of its runs lie in" in refused(capsys, tmp_path)
+    assert "is empty, but the files of its runs are in" in refused(capsys, tmp_path)
 
 
-def test_an_empty_file_with_nothing_beside_it_becomes_a_store(tmp_path: Path) -> None:
+def test_an_empty_file_without_files_of_runs_becomes_a_store(tmp_path: Path) -> None:
     (tmp_path / "mlruns").mkdir()
     (tmp_path / "mlruns" / "mlflow.db").touch()
     assert open_store(StoreAddress.of(None, "paramshare")).database is not None
 
 
 @pytest.mark.parametrize("garbage", [b"not a database at all", random.Random(0).randbytes(100_000)])
-def test_garbage_is_left_alone(garbage: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_file_that_is_not_a_database_is_refused_and_unchanged(
+    garbage: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "mlruns").mkdir()
     (tmp_path / "mlruns" / "mlflow.db").write_bytes(garbage)
     said = refused(capsys, tmp_path)
-    assert "cannot be opened as an SQLite database: file is not a database; put a copy of it back, or move it" in said
+    assert "cannot be opened as an SQLite database: file is not a database; restore a copy, or" in said
 
 
-def test_another_programs_database_gets_no_tables_of_mlflow(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_database_of_another_program_is_refused_and_unchanged(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "mlruns").mkdir()
     with closing(sqlite3.connect(tmp_path / "mlruns" / "mlflow.db")) as connection, connection:
         connection.execute("CREATE TABLE alembic_version (version_num VARCHAR(32))")
         connection.execute("CREATE TABLE flow_run (id INTEGER)")
-    assert "is a database, but none that MLflow has made; name another file" in refused(capsys, tmp_path)
+    assert "is a database that MLflow did not create; name another file" in refused(capsys, tmp_path)
 
 
-def test_a_file_in_the_place_of_the_folder_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_file_in_place_of_the_stores_folder_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "mlruns").write_text("a file")
     folder = tmp_path / "mlruns"
-    assert f"cannot be made: {folder} is a file; expected a folder" in refused(capsys, tmp_path)
+    assert f"cannot be created: {folder} is a file; expected a folder" in refused(capsys, tmp_path)
 
 
-def test_a_folder_in_the_place_of_the_database_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_in_place_of_the_database_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "mlruns" / "mlflow.db").mkdir(parents=True)
     assert "mlflow.db is a folder; expected an SQLite file" in refused(capsys, tmp_path)
 
@@ -242,7 +251,7 @@ print(json.dumps(said))
 
 
 @pytest.mark.parametrize("made", [True, False], ids=["a store", "no store yet"])
-def test_a_read_only_folder_is_said_and_stays_as_it_is(made: bool, address: StoreAddress, tmp_path: Path) -> None:
+def test_a_read_only_folder_is_reported_and_unchanged(made: bool, address: StoreAddress, tmp_path: Path) -> None:
     """Read-only by a mount, which binds whoever runs the tests, root too."""
     folder = tmp_path / "mlruns"
     if made:
@@ -264,12 +273,12 @@ def test_a_read_only_folder_is_said_and_stays_as_it_is(made: bool, address: Stor
     for arguments, (code, out, err) in zip(commands, json.loads(done.stdout), strict=True):
         said = out if arguments == ["doctor"] else err
         assert code == (1 if arguments == ["doctor"] else 2), said
-        assert f"cannot be written: {folder} is read-only for this user or lies on a read-only file system" in said
+        assert f"cannot be written: {folder} is read-only for this user or on a read-only file system" in said
         assert arguments == ["doctor"] or said.count("\n") == 1
     assert everything(folder) == before
 
 
-def test_a_first_opening_that_was_killed_leaves_nothing_that_is_in_the_way(tmp_path: Path) -> None:
+def test_a_store_opens_after_a_process_was_killed_while_it_created_the_store(tmp_path: Path) -> None:
     """Killed at any moment the database is there whole, or not at all."""
     address = StoreAddress.of(None, "paramshare")
     assert address.database is not None
@@ -293,6 +302,6 @@ def test_a_first_opening_that_was_killed_leaves_nothing_that_is_in_the_way(tmp_p
     assert not list(address.database.parent.glob("*.new*"))
 
 
-def test_a_path_that_is_too_long_is_said_in_a_line(tmp_path: Path) -> None:
+def test_a_path_that_is_too_long_is_reported_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="cannot be opened: File name too long"):
         check_store(StoreAddress(f"sqlite:///{tmp_path / ('a' * 300)}.db", "paramshare"))

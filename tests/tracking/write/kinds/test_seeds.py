@@ -10,10 +10,9 @@ import numpy as np
 import pytest
 from mlflow.entities import Run
 
-from paramshare.tracking.display.views import ORDER
-from paramshare.tracking.read.finished_seeds import find_finished, read_all_losses, read_seeds
-from paramshare.tracking.read.summaries import Selection
+from paramshare.tracking.read.finished_seeds import find_finished
 from paramshare.tracking.store import Store, StoreAddress, open_store
+from paramshare.tracking.tags import ORDER
 from paramshare.tracking.write.kinds.seeds import write_failure, write_run
 from paramshare.tracking.write.record import RunExistsError
 from paramshare.training.engines import train
@@ -51,7 +50,7 @@ def written(store: Store, result: TrainResult) -> Run:
     return store.client.get_run(write_run(store, result, {"mlflow.parentRunId": "p"}).run_id)
 
 
-def test_a_run_is_finished_named_and_timed_as_its_training_was(store: Store, result: TrainResult) -> None:
+def test_the_run_of_a_training_has_its_status_name_and_times(store: Store, result: TrainResult) -> None:
     info = written(store, result).info
     assert info.status == "FINISHED"
     assert info.run_name == "shared seed 3 on cpu"
@@ -85,7 +84,7 @@ def test_a_run_has_the_trained_nets_loss_at_each_depth_among_its_final_metrics(
     assert metrics["model/parameters"] == 8 * 6 + 6 + 6 * 6 + 6 + 6 * 3 + 3
 
 
-def test_a_run_says_what_it_is_in_its_tags(store: Store, result: TrainResult) -> None:
+def test_the_tags_of_a_run_describe_its_training(store: Store, result: TrainResult) -> None:
     tags = written(store, result).data.tags
     assert tags["paramshare.key"] == result.spec.key()
     assert tags["paramshare.variant"] == "shared"
@@ -95,7 +94,7 @@ def test_a_run_says_what_it_is_in_its_tags(store: Store, result: TrainResult) ->
     assert tags["mlflow.parentRunId"] == "p"
 
 
-def test_runs_sort_by_the_number_of_their_seed(store: Store, small: TrainSpec) -> None:
+def test_the_order_tag_sorts_runs_by_the_number_of_their_seed(store: Store, small: TrainSpec) -> None:
     for seed in (10, 2**63 - 1, 2, 0):
         write_failure(store, replace(small, seed=seed), "no room", {})
     runs = store.client.search_runs([store.experiment_id], order_by=[f"tags.`{ORDER}` ASC"])
@@ -139,7 +138,7 @@ def test_the_models_load_in_a_fresh_process_without_unpickling_and_equal_the_tra
                 np.testing.assert_array_equal(np.load(tmp_path / f"{run_id}-{flavor}-{depth}.npy"), expected)
 
 
-def test_a_failed_training_is_a_failed_run_that_says_why(store: Store, small: TrainSpec) -> None:
+def test_a_failed_training_is_a_failed_run_with_the_reason(store: Store, small: TrainSpec) -> None:
     run = store.client.get_run(write_failure(store, small, "RuntimeError: out of memory", {"a": "b"}))
     assert run.info.status == "FAILED"
     assert run.data.tags["paramshare.error"] == "RuntimeError: out of memory"
@@ -147,7 +146,7 @@ def test_a_failed_training_is_a_failed_run_that_says_why(store: Store, small: Tr
     assert find_finished(store, [small]) == {}
 
 
-def test_a_run_that_diverged_says_so_and_at_which_step(store: Store, result: TrainResult) -> None:
+def test_a_run_that_diverged_has_tags_with_the_step(store: Store, result: TrainResult) -> None:
     assert "paramshare.diverged" not in written(store, result).data.tags
     losses = result.losses.copy()
     losses[[5, 7]] = np.nan, np.inf
@@ -157,80 +156,8 @@ def test_a_run_that_diverged_says_so_and_at_which_step(store: Store, result: Tra
     assert find_finished(store, [result.spec])[result.spec.key()].diverged
 
 
-def test_a_run_of_before_there_was_such_a_tag_is_known_to_have_diverged_by_its_numbers(
-    store: Store, result: TrainResult
-) -> None:
-    run = written(store, replace(result, depth_losses=(1.0, np.inf, np.nan, 1.0)))
-    store.client.delete_tag(run.info.run_id, "paramshare.diverged")
-    assert find_finished(store, [result.spec])[result.spec.key()].diverged
-
-
-def test_a_run_is_written_again_only_where_that_is_asked_for(store: Store, result: TrainResult) -> None:
+def test_a_second_run_of_a_spec_is_written_only_if_requested(store: Store, result: TrainResult) -> None:
     first = write_run(store, result, {}, again=False)
     with pytest.raises(RunExistsError, match=first.run_id):
         write_run(store, result, {}, again=False)
     assert write_run(store, result, {}).run_id != first.run_id
-
-
-def test_only_the_runs_of_one_sweep_are_found_where_one_is_named(store: Store, result: TrainResult) -> None:
-    mine = write_run(store, result, {"mlflow.parentRunId": "a"})
-    write_run(store, result, {"mlflow.parentRunId": "b"})
-    assert find_finished(store, [result.spec], "a") == {mine.key: mine}
-    assert find_finished(store, [result.spec], "c") == {}
-
-
-def test_the_newest_finished_run_of_each_key_is_found_and_no_other(store: Store, small: TrainSpec) -> None:
-    first, other = train(small), train(replace(small, seed=4))
-    write_run(store, first, {})
-    newest, unasked = write_run(store, train(small), {}), write_run(store, other, {})
-    absent, twin = replace(small, seed=5), replace(small, variant="untied")
-    assert find_finished(store, [small, absent, twin]) == {small.key(): newest}
-    assert find_finished(store, [other.spec]) == {unasked.key: unasked}
-    assert find_finished(store, []) == {}
-
-
-def test_runs_are_found_among_any_number_of_seeds_asked_for(store: Store, small: TrainSpec) -> None:
-    last = write_run(store, train(replace(small, seed=449)), {})
-    assert find_finished(store, [replace(small, seed=seed) for seed in range(450)]) == {last.key: last}
-
-
-def test_the_losses_of_many_runs_are_read_bit_for_bit_in_the_order_asked_for(store: Store, small: TrainSpec) -> None:
-    results = [train(replace(small, seed=seed, steps=steps)) for seed, steps in ((1, 20), (2, 1234), (3, 7))]
-    odd = np.array([np.inf, -np.inf, np.nan, np.float32(1e-45), 0.0, 3.0, 1.0], np.float32)
-    results[2] = replace(results[2], losses=odd)
-    run_ids = [write_run(store, result, {}).run_id for result in results]
-    for one, result in zip(read_all_losses(store, run_ids[::-1]), results[::-1], strict=True):
-        assert one.tobytes() == result.losses.tobytes()
-
-
-@pytest.mark.parametrize(
-    ("finished", "names", "count"),
-    [
-        (True, None, 4),
-        (False, None, 5),
-        (True, ("gaussian-seed-3", "gaussian-seed-4", "digits-seed-3"), 3),
-        (True, ("gaussian-seed-5",), 1),
-        (True, (), 0),
-    ],
-)
-def test_an_embedded_stores_tables_give_the_runs_that_mlflows_client_gives(
-    finished: bool, names: tuple[str, ...] | None, count: int, store: Store, small: TrainSpec, result: TrainResult
-) -> None:
-    write_failure(store, replace(small, seed=9), "why", {})
-    for start, spec in enumerate((small, replace(small, seed=4), replace(small, seed=5))):
-        write_run(store, replace(train(spec), started=1000.0 + start % 2), {"mlflow.parentRunId": "a"})  # some at once
-    write_run(store, replace(result, losses=np.full_like(result.losses, np.nan), depth_losses=(np.inf,) * 4), {})
-    store.client.delete_run(write_run(store, replace(result, started=2000.0), {}).run_id)
-    for status in ("RUNNING", "KILLED"):
-        store.client.set_terminated(write_run(store, result, {}).run_id, status)
-    asked = Selection(finished, names, ("paramshare.key", "paramshare.diverged", "paramshare.engine"))
-    by_client = replace(store, database=None)
-    expected = [
-        replace(run, tags={name: run.tags[name] for name in asked.tags if name in run.tags})
-        for run in read_seeds(by_client, asked)
-    ]
-    read = list(read_seeds(store, asked))
-    assert repr(read) == repr(expected)  # NaN is not equal to itself; the order of all names counts
-    assert len(read) == count
-    specs = [replace(small, seed=seed) for seed in range(10)]
-    assert repr(find_finished(store, specs)) == repr(find_finished(by_client, specs))

@@ -4,13 +4,14 @@ import itertools
 import threading
 import time
 from dataclasses import replace
+from typing import get_args
 
 import pytest
 
-from paramshare.tracking.read.finished_seeds import KIND, PARENT, SeedRun, find_finished
+from paramshare.tracking.read.finished_seeds import SeedRun, find_finished, finished_runs
 from paramshare.tracking.store import Store, StoreAddress, open_store
-from paramshare.tracking.write import deduplication as settling
-from paramshare.tracking.write.deduplication import drop_doubles, settle
+from paramshare.tracking.tags import KIND, PARENT
+from paramshare.tracking.write.deduplication import Policy, deduplicate
 from paramshare.tracking.write.kinds.seeds import write_run
 from paramshare.tracking.write.owners import Owner
 from paramshare.training.engines import train_many
@@ -35,11 +36,12 @@ class Sweep:
         self.store = store
         tags = {KIND: "sweep", **(owner or Owner.here()).tags()}
         self.run_id: str = store.client.create_run(store.experiment_id, tags=tags).info.run_id
-        self.ours = {one.spec.key(): write_run(store, one, {PARENT: self.run_id}).run_id for one in results}
+        self.written = {one.spec.key(): write_run(store, one, {PARENT: self.run_id}).run_id for one in results}
         self.seeds = [one.spec.seed for one in results]
 
-    def settle(self) -> dict[str, SeedRun]:
-        return settle(self.store, self.run_id, self.ours, self.seeds)
+    def deduplicate(self, policy: Policy = "one_per_experiment") -> dict[str, SeedRun]:
+        server = replace(self.store, database=None)
+        return deduplicate(server, self.run_id, self.written, self.seeds, policy)
 
     def end(self, status: str = "FINISHED") -> None:
         self.store.client.set_terminated(self.run_id, status)
@@ -47,55 +49,57 @@ class Sweep:
 
 def alive(store: Store, results: list[TrainResult]) -> set[str]:
     """The runs that are there; there must be one a key."""
-    runs = list(settling.finished_runs(store, [one.spec.seed for one in results]))
+    runs = list(finished_runs(store, [one.spec.seed for one in results]))
     assert len(runs) == len({run.tags["paramshare.key"] for run in runs}) == len(results)
     return {run.run_id for run in runs}
 
 
 @pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
 @pytest.mark.parametrize("ends", [False, True])
-def test_of_three_sweeps_the_first_to_settle_keeps_its_runs_and_the_others_take_them(
+def test_the_first_of_three_sweeps_to_deduplicate_keeps_its_runs_and_the_others_use_them(
     order: tuple[int, ...], ends: bool, store: Store, results: list[TrainResult]
 ) -> None:
     sweeps = [Sweep(store, results) for _ in range(3)]
     first, *others = (sweeps[index] for index in order)
-    assert first.settle() == {}
+    assert first.deduplicate() == {}
     for sweep in others:
         if ends:
             first.end()
-        assert {key: run.run_id for key, run in sweep.settle().items()} == first.ours
-    assert alive(store, results) == set(first.ours.values())
+        assert {key: run.run_id for key, run in sweep.deduplicate().items()} == first.written
+    assert alive(store, results) == set(first.written.values())
 
 
-def test_a_run_that_is_written_after_another_sweep_has_settled_gives_way(
+def test_a_run_that_is_written_after_another_sweep_has_settled_is_deleted_for_its_run(
     store: Store, results: list[TrainResult]
 ) -> None:
     first = Sweep(store, results[:2])
-    first.settle()
+    first.deduplicate()
     second = Sweep(store, results[1:])
-    assert list(second.settle()) == [results[1].spec.key()]
+    assert list(second.deduplicate()) == [results[1].spec.key()]
     alive(store, results)
 
 
 @pytest.mark.parametrize("status", ["FINISHED", "FAILED", "KILLED"])
-def test_what_a_sweep_that_ended_without_settling_has_written_stays(
+def test_the_runs_of_a_sweep_that_ended_without_deduplication_are_kept(
     status: str, store: Store, results: list[TrainResult]
 ) -> None:
     ended, sweep = Sweep(store, results), Sweep(store, results)
     ended.end(status)
-    sweep.settle()
-    assert alive(store, results) == set(ended.ours.values())
+    sweep.deduplicate()
+    assert alive(store, results) == set(ended.written.values())
 
 
-def test_runs_of_no_sweep_stay_and_other_specs_are_no_matter(store: Store, results: list[TrainResult]) -> None:
+def test_a_run_without_a_sweep_is_kept_and_runs_of_other_specs_are_ignored(
+    store: Store, results: list[TrainResult]
+) -> None:
     write_run(store, next(train_many([replace(results[1].spec, steps=7)])), {})
     alone = write_run(store, results[0], {})
     sweep = Sweep(store, results)
-    assert {run.run_id for run in sweep.settle().values()} == {alone.run_id}
-    assert find_finished(store, [results[1].spec])[results[1].spec.key()].run_id == sweep.ours[results[1].spec.key()]
+    assert {run.run_id for run in sweep.deduplicate().values()} == {alone.run_id}
+    assert find_finished(store, [results[1].spec])[results[1].spec.key()].run_id == sweep.written[results[1].spec.key()]
 
 
-def test_a_sweep_that_settles_waits_for_one_that_is_at_it_and_not_for_the_dead(
+def test_a_sweep_waits_for_the_deduplication_of_a_live_sweep_but_not_of_a_dead_one(
     store: Store, results: list[TrainResult]
 ) -> None:
     sweeps = sorted((Sweep(store, results) for _ in range(2)), key=lambda one: one.run_id)
@@ -103,7 +107,7 @@ def test_a_sweep_that_settles_waits_for_one_that_is_at_it_and_not_for_the_dead(
     store.client.set_tag(dead.run_id, "paramshare.settling", "true")
     for waiting, busy in (sweeps, sweeps[::-1]):
         store.client.set_tag(busy.run_id, "paramshare.settling", "true")
-        thread = threading.Thread(target=waiting.settle)
+        thread = threading.Thread(target=waiting.deduplicate)
         thread.start()
         time.sleep(0.5)
         assert "paramshare.settled" not in store.client.get_run(waiting.run_id).data.tags
@@ -113,10 +117,10 @@ def test_a_sweep_that_settles_waits_for_one_that_is_at_it_and_not_for_the_dead(
         store.client.delete_tag(waiting.run_id, "paramshare.settled")
 
 
-def test_sweeps_that_settle_at_the_same_moment_keep_one_run_a_key(store: Store, results: list[TrainResult]) -> None:
+def test_simultaneous_deduplications_keep_one_run_of_each_key(store: Store, results: list[TrainResult]) -> None:
     for _ in range(3):
         sweeps = [Sweep(store, results) for _ in range(3)]
-        threads = [threading.Thread(target=sweep.settle) for sweep in sweeps]
+        threads = [threading.Thread(target=sweep.deduplicate) for sweep in sweeps]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -125,16 +129,13 @@ def test_sweeps_that_settle_at_the_same_moment_keep_one_run_a_key(store: Store, 
             store.client.delete_run(run_id)
 
 
-@pytest.mark.parametrize("forced", [False, True])
-def test_of_a_run_that_a_sweep_has_written_twice_the_one_that_it_names_stays(
-    forced: bool, store: Store, results: list[TrainResult]
+@pytest.mark.parametrize("policy", get_args(Policy))
+def test_of_two_runs_of_a_key_in_one_sweep_the_one_that_the_sweep_names_is_kept(
+    policy: Policy, store: Store, results: list[TrainResult]
 ) -> None:
     """So it is where a worker was taken for lost, and had written on for a moment."""
     sweep = Sweep(store, results)
     for result in results:
         write_run(store, result, {"mlflow.parentRunId": sweep.run_id})
-    if forced:
-        drop_doubles(store, sweep.run_id, sweep.ours)
-    else:
-        assert sweep.settle() == {}
-    assert alive(store, results) == set(sweep.ours.values())
+    assert sweep.deduplicate(policy) == {}
+    assert alive(store, results) == set(sweep.written.values())

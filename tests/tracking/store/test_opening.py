@@ -38,11 +38,11 @@ def stranger() -> Iterator[str]:
         server.shutdown()
 
 
-def test_without_an_address_the_store_is_mlruns_in_the_working_directory(tmp_path: Path) -> None:
+def test_the_default_store_is_mlruns_in_the_working_directory(tmp_path: Path) -> None:
     assert StoreAddress.of(None, "x").database == tmp_path / "mlruns" / "mlflow.db"
 
 
-def test_opening_makes_the_experiment_once_and_keeps_its_files_beside_the_database(address: StoreAddress) -> None:
+def test_opening_a_store_creates_its_experiment_once_with_its_files_beside_the_database(address: StoreAddress) -> None:
     first, second = open_store(address), open_store(address)
     assert first.experiment_id == second.experiment_id
     location = first.client.get_experiment(first.experiment_id).artifact_location
@@ -50,7 +50,7 @@ def test_opening_makes_the_experiment_once_and_keeps_its_files_beside_the_databa
     assert location == (address.database.parent / "artifacts").as_uri()
 
 
-def test_readers_do_not_wait_for_a_writer(address: StoreAddress) -> None:
+def test_a_new_database_is_in_wal_mode_so_that_readers_do_not_wait_for_a_writer(address: StoreAddress) -> None:
     open_store(address)
     assert address.database is not None
     with sqlite3.connect(address.database) as connection:
@@ -74,13 +74,13 @@ def test_processes_that_open_a_new_store_together_all_succeed_on_one_experiment(
 
 
 @pytest.mark.parametrize("uri", ["mlruns", "file:///tmp/mlruns", "postgresql://me:secret@host/db", "ftp://x"])
-def test_an_address_of_another_kind_is_refused_with_the_kinds_there_are(uri: str) -> None:
+def test_an_unsupported_tracking_uri_is_refused_with_the_supported_kinds(uri: str) -> None:
     with pytest.raises(StoreError, match=r"expected sqlite:///.* or the http\(s\):// address") as caught:
         open_store(StoreAddress(uri, "paramshare"))
     assert "secret" not in str(caught.value)
 
 
-def test_a_database_that_is_a_folder_or_lies_below_a_file_or_is_no_database_is_refused(tmp_path: Path) -> None:
+def test_a_path_that_is_a_folder_or_below_a_file_or_not_a_database_is_refused(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").write_text("not a database, whatever its name says")
     for path, said in (
@@ -93,19 +93,19 @@ def test_a_database_that_is_a_folder_or_lies_below_a_file_or_is_no_database_is_r
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["file", "folder"]
 
 
-def test_a_server_that_is_not_there_is_refused_in_one_line_without_its_password() -> None:
+def test_an_unreachable_server_is_reported_in_one_line_without_its_password() -> None:
     with pytest.raises(StoreError, match="no MLflow server answers") as caught:
         open_store(StoreAddress("http://me:secret@127.0.0.1:9", "paramshare"))
     assert "secret" not in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_a_server_that_is_not_mlflows_is_refused(stranger: str) -> None:
+def test_a_server_other_than_mlflows_is_refused(stranger: str) -> None:
     with pytest.raises(StoreError, match="not an MLflow server"):
         check_store(StoreAddress(stranger, "paramshare"))
 
 
-def test_a_deleted_experiment_is_not_written_to(address: StoreAddress) -> None:
+def test_a_store_whose_experiment_was_deleted_is_not_opened(address: StoreAddress) -> None:
     store = open_store(address)
     store.client.delete_experiment(store.experiment_id)
     with pytest.raises(StoreError, match="was deleted; restore it with"):
@@ -120,5 +120,5 @@ def test_a_deleted_experiment_is_not_written_to(address: StoreAddress) -> None:
         ("sqlite:////a/b.db", "sqlite:////a/b.db"),
     ],
 )
-def test_a_shown_address_has_no_user_and_no_password(uri: str, shown: str) -> None:
+def test_a_redacted_address_has_no_user_and_no_password(uri: str, shown: str) -> None:
     assert redacted(uri) == shown

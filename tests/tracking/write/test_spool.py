@@ -16,8 +16,9 @@ from mlflow.entities import Dataset, DatasetInput, InputTag
 from mlflow.exceptions import MlflowException
 from program import free_port
 
-from paramshare.tracking.read.finished_seeds import KEY, search
+from paramshare.tracking.read.runs import search
 from paramshare.tracking.store import Store, StoreAddress, open_store
+from paramshare.tracking.tags import KEY
 from paramshare.tracking.write import spool
 from paramshare.tracking.write.record import NIL_ID, Point, Record
 from paramshare.tracking.write.runs import write
@@ -25,11 +26,11 @@ from paramshare.tracking.write.spool import (
     SPOOL,
     Delivery,
     OutageError,
-    answers,
-    attempt,
+    call_guarded,
     deliver,
-    elsewhere,
+    is_healthy,
     keep,
+    other_stores,
     spooled,
 )
 
@@ -69,7 +70,7 @@ def finished(store: Store) -> list[str]:
     return [run.info.run_id for run in search(store, "attributes.status = 'FINISHED'")]
 
 
-def test_a_record_comes_out_of_the_spool_as_it_went_in(address: StoreAddress) -> None:
+def test_a_record_that_is_delivered_from_the_spool_is_unchanged(address: StoreAddress) -> None:
     store = open_store(address)
     direct = described(store, write(store, RECORD))
     store.client.delete_run(finished(store)[0])
@@ -80,7 +81,7 @@ def test_a_record_comes_out_of_the_spool_as_it_went_in(address: StoreAddress) ->
     assert deliver(store) == Delivery()
 
 
-def test_what_the_store_holds_already_is_dropped_and_not_written_twice(address: StoreAddress) -> None:
+def test_a_record_whose_run_the_store_has_is_removed_and_not_written_twice(address: StoreAddress) -> None:
     store = open_store(address)
     write(store, RECORD)
     keep(RECORD, address)
@@ -90,7 +91,9 @@ def test_what_the_store_holds_already_is_dropped_and_not_written_twice(address: 
     assert spooled(address) == []
 
 
-def test_of_a_forced_training_only_the_same_one_is_dropped(address: StoreAddress) -> None:
+def test_a_record_of_a_forced_training_is_removed_only_if_the_store_has_the_same_training(
+    address: StoreAddress,
+) -> None:
     store, forced = open_store(address), replace(RECORD, identity="")
     write(store, forced)
     keep(forced, address)
@@ -99,7 +102,7 @@ def test_of_a_forced_training_only_the_same_one_is_dropped(address: StoreAddress
     assert len(finished(store)) == 2
 
 
-def test_a_failed_training_is_delivered_too(address: StoreAddress) -> None:
+def test_the_record_of_a_failed_training_is_delivered(address: StoreAddress) -> None:
     store = open_store(address)
     write(store, RECORD)
     keep(Record("shared seed 3 on cpu", "FAILED", 5, 6, {KEY: "k3", "paramshare.error": "out of memory"}, {}), address)
@@ -108,7 +111,7 @@ def test_a_failed_training_is_delivered_too(address: StoreAddress) -> None:
     assert failed.data.tags["paramshare.error"] == "out of memory"
 
 
-def test_the_spool_holds_no_password_and_whoever_may_delivers() -> None:
+def test_the_spool_has_no_password_and_any_user_can_deliver_it() -> None:
     keep(RECORD, FAR)
     for file in SPOOL.rglob("*"):
         assert "secret" not in str(file)
@@ -118,14 +121,14 @@ def test_the_spool_holds_no_password_and_whoever_may_delivers() -> None:
     assert spooled(StoreAddress("https://mlflow.example:5000", "another")) == []
 
 
-def test_what_is_kept_for_other_stores_is_named_and_not_delivered_here(address: StoreAddress) -> None:
+def test_records_for_other_stores_are_counted_and_not_delivered(address: StoreAddress) -> None:
     keep(RECORD, FAR)
     assert deliver(open_store(address)) == Delivery()
-    assert elsewhere(address) == {StoreAddress("https://mlflow.example:5000", "paramshare"): 1}
-    assert elsewhere(FAR) == {}
+    assert other_stores(address) == {StoreAddress("https://mlflow.example:5000", "paramshare"): 1}
+    assert other_stores(FAR) == {}
 
 
-def test_a_record_that_the_store_refuses_stays_and_the_others_go_on(address: StoreAddress) -> None:
+def test_a_record_that_the_store_refuses_is_kept_and_the_others_are_delivered(address: StoreAddress) -> None:
     store = open_store(address)
     refused = keep(replace(RECORD, params={"a" * 251: "too long a name"}, tags={KEY: "k0"}, start=1), address)
     damaged = keep(replace(RECORD, start=2), address)
@@ -137,7 +140,7 @@ def test_a_record_that_the_store_refuses_stays_and_the_others_go_on(address: Sto
     assert spooled(address) == [refused, damaged]
 
 
-def test_where_it_cannot_write_it_says_so_and_leaves_nothing() -> None:
+def test_a_spool_that_cannot_be_written_raises_an_error_and_leaves_nothing() -> None:
     SPOOL.parent.mkdir()
     SPOOL.write_text("a file where the folder should be")
     with pytest.raises(OSError, match="spool"):
@@ -159,7 +162,6 @@ DELIVER = """
 # Imports once and forks a process for each line that comes, which is killed so many seconds after it said that it goes.
 KILLED = """
 import os, signal, sys, time
-import paramshare.tracking.write.embedded
 from paramshare.tracking.write.spool import deliver, keep
 from paramshare.tracking.store import StoreAddress, open_store
 from test_spool import FAR, RECORD
@@ -187,8 +189,8 @@ for seconds in sys.stdin:
 @contextmanager
 def killed(work: str) -> Iterator[Callable[[float], None]]:
     """Gives what runs some lines in a process of its own and ends it by kill -9, so many seconds after it began."""
-    here = Path(__file__).parent
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(here), str(here.parent)))}
+    here, tests = Path(__file__).parent, Path(__file__).parents[2]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(here), str(tests)))}
     command = [sys.executable, "-c", KILLED.replace("WORK", work.strip())]
     with subprocess.Popen(
         command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -207,7 +209,7 @@ def killed(work: str) -> Iterator[Callable[[float], None]]:
         assert program.wait(60) == 0
 
 
-def test_killed_while_it_keeps_every_record_that_is_there_is_whole(address: StoreAddress) -> None:
+def test_every_record_in_the_spool_of_a_killed_process_is_complete(address: StoreAddress) -> None:
     with killed(KEEP_ON) as kill_after:
         for moment in (0.01, 0.05, 0.083, 0.14, 0.2):
             kill_after(moment)
@@ -217,7 +219,7 @@ def test_killed_while_it_keeps_every_record_that_is_there_is_whole(address: Stor
     assert all(spool._read(folder).points[:1234] == RECORD.points[:1234] for folder in kept)
 
 
-def test_killed_while_it_delivers_nothing_is_lost_and_nothing_is_there_twice(address: StoreAddress) -> None:
+def test_a_killed_delivery_loses_and_duplicates_no_record(address: StoreAddress) -> None:
     store = open_store(address)
     keys = [f"k{number}" for number in range(120)]
     for number, key in enumerate(keys):
@@ -236,8 +238,8 @@ def test_killed_while_it_delivers_nothing_is_lost_and_nothing_is_there_twice(add
     assert spooled(address) == []
 
 
-def test_a_server_that_is_gone_is_not_called_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(spool, "_asked", {})
+def test_an_unreachable_server_is_called_once_in_the_pause_after_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spool, "_failed_at", {})
     gone, calls = StoreAddress(f"http://127.0.0.1:{free_port()}", "paramshare"), []
 
     def use() -> None:
@@ -246,23 +248,23 @@ def test_a_server_that_is_gone_is_not_called_again_and_again(monkeypatch: pytest
 
     for _ in range(5):
         with pytest.raises(OutageError, match=r"^the server does not answer$"):
-            attempt(gone, use)
+            call_guarded(gone, use)
     assert len(calls) == 1
-    assert not answers(gone)
+    assert not is_healthy(gone)
 
 
-def test_what_an_embedded_store_raises_stands(address: StoreAddress) -> None:
+def test_an_error_of_an_embedded_store_is_raised_unchanged(address: StoreAddress) -> None:
     def use() -> None:
         raise MlflowException("database is locked")
 
     with pytest.raises(MlflowException, match="database is locked"):
-        attempt(address, use)
-    assert attempt(address, lambda: 3) == 3
+        call_guarded(address, use)
+    assert call_guarded(address, lambda: 3) == 3
 
 
-def test_a_refusal_is_no_outage() -> None:
+def test_a_refusal_by_a_server_is_not_an_outage() -> None:
     def use() -> None:
         raise MlflowException.invalid_parameter_value("no")
 
     with pytest.raises(MlflowException, match="no"):
-        attempt(FAR, use)
+        call_guarded(FAR, use)

@@ -11,8 +11,9 @@ from dataclasses import asdict, replace
 import pytest
 
 from paramshare.tracking.store import StoreAddress, open_store
+from paramshare.tracking.tags import ALIVE_UNTIL, OWNER
 from paramshare.tracking.write import owners
-from paramshare.tracking.write.owners import ALIVE_UNTIL, OWNER, Owner, is_alive, renewed
+from paramshare.tracking.write.owners import Owner, is_alive, renewed_lease
 
 PRINT_TAGS = """
 import json, sys
@@ -41,7 +42,7 @@ def elsewhere(alive_until: str) -> dict[str, str]:
     return {OWNER: json.dumps(asdict(replace(Owner.here(), host="another"))), ALIVE_UNTIL: alive_until}
 
 
-def test_a_process_of_this_machine_is_alive_until_it_is_gone_whatever_its_lease_says(
+def test_a_process_of_this_machine_is_alive_until_it_ends_whatever_its_lease(
     other: subprocess.Popen[str],
 ) -> None:
     assert other.stdout is not None
@@ -54,14 +55,14 @@ def test_a_process_of_this_machine_is_alive_until_it_is_gone_whatever_its_lease_
     assert is_alive({**tags, ALIVE_UNTIL: in_minutes(60)}, Owner.here()) is False
 
 
-def test_an_id_that_was_used_again_is_another_process() -> None:
+def test_a_process_with_a_reused_id_is_not_the_owner() -> None:
     tags = replace(Owner.here(), started="1").tags()
     assert is_alive(tags, Owner.here()) is False
     assert is_alive(Owner.here().tags(), Owner.here()) is True
 
 
 @pytest.mark.parametrize("part", ["host", "boot", "pid_namespace"])
-def test_elsewhere_the_lease_alone_says_it(part: str) -> None:
+def test_an_owner_on_another_machine_is_alive_until_its_lease_expires(part: str) -> None:
     here = Owner.here()
     owner = replace(here, **{part: "another"})
     assert is_alive(owner.tags(), here) is True
@@ -69,26 +70,26 @@ def test_elsewhere_the_lease_alone_says_it(part: str) -> None:
 
 
 @pytest.mark.parametrize("alive_until", ["", "soon"])
-def test_elsewhere_without_a_lease_nobody_is_alive(alive_until: str) -> None:
+def test_an_owner_on_another_machine_without_a_lease_is_not_alive(alive_until: str) -> None:
     assert is_alive(elsewhere(alive_until), Owner.here()) is False
 
 
 @pytest.mark.parametrize("owner", [None, "", "me", "{}", '{"pid": 1}', "[1]"])
-def test_where_no_owner_is_named_nothing_is_known(owner: str | None) -> None:
+def test_the_state_of_a_run_without_a_valid_owner_is_unknown(owner: str | None) -> None:
     assert is_alive({} if owner is None else {OWNER: owner}, Owner.here()) is None
 
 
-def test_a_lease_is_renewed_while_the_block_runs_and_no_failing_store_disturbs_it(
+def test_a_lease_is_renewed_while_its_block_runs_even_if_another_renewal_fails(
     address: StoreAddress, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(owners, "_RENEWED_EVERY", 0.02)
+    monkeypatch.setattr(owners, "_RENEW_EVERY", 0.02)
     store = open_store(address)
     run_id = store.client.create_run(store.experiment_id, tags={ALIVE_UNTIL: "1"}).info.run_id
 
     def lease() -> int:
         return int(store.client.get_run(run_id).data.tags[ALIVE_UNTIL])
 
-    with renewed(store, "0" * 32), renewed(store, run_id):  # of the first there is no run
+    with renewed_lease(store, "0" * 32), renewed_lease(store, run_id):  # of the first there is no run
         for _ in range(500):
             if lease() > 1:
                 break

@@ -11,17 +11,12 @@ import pytest
 
 from paramshare.tracking.display.views import (
     VIEWS,
-    missing_views,
     saved_view_tags,
     seeds_view,
     study_view_tags,
     sweep_view_tags,
 )
-from paramshare.tracking.pages import add_views, newest_seeds
 from paramshare.tracking.store import Store, StoreAddress, open_store
-from paramshare.tracking.write.kinds.seeds import write_failure
-from paramshare.training.digits.spec import DigitsSpec
-from paramshare.training.spec import TrainSpec
 from paramshare.training.targets import TARGETS, TargetName
 
 LARGEST_TAG = 5000  # characters of an experiment's tag that MLflow takes
@@ -46,18 +41,18 @@ def test_a_view_shows_all_of_its_runs_and_fits_in_a_tag(view: Any) -> None:
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_the_losses_of_two_targets_share_no_axis(target: TargetName) -> None:
+def test_the_view_of_a_target_excludes_the_runs_of_other_targets(target: TargetName) -> None:
     for view in (seeds_view(target), target):
         assert f"params.`target` = '{target}'" in state_of(saved_view_tags(view))["searchFilter"]
 
 
-def test_groups_are_named_by_one_parameter_unless_a_study_has_several_devices() -> None:
+def test_the_groups_of_a_view_have_one_parameter_unless_a_study_has_several_devices() -> None:
     for several, expected in ((False, ["variant"]), (True, ["variant", "device"])):
         keys = state_of(study_view_tags("dynamicnet", {}, several_devices=several))["groupBy"]["groupByKeys"]
         assert [key["groupByData"] for key in keys] == expected
 
 
-def test_a_study_of_plain_digits_is_not_averaged_with_moved_ones() -> None:
+def test_the_view_of_plain_digits_excludes_moved_digits() -> None:
     tags = study_view_tags("digits", {"placement": "plain"}, several_devices=False)
     assert "params.`placement` = 'plain'" in state_of(tags)["searchFilter"]
 
@@ -72,22 +67,3 @@ def test_the_view_of_a_sweep_draws_its_medians_and_quartiles_in_one_chart_on_a_l
         for group in ("shared-cpu", "untied-cpu")
         for name in ("median", "lower_quartile", "upper_quartile")
     ]
-
-
-def test_an_experiment_gets_the_views_that_it_lacks_and_keeps_those_that_it_has(store: Store) -> None:
-    client, experiment = store.client, store.experiment_id
-    mine, lost = (f"mlflow.sharedViewState.paramshare-{name}" for name in ("seeds", "sweep"))
-    client.set_experiment_tag(experiment, mine, "a person's")
-    client.delete_experiment_tag(experiment, lost)
-    assert set(missing_views(client.get_experiment(experiment).tags)) == {lost}
-    add_views(store)
-    tags = client.get_experiment(experiment).tags
-    assert missing_views(tags) == {}
-    assert tags[mine] == "a person's"
-
-
-def test_the_pages_open_on_the_seeds_of_what_was_trained_last(store: Store) -> None:
-    assert newest_seeds(store) == "seeds"
-    for spec, view in ((DigitsSpec(seed=0), "digits-seeds"), (TrainSpec(seed=0), "seeds")):
-        write_failure(store, spec, "no room", {})
-        assert newest_seeds(store) == view

@@ -1,0 +1,71 @@
+"""Search the runs of a store, and find one by its id."""
+
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from typing import Final
+
+from mlflow.entities import Run
+
+from paramshare.errors import UsageError
+from paramshare.tracking.store import Store, redacted
+from paramshare.tracking.tags import KIND, TARGET
+from paramshare.training.targets import Target, target_named
+
+__all__ = ["ENDED_SEEDS", "FINISHED_SEEDS", "find_run", "search", "target_of_params", "target_of_run"]
+
+FINISHED_SEEDS: Final = f"attributes.status = 'FINISHED' AND tags.`{KIND}` = 'seed'"
+ENDED_SEEDS: Final = f"tags.`{KIND}` = 'seed' AND attributes.status != 'RUNNING' AND attributes.status != 'KILLED'"
+
+_FIRST_TARGET: Final = "dynamicnet"  # the target of runs of the first version, which have no such parameter
+_RUNS_A_PAGE: Final = 1000
+_IDS_SHOWN: Final = 3
+
+
+def search(store: Store, condition: str) -> Iterator[Run]:
+    """Yield every run of the experiment that meets `condition`, the newest first."""
+    token = None
+    while True:
+        page = store.client.search_runs([store.experiment_id], condition, max_results=_RUNS_A_PAGE, page_token=token)
+        yield from page
+        token = page.token
+        if not token:
+            return
+
+
+def find_run(store: Store, run_id: str) -> Run:
+    """Return the run whose id is `run_id` or begins with it.
+
+    Args:
+        run_id: 8 to 32 hexadecimal digits.
+
+    Raises:
+        UsageError: the experiment has no such run, or several.
+    """
+    runs = list(islice(search(store, f"attributes.run_id LIKE '{run_id}%'"), _IDS_SHOWN))
+    if not runs:
+        raise UsageError(
+            f"there is no run {run_id} in the experiment {store.address.experiment!r} of "
+            f"{redacted(store.address.uri)}; name another experiment"
+        )
+    if len(runs) > 1:
+        ids = ", ".join(run.info.run_id for run in runs)
+        raise UsageError(f"several runs begin with {run_id}, such as {ids}; pass more of the id")
+    return runs[0]
+
+
+def target_of_run(run: Run) -> Target:
+    """Return the target that a seed's run trained.
+
+    Raises:
+        SpecError: the target is unknown.
+    """
+    return target_of_params(run.data.params)
+
+
+def target_of_params(params: Mapping[str, str]) -> Target:
+    """Return the target that a run's parameters name.
+
+    Raises:
+        SpecError: the target is unknown.
+    """
+    return target_named(params.get(TARGET, _FIRST_TARGET))

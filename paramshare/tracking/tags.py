@@ -1,0 +1,144 @@
+"""Names of the tags, parameters, metrics and artifacts of runs.
+
+Stores that exist contain these names. Metrics of a single training are named in `training.targets`.
+"""
+
+from typing import Final
+
+__all__ = [
+    "ALIVE_UNTIL",
+    "CLOSED",
+    "COMMIT",
+    "CURVES_FILE",
+    "DATASET_CONTEXT",
+    "DEVICE",
+    "DIVERGED",
+    "DIVERGED_AT",
+    "ENGINE",
+    "ENGINE_REASON",
+    "ERROR",
+    "FORCED",
+    "KEY",
+    "KIND",
+    "LOGGED_ARTIFACTS",
+    "MEMORY",
+    "MODEL_FOLDER",
+    "MODEL_HISTORY",
+    "NOTE",
+    "ORDER",
+    "OWNER",
+    "PARENT",
+    "PREFIX",
+    "RUNS_DONE",
+    "RUNS_FINISHED",
+    "RUN_COLOR",
+    "RUN_NAME",
+    "SAVED_VIEW",
+    "SETTLED",
+    "SETTLING",
+    "SHARING",
+    "SWEEP_KEY",
+    "TABLE_FILE",
+    "TARGET",
+    "THREADS",
+    "USER",
+    "VARIANT",
+    "loss_metric",
+]
+
+# Tags of paramshare.
+
+PREFIX: Final = "paramshare."
+
+KIND: Final = f"{PREFIX}kind"
+"""The kind of a run: `seed`, `sweep` or `count`."""
+
+KEY: Final = f"{PREFIX}key"
+"""The key of a seed's spec."""
+
+VARIANT: Final = f"{PREFIX}variant"
+DEVICE: Final = f"{PREFIX}device"
+THREADS: Final = f"{PREFIX}threads"
+
+ENGINE: Final = f"{PREFIX}engine"
+ENGINE_REASON: Final = f"{PREFIX}engine_reason"
+
+DIVERGED: Final = f"{PREFIX}diverged"
+"""`true` if a loss is not finite."""
+
+DIVERGED_AT: Final = f"{DIVERGED}_at"
+"""The first step whose loss is not finite."""
+
+ERROR: Final = f"{PREFIX}error"
+"""The reason of a FAILED run."""
+
+ORDER: Final = f"{PREFIX}order"
+"""The sort key of a seed's run. MLflow's pages sort parameters as text: seed 10 comes before seed 2."""
+
+SWEEP_KEY: Final = f"{PREFIX}sweep_key"
+"""A hash of the keys of all specs of a sweep."""
+
+OWNER: Final = f"{PREFIX}owner"
+"""The process that runs a sweep, as JSON."""
+
+ALIVE_UNTIL: Final = f"{PREFIX}alive_until"
+"""The end of the owner's lease, in milliseconds since 1970."""
+
+FORCED: Final = f"{PREFIX}forced"
+"""`true` for a sweep that trains specs which the store already has."""
+
+CLOSED: Final = f"{PREFIX}closed"
+"""When, by whom and why an orphaned run was closed."""
+
+SETTLING: Final = f"{PREFIX}settling"
+"""`true` while a sweep deduplicates its runs or waits for its turn."""
+
+SETTLED: Final = f"{PREFIX}settled"
+"""`true` if no run of the sweep will be deleted as a duplicate. In an embedded store a sweep has it from the start."""
+
+# Tags of MLflow.
+
+PARENT: Final = "mlflow.parentRunId"
+NOTE: Final = "mlflow.note.content"
+RUN_NAME: Final = "mlflow.runName"
+RUN_COLOR: Final = "mlflow.runColor"
+USER: Final = "mlflow.user"
+COMMIT: Final = "mlflow.source.git.commit"
+MODEL_HISTORY: Final = "mlflow.log-model.history"
+LOGGED_ARTIFACTS: Final = "mlflow.loggedArtifacts"
+
+DATASET_CONTEXT: Final = "mlflow.data.context"
+"""A tag of a run's dataset."""
+
+SAVED_VIEW: Final = "mlflow.sharedViewState."
+"""The prefix of an experiment's tags that hold saved views."""
+
+# Parameters and metrics.
+
+TARGET: Final = "target"
+"""The parameter that names the training target."""
+
+RUNS_DONE: Final = "runs/done"
+RUNS_FINISHED: Final = "runs/finished"
+
+SHARING: Final = "sharing/"
+"""The prefix of a count's metrics of parameters and MACs."""
+
+MEMORY: Final = "memory/"
+"""The prefix of a count's metrics in bytes."""
+
+# Artifacts.
+
+MODEL_FOLDER: Final = "model"
+"""The folder of a seed's model: its URI is `runs:/<run id>/model`."""
+
+CURVES_FILE: Final = "loss_curves.png"
+"""The figure of a sweep's loss curves."""
+
+TABLE_FILE: Final = "seeds.json"
+"""The table of a sweep's runs."""
+
+
+def loss_metric(statistic: str, group: str) -> str:
+    """Return the name of a sweep's metric, such as `loss/median/shared-cpu`."""
+    return f"loss/{statistic}/{group}"

@@ -1,0 +1,34 @@
+"""Proves that the pages of a store open on the right view, and that missing views are added."""
+
+import pytest
+
+from paramshare.tracking.display.views import missing_views
+from paramshare.tracking.pages import add_views, newest_seeds
+from paramshare.tracking.store import Store, StoreAddress, open_store
+from paramshare.tracking.write.kinds.seeds import write_failure
+from paramshare.training.digits.spec import DigitsSpec
+from paramshare.training.spec import TrainSpec
+
+
+@pytest.fixture
+def store(address: StoreAddress) -> Store:
+    return open_store(address)
+
+
+def test_missing_views_are_added_to_an_experiment_and_existing_ones_are_kept(store: Store) -> None:
+    client, experiment = store.client, store.experiment_id
+    mine, lost = (f"mlflow.sharedViewState.paramshare-{name}" for name in ("seeds", "sweep"))
+    client.set_experiment_tag(experiment, mine, "a person's")
+    client.delete_experiment_tag(experiment, lost)
+    assert set(missing_views(client.get_experiment(experiment).tags)) == {lost}
+    add_views(store)
+    tags = client.get_experiment(experiment).tags
+    assert missing_views(tags) == {}
+    assert tags[mine] == "a person's"
+
+
+def test_the_pages_open_on_the_seeds_of_the_newest_trained_target(store: Store) -> None:
+    assert newest_seeds(store) == "seeds"
+    for spec, view in ((DigitsSpec(seed=0), "digits-seeds"), (TrainSpec(seed=0), "seeds")):
+        write_failure(store, spec, "no room", {})
+        assert newest_seeds(store) == view
