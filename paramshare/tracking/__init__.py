@@ -1,8 +1,8 @@
-"""Tracking: the only package that imports mlflow. Results in, runs out; and back.
+"""Tracking: write results as the runs of a store, and read them. The only package that imports mlflow.
 
-MLflow is told here, before it is imported, to send no usage data anywhere, to give up on a dead server within seconds,
-and to print no address at the end of each run, for which it would ask the server for all of the run. What the
-environment says already stands. Child processes inherit all three.
+This module configures MLflow before it is imported: it sends no usage data, gives up on a dead server within seconds,
+and prints no address at the end of each run, for which it would request the whole run. Existing environment variables
+take precedence. Child processes inherit the configuration.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""A store that has been used, for tests that do to its files what nobody should."""
+"""A used store, for tests that damage its files."""
 
 import shutil
 import sqlite3
@@ -16,7 +16,7 @@ from paramshare.tracking.store import StoreAddress, relocate_store
 
 @pytest.fixture(scope="session")
 def used(migrated: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a store with a sweep of one run, which no process has open."""
+    """Return the folder of a store with a sweep of one run, which no process has open."""
     folder = tmp_path_factory.mktemp("used") / "mlruns"
     shutil.copytree(migrated.parent, folder)
     spec = SweepSpec.model_validate({**SIZES, "seeds": "0:1", "devices": "cpu", "workers": 1})
@@ -25,7 +25,7 @@ def used(migrated: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _closed(folder: Path) -> Path:
-    """A copy of a store that this process has open, as it would be after the end of the process."""
+    """Copy a store that this process has open to the state after the end of the process."""
     copy = folder.with_name("closed")
     shutil.copytree(folder, copy, ignore=shutil.ignore_patterns("mlflow.db*"))
     with closing(sqlite3.connect(folder / "mlflow.db")) as source, closing(sqlite3.connect(copy / "mlflow.db")) as into:
@@ -35,7 +35,7 @@ def _closed(folder: Path) -> Path:
 
 @pytest.fixture
 def placed(used: Path) -> Callable[[Path], Path]:
-    """Puts such a store into a folder, as if it had been made there."""
+    """Return a function that copies such a store to a folder, as if it had been created there."""
 
     def place(folder: Path) -> Path:
         shutil.copytree(used, folder)

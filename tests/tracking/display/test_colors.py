@@ -1,4 +1,4 @@
-"""Proves that a person can tell the seeds of a sweep apart on MLflow's pages, and its variants too."""
+"""Proves that the seeds of a sweep, and its variants, have distinguishable colours on MLflow's pages."""
 
 import colorsys
 from itertools import combinations, pairwise
@@ -23,7 +23,7 @@ def test_a_thousand_seeds_have_different_colours(variant: str) -> None:
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_the_hues_of_two_variants_of_a_target_do_not_overlap(target: str) -> None:
-    hues = [{hls(seed_color(one, seed))[0] for seed in range(500)} for one in TARGETS[target].variants]
+    hues = [{hls(seed_color(variant, seed))[0] for seed in range(500)} for variant in TARGETS[target].variants]
     for first, second in combinations(hues, 2):
         assert max(first) < min(second) or max(second) < min(first)
 

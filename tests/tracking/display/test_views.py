@@ -1,4 +1,4 @@
-"""Proves what the saved views of MLflow's pages ask for; that MLflow shows it, the tests in a browser do."""
+"""Proves the content of the saved views of MLflow's pages; tests in a browser prove that MLflow shows it."""
 
 from __future__ import annotations
 

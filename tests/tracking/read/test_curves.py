@@ -49,5 +49,5 @@ def test_the_losses_of_many_runs_are_read_bit_for_bit_in_the_requested_order(sto
     odd = np.array([np.inf, -np.inf, np.nan, np.float32(1e-45), 0.0, 3.0, 1.0], np.float32)
     results[2] = replace(results[2], losses=odd)
     run_ids = [write_run(store, result, {}).run_id for result in results]
-    for one, result in zip(read_all_losses(store, run_ids[::-1]), results[::-1], strict=True):
-        assert one.tobytes() == result.losses.tobytes()
+    for losses, result in zip(read_all_losses(store, run_ids[::-1]), results[::-1], strict=True):
+        assert losses.tobytes() == result.losses.tobytes()

@@ -1,4 +1,4 @@
-"""Proves that a run is read back from the store alone, spec and numbers, and that one that was changed is refused."""
+"""Proves that the spec and the numbers of a run are read from the store alone, and that a changed run is refused."""
 
 import zipfile
 from dataclasses import replace
@@ -89,7 +89,7 @@ def test_a_run_without_the_parameter_arithmetic_has_the_direct_one(
 
 
 @pytest.mark.parametrize(
-    ("statement", "said"),
+    ("statement", "message"),
     [
         ("UPDATE params SET value = '4' WHERE key = 'batch_size' OR key = 'seed'", "its parameters have the key"),
         ("UPDATE params SET value = 'x' WHERE key = 'seed'", "its parameters are not a valid spec"),
@@ -105,11 +105,11 @@ def test_a_run_without_the_parameter_arithmetic_has_the_direct_one(
     ],
 )
 def test_a_run_whose_content_was_changed_is_refused(
-    statement: str, said: str, store: Store, result: TrainResult, address: StoreAddress
+    statement: str, message: str, store: Store, result: TrainResult, address: StoreAddress
 ) -> None:
     run_id = write_run(store, result, {}).run_id
     tamper(address, statement)
-    with pytest.raises(UsageError, match=f"the run {run_id} was changed, or is of another version.*{said}"):
+    with pytest.raises(UsageError, match=f"the run {run_id} was changed, or is of another version.*{message}"):
         read_run(store, run_id)
 
 
@@ -137,12 +137,12 @@ def test_an_id_that_several_runs_begin_with_is_refused(
 def test_a_run_that_is_not_a_finished_seed_is_refused(store: Store, small: TrainSpec) -> None:
     failed = write_failure(store, small, "out of memory", {})
     other = store.client.create_run(store.experiment_id).info.run_id
-    for run_id, said in (
+    for run_id, message in (
         (failed, "is FAILED"),
         (other, "was not created by paramshare"),
         ("0" * 32, "there is no run"),
     ):
-        with pytest.raises(UsageError, match=said):
+        with pytest.raises(UsageError, match=message):
             read_run(store, run_id)
 
 

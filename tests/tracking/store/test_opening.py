@@ -1,4 +1,4 @@
-"""Proves that a store opens where it can, and that where it cannot one line says so and nothing is written."""
+"""Proves that a store opens, or that one line reports why not and nothing is written."""
 
 import http.server
 import sqlite3
@@ -20,8 +20,8 @@ def sqlite(path: Path) -> StoreAddress:
 
 
 @pytest.fixture
-def stranger() -> Iterator[str]:
-    """A server that is not MLflow's: it answers every page with its own words."""
+def other_server() -> Iterator[str]:
+    """Start a server that is not MLflow's, and return its address."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -67,9 +67,9 @@ def test_processes_that_open_a_new_store_together_all_succeed_on_one_experiment(
         subprocess.Popen([sys.executable, "-c", program], cwd=tmp_path, stdout=subprocess.PIPE, text=True)
         for _ in range(3)
     ]
-    said = [process.communicate()[0].strip() for process in processes]
+    ids = [process.communicate()[0].strip() for process in processes]
     assert [process.returncode for process in processes] == [0, 0, 0]
-    assert len(set(said)) == 1
+    assert len(set(ids)) == 1
     check_database(tmp_path / "mlruns" / "mlflow.db")
 
 
@@ -83,12 +83,12 @@ def test_an_unsupported_tracking_uri_is_refused_with_the_supported_kinds(uri: st
 def test_a_path_that_is_a_folder_or_below_a_file_or_not_a_database_is_refused(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").write_text("not a database, whatever its name says")
-    for path, said in (
+    for path, message in (
         (tmp_path / "folder", "is a folder"),
         (tmp_path / "file" / "mlflow.db", "is a file"),
         (tmp_path / "file", "file is not a database"),
     ):
-        with pytest.raises(StoreError, match=said):
+        with pytest.raises(StoreError, match=message):
             open_store(sqlite(path))
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["file", "folder"]
 
@@ -100,9 +100,9 @@ def test_an_unreachable_server_is_reported_in_one_line_without_its_password() ->
     assert "\n" not in str(caught.value)
 
 
-def test_a_server_other_than_mlflows_is_refused(stranger: str) -> None:
+def test_a_server_other_than_mlflows_is_refused(other_server: str) -> None:
     with pytest.raises(StoreError, match="not an MLflow server"):
-        check_store(StoreAddress(stranger, "paramshare"))
+        check_store(StoreAddress(other_server, "paramshare"))
 
 
 def test_a_store_whose_experiment_was_deleted_is_not_opened(address: StoreAddress) -> None:

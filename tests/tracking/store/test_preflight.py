@@ -1,6 +1,4 @@
-"""Proves of stores that cannot be used as they are: every command says so in one line that tells what to do, exits with
-2 (the doctor, who looks at everything, with 1), and leaves every byte as it was.
-"""
+"""Proves that commands refuse an unusable store in one line with exit code 2 (`doctor`: 1) and change no byte of it."""
 
 import json
 import random
@@ -32,18 +30,18 @@ COMMANDS = (["train", *SMALL, "--seeds", "0:2"], ["ui", "--no-browser"], ["docto
 
 @pytest.fixture
 def store(placed: Callable[[Path], Path], tmp_path: Path) -> Path:
-    """The folder of a store with a run in it, in the place where commands look for one."""
+    """Return the default folder of a store, with one run in it."""
     return placed(tmp_path / "mlruns")
 
 
 def everything(folder: Path) -> dict[str, bytes | None]:
-    """Every file and folder below `folder`, with the bytes of each file; without SQLite's locks, which are in -shm."""
-    found = sorted(path for path in folder.rglob("*") if not path.name.endswith("-shm"))
-    return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None for path in found}
+    """Return every file and folder below `folder` with its bytes, except SQLite's locks in -shm."""
+    paths = sorted(path for path in folder.rglob("*") if not path.name.endswith("-shm"))
+    return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None for path in paths}
 
 
 def refused(capsys: pytest.CaptureFixture[str], folder: Path) -> str:
-    """What every command says of the store in `mlruns/` of `folder`, the working directory: the same line."""
+    """Return the line with which every command refuses the store in `mlruns/` of `folder`, the working directory."""
     store = folder / "mlruns"
     before = everything(store), store.is_file() and store.read_bytes()
     capsys.readouterr()
@@ -60,12 +58,12 @@ def refused(capsys: pytest.CaptureFixture[str], folder: Path) -> str:
             assert err.count("\n") == 1
             lines.add(err.removeprefix("paramshare: ").strip())
     assert (everything(store), store.is_file() and store.read_bytes()) == before
-    (said,) = lines
-    return said
+    (message,) = lines
+    return message
 
 
 def older(database: Path, revision: str) -> None:
-    """Make a database as the MLflow of that time did."""
+    """Create a database with the schema of a former MLflow."""
     engine = create_engine(f"sqlite:///{database}")
     FirstSchema.metadata.create_all(engine)
     config = _get_alembic_config(str(engine.url))
@@ -89,23 +87,23 @@ def test_a_store_of_a_newer_mlflow_is_refused_and_unchanged(
     store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     set_schema(store / "mlflow.db", "ffffffffffff")
-    said = refused(capsys, tmp_path)
-    assert "is of a newer MLflow" in said
-    assert "does not know its schema ffffffffffff); use the paramshare that wrote it, or name another" in said
+    message = refused(capsys, tmp_path)
+    assert "is of a newer MLflow" in message
+    assert "does not know its schema ffffffffffff); use the paramshare that wrote it, or name another" in message
 
 
 @pytest.mark.parametrize("revision", ["acf3f17fdcc7", "-1"], ids=["without some tables", "the one before"])
 def test_a_store_of_an_older_mlflow_is_refused_and_opens_after_the_migration_that_the_error_names(
     revision: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """MLflow itself would migrate the first of them on opening it: it lacks a table."""
+    """MLflow itself would migrate the first of them without asking, since a table is missing."""
     database = tmp_path / "mlruns" / "mlflow.db"
     database.parent.mkdir()
     older(database, f"heads{revision}" if revision.startswith("-") else revision)
-    said = refused(capsys, tmp_path)
-    assert f"the store {database} is of an older MLflow (its schema is {schema_of(database)}, MLflow 3." in said
-    assert "; copy the file, then run `mlflow db upgrade sqlite:///" in said
-    mlflow, *named = shlex.split(said.split("`")[1])
+    message = refused(capsys, tmp_path)
+    assert f"the store {database} is of an older MLflow (its schema is {schema_of(database)}, MLflow 3." in message
+    assert "; copy the file, then run `mlflow db upgrade sqlite:///" in message
+    mlflow, *named = shlex.split(message.split("`")[1])
     assert mlflow == "mlflow"
     done = CliRunner().invoke(cli, named)
     assert done.exit_code == 0, done.output
@@ -119,8 +117,8 @@ def test_a_truncated_database_is_refused_and_unchanged(
     database = store / "mlflow.db"
     whole = database.read_bytes()
     database.write_bytes(whole[: int(len(whole) * kept)])
-    said = refused(capsys, tmp_path)
-    assert "cannot be opened as an SQLite database: database disk image is malformed; restore a copy, or" in said
+    message = refused(capsys, tmp_path)
+    assert "cannot be opened as an SQLite database: database disk image is malformed; restore a copy, or" in message
 
 
 def test_the_log_of_a_killed_process_beside_a_truncated_database_is_kept(
@@ -136,9 +134,9 @@ def test_the_log_of_a_killed_process_beside_a_truncated_database_is_kept(
     whole = (store / "mlflow.db").read_bytes()
     (store / "mlflow.db").write_bytes(whole[:4096])
     assert (store / "mlflow.db-wal").stat().st_size > 0
-    said = refused(capsys, tmp_path)
-    assert "malformed" in said
-    assert said.endswith("move it away (with mlflow.db-wal and mlflow.db-shm beside it) or name another file")
+    message = refused(capsys, tmp_path)
+    assert "malformed" in message
+    assert message.endswith("move it away (with mlflow.db-wal and mlflow.db-shm beside it) or name another file")
     (store / "mlflow.db").write_bytes(whole)
     opened = open_store(StoreAddress.of(None, "paramshare"))
     assert opened.client.search_runs([opened.experiment_id])[0].info.run_name == "late"
@@ -148,7 +146,7 @@ def test_the_log_of_a_killed_process_beside_a_truncated_database_is_kept(
 def test_the_log_of_a_killed_process_is_not_replayed_into_a_new_database(
     left: str, store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Who moves the database alone away is told what belongs to it, and can put all together again."""
+    """The error names the files that belong to the database, so that a person can restore them together."""
     program = (
         "import os, signal, sqlite3\n"
         "with sqlite3.connect('mlruns/mlflow.db') as connection:\n"
@@ -160,12 +158,12 @@ def test_the_log_of_a_killed_process_is_not_replayed_into_a_new_database(
     (store / "mlflow.db").rename(away)
     if left == "an empty file":
         (store / "mlflow.db").touch()
-    said = refused(capsys, tmp_path)
+    message = refused(capsys, tmp_path)
     assert (
         f"{'is empty' if left == 'an empty file' else 'does not exist'}, but its last changes are in mlflow.db-wal"
-        in said
+        in message
     )
-    assert "move mlflow.db-wal and mlflow.db-shm to where mlflow.db is now" in said
+    assert "move mlflow.db-wal and mlflow.db-shm to where mlflow.db is now" in message
     away.replace(store / "mlflow.db")
     opened = open_store(StoreAddress.of(None, "paramshare"))
     assert opened.client.search_runs([opened.experiment_id])[0].info.run_name == "late"
@@ -207,8 +205,8 @@ def test_a_file_that_is_not_a_database_is_refused_and_unchanged(
 ) -> None:
     (tmp_path / "mlruns").mkdir()
     (tmp_path / "mlruns" / "mlflow.db").write_bytes(garbage)
-    said = refused(capsys, tmp_path)
-    assert "cannot be opened as an SQLite database: file is not a database; restore a copy, or" in said
+    message = refused(capsys, tmp_path)
+    assert "cannot be opened as an SQLite database: file is not a database; restore a copy, or" in message
 
 
 def test_a_database_of_another_program_is_refused_and_unchanged(
@@ -235,32 +233,32 @@ def test_a_folder_in_place_of_the_database_is_reported(tmp_path: Path, capsys: p
 READ_ONLY = 'mount --bind "$1" "$1" && mount -o remount,ro,bind "$1" || exit 77; cd "$1/.."; shift; exec "$@"'
 
 
-# Each command's exit code and what it says, as JSON: all in one process, whose start takes longest.
+# Prints the exit code and the output of each command as JSON. One process runs all, since its start takes longest.
 ONE_AFTER_THE_OTHER = """
 import io, json, sys
 from contextlib import redirect_stderr, redirect_stdout
 from paramshare.cli import main
 
-said = []
+message = []
 for arguments in json.loads(sys.argv[1]):
     with redirect_stdout(io.StringIO()) as out, redirect_stderr(io.StringIO()) as err:
         code = main(arguments)
-    said.append([code, out.getvalue(), err.getvalue()])
-print(json.dumps(said))
+    message.append([code, out.getvalue(), err.getvalue()])
+print(json.dumps(message))
 """
 
 
-@pytest.mark.parametrize("made", [True, False], ids=["a store", "no store yet"])
-def test_a_read_only_folder_is_reported_and_unchanged(made: bool, address: StoreAddress, tmp_path: Path) -> None:
-    """Read-only by a mount, which binds whoever runs the tests, root too."""
+@pytest.mark.parametrize("exists", [True, False], ids=["a store", "no store yet"])
+def test_a_read_only_folder_is_reported_and_unchanged(exists: bool, address: StoreAddress, tmp_path: Path) -> None:
+    """The folder is read-only by a mount, which restricts root, too."""
     folder = tmp_path / "mlruns"
-    if made:
+    if exists:
         open_store(address)
     else:
         shutil.rmtree(folder)
         folder.mkdir()
     before = everything(folder)
-    commands = COMMANDS if made else COMMANDS[:1]
+    commands = COMMANDS if exists else COMMANDS[:1]
     program = [sys.executable, "-c", ONE_AFTER_THE_OTHER, json.dumps(commands)]
     inside = ["unshare", "-Urm", "sh", "-c", READ_ONLY, "sh", str(folder), *program]
     try:
@@ -271,15 +269,15 @@ def test_a_read_only_folder_is_reported_and_unchanged(made: bool, address: Store
         pytest.skip(f"nothing can be mounted here: {done.stderr.strip()}")
     assert (done.returncode, done.stderr) == (0, "")
     for arguments, (code, out, err) in zip(commands, json.loads(done.stdout), strict=True):
-        said = out if arguments == ["doctor"] else err
-        assert code == (1 if arguments == ["doctor"] else 2), said
-        assert f"cannot be written: {folder} is read-only for this user or on a read-only file system" in said
-        assert arguments == ["doctor"] or said.count("\n") == 1
+        message = out if arguments == ["doctor"] else err
+        assert code == (1 if arguments == ["doctor"] else 2), message
+        assert f"cannot be written: {folder} is read-only for this user or on a read-only file system" in message
+        assert arguments == ["doctor"] or message.count("\n") == 1
     assert everything(folder) == before
 
 
 def test_a_store_opens_after_a_process_was_killed_while_it_created_the_store(tmp_path: Path) -> None:
-    """Killed at any moment the database is there whole, or not at all."""
+    """Whenever the process is killed, the database is complete or does not exist."""
     address = StoreAddress.of(None, "paramshare")
     assert address.database is not None
     program = (

@@ -1,6 +1,4 @@
-"""Proves that a store whose folder was moved or copied is noticed before anything goes to the wrong place, and that
-`paramshare relocate` loses nothing of it.
-"""
+"""Proves that every command refuses a store that was moved or copied, and that `paramshare relocate` corrects it."""
 
 import shlex
 import shutil
@@ -22,13 +20,13 @@ COMMANDS = (["train", *SMALL, "--seeds", "0:2"], ["ui", "--no-browser"], ["docto
 
 @pytest.fixture
 def former(placed: Callable[[Path], Path], tmp_path: Path) -> Path:
-    """A store with a sweep of one run, in a folder of its own."""
+    """Return the folder of a store with a sweep of one run."""
     return placed(tmp_path / "before" / "mlruns")
 
 
 @pytest.fixture
 def moved(former: Path, tmp_path: Path) -> StoreAddress:
-    """The same in the place where commands look for one."""
+    """Move this store to the default folder, and return its address."""
     former.rename(tmp_path / "mlruns")
     return StoreAddress.of(None, "paramshare")
 
@@ -47,10 +45,12 @@ def test_every_command_reports_that_the_store_was_moved_and_writes_nothing(
     for arguments in COMMANDS:
         assert main(arguments) == (1 if arguments == ["doctor"] else 2)
         out, err = capsys.readouterr()
-        said = out if arguments == ["doctor"] else err
-        assert f"the store {moved.database} was moved from {former}, which no longer exists, and still refers" in said
-        assert "to its runs' files there; run `paramshare relocate --tracking-uri sqlite:///" in said
-        assert arguments == ["doctor"] or said.count("\n") == 1
+        message = out if arguments == ["doctor"] else err
+        assert (
+            f"the store {moved.database} was moved from {former}, which no longer exists, and still refers" in message
+        )
+        assert "to its runs' files there; run `paramshare relocate --tracking-uri sqlite:///" in message
+        assert arguments == ["doctor"] or message.count("\n") == 1
     assert moved.database.read_bytes() == before
     assert sorted(Path.cwd().rglob("*")) == files
     assert not former.exists()

@@ -1,4 +1,4 @@
-"""Proves that of two sweeps which wrote the same key one gives way, whatever the order in which they settle."""
+"""Proves that of two sweeps with runs of the same key one deletes its run, whatever their order."""
 
 import itertools
 import threading
@@ -30,14 +30,14 @@ def results(small: TrainSpec) -> list[TrainResult]:
 
 
 class Sweep:
-    """A sweep that has written its runs as to a server: whatever others have written."""
+    """A sweep that has written its runs as to a server: without a check for other runs."""
 
     def __init__(self, store: Store, results: list[TrainResult], owner: Owner | None = None) -> None:
         self.store = store
         tags = {KIND: "sweep", **(owner or Owner.here()).tags()}
         self.run_id: str = store.client.create_run(store.experiment_id, tags=tags).info.run_id
-        self.written = {one.spec.key(): write_run(store, one, {PARENT: self.run_id}).run_id for one in results}
-        self.seeds = [one.spec.seed for one in results]
+        self.written = {result.spec.key(): write_run(store, result, {PARENT: self.run_id}).run_id for result in results}
+        self.seeds = [result.spec.seed for result in results]
 
     def deduplicate(self, policy: Policy = "one_per_experiment") -> dict[str, SeedRun]:
         server = replace(self.store, database=None)
@@ -48,8 +48,8 @@ class Sweep:
 
 
 def alive(store: Store, results: list[TrainResult]) -> set[str]:
-    """The runs that are there; there must be one a key."""
-    runs = list(finished_runs(store, [one.spec.seed for one in results]))
+    """Return the ids of the FINISHED runs, of which each key must have one."""
+    runs = list(finished_runs(store, [result.spec.seed for result in results]))
     assert len(runs) == len({run.tags["paramshare.key"] for run in runs}) == len(results)
     return {run.run_id for run in runs}
 
@@ -102,7 +102,7 @@ def test_a_run_without_a_sweep_is_kept_and_runs_of_other_specs_are_ignored(
 def test_a_sweep_waits_for_the_deduplication_of_a_live_sweep_but_not_of_a_dead_one(
     store: Store, results: list[TrainResult]
 ) -> None:
-    sweeps = sorted((Sweep(store, results) for _ in range(2)), key=lambda one: one.run_id)
+    sweeps = sorted((Sweep(store, results) for _ in range(2)), key=lambda sweep: sweep.run_id)
     dead = Sweep(store, [], replace(Owner.here(), started="never"))
     store.client.set_tag(dead.run_id, "paramshare.settling", "true")
     for waiting, busy in (sweeps, sweeps[::-1]):
@@ -133,7 +133,7 @@ def test_simultaneous_deduplications_keep_one_run_of_each_key(store: Store, resu
 def test_of_two_runs_of_a_key_in_one_sweep_the_one_that_the_sweep_names_is_kept(
     policy: Policy, store: Store, results: list[TrainResult]
 ) -> None:
-    """So it is where a worker was taken for lost, and had written on for a moment."""
+    """A worker that was taken for lost can write for a moment longer."""
     sweep = Sweep(store, results)
     for result in results:
         write_run(store, result, {"mlflow.parentRunId": sweep.run_id})

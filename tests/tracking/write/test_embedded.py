@@ -1,5 +1,6 @@
-"""Proves that a run written in one transaction is, row by row and file by file, what MLflow's own client leaves; that
-it is there whole or not at all, whatever happens; and that a database that is not as expected is left to MLflow.
+"""Proves that a run written in one transaction has the same rows and files as one that MLflow's client writes.
+
+Also proves that killed, simultaneous and failing writers leave complete runs only.
 """
 
 import json
@@ -84,7 +85,7 @@ def store(address: StoreAddress) -> Store:
 
 @pytest.fixture
 def twin(store: Store, tmp_path: Path) -> Store:
-    """The same database once more: the same experiment, with the same place for its files."""
+    """Return a second store with a copy of the database: the same experiment, with the same folder for its files."""
     file = tmp_path / "twin" / "mlflow.db"
     file.parent.mkdir()
     with closing(sqlite3.connect(database_of(store))) as source, closing(sqlite3.connect(file)) as target:
@@ -96,7 +97,7 @@ def twin(store: Store, tmp_path: Path) -> Store:
 
 
 def rows_of(store: Store) -> dict[str, list[str]]:
-    """Every row of every table, types told apart; ids that are made up while writing have the names of their places."""
+    """Return every row of every table with its types. Random ids are replaced by their kind and index."""
     with closing(sqlite3.connect(database_of(store))) as connection:
         tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
         rows = {name: [repr(row) for row in connection.execute(f"SELECT * FROM {name}")] for name in tables}
@@ -106,9 +107,9 @@ def rows_of(store: Store) -> dict[str, list[str]]:
             ("dataset", "SELECT dataset_uuid FROM datasets ORDER BY name"),
             ("input", "SELECT input_uuid FROM inputs JOIN datasets ON source_id = dataset_uuid ORDER BY name"),
         ):
-            names |= {one: f"{what} {index}" for index, (one,) in enumerate(connection.execute(query))}
-    for one, name in names.items():
-        rows = {table: [row.replace(one, name) for row in of_table] for table, of_table in rows.items()}
+            names |= {row_id: f"{what} {index}" for index, (row_id,) in enumerate(connection.execute(query))}
+    for row_id, name in names.items():
+        rows = {table: [row.replace(row_id, name) for row in of_table] for table, of_table in rows.items()}
     return {table: sorted(of_table) for table, of_table in rows.items()}
 
 
@@ -129,8 +130,8 @@ def test_a_run_has_the_same_rows_and_files_as_one_that_mlflows_client_writes(
     assert files_of(store, ours) == files_of(store, theirs)  # one place for both
     assert len(files_of(store, ours)) == len(record.files)
     described = [
-        json.dumps(one.client.get_run(run_id).to_dictionary()).replace(run_id, "run")
-        for one, run_id in ((store, ours), (twin, theirs))
+        json.dumps(written.client.get_run(run_id).to_dictionary()).replace(run_id, "run")
+        for written, run_id in ((store, ours), (twin, theirs))
     ]
     assert json.loads(described[0]) == json.loads(described[1])
 
@@ -138,7 +139,9 @@ def test_a_run_has_the_same_rows_and_files_as_one_that_mlflows_client_writes(
 STARTED = Record("sweep", "RUNNING", 1_700_000_000_123, None, {"mlflow.user": "jo"}, {"seeds": "0:3"})
 ADDITIONS = (
     Addition(points=[Point("runs/done", 1.0, 5, 1), Point("loss", 2.0, 5, 0)], tags={"lease": "1"}),
-    Addition(points=[Point("runs/done", 1.0, 5, 1), Point("runs/done", 2.0, 6, 2)], tags={"lease": "2"}),  # one again
+    Addition(
+        points=[Point("runs/done", 1.0, 5, 1), Point("runs/done", 2.0, 6, 2)], tags={"lease": "2"}
+    ),  # the first point again
     Addition(points=[Point("loss", 9.0, 4, 0), Point("loss", math.nan, 6, 0), Point("late", math.inf, 1, 1)]),
     Addition(points=[Point("late", 1.0, 2, 0)]),  # of an earlier step: it does not become the latest
     Addition({"mlflow.note.content": "ü"}, FULL.points, {"a/b.txt": "ü", "c.png": b"\x89"}, status="KILLED"),
@@ -273,10 +276,10 @@ def test_of_simultaneous_writes_with_one_identity_one_run_is_written(store: Stor
 
 def test_the_query_for_a_runs_identity_uses_indexes_only(store: Store) -> None:
     assert store.database is not None
-    asked: list[tuple[str, object]] = []
-    event.listen(store.database.engine, "before_cursor_execute", lambda *given: asked.append(given[2:4]))
+    queries: list[tuple[str, object]] = []
+    event.listen(store.database.engine, "before_cursor_execute", lambda *arguments: queries.append(arguments[2:4]))
     write(store, ALONE)
-    (statement, values) = next(one for one in asked if "tags" in one[0] and one[0].startswith("SELECT"))
+    (statement, values) = next(query for query in queries if "tags" in query[0] and query[0].startswith("SELECT"))
     with closing(sqlite3.connect(database_of(store))) as connection:
         plan = [row[-1] for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}", values)]
     assert not [step for step in plan if step.startswith("SCAN")], plan
@@ -290,7 +293,7 @@ def test_a_writer_waits_for_the_lock_of_another_writer(store: Store) -> None:
     assert len(store.client.search_runs([store.experiment_id])) == 1
 
 
-# Writes runs for ever; each has a file for every one of its points.
+# Writes runs until it is killed; each has a file for each of its points.
 WRITE = """
 from paramshare.tracking.write.record import Point, Record
 from paramshare.tracking.store import StoreAddress, open_store

@@ -1,4 +1,4 @@
-"""Proves that what dead processes left RUNNING is closed, and says so, and that what is alive is left alone."""
+"""Proves that RUNNING runs of dead processes are closed with a reason, and that runs of live processes are not."""
 
 import time
 from dataclasses import replace
@@ -27,7 +27,7 @@ def dead() -> Owner:
 
 
 def begin(store: Store, kind: str, tags: dict[str, str], age: int = 0) -> str:
-    """A RUNNING run of this kind, begun so many milliseconds ago."""
+    """Create a RUNNING run of this kind that started `age` milliseconds ago, and return its id."""
     start = int(time.time() * 1000) - age
     return str(store.client.create_run(store.experiment_id, start, tags={KIND: kind, **tags}).info.run_id)
 

@@ -1,4 +1,4 @@
-"""Proves that a sweep whose process lives is told from one whose process is gone, here and elsewhere."""
+"""Proves that the owner of a sweep is known to be alive or dead, on this machine and on others."""
 
 import json
 import os
@@ -25,7 +25,7 @@ sys.stdin.read()
 
 @pytest.fixture
 def other() -> Iterator[subprocess.Popen[str]]:
-    """Another process, which prints the tags that it would give a sweep and waits."""
+    """Start another process, which prints its owner's tags and waits."""
     process = subprocess.Popen(
         [sys.executable, "-c", PRINT_TAGS], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
@@ -38,7 +38,7 @@ def in_minutes(minutes: float) -> str:
     return str(int((time.time() + 60 * minutes) * 1000))
 
 
-def elsewhere(alive_until: str) -> dict[str, str]:
+def tags_of_another_machine(alive_until: str) -> dict[str, str]:
     return {OWNER: json.dumps(asdict(replace(Owner.here(), host="another"))), ALIVE_UNTIL: alive_until}
 
 
@@ -71,7 +71,7 @@ def test_an_owner_on_another_machine_is_alive_until_its_lease_expires(part: str)
 
 @pytest.mark.parametrize("alive_until", ["", "soon"])
 def test_an_owner_on_another_machine_without_a_lease_is_not_alive(alive_until: str) -> None:
-    assert is_alive(elsewhere(alive_until), Owner.here()) is False
+    assert is_alive(tags_of_another_machine(alive_until), Owner.here()) is False
 
 
 @pytest.mark.parametrize("owner", [None, "", "me", "{}", '{"pid": 1}', "[1]"])

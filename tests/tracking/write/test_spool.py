@@ -1,4 +1,4 @@
-"""Proves that what is kept for a server is whole, comes out as it went in, once, and holds no password."""
+"""Proves that records in the spool are complete, are delivered once and unchanged, and contain no password."""
 
 import json
 import math
@@ -55,10 +55,10 @@ FAR = StoreAddress("https://somebody:secret@mlflow.example:5000/", "paramshare")
 
 
 def described(store: Store, run_id: str) -> str:
-    """All that the store holds of a run, but for its id."""
+    """Return everything that the store has of a run, without its id."""
     run = store.client.get_run(run_id).to_dictionary()
     histories = {
-        name: [(one.step, one.timestamp, one.value) for one in store.client.get_metric_history(run_id, name)]
+        name: [(point.step, point.timestamp, point.value) for point in store.client.get_metric_history(run_id, name)]
         for name in ("train/loss", "ends")
     }
     root = Path(store.client.download_artifacts(run_id, ""))
@@ -134,9 +134,9 @@ def test_a_record_that_the_store_refuses_is_kept_and_the_others_are_delivered(ad
     damaged = keep(replace(RECORD, start=2), address)
     (damaged / "record.json").write_text("{")
     keep(RECORD, address)
-    found = deliver(store)
-    assert (found.written, found.known, found.left) == (1, 0, 2)
-    assert f"{damaged} cannot be delivered" in found.reason
+    delivery = deliver(store)
+    assert (delivery.written, delivery.known, delivery.left) == (1, 0, 2)
+    assert f"{damaged} cannot be delivered" in delivery.reason
     assert spooled(address) == [refused, damaged]
 
 
@@ -149,36 +149,36 @@ def test_a_spool_that_cannot_be_written_raises_an_error_and_leaves_nothing() -> 
 
 
 KEEP_ON = """
-    os.write(say, b"g")
+    os.write(writer, b"g")
     while True:
         keep(RECORD, FAR)
 """
 DELIVER = """
     store = open_store(StoreAddress.of(None, "paramshare"))
-    os.write(say, b"g")
+    os.write(writer, b"g")
     deliver(store)
 """
 
-# Imports once and forks a process for each line that comes, which is killed so many seconds after it said that it goes.
+# Imports once. For each line of input, forks a process and kills it that many seconds after it has reported its start.
 KILLED = """
 import os, signal, sys, time
 from paramshare.tracking.write.spool import deliver, keep
 from paramshare.tracking.store import StoreAddress, open_store
 from test_spool import FAR, RECORD
 
-def work(say):
+def work(writer):
     WORK
 
 for seconds in sys.stdin:
-    said, say = os.pipe()
+    reader, writer = os.pipe()
     if (child := os.fork()) == 0:
         try:
-            work(say)
+            work(writer)
         finally:
             os._exit(1)
-    os.close(say)
-    assert os.read(said, 1) == b"g"
-    os.close(said)
+    os.close(writer)
+    assert os.read(reader, 1) == b"g"
+    os.close(reader)
     time.sleep(float(seconds))
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
@@ -188,7 +188,7 @@ for seconds in sys.stdin:
 
 @contextmanager
 def killed(work: str) -> Iterator[Callable[[float], None]]:
-    """Gives what runs some lines in a process of its own and ends it by kill -9, so many seconds after it began."""
+    """Yield a function that runs `work` in a process and kills it with SIGKILL after some seconds."""
     here, tests = Path(__file__).parent, Path(__file__).parents[2]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(here), str(tests)))}
     command = [sys.executable, "-c", KILLED.replace("WORK", work.strip())]

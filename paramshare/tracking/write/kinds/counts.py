@@ -54,12 +54,7 @@ def write_report(
         SpecError: the depth or the order is invalid; nothing is written.
     """
     layers, table_tag = table_artifact(LAYERS_FILE, _layers(report))
-    files: dict[str, str | bytes] = {
-        REPORT_FILE: report.to_json(),
-        TEXT_FILE: f"{report.table(depth, sort)}\n",
-        PICTURE_FILE: picture_of(report.figure(depth, sort)),
-        LAYERS_FILE: layers,
-    }
+    files = {**_files(report, depth, sort), LAYERS_FILE: layers}
     tag_experiment(store, saved_view_tags("counts"))  # the experiment can be older than the view
     params = {"model": report.model, "input": report.input, **source, **_own_params(report)}
     built = f"{params['model']} {params['args']}" if params.get("args") else params["model"]
@@ -75,6 +70,14 @@ def write_report(
         files=files,
     )
     return write(store, record)
+
+
+def _files(report: SharingReport, depth: int | None, sort: Sort) -> dict[str, bytes | str]:
+    return {
+        REPORT_FILE: report.to_json(),
+        TEXT_FILE: f"{report.table(depth, sort)}\n",
+        PICTURE_FILE: picture_of(report.figure(depth, sort)),
+    }
 
 
 def _own_params(report: SharingReport) -> dict[str, str]:

@@ -58,8 +58,17 @@ def finish_sweep(
     content, table_tag = table_artifact(TABLE_FILE, table)
     picture = io.BytesIO()
     figure.savefig(picture)
-    points = [
-        Point(loss_metric(statistic, group), float(value), end + step, step)
+    points = _band_points(bands, end)
+    points += [Point(name, float(value), end, 0) for name, value in metrics.items()]
+    files: dict[str, bytes | str] = {CURVES_FILE: picture.getvalue(), TABLE_FILE: content}
+    add(store, run_id, Addition({NOTE: note, **table_tag}, points, files, status))
+    tag_experiment(store, views)
+
+
+def _band_points(bands: Mapping[str, Band], start: int) -> list[Point]:
+    """Return the finite values of the bands: for infinity MLflow's chart would have an axis up to 1.8e308."""
+    return [
+        Point(loss_metric(statistic, group), float(value), start + step, step)
         for group, band in bands.items()
         for statistic, curve in (
             ("median", band.median),
@@ -67,12 +76,8 @@ def finish_sweep(
             ("upper_quartile", band.upper),
         )
         for step, value in enumerate(curve)
-        if math.isfinite(value)  # MLflow would store 1.8e308, and the axis of its chart would show nothing else
+        if math.isfinite(value)
     ]
-    points += [Point(name, float(value), end, 0) for name, value in metrics.items()]
-    files: dict[str, bytes | str] = {CURVES_FILE: picture.getvalue(), TABLE_FILE: content}
-    add(store, run_id, Addition({NOTE: note, **table_tag}, points, files, status))
-    tag_experiment(store, views)
 
 
 def log_report(

@@ -1,4 +1,4 @@
-"""Proves that the run of a report holds all of it: numbers, tables, picture and a note that MLflow keeps whole."""
+"""Proves that the run of a report contains its numbers, tables and picture, and a note within MLflow's limit."""
 
 import json
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Proves that a seed's run holds all about it, that nothing unfinished looks finished, and that runs are found."""
+"""Proves that a seed's run contains everything about its training, and that a failed run does not look finished."""
 
 import json
 import subprocess
@@ -19,7 +19,7 @@ from paramshare.training.engines import train
 from paramshare.training.result import TrainResult
 from paramshare.training.spec import VARIANTS, TrainSpec
 
-# Loads the models of runs where nothing of this project is at hand, and predicts at every depth.
+# Loads the models of runs without importing this project, and predicts at every depth.
 LOAD = """
 import json, sys
 sys.modules["paramshare"] = None  # importing it would raise
@@ -124,7 +124,7 @@ def test_the_plot_of_the_losses_is_a_picture_among_the_artifacts(store: Store, r
 def test_the_models_load_in_a_fresh_process_without_unpickling_and_equal_the_trained_nets_at_each_depth(
     store: Store, small: TrainSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of both variants in one process, as its start takes longer than all that it does."""
+    """Test both variants in one process, since its start takes most of the time."""
     results = [train(replace(small, variant=variant)) for variant in VARIANTS]
     run_ids = [write_run(store, result, {}).run_id for result in results]
     for run_id, result in zip(run_ids, results, strict=True):
