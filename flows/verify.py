@@ -15,7 +15,7 @@ from paramshare.proof.report import Verification, VerifyRow
 from paramshare.proof.spec import VerifySpec
 from paramshare.proof.verify import draw_sample, verify_member
 from paramshare.tracking.display.urls import run_url
-from paramshare.tracking.read.sweeps import Member
+from paramshare.tracking.read.run_view import RunView
 from paramshare.tracking.store import Store, StoreAddress
 from paramshare.training.choice import Engine
 
@@ -46,7 +46,7 @@ def _flow_run_name() -> str:
 
 
 def _task_run_name() -> str:
-    member: Member = runtime.task_run.parameters["member"]
+    member: RunView = runtime.task_run.parameters["member"]
     return f"{member.variant} seed {member.seed} on {member.device}"
 
 
@@ -56,7 +56,7 @@ def _task_run_name() -> str:
     persist_result=False,
     **RETRIES,
 )
-def verify_one(member: Member, address: StoreAddress, engine: Engine) -> State[VerifyRow]:
+def verify_one(member: RunView, address: StoreAddress, engine: Engine) -> State[VerifyRow]:
     """Train a run again and compare it with what MLflow holds."""
     row = verify_member(member, address, engine)
     get_run_logger().info("run %s: %s", member.run_id, row.verdict)
@@ -80,7 +80,7 @@ def verify(spec: VerifySpec) -> State[Verification]:
     return (Failed if outcome.failed else Completed)(data=outcome, message=outcome.summary)
 
 
-def _row(member: Member, state: State[Any]) -> VerifyRow:
+def _row(member: RunView, state: State[Any]) -> VerifyRow:
     """The row of a task that has ended, whatever its end."""
     result: object = state.result(raise_on_failure=False)
     if isinstance(result, VerifyRow):

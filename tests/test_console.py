@@ -15,7 +15,7 @@ from paramshare.proof.report import Verification, VerifyRow
 from paramshare.sharing.report import Counts
 from paramshare.sweep.chunks import Row
 from paramshare.sweep.run import Outcome
-from paramshare.tracking.read.sweeps import Member
+from paramshare.tracking.read.run_view import RunView
 from paramshare.training.spec import TrainSpec
 
 Printed = tuple[Callable[[], None], list[str]]
@@ -52,7 +52,10 @@ def a_count() -> Printed:
 
 def a_verification() -> Printed:
     rows = tuple(
-        VerifyRow(Member(seed, "untied", "cuda:0", run_id), error="could not be trained again")
+        VerifyRow(
+            RunView.listed(run_id, seed, "untied", "cuda:0"),
+            error="could not be trained again",
+        )
         for seed, run_id in enumerate(IDS, 4294967290)
     )
     cells = ["untied", "cuda:0", "trained", *(str(row.member.seed) for row in rows), *(run_id[:8] for run_id in IDS)]

@@ -13,7 +13,7 @@ import torch
 from mlflow.entities import Run
 
 from paramshare.tracking.read.artifacts import read_artifact, read_weights
-from paramshare.tracking.read.recorded_run import read_run
+from paramshare.tracking.read.run_view import read_run
 from paramshare.tracking.read.runs import search
 from paramshare.tracking.store import Store
 from paramshare.training.engines import train_many

@@ -7,7 +7,7 @@ from typing import Final
 
 from paramshare.comparing.spec import CompareSpec
 from paramshare.errors import UsageError
-from paramshare.tracking.read.seed_values import SeedValues
+from paramshare.tracking.read.run_view import RunView
 from paramshare.tracking.tags import TARGET
 from paramshare.training.targets import COSTS, Metric, Target, target_named
 
@@ -32,7 +32,7 @@ class Group:
 
     name: str
     facts: tuple[tuple[str, str], ...]
-    runs: tuple[SeedValues, ...]
+    runs: tuple[RunView, ...]
     missing: tuple[int, ...]
 
     @property
@@ -42,7 +42,7 @@ class Group:
 
     def values(self, metric: str) -> dict[int, float]:
         """The value of a metric by seed."""
-        return {run.seed: run.metrics[metric] for run in self.runs}
+        return {run.seed: run.scores[metric] for run in self.runs}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ class Grouped:
         return {one.name: one.missing for one in self.groups if one.missing}
 
 
-def group(runs: Sequence[SeedValues], spec: CompareSpec, planned: Iterable[int] = ()) -> Grouped:
+def group(runs: Sequence[RunView], spec: CompareSpec, planned: Iterable[int] = ()) -> Grouped:
     """Put the runs that `spec` asks for into groups.
 
     Args:
@@ -84,7 +84,7 @@ def group(runs: Sequence[SeedValues], spec: CompareSpec, planned: Iterable[int] 
     asked = _asked_for(runs, spec)
     target = target_named(asked[0].facts[TARGET])
     _check_alike(asked, spec)
-    cells = defaultdict[tuple[str, ...], dict[int, SeedValues]](dict)
+    cells = defaultdict[tuple[str, ...], dict[int, RunView]](dict)
     for run in asked:
         of_group = cells[tuple(run.facts.get(name, "none") for name in spec.by_list)]
         if run.seed not in of_group or (run.finished and not of_group[run.seed].finished):
@@ -109,14 +109,14 @@ def missing_runs(grouped: Grouped) -> str:
     return "; ".join(f"{name} has not finished {_seeds(seeds)}" for name, seeds in grouped.missing.items())
 
 
-def _group(names: Iterable[str], values: tuple[str, ...], runs: dict[int, SeedValues], seeds: Sequence[int]) -> Group:
+def _group(names: Iterable[str], values: tuple[str, ...], runs: dict[int, RunView], seeds: Sequence[int]) -> Group:
     finished = tuple(runs[seed] for seed in seeds if seed in runs and runs[seed].finished)
     there = {run.seed for run in finished}
     missing = tuple(seed for seed in seeds if seed not in there)
     return Group(", ".join(values), tuple(zip(names, values, strict=True)), finished, missing)
 
 
-def _asked_for(runs: Sequence[SeedValues], spec: CompareSpec) -> list[SeedValues]:
+def _asked_for(runs: Sequence[RunView], spec: CompareSpec) -> list[RunView]:
     known = sorted({name for run in runs for name in run.facts})
     for name in (*spec.by_list, *spec.conditions):
         if runs and name not in known:
@@ -133,7 +133,7 @@ def _asked_for(runs: Sequence[SeedValues], spec: CompareSpec) -> list[SeedValues
     return asked
 
 
-def _check_alike(runs: Sequence[SeedValues], spec: CompareSpec) -> None:
+def _check_alike(runs: Sequence[RunView], spec: CompareSpec) -> None:
     """Refuse runs that differ in more than the groups are to differ in: whatever came out would say nothing."""
     free = {*spec.by_list, *_NEVER_MATTERS, *(name for name, of in _DERIVED.items() if {*of} & {*spec.by_list})}
     several = {name: values for name, values in _values_of(runs).items() if len(values) > 1 and name not in free}
@@ -146,18 +146,18 @@ def _check_alike(runs: Sequence[SeedValues], spec: CompareSpec) -> None:
         )
 
 
-def _values_of(runs: Sequence[SeedValues]) -> dict[str, set[str]]:
+def _values_of(runs: Sequence[RunView]) -> dict[str, set[str]]:
     names = dict.fromkeys(name for run in runs for name in run.facts)
     return {name: {run.facts.get(name, "none") for run in runs} for name in names}
 
 
-def _common(runs: Sequence[SeedValues]) -> dict[str, str]:
+def _common(runs: Sequence[RunView]) -> dict[str, str]:
     return {name: min(values) for name, values in _values_of(runs).items() if len(values) == 1}
 
 
-def _finals(target: Target, runs: Sequence[SeedValues]) -> tuple[Metric, ...]:
+def _finals(target: Target, runs: Sequence[RunView]) -> tuple[Metric, ...]:
     """Those that all of the runs have that finished."""
-    finished = [run.metrics for run in runs if run.finished]
+    finished = [run.scores for run in runs if run.finished]
     return tuple(metric for metric in target.finals if all(metric.name in metrics for metrics in finished))
 
 
@@ -166,10 +166,10 @@ def _metric(groups: Sequence[Group], finals: Sequence[Metric], spec: CompareSpec
     finished = [run for one in groups for run in one.runs]
     if not finished:
         raise UsageError(f"no run of the experiment {spec.experiment!r} finished; there is nothing to compare")
-    costs = [metric for metric in COSTS if all(metric.name in run.metrics for run in finished)]
+    costs = [metric for metric in COSTS if all(metric.name in run.scores for run in finished)]
     known = {metric.name: metric for metric in (*finals, *costs)}
     if name not in known:
-        there = any(name in run.metrics for run in finished)
+        there = any(name in run.scores for run in finished)
         why = f"nobody knows which way {name!r} is better" if there else f"the runs have no metric {name!r}"
         raise UsageError(f"{why}; expected one of {', '.join(known)}")
     return known[name]

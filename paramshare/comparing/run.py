@@ -15,7 +15,7 @@ from paramshare.sweep.run import Outcome, Sweep, run_sweep
 from paramshare.tracking.display.urls import picture_url
 from paramshare.tracking.display.views import study_view_tags
 from paramshare.tracking.read.curves import read_all_losses
-from paramshare.tracking.read.seed_values import read_values
+from paramshare.tracking.read.seeds import read_ended
 from paramshare.tracking.store import Store, StoreAddress, open_existing_store, open_store, store_failures
 from paramshare.tracking.write.kinds.sweeps import log_report
 
@@ -47,7 +47,7 @@ def compare(spec: CompareSpec, address: StoreAddress, *, curves: bool = False) -
     """
     with store_failures(address):
         store = open_existing_store(address)
-        grouped = group(read_values(store), spec)
+        grouped = group(read_ended(store), spec)
         return make_study(spec.experiment, grouped, spec, _curves(store, grouped) if curves else {})
 
 
@@ -122,7 +122,7 @@ def compare_sweep(spec: StudySpec, store: Store, rows: Sequence[Row]) -> Study:
         by="variant,device" if several else "variant",
     )
     ids = {row.run_id for row in rows if row.run_id}
-    grouped = group([run for run in read_values(store) if run.run_id in ids], asked, spec.seed_list)
+    grouped = group([run for run in read_ended(store) if run.run_id in ids], asked, spec.seed_list)
     return make_study(spec.experiment, grouped, spec, _curves(store, grouped))
 
 

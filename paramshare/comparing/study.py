@@ -148,8 +148,8 @@ def _result(one: Group, grouped: Grouped, spec: GroupSpec, curves: Band | None) 
         values = one.values(metric.name).values()
         return summarise(values, planned=one.planned, better=metric.better, level=spec.level)
 
-    names = [size.name for size in SIZES if one.runs and all(size.name in run.metrics for run in one.runs)]
-    sizes = {name: median(run.metrics[name] for run in one.runs) for name in names}
+    names = [size.name for size in SIZES if one.runs and all(size.name in run.scores for run in one.runs)]
+    sizes = {name: median(run.scores[name] for run in one.runs) for name in names}
     finals = {metric.name: summary(metric) for metric in grouped.finals}
     primary = finals.get(grouped.metric.name) or summary(grouped.metric)
     return GroupResult(one, primary, sizes, finals, curves)

@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from paramshare.tracking.read.recorded_run import RecordedRun
+from paramshare.tracking.read.run_view import RunView
 from paramshare.training.result import Result
 from paramshare.training.targets import DEPTH, LOSS
 
@@ -39,7 +39,7 @@ class Numbers:
     weights: Weights | None
 
     @classmethod
-    def of_run(cls, run: RecordedRun, weights: Weights | None) -> "Numbers":
+    def of_run(cls, run: RunView, weights: Weights | None) -> "Numbers":
         """Those that the store holds."""
         return cls._of(run.curves, run.finals, weights)
 

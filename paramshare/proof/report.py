@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from paramshare.markdown import plain, table
 from paramshare.proof.compare import MEASURES, Comparison, Deviation, within
 from paramshare.proof.environment import Difference
-from paramshare.tracking.read.sweeps import Member
+from paramshare.tracking.read.run_view import RunView
 from paramshare.training.targets import Spec
 
 __all__ = ["Reproduction", "Verification", "VerifyRow"]
@@ -133,7 +133,7 @@ class VerifyRow:
         error: why it could not be, in a line; empty where it could.
     """
 
-    member: Member
+    member: RunView
     reproduction: Reproduction | None = None
     error: str = ""
 

@@ -7,8 +7,7 @@ from paramshare.errors import SpecError, UsageError
 from paramshare.proof.compare import Comparison, Deviation, Numbers, compare, deviation, within
 from paramshare.proof.environment import Difference, differences
 from paramshare.proof.report import Reproduction
-from paramshare.tracking.read.artifacts import read_weights
-from paramshare.tracking.read.recorded_run import RecordedRun, read_run
+from paramshare.tracking.read.run_view import RunView, read_run
 from paramshare.tracking.store import Store, StoreAddress, open_existing_store, store_failures
 from paramshare.training.choice import ENGINES, Choice, Engine, choose_engine
 from paramshare.training.control import one_bit_control
@@ -49,7 +48,7 @@ def reproduce_in(store: Store, run_id: str, engine: Engine = "auto") -> Reproduc
     run = read_run(store, run_id)
     choice = _choose(run, engine)
     choose_devices((run.spec.device,), find_devices())
-    held = Numbers.of_run(run, read_weights(store, run.run_id))
+    held = Numbers.of_run(run, run.weights)
     result = train(choice.spec, choice.engine)
     compared = compare(held, Numbers.of_result(result))
     return Reproduction(
@@ -63,7 +62,7 @@ def reproduce_in(store: Store, run_id: str, engine: Engine = "auto") -> Reproduc
     )
 
 
-def _choose(run: RecordedRun, engine: Engine) -> Choice:
+def _choose(run: RunView, engine: Engine) -> Choice:
     """The engine that trains `run` again, with its own arithmetic."""
     name = run.engine if engine == "auto" else engine
     if name not in ENGINES:
@@ -80,7 +79,7 @@ def _choose(run: RecordedRun, engine: Engine) -> Choice:
     return choice
 
 
-def _engines(run: RecordedRun, result: Result) -> tuple[Difference, ...]:
+def _engines(run: RunView, result: Result) -> tuple[Difference, ...]:
     if result.engine == run.engine:
         return ()
     other_bits = result.spec.arithmetic != run.spec.arithmetic

@@ -8,7 +8,8 @@ from paramshare.errors import in_a_line
 from paramshare.proof.report import Verification, VerifyRow
 from paramshare.proof.reproduce import reproduce
 from paramshare.proof.spec import VerifySpec
-from paramshare.tracking.read.sweeps import Member, Members, read_members
+from paramshare.tracking.read.run_view import RunView
+from paramshare.tracking.read.sweeps import Members, read_members
 from paramshare.tracking.store import Store, StoreAddress, open_existing_store, store_failures
 from paramshare.training.choice import Engine
 
@@ -27,7 +28,7 @@ class Sample:
 
     store: Store
     sweep: Members
-    members: tuple[Member, ...]
+    members: tuple[RunView, ...]
 
     def outcome(self, rows: tuple[VerifyRow, ...]) -> Verification:
         """What became of them.
@@ -54,7 +55,7 @@ def draw_sample(spec: VerifySpec, address: StoreAddress) -> Sample:
     return Sample(store, sweep, tuple(sweep.runs[place] for place in sorted(places)))
 
 
-def verify_member(member: Member, address: StoreAddress, engine: Engine = "auto") -> VerifyRow:
+def verify_member(member: RunView, address: StoreAddress, engine: Engine = "auto") -> VerifyRow:
     """Train one run again and compare it. What is raised becomes a row that says so: the others go on."""
     try:
         return VerifyRow(member, reproduce(member.run_id, address, engine))

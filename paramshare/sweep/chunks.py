@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from paramshare.tracking.read.finished_seeds import SeedRun
+    from paramshare.tracking.read.run_view import RunView
     from paramshare.training.result import Result
 
 __all__ = ["TOGETHER", "Chunk", "Row", "make_chunks", "slots"]
@@ -59,7 +59,7 @@ class Row:
     losses: "NDArray[np.float32] | None" = field(default=None, repr=False, compare=False)
 
     @classmethod
-    def finished(cls, spec: Spec, run: "SeedRun", losses: "NDArray[np.float32] | None" = None) -> "Row":
+    def finished(cls, spec: Spec, run: "RunView", losses: "NDArray[np.float32] | None" = None) -> "Row":
         """The row of a FINISHED run, re-used unless its losses are given."""
         return cls(
             spec,

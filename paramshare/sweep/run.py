@@ -17,7 +17,8 @@ from paramshare.sweep.spec import SweepSpec
 from paramshare.tracking.display.views import sweep_view_tags
 from paramshare.tracking.read.artifacts import artifact_location
 from paramshare.tracking.read.curves import read_all_losses
-from paramshare.tracking.read.finished_seeds import SeedRun, find_finished
+from paramshare.tracking.read.run_view import RunView
+from paramshare.tracking.read.seeds import find_finished
 from paramshare.tracking.read.sweeps import find_sweep, read_note
 from paramshare.tracking.store import Store, StoreAddress, check_store, open_store, store_failures, update_statistics
 from paramshare.tracking.tags import CURVES_FILE, ENGINE, ENGINE_REASON, FORCED, PARENT, SETTLED
@@ -111,7 +112,7 @@ class Sweep:
     specs: tuple[Spec, ...]
     store: Store
     delivery: Delivery
-    reused: Mapping[str, SeedRun]
+    reused: Mapping[str, RunView]
     parent_run_id: str
     complete: bool
     tags: dict[str, str]

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Final
 from paramshare.errors import in_a_line
 from paramshare.processes import end_after
 from paramshare.sweep.chunks import Chunk, Row
-from paramshare.tracking.read.finished_seeds import find_finished, seed_run
-from paramshare.tracking.read.summaries import summary_of
+from paramshare.tracking.read.run_view import view_of
+from paramshare.tracking.read.seeds import find_finished
 from paramshare.tracking.store import Store, StoreAddress, open_store
 from paramshare.tracking.tags import PARENT
 from paramshare.tracking.write.kinds.seeds import failure_record, seed_record, write_failure, write_run
@@ -109,7 +109,7 @@ def _write(chunk: Chunk, spec: Spec, outcome: Result | Exception) -> Row:
     try:
         run = call_guarded(address, lambda: write_run(_store(address), outcome, tags, again=chunk.force))
     except RunExistsError as other:  # another sweep was first
-        return Row.finished(spec, seed_run(summary_of(_store(address).client.get_run(other.run_id))))
+        return Row.finished(spec, view_of(_store(address).client.get_run(other.run_id), _store(address)))
     except OutageError as outage:
         keep(seed_record(outcome, tags, again=chunk.force), address)
         return Row.kept(spec, outcome, str(outage))

@@ -5,7 +5,8 @@ import pytest
 from paramshare.comparing.groups import group
 from paramshare.comparing.spec import CompareSpec
 from paramshare.errors import UsageError
-from paramshare.tracking.read.seed_values import SeedValues
+from paramshare.tracking.read.run_view import RunView
+from paramshare.tracking.tags import ENGINE
 
 FACTS = {"target": "dynamicnet", "variant": "shared", "device": "cpu", "steps": "500", "arithmetic": "direct"}
 FINALS = {
@@ -16,9 +17,10 @@ FINALS = {
 }
 
 
-def run(seed: int, finished: bool = True, engine: str = "exact", **facts: str) -> SeedValues:
-    said = {**FACTS, "engine": engine, **facts}
-    return SeedValues(f"{seed}-{sorted(facts.items())}", seed, finished, said, FINALS if finished else {})
+def run(seed: int, finished: bool = True, engine: str = "exact", **facts: str) -> RunView:
+    params = {**FACTS, "seed": str(seed), **facts}
+    status, metrics = ("FINISHED", FINALS) if finished else ("FAILED", {})
+    return RunView(f"{seed}-{sorted(facts.items())}", status, {ENGINE: engine}, params, metrics)
 
 
 GRID = [run(seed, variant=variant) for variant in ("untied", "shared") for seed in (0, 1, 10)]
@@ -75,7 +77,7 @@ def test_engines_that_give_the_same_numbers_may_be_mixed_and_can_be_compared() -
 
 
 @pytest.mark.parametrize("gap", [[], [run(1, finished=False, variant="untied")]])
-def test_an_incomplete_grid_is_refused_and_named_unless_partial(gap: list[SeedValues]) -> None:
+def test_an_incomplete_grid_is_refused_and_named_unless_partial(gap: list[RunView]) -> None:
     runs = [one for one in GRID if not (one.facts["variant"] == "untied" and one.seed in (1, 10))] + gap
     with pytest.raises(UsageError, match=r"runs are missing: untied has not finished seeds 1, 10; .*--partial"):
         group(runs, CompareSpec())

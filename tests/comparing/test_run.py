@@ -24,7 +24,7 @@ from paramshare.comparing.study import Study
 from paramshare.errors import UsageError
 from paramshare.sweep.run import Outcome
 from paramshare.tracking.read.curves import read_histories, read_losses
-from paramshare.tracking.read.seed_values import read_values
+from paramshare.tracking.read.seeds import read_ended
 from paramshare.tracking.read.sweeps import read_note
 from paramshare.tracking.store import StoreAddress, open_store
 from paramshare.tracking.write.kinds.seeds import write_failure, write_run
@@ -106,11 +106,11 @@ def test_of_a_spec_the_newest_finished_run_counts_and_a_failed_one_where_there_i
 ) -> None:
     store, result = open_store(address), train(small)
     write_failure(store, small, "no room", {})
-    assert [(one.finished, one.metrics) for one in read_values(store)] == [(False, {})]
+    assert [(one.finished, one.metrics) for one in read_ended(store)] == [(False, {})]
     write_run(store, result, {})
     newest = write_run(store, replace(result, started=result.started + 60), {}).run_id
     write_failure(store, small, "no room", {})
-    (values,) = read_values(store)
+    (values,) = read_ended(store)
     assert (values.run_id, values.seed, values.finished) == (newest, 3, True)
     assert values.facts["variant"] == "shared"
     assert values.metrics["final/loss_mean_depth"] == result.mean_depth_loss
@@ -143,7 +143,7 @@ def test_the_command_line_studies_digits_and_proves_a_run_of_them(
     assert (tmp_path / "report.html").read_text().count("<img ") >= 4
     assert main(["compare", "--report", "report.md", "--metric", "final/loss"]) == 0
     assert "| conv" in (tmp_path / "report.md").read_text()
-    run_id = read_values(open_store(address))[0].run_id
+    run_id = read_ended(open_store(address))[0].run_id
     assert main(["reproduce", run_id]) == 0
     assert "bitwise equal" in capsys.readouterr().out
 
@@ -160,7 +160,7 @@ def test_a_net_of_nans_has_diverged_by_every_metric_though_it_has_an_accuracy(
     assert main(["study", *DIGITS[:2], "--examples", "100", "--steps", "12", *arguments]) == 0
     capsys.readouterr()
     store = open_store(address)
-    for run in read_values(store):
+    for run in read_ended(store):
         assert 0 <= store.client.get_run(run.run_id).data.metrics["final/accuracy"] <= 1
     for metric in ("final/accuracy_unseen", "final/accuracy", "final/loss", "final/steps"):
         assert main(["compare", "--metric", metric, "--json"]) == 0

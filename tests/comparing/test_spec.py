@@ -13,7 +13,7 @@ from paramshare.cli import main
 from paramshare.commands.comparing import Compare, Study
 from paramshare.comparing.run import run_study
 from paramshare.comparing.spec import CompareSpec, StudySpec
-from paramshare.tracking.read.seed_values import read_values
+from paramshare.tracking.read.seeds import read_ended
 from paramshare.tracking.store import StoreAddress, open_store
 
 
@@ -60,7 +60,7 @@ def test_every_metric_that_a_study_can_be_asked_for_is_one_that_its_runs_have(
     """The list that refuses, and what training writes, held against each other."""
     spec = StudySpec(**asked, steps=2, seeds="0", workers=1)
     outcome, _ = run_study(spec, address, {})
-    found = read_values(open_store(address))
+    found = read_ended(open_store(address))
     assert outcome.failed == 0
     for run in found:
         assert {one.name for one in spec.trained.metrics_of(spec.options)} <= run.metrics.keys()

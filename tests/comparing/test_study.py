@@ -16,22 +16,23 @@ from paramshare.comparing.spec import CompareSpec
 from paramshare.comparing.study import Study, make_study
 from paramshare.comparing.text import answers, contrast_table, footnotes, group_table
 from paramshare.stats.estimate import Note
-from paramshare.tracking.read.seed_values import SeedValues
+from paramshare.tracking.read.run_view import RunView
+from paramshare.tracking.tags import ENGINE
 
 LOSS = "final/loss_mean_depth"
 FACTS = {"target": "dynamicnet", "device": "cpu"}
 DIGITS = {"target": "digits", "device": "cpu", "placement": "moved"}
 
 
-def runs(values: dict[str, list[float]], metric: str = LOSS, facts: dict[str, str] = FACTS) -> list[SeedValues]:
+def runs(values: dict[str, list[float]], metric: str = LOSS, facts: dict[str, str] = FACTS) -> list[RunView]:
     """A run for each value, its seed the place; `variant` by its name; more parameters from variant to variant."""
     finals = ["final/loss_mean_depth", *(f"final/loss_depth_{depth}" for depth in range(4))]
     return [
-        SeedValues(
+        RunView(
             f"{variant}{seed}",
-            seed,
-            True,
-            {**facts, "variant": variant, "engine": "exact"},
+            "FINISHED",
+            {ENGINE: "exact"},
+            {**facts, "variant": variant, "seed": str(seed)},
             {
                 **(dict.fromkeys(finals, value) if metric == LOSS else {}),
                 metric: value,

@@ -4,6 +4,7 @@ MLflow's client asks a server once a run. MLflow's pages ask for many runs in on
 """
 
 import math
+import sys
 from collections import defaultdict
 from collections.abc import Sequence
 from itertools import groupby
@@ -18,12 +19,13 @@ from paramshare.tracking.store import Store
 from paramshare.tracking.store.database import Database
 from paramshare.training.targets import LOSS
 
-__all__ = ["as_trained", "read_all_losses", "read_histories", "read_losses"]
+__all__ = ["as_trained", "read_all_losses", "read_histories", "read_losses", "value_as_trained"]
 
 _BULK: Final = "/ajax-api/2.0/mlflow/metrics/get-history-bulk"
 _POINTS_A_RESPONSE: Final = 25_000  # the server's limit: it omits further points silently
 _RUNS_A_REQUEST: Final = 45
 _RUNS_A_QUERY: Final = 500
+_STORED_INFINITY: Final = sys.float_info.max  # MLflow stores infinity as this number, which no training reaches
 
 
 def read_losses(store: Store, run_id: str) -> NDArray[np.float32]:
@@ -38,9 +40,14 @@ def read_all_losses(store: Store, run_ids: Sequence[str]) -> list[NDArray[np.flo
 
 
 def as_trained(values: ArrayLike) -> NDArray[np.float64]:
-    """Replace the largest float64 by infinity: MLflow stores infinity as this number, which no training reaches."""
+    """Restore the infinite values of a metric from those that MLflow stores."""
     stored = np.asarray(values, dtype=np.float64)
-    return np.where(np.abs(stored) == np.finfo(np.float64).max, np.copysign(np.inf, stored), stored)
+    return np.where(np.abs(stored) == _STORED_INFINITY, np.copysign(np.inf, stored), stored)
+
+
+def value_as_trained(value: float) -> float:
+    """Restore an infinite value, as `as_trained` does."""
+    return math.copysign(math.inf, value) if abs(value) == _STORED_INFINITY else value
 
 
 def read_histories(store: Store, run_ids: Sequence[str], metric: str) -> dict[str, list[float]]:

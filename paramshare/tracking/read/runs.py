@@ -11,7 +11,7 @@ from paramshare.tracking.store import Store, redacted
 from paramshare.tracking.tags import KIND, TARGET
 from paramshare.training.targets import Target, target_named
 
-__all__ = ["ENDED_SEEDS", "FINISHED_SEEDS", "find_run", "search", "target_of_params", "target_of_run"]
+__all__ = ["ENDED_SEEDS", "FINISHED_SEEDS", "find_run", "search", "target_of_params"]
 
 FINISHED_SEEDS: Final = f"attributes.status = 'FINISHED' AND tags.`{KIND}` = 'seed'"
 ENDED_SEEDS: Final = f"tags.`{KIND}` = 'seed' AND attributes.status != 'RUNNING' AND attributes.status != 'KILLED'"
@@ -51,15 +51,6 @@ def find_run(store: Store, run_id: str) -> Run:
         ids = ", ".join(run.info.run_id for run in runs)
         raise UsageError(f"several runs begin with {run_id}, such as {ids}; pass more of the id")
     return runs[0]
-
-
-def target_of_run(run: Run) -> Target:
-    """Return the target that a seed's run trained.
-
-    Raises:
-        SpecError: the target is unknown.
-    """
-    return target_of_params(run.data.params)
 
 
 def target_of_params(params: Mapping[str, str]) -> Target:

@@ -7,26 +7,12 @@ from mlflow.entities import Run
 
 from paramshare.errors import UsageError
 from paramshare.tracking.read.artifacts import read_artifact
+from paramshare.tracking.read.run_view import RunView
 from paramshare.tracking.read.runs import find_run, search
 from paramshare.tracking.store import Store
 from paramshare.tracking.tags import KIND, NOTE, SWEEP_KEY, TABLE_FILE
 
-__all__ = ["Member", "Members", "find_sweep", "read_members", "read_note"]
-
-
-@dataclass(frozen=True, slots=True)
-class Member:
-    """A seed's FINISHED run of a sweep.
-
-    Args:
-        seed, variant, device: of its spec.
-        run_id: MLflow's id.
-    """
-
-    seed: int
-    variant: str
-    device: str
-    run_id: str
+__all__ = ["Members", "find_sweep", "read_members", "read_note"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +22,12 @@ class Members:
     Args:
         parent_run_id: MLflow's id of the parent run.
         name: the name of the parent run.
-        runs: in the order of the sweep's table.
+        runs: in the order of the sweep's table, with their seed, variant and device.
     """
 
     parent_run_id: str
     name: str
-    runs: tuple[Member, ...]
+    runs: tuple[RunView, ...]
 
 
 def find_sweep(store: Store, sweep_key: str) -> str | None:
@@ -93,12 +79,12 @@ def _newest(store: Store) -> Run:
     return run
 
 
-def _finished(table: bytes, run_id: str) -> tuple[Member, ...]:
+def _finished(table: bytes, run_id: str) -> tuple[RunView, ...]:
     try:
         content = json.loads(table)
         rows = [dict(zip(content["columns"], cells, strict=True)) for cells in content["data"]]
         return tuple(
-            Member(row["seed"], row["variant"], row["device"], row["run_id"])
+            RunView.listed(row["run_id"], int(row["seed"]), row["variant"], row["device"])
             for row in rows
             if row["status"] == "FINISHED"
         )

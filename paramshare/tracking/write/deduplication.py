@@ -20,9 +20,9 @@ from typing import Final, Literal
 
 from mlflow.exceptions import MlflowException
 
-from paramshare.tracking.read.finished_seeds import SeedRun, finished_runs, seed_run
+from paramshare.tracking.read.run_view import RunView
 from paramshare.tracking.read.runs import FINISHED_SEEDS, search
-from paramshare.tracking.read.summaries import Summary
+from paramshare.tracking.read.seeds import finished_runs
 from paramshare.tracking.store import Store
 from paramshare.tracking.tags import KEY, PARENT, SETTLED, SETTLING
 from paramshare.tracking.write.owners import Owner, is_alive
@@ -40,7 +40,7 @@ _POLL_EVERY: Final = 0.1  # seconds
 
 def deduplicate(
     store: Store, parent_run_id: str, written: Mapping[str, str], seeds: Iterable[int], policy: Policy
-) -> dict[str, SeedRun]:
+) -> dict[str, RunView]:
     """Delete the duplicates among the FINISHED runs of a sweep after all of them are written.
 
     A sweep has two runs of a key if its worker was taken for lost, its chunk was trained by another one, and the lost
@@ -69,23 +69,23 @@ def deduplicate(
 
 def _replace_duplicates(
     store: Store, parent_run_id: str, written: Mapping[str, str], seeds: Iterable[int]
-) -> dict[str, SeedRun]:
+) -> dict[str, RunView]:
     """Delete the sweep's duplicates: repeated runs, and runs of keys that another settled sweep has.
 
     Returns:
         The runs of other sweeps that replace deleted ones, by key.
     """
     settled: dict[str, bool] = {}
-    others = dict[str, SeedRun]()
+    others = dict[str, RunView]()
     own = dict[str, str]()
     run_ids = set[str]()
     for run in finished_runs(store, seeds):
-        key = run.tags.get(KEY, "")
+        key = run.key
         run_ids.add(run.run_id)
         if run.tags.get(PARENT) == parent_run_id:
             own[run.run_id] = key
         elif key in written and key not in others and _is_settled(store, run, settled):
-            others[key] = seed_run(run)
+            others[key] = run
     for key in others:
         if written[key] in own:  # a run that was delivered from the spool can belong to another sweep
             store.client.delete_run(written[key])
@@ -114,7 +114,7 @@ def _own_runs(store: Store, parent_run_id: str) -> dict[str, str]:
     return {run.info.run_id: run.data.tags[KEY] for run in runs}
 
 
-def _is_settled(store: Store, run: Summary, settled: dict[str, bool]) -> bool:
+def _is_settled(store: Store, run: RunView, settled: dict[str, bool]) -> bool:
     """Return true if the run's sweep is settled or has ended.
 
     Args:

@@ -8,7 +8,8 @@ from typing import get_args
 
 import pytest
 
-from paramshare.tracking.read.finished_seeds import SeedRun, find_finished, finished_runs
+from paramshare.tracking.read.run_view import RunView
+from paramshare.tracking.read.seeds import find_finished, finished_runs
 from paramshare.tracking.store import Store, StoreAddress, open_store
 from paramshare.tracking.tags import KIND, PARENT
 from paramshare.tracking.write.deduplication import Policy, deduplicate
@@ -39,7 +40,7 @@ class Sweep:
         self.written = {result.spec.key(): write_run(store, result, {PARENT: self.run_id}).run_id for result in results}
         self.seeds = [result.spec.seed for result in results]
 
-    def deduplicate(self, policy: Policy = "one_per_experiment") -> dict[str, SeedRun]:
+    def deduplicate(self, policy: Policy = "one_per_experiment") -> dict[str, RunView]:
         server = replace(self.store, database=None)
         return deduplicate(server, self.run_id, self.written, self.seeds, policy)
 

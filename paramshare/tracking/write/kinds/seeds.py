@@ -11,7 +11,7 @@ from mlflow.entities import Dataset, DatasetInput, InputTag
 from paramshare.plots import LossPlot
 from paramshare.tracking.display.colors import seed_color
 from paramshare.tracking.display.urls import picture_url
-from paramshare.tracking.read.finished_seeds import SeedRun
+from paramshare.tracking.read.run_view import RunView
 from paramshare.tracking.store import Store
 from paramshare.tracking.tags import (
     DATASET_CONTEXT,
@@ -45,7 +45,7 @@ _DIGITS: Final = 19  # of the largest seed
 _PLOT: Final = LossPlot()  # reused by the process: drawing axes takes longer than everything else
 
 
-def write_run(store: Store, result: Result, tags: Mapping[str, str], *, again: bool = True) -> SeedRun:
+def write_run(store: Store, result: Result, tags: Mapping[str, str], *, again: bool = True) -> RunView:
     """Write `result` as one whole run and return it.
 
     Args:
@@ -56,9 +56,10 @@ def write_run(store: Store, result: Result, tags: Mapping[str, str], *, again: b
     Raises:
         RunExistsError: `again` is false, and the store has a FINISHED run of the spec.
     """
-    run_id = write(store, seed_record(result, tags, again=again))
-    diverged = result.diverged_at is not None
-    return SeedRun(result.spec.key(), run_id, result.final_loss, dict(result.finals), result.seconds, diverged)
+    record = seed_record(result, tags, again=again)
+    run_id = write(store, record)
+    metrics = {LOSS: result.final_loss, **result.finals, SECONDS: result.seconds}
+    return RunView(run_id, record.status, record.named(run_id).tags, record.params, metrics, store)
 
 
 def seed_record(result: Result, tags: Mapping[str, str], *, again: bool = True) -> Record:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from mlflow.entities import Run
 
-from paramshare.tracking.read.finished_seeds import find_finished
+from paramshare.tracking.read.seeds import find_finished
 from paramshare.tracking.store import Store, StoreAddress, open_store
 from paramshare.tracking.tags import ORDER
 from paramshare.tracking.write.kinds.seeds import write_failure, write_run

@@ -12,7 +12,7 @@ from tampering import tamper
 
 from paramshare.errors import StoreError, UsageError
 from paramshare.tracking.read.artifacts import artifact_location, read_weights
-from paramshare.tracking.read.recorded_run import read_run
+from paramshare.tracking.read.run_view import read_run
 from paramshare.tracking.store import Store, StoreAddress, open_existing_store, open_store
 from paramshare.tracking.write.kinds.seeds import write_failure, write_run
 from paramshare.training.engines import train

@@ -1,4 +1,4 @@
-"""Read selected parts of many seeds' runs.
+"""Read the runs of many seeds: the FINISHED runs of specs, and all runs that have ended.
 
 MLflow's search creates objects for every tag, parameter, metric and dataset of a run. The SQL queries here read only
 the selected rows of an embedded store, by the indexes of its tables.
@@ -7,20 +7,26 @@ the selected rows of an embedded store, by the indexes of its tables.
 import json
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from sys import intern
 from typing import Any, Final
 
-from mlflow.entities import Run
 from sqlalchemy import Connection
 
+from paramshare.tracking.read.curves import value_as_trained
+from paramshare.tracking.read.run_view import RunView, view_of
 from paramshare.tracking.read.runs import ENDED_SEEDS, FINISHED_SEEDS, search
 from paramshare.tracking.store import Store
 from paramshare.tracking.store.database import Database
-from paramshare.tracking.tags import KIND
+from paramshare.tracking.tags import DIVERGED, ENGINE, KEY, KIND, PARENT, TARGET
+from paramshare.training.targets import LOSS, SECONDS, TARGETS, Spec
 
-__all__ = ["Selection", "Summary", "read_seeds", "summary_of"]
+__all__ = ["Selection", "find_finished", "finished_runs", "read_ended", "read_seeds"]
+
+_FINALS: Final = tuple(metric for target in TARGETS.values() for metric in target.finals)
+_PARAMS: Final = (TARGET, *dict.fromkeys(metric.only[0] for metric in _FINALS if metric.only))
+_METRICS: Final = (LOSS, SECONDS, *dict.fromkeys(metric.name for metric in _FINALS))
 
 _NAMES_A_SEARCH: Final = 200
 
@@ -44,31 +50,43 @@ class Selection:
     metrics: tuple[str, ...] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Summary:
-    """The selected parts of a run.
+def find_finished(store: Store, specs: Sequence[Spec], parent_run_id: str | None = None) -> dict[str, RunView]:
+    """Return the newest FINISHED run of each spec that has one, by the spec's key.
 
     Args:
-        run_id: MLflow's id.
-        status: of the run.
-        tags: the values of the tags by name.
-        params: the values of the parameters by name.
-        metrics: the last values of the metrics by name, as MLflow keeps them.
+        parent_run_id: the id of a sweep. Defaults to None: the runs of all sweeps.
     """
-
-    run_id: str
-    status: str
-    tags: Mapping[str, str]
-    params: Mapping[str, str]
-    metrics: Mapping[str, float]
-
-
-def summary_of(run: Run) -> Summary:
-    """Return the summary of a run that MLflow's client has read."""
-    return Summary(run.info.run_id, run.info.status, run.data.tags, run.data.params, run.data.metrics)
+    keys, runs = {spec.key() for spec in specs}, dict[str, RunView]()
+    for run in finished_runs(store, (spec.seed for spec in specs)):
+        of_sweep = parent_run_id is None or run.tags.get(PARENT) == parent_run_id
+        if of_sweep and run.key in keys and run.key not in runs:
+            runs[run.key] = run
+    return runs
 
 
-def read_seeds(store: Store, selection: Selection) -> Iterator[Summary]:
+def finished_runs(store: Store, seeds: Iterable[int]) -> Iterator[RunView]:
+    """Yield the parts that a sweep needs of every FINISHED run of these seeds; runs of one seed newest first.
+
+    The value of a tag has no index, and MLflow's search accepts no list of tags. It accepts a list of datasets, and the
+    name of a seed's dataset contains the seed. So of a large store only the runs of these seeds are read.
+    """
+    names = tuple(target.dataset + str(seed) for seed in dict.fromkeys(seeds) for target in TARGETS.values())
+    yield from read_seeds(store, Selection(True, names, (KEY, PARENT, DIVERGED), _PARAMS, _METRICS))
+
+
+def read_ended(store: Store) -> list[RunView]:
+    """Return the newest FINISHED run of each engine for every spec in the experiment, or else its newest FAILED run."""
+    finished, failed = dict[tuple[str, str], RunView](), dict[str, RunView]()
+    for run in read_seeds(store, Selection(finished=False, datasets=None, tags=(KEY, DIVERGED, ENGINE))):
+        if run.finished:
+            finished.setdefault((run.key, run.engine), run)
+        else:
+            failed.setdefault(run.key, run)
+    finished_keys = {key for key, _ in finished}
+    return [*finished.values(), *(run for key, run in failed.items() if key not in finished_keys)]
+
+
+def read_seeds(store: Store, selection: Selection) -> Iterator[RunView]:
     """Yield the selected seeds' runs, the newest first.
 
     An embedded store is read by SQL. A server is read by MLflow's client, which reads all parts of a run. It is asked
@@ -76,23 +94,24 @@ def read_seeds(store: Store, selection: Selection) -> Iterator[Summary]:
     """
     condition = FINISHED_SEEDS if selection.finished else ENDED_SEEDS
     if store.database is not None:
-        yield from _embedded_summaries(store.database, selection)
+        yield from _embedded_seeds(store, store.database, selection)
     elif selection.datasets is None:
-        yield from map(summary_of, search(store, condition))
+        yield from (view_of(run, store) for run in search(store, condition))
     else:
         for begin in range(0, len(selection.datasets), _NAMES_A_SEARCH):
             names = ", ".join(f"'{name}'" for name in selection.datasets[begin : begin + _NAMES_A_SEARCH])
-            yield from map(summary_of, search(store, f"{condition} AND datasets.name IN ({names})"))
+            of_names = search(store, f"{condition} AND datasets.name IN ({names})")
+            yield from (view_of(run, store) for run in of_names)
 
 
-def _embedded_summaries(database: Database, selection: Selection) -> list[Summary]:
+def _embedded_seeds(store: Store, database: Database, selection: Selection) -> list[RunView]:
     with database.engine.connect() as connection:
         run_ids = _run_ids(connection, database.experiment_id, selection)
         listed = json.dumps([run_id for run_id, _ in run_ids])
         tags = _by_run(connection.exec_driver_sql(*_parts("tags", listed, selection.tags)))
         params = _by_run(connection.exec_driver_sql(*_parts("params", listed, selection.params)))
         metrics = _by_run(connection.exec_driver_sql(*_parts("latest_metrics", listed, selection.metrics)), _number)
-    return [Summary(run_id, status, tags[run_id], params[run_id], metrics[run_id]) for run_id, status in run_ids]
+    return [RunView(run_id, status, tags[run_id], params[run_id], metrics[run_id], store) for run_id, status in run_ids]
 
 
 def _run_ids(connection: Connection, experiment_id: int, selection: Selection) -> list[tuple[str, str]]:
@@ -141,7 +160,7 @@ def _parts(table: str, run_ids: str, names: Sequence[str] | None) -> tuple[str, 
 
 
 def _number(value: float, is_nan: bool) -> float:
-    return math.nan if is_nan else value
+    return math.nan if is_nan else value_as_trained(value)
 
 
 def _by_run(rows: Iterable[Any], value_of: Callable[..., Any] = str) -> dict[str, dict[str, Any]]:
