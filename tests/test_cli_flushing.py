@@ -30,7 +30,7 @@ def test_with_nothing_to_deliver_it_says_so_and_makes_no_store(
 
 
 def test_an_address_that_is_none_is_refused_though_nothing_is_kept(capsys: pytest.CaptureFixture[str]) -> None:
-    assert "the tracking URI 'foo' is of a kind" in refused(capsys, "flush", "--tracking-uri", "foo")
+    assert "the tracking URI 'foo' is not supported" in refused(capsys, "flush", "--tracking-uri", "foo")
 
 
 def test_it_delivers_and_says_how_many_of_how_many(address: StoreAddress, capsys: pytest.CaptureFixture[str]) -> None:

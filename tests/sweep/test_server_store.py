@@ -99,7 +99,7 @@ def test_a_run_whose_write_is_cut_short_is_not_left_running(
         seeds = list(search(store, f"tags.`{KIND}` = 'seed'"))
         assert Counter(run.info.status for run in seeds) == {"FINISHED": 2, "KILLED": 1}
         (cut,) = (run for run in seeds if run.info.status == "KILLED")
-        assert "its write was cut short" in cut.data.tags[CLOSED]
+        assert "its write was interrupted" in cut.data.tags[CLOSED]
         assert store.client.get_run(outcome.parent_run_id).info.status == "FINISHED"
 
 
