@@ -1,48 +1,27 @@
-"""Figures: arrays in, a matplotlib Figure or a picture's bytes out. Touches no file and no global matplotlib state."""
+"""The picture of one run's loss, drawn for many runs one after another in a few milliseconds each."""
 
-import base64
 import io
 import math
 import re
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cache, lru_cache
 from itertools import combinations
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from matplotlib.artist import Artist
-from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.legend import Legend
-from matplotlib.ticker import EngFormatter, MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
-from paramshare.bands import Band
+from paramshare.plots.axes import GROUP_STYLES, SQUARED_ERROR, add_legend, make_log_figure
 
-__all__ = [
-    "GROUP_STYLES", "LossPlot", "aggregate_curves", "inline_picture", "picture_of", "sharing_bars",
-]  # fmt: skip
+__all__ = ["LossPlot"]
 
-# One colour and one marker a depth, one colour and one dash a group: readable in grey too. The colours are
-# Okabe and Ito's, told apart by every kind of colour vision.
+# One colour and one marker for each depth: readable in grey too.
 _DEPTH_STYLES = (("#999999", "o"), ("#56B4E9", "s"), ("#0072B2", "^"), ("#D55E00", "D"))
-GROUP_STYLES = (
-    ("#0072B2", "-", "o"), ("#D55E00", "--", "s"), ("#009E73", "-.", "^"), ("#CC79A7", ":", "D"),
-    ("#E69F00", "-", "v"), ("#56B4E9", "--", "P"),
-)  # fmt: skip
-"""The colour, dash and mark of each group, in their order; of more groups from the start again."""
 
-# A regime of sharing has a colour, from dark to light, and a hatch.
-_REGIME_STYLES = (("#0072B2", ""), ("#E69F00", "////"), ("#dddddd", "...."), ("#009E73", "xxxx"), ("#CC79A7", "----"))
-_BAR_EDGE: Final[dict[str, Any]] = {"edgecolor": "#444444", "linewidth": 0.4}
-
-_SQUARED = "summed squared error"  # DynamicNet's
-_MOST_ROWS = 60  # of bars: more than that nobody reads
-_ROWS_WITH_VALUES = 12  # up to so many rows each bar has room for its number
-_NAME_LENGTH = 44  # characters
 _SHEETS = 16  # that a LossPlot keeps, of some 8 MB each
 _WORDINGS = 1024  # that a sheet keeps, of some 5 kB each
 _FONT = "DejaVu Sans"  # matplotlib's own; all of its digits are equally wide and have no kerning
@@ -59,7 +38,7 @@ class LossPlot:
     def __init__(self) -> None:
         self._sheet_of = lru_cache(maxsize=_SHEETS)(_Sheet)
 
-    def picture(self, losses: ArrayLike, depths: ArrayLike | None, title: str, measure: str = _SQUARED) -> bytes:
+    def picture(self, losses: ArrayLike, depths: ArrayLike | None, title: str, measure: str = SQUARED_ERROR) -> bytes:
         """One run's picture, 800 x 450 pixels, as the bytes of a PNG.
 
         Args:
@@ -96,7 +75,7 @@ class _Sheet:
     """
 
     def __init__(self, steps: int, decades: tuple[float, float] | None, measure: str, *, marked: bool) -> None:
-        figure, self._axes = _log_figure("title", measure)
+        figure, self._axes = make_log_figure("title", measure)
         margin = max(0.01 * (steps - 1), 0.1)
         self._axes.set(xlim=(-margin, max(steps - 1, 0) + margin), ylim=10.0 ** np.array(decades or (0, 1)))
         self._curve = self._axes.plot([], color="#cccccc" if marked else GROUP_STYLES[0][0], linewidth=0.8)[0]
@@ -104,7 +83,7 @@ class _Sheet:
             self._axes.scatter([], [], s=11, color=color, marker=marker, linewidths=0, label=_counted(value, steps))
             for value, (color, marker) in enumerate(_DEPTH_STYLES if decades and marked else ())
         ]
-        legend = _legend(self._axes, "middle layer applied") if marked or not decades else None
+        legend = add_legend(self._axes, "middle layer applied") if marked or not decades else None
         handles = [*filter(None, legend.legend_handles), legend.get_title()] if legend else []
         self._texts: list[Any] = [self._axes.title, *(legend.get_texts() if legend else [])]
         for text in self._texts:
@@ -255,96 +234,6 @@ def _palette_indices(pixels: NDArray[np.uint32]) -> NDArray[np.uint8]:
     return np.asarray(_palette()[1][cells])
 
 
-def aggregate_curves(bands: Mapping[str, Band], title: str, measure: str = _SQUARED) -> Figure:
-    """The loss of many seeds on a log axis: the median of each group, its quartiles as a band.
-
-    Args:
-        bands: by the name of the group.
-        title: what was swept.
-        measure: what the loss is, such as `cross-entropy`.
-    """
-    figure, axes = _log_figure(title, measure)
-    for index, (name, band) in enumerate(bands.items()):
-        color, dashes, _ = GROUP_STYLES[index % len(GROUP_STYLES)]
-        steps = np.arange(len(band.median))
-        axes.fill_between(steps, band.lower, band.upper, color=color, alpha=0.2, linewidth=0)
-        axes.plot(steps, band.median, color=color, linestyle=dashes, linewidth=1.2, label=f"{name} (n = {band.n})")
-    _legend(axes, "median and quartiles over seeds")
-    return figure
-
-
-def sharing_bars(names: Sequence[str], bars: Mapping[str, Sequence[int]], title: str) -> Figure:
-    """The counts of each row as horizontal bars on a log axis, one bar a regime, the first row on top.
-
-    A count of zero has no bar. Of more than 60 rows the largest are drawn, and the figure says how many are not.
-
-    Args:
-        names: of the rows.
-        bars: by regime, the count of each row.
-        title: what was counted.
-    """
-    counts = np.asarray([[float(count) for count in row] for row in bars.values()])  # they can exceed an int64
-    rows = _largest(counts, _MOST_ROWS)
-    few = len(rows) <= _ROWS_WITH_VALUES
-    figure, axes = _figure(title, height=1.6 + len(rows) * (0.45 if few else 0.22))
-    thickness = 0.84 / len(bars)
-    for index, (regime, row) in enumerate(zip(bars, counts[:, rows], strict=True)):
-        (there,) = np.nonzero(row)
-        y = there + (index - (len(bars) - 1) / 2) * thickness
-        color, hatch = _REGIME_STYLES[index % len(_REGIME_STYLES)]
-        drawn = axes.barh(y, row[there], thickness, facecolor=color, hatch=hatch, label=regime, **_BAR_EDGE)
-        if few:
-            axes.bar_label(drawn, fmt=_rounded, padding=3, fontsize=7)
-    _count_axis(axes, counts[:, rows])
-    left_out = len(names) - len(rows)
-    note = f"; {left_out} of {len(names)} rows, the smallest, are left out" if left_out else ""
-    axes.set_xlabel(f"parameters{note}")
-    axes.set_yticks(range(len(rows)), [_shortened(names[row]) for row in rows], fontsize=8, parse_math=False)
-    axes.set_ylim(len(rows) - 0.5, -0.5)
-    figure.legend(loc="outside upper right", ncols=len(bars), frameon=False)
-    return figure
-
-
-def picture_of(figure: Figure, form: str = "png") -> bytes:
-    """The figure as the bytes of a file.
-
-    Args:
-        form: png, svg or pdf.
-    """
-    drawn = io.BytesIO()
-    figure.savefig(drawn, format=form)
-    return drawn.getvalue()
-
-
-def inline_picture(png: bytes) -> str:
-    """The address of a picture that holds the picture itself."""
-    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
-
-
-def _largest(counts: NDArray[np.float64], most: int) -> list[int]:
-    """At most `most` columns of `counts`, those with the largest count in any row, in their order."""
-    by_size = np.argsort(-counts.max(axis=0), kind="stable")
-    return sorted(int(column) for column in by_size[:most])
-
-
-def _figure(title: str, height: float) -> tuple[Figure, Axes]:
-    """A figure with one pair of axes; `height` in inches."""
-    figure = Figure(figsize=(8, height), dpi=100, layout="constrained")
-    axes = figure.add_subplot()
-    axes.set_title(title, parse_math=False)
-    axes.spines[["top", "right"]].set_visible(False)
-    return figure, axes
-
-
-def _log_figure(title: str, measure: str) -> tuple[Figure, Axes]:
-    figure, axes = _figure(title, height=4.5)
-    axes.set(xlabel="step", ylabel=f"loss ({measure})", yscale="log")
-    axes.grid(which="major", color="#eeeeee")
-    axes.margins(x=0.01)
-    axes.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
-    return figure, axes
-
-
 def _counted(depth: int, steps: int) -> str:
     return f"{depth} (n = {steps})"
 
@@ -361,30 +250,3 @@ def _decades(loss: NDArray[np.float64]) -> tuple[float, float] | None:
     low, high = shown.min(), shown.max()
     unit = 2.0 ** np.ceil(np.log2(max(high - low, 1) / 16))
     return float(np.floor(low / unit - 0.25) * unit), float(np.ceil(high / unit + 0.25) * unit)
-
-
-def _count_axis(axes: Axes, counts: NDArray[np.float64]) -> None:
-    """Make x a log axis of whole decades that leaves the smallest bar a length and the largest room for its number."""
-    positive = counts[counts > 0]
-    smallest, largest = (positive.min(), positive.max()) if len(positive) else (1.0, 1.0)
-    axes.set_xscale("log")
-    axes.set_xlim(10 ** np.floor(np.log10(smallest / 1.5)), 10 ** np.ceil(np.log10(largest * 1.5)))
-    axes.xaxis.set_major_formatter(EngFormatter())
-    axes.set_axisbelow(True)
-    axes.grid(which="major", axis="x", color="#eeeeee")
-
-
-def _rounded(count: float) -> str:
-    return EngFormatter(places=1 if count >= 1000 else 0)(count)
-
-
-def _shortened(name: str) -> str:
-    """A name of bearable length: the end of a dotted name says most."""
-    return name if len(name) <= _NAME_LENGTH else f"…{name[1 - _NAME_LENGTH :]}"
-
-
-def _legend(axes: Axes, title: str) -> Legend | None:
-    if not axes.get_legend_handles_labels()[0]:
-        axes.text(0.5, 0.5, "nothing to show", transform=axes.transAxes, ha="center")
-        return None
-    return axes.legend(title=title, frameon=False, loc="upper right", markerscale=1.6)
