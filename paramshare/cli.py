@@ -24,13 +24,14 @@ from pydantic_settings import (
 )
 from pydantic_settings import SettingsError as CommandLineError
 
-from paramshare.commands.answer import FAILED
-from paramshare.commands.comparing import Compare, FlowStudy, Study
+from paramshare.commands.comparing import Compare, Study
 from paramshare.commands.counting import Analyze, Article, FlowCount, Layer
+from paramshare.commands.flows import FlowStudy, FlowSweep, FlowVerify
 from paramshare.commands.flushing import Flush
-from paramshare.commands.proving import FlowVerify, Reproduce, Verify
+from paramshare.commands.output import FAILED
+from paramshare.commands.proving import Reproduce, Verify
 from paramshare.commands.service import Doctor, Relocate, Ui
-from paramshare.commands.training import FlowSweep, Train
+from paramshare.commands.training import Train
 from paramshare.completion import Shell, script
 from paramshare.errors import ParamshareError, UsageError, without_secrets
 from paramshare.home import prepare_home
@@ -193,7 +194,7 @@ def _cut_short(code: int, end: BaseException) -> int:
     """Say that a command was told to end, and how far a sweep came, if one was running. Return the exit code."""
     how = "interrupted" if code == _INTERRUPTED else "terminated"
     notes: list[str] = getattr(end, "__notes__", [])
-    return _say(f"{how}; {notes[0]}, run the same command again for the rest" if notes else how, code)
+    return _say(f"{how}; {notes[0]}; rerun the command to resume" if notes else how, code)
 
 
 def _say(message: str, code: int) -> int:

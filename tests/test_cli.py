@@ -21,10 +21,10 @@ import pytest
 from program import PROGRAM, SMALL, refused
 
 from paramshare.cli import _parser, main
-from paramshare.commands.store import curves_place
+from paramshare.commands.options import curves_place
 from paramshare.parser import commands_of, options_of
 from paramshare.settings import StoreSettings
-from paramshare.sweep.run import Outcome
+from paramshare.sweep.result import SweepResult
 from paramshare.tracking.store import StoreAddress, open_store
 
 
@@ -213,7 +213,7 @@ def test_a_deleted_experiment_is_refused_without_an_option_that_compare_lacks(
 def test_the_curves_of_a_sweep_on_a_server_are_at_an_address_that_a_browser_opens(
     settings: dict[str, str], base: str
 ) -> None:
-    outcome = Outcome("7", "abc", (), curves="mlflow-artifacts:/7/abc/artifacts/loss_curves.png", name="", note="")
+    outcome = SweepResult("7", "abc", (), curves="mlflow-artifacts:/7/abc/artifacts/loss_curves.png", name="", note="")
     place = curves_place(StoreSettings(**settings), outcome)
     assert place == f"{base}#/experiments/7/runs/abc/artifacts/loss_curves.png?workflowType=machine_learning"
 
@@ -372,8 +372,8 @@ def test_a_terminated_sweep_ends_by_its_signal_and_goes_on_the_next_time(
     assert sweep.returncode == 128 + signal.SIGTERM
     with closing(sqlite3.connect(address.database)) as database:
         finished = database.execute("SELECT count(*) FROM runs WHERE status = 'FINISHED'").fetchone()[0]
-    come = f"{finished} of 400 runs are finished and stay"
-    assert said.splitlines()[-1] == f"paramshare: terminated; {come}, run the same command again for the rest"
+    come = f"{finished} of 400 runs are finished and kept"
+    assert said.splitlines()[-1] == f"paramshare: terminated; {come}; rerun the command to resume"
     assert main(["train", "--seeds", "0:3", "--json", *SMALL, "--workers", "1"]) == 0
     runs = json.loads(capsys.readouterr().out)["runs"]
     assert runs[0]["reused"]

@@ -10,7 +10,7 @@ from program import SIZES, refused
 from paramshare.cli import main
 from paramshare.console import print_outcome
 from paramshare.sweep.chunks import Row
-from paramshare.sweep.run import Outcome
+from paramshare.sweep.result import SweepResult
 from paramshare.tracking.seeds import seed_record
 from paramshare.tracking.spool import keep, spooled
 from paramshare.tracking.store import StoreAddress
@@ -67,7 +67,7 @@ def test_what_is_kept_for_another_store_is_named_with_the_command_that_delivers_
 
 def test_an_outcome_with_kept_results_says_so_and_names_the_command(capsys: pytest.CaptureFixture[str]) -> None:
     row = Row.kept(RESULT.spec, RESULT, "the server does not answer")
-    outcome = Outcome("1", "abc", (row,), curves="", name="shared seeds 3 on cpu", note="")
+    outcome = SweepResult("1", "abc", (row,), curves="", name="shared seeds 3 on cpu", note="")
     print_outcome(outcome, "paramshare ui", "", "paramshare flush")
     said = capsys.readouterr().out
     assert " kept" in said.splitlines()[1]

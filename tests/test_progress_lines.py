@@ -15,7 +15,7 @@ from program import PROGRAM, SMALL
 from paramshare import console
 from paramshare.progress_lines import lines_of_progress, readable_seconds
 from paramshare.sweep.chunks import Row
-from paramshare.sweep.run import Sweep
+from paramshare.sweep.state import Sweep
 from paramshare.tracking.spool import Delivery
 from paramshare.tracking.store import StoreAddress
 

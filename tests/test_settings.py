@@ -4,13 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from paramshare.commands.comparing import Compare, FlowStudy, Study
+from paramshare.commands.comparing import Compare, Study
 from paramshare.commands.counting import FlowCount
+from paramshare.commands.flows import FlowStudy, FlowSweep, FlowVerify
 from paramshare.commands.flushing import Flush
-from paramshare.commands.proving import FlowVerify, Reproduce, Verify
+from paramshare.commands.options import address_of
+from paramshare.commands.proving import Reproduce, Verify
 from paramshare.commands.service import Ui
-from paramshare.commands.store import address_of
-from paramshare.commands.training import FlowSweep, Train
+from paramshare.commands.training import Train
 from paramshare.errors import SettingsError
 from paramshare.settings import StoreSettings, attributed, check_names, origin_of
 from paramshare.training.targets import TARGETS, Target

@@ -11,7 +11,9 @@ from paramshare.comparing.study import Study, make_study
 from paramshare.comparing.text import answers
 from paramshare.markdown import plain
 from paramshare.sweep.chunks import Row
-from paramshare.sweep.run import Outcome, Sweep, run_sweep
+from paramshare.sweep.result import SweepResult
+from paramshare.sweep.run import run_sweep
+from paramshare.sweep.state import Sweep
 from paramshare.tracking.pages import picture_url
 from paramshare.tracking.recall import open_recorded
 from paramshare.tracking.runs import read_all_losses
@@ -58,7 +60,7 @@ def run_study(
     tags: Mapping[str, str],
     on_open: Callable[[Sweep], None] = lambda _: None,
     on_row: Callable[[Row], None] = lambda _: None,
-) -> tuple[Outcome, Study | None]:
+) -> tuple[SweepResult, Study | None]:
     """Sweep on this machine, compare, and log the report.
 
     Args:
@@ -75,7 +77,7 @@ def run_study(
     return outcome, concluded and concluded.study
 
 
-def conclude(spec: StudySpec, address: StoreAddress, outcome: Outcome) -> Concluded | None:
+def conclude(spec: StudySpec, address: StoreAddress, outcome: SweepResult) -> Concluded | None:
     """Compare the groups of a sweep that has ended, and log the report; None where runs are missing.
 
     Raises:

@@ -241,34 +241,43 @@ class SweepSpec(BaseModel):
         """The variants, in the order of asking."""
         return self.trained.variants[:1] if self.variant is None else _parse_list(self.variant)
 
-    def train_specs(self, devices: tuple[str, ...]) -> tuple[Spec, ...]:
-        """One spec for every variant, device and seed, in that order, of the arithmetic of its engine.
+    def choices(self, devices: tuple[str, ...]) -> tuple[Choice, ...]:
+        """Return the engine of every variant on every device, for the seed 0.
 
         Args:
             devices: the names of the devices that `devices` means on this machine.
 
         Raises:
-            SpecError: the engine does not run on one of them.
+            SpecError: the engine does not run on one of the devices.
+        """
+        new, options = self.trained.new, self.options
+        return tuple(
+            choose_engine(new(seed=0, variant=variant, device=device, **options), self.engine)
+            for variant in self.variant_list
+            for device in devices
+        )
+
+    def run_choices(self, devices: tuple[str, ...]) -> tuple[Choice, ...]:
+        """Return the spec and engine of every run: every variant, device and seed, in that order.
+
+        Args:
+            devices: see `choices`.
+
+        Raises:
+            SpecError: the engine does not run on one of the devices.
         """
         seeds = self.seed_list
         return tuple(
-            replace(choice.spec, seed=seed)
-            for variant in self.variant_list
-            for choice in self.choices(devices, variant)
-            for seed in seeds
+            replace(choice, spec=replace(choice.spec, seed=seed)) for choice in self.choices(devices) for seed in seeds
         )
 
-    def choices(self, devices: tuple[str, ...], variant: str | None = None) -> tuple[Choice, ...]:
-        """The engine of each device, and why.
+    def train_specs(self, devices: tuple[str, ...]) -> tuple[Spec, ...]:
+        """Return the spec of every run, see `run_choices`.
 
         Raises:
-            SpecError: the engine does not run on one of them.
+            SpecError: the engine does not run on one of the devices.
         """
-        of, options = variant or self.trained.variants[0], self.options
-        return tuple(
-            choose_engine(self.trained.new(seed=0, variant=of, device=device, **options), self.engine)
-            for device in devices
-        )
+        return tuple(choice.spec for choice in self.run_choices(devices))
 
     def _asked(self) -> dict[str, Any]:
         """What of all targets' options was asked for."""

@@ -22,7 +22,7 @@ from paramshare.comparing.run import compare, run_study
 from paramshare.comparing.spec import CompareSpec, StudySpec
 from paramshare.comparing.study import Study
 from paramshare.errors import UsageError
-from paramshare.sweep.run import Outcome
+from paramshare.sweep.result import SweepResult
 from paramshare.tracking.histories import histories_of
 from paramshare.tracking.runs import read_losses
 from paramshare.tracking.seeds import write_failure, write_run
@@ -44,7 +44,7 @@ def server(mlflow_server: MlflowServer, experiment: str) -> StoreAddress:
     return mlflow_server.remote(experiment)
 
 
-def studied(address: StoreAddress) -> tuple[Outcome, Study]:
+def studied(address: StoreAddress) -> tuple[SweepResult, Study]:
     outcome, found = run_study(SPEC, address, {})
     assert found is not None
     return outcome, found

@@ -35,7 +35,7 @@ WRITING = ("plan", *("train",) * DRAWS, "aggregate")  # the phases from the pare
 PATIENCE = 600.0  # seconds for anything that must happen, on a busy machine too
 AT_ONCE = 60.0  # seconds after which a sweep that is told to end hangs; 10 are usual, 23 were seen at a load of 7
 
-COUNTED = rf"\d+ of {PLANNED} runs are finished and stay"
+COUNTED = rf"\d+ of {PLANNED} runs are finished and kept"
 FINISHED = "SELECT count(*) FROM runs JOIN tags USING (run_uuid) WHERE status = 'FINISHED' AND value = 'seed'"
 SWEEPING = "SELECT count(*) FROM runs JOIN tags USING (run_uuid) WHERE status = 'RUNNING' AND value = 'sweep'"
 
@@ -193,7 +193,7 @@ def test_a_sweep_whose_workers_are_killed_for_ever_gives_up_in_one_line_and_goes
             time.sleep(0.05)
         _, err = sweep.ended()
     assert sweep.process.returncode == 1
-    assert err.startswith("paramshare: a process that trains was ended from outside 4 times in a row")
+    assert err.startswith("paramshare: a worker process was killed 4 times in a row")
     assert err.count("\n") == 1
     assert [run.info.status for run in runs_of(open_store(address), "sweep")] == ["FAILED"]
     finish(command(), address)
@@ -236,7 +236,7 @@ def test_a_sweep_told_to_end_does_within_seconds_leaves_the_truth_and_goes_on(
                 if sweep.process.returncode != 0:  # it was not at its end
                     assert sweep.process.returncode == 128 + number
                     assert err.count("\n") == 1
-                    assert re.search(rf"({COUNTED}|what was finished stays), run the same command again", err)
+                    assert re.search(rf"({COUNTED}|finished runs are kept); rerun the command to resume", err)
             else:
                 sweep.ended()
         store = open_store(address)

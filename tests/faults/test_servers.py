@@ -24,7 +24,7 @@ from wholeness import check_parent, check_runs, trained
 
 from paramshare.sweep.chunks import make_chunks
 from paramshare.sweep.spec import SweepSpec
-from paramshare.sweep.worker import run_chunk
+from paramshare.sweep.workers.execution import run_chunk
 from paramshare.tracking.pages import served_pages
 from paramshare.tracking.runs import FINISHED_SEEDS, KEY, KIND, read_losses, search
 from paramshare.tracking.spool import Delivery, deliver, spooled
@@ -247,7 +247,7 @@ def test_a_sweep_that_is_terminated_while_the_server_is_gone_ends_in_seconds_and
     _, said = process.communicate(timeout=60)
     assert time.monotonic() - before < 30
     assert process.returncode == 128 + signal.SIGTERM
-    assert said.endswith("paramshare: terminated; what was finished stays, run the same command again for the rest\n")
+    assert said.endswith("paramshare: terminated; finished runs are kept; rerun the command to resume\n")
     kept = len(spooled(server.address))
     server.start()
     flushed, _ = started(server, "flush").communicate(timeout=400)
@@ -260,8 +260,8 @@ def test_a_sweep_that_is_terminated_while_the_server_is_gone_ends_in_seconds_and
 def test_what_was_trained_is_kept_where_a_server_begins_to_refuse(
     server: Server, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    specs = SweepSpec.model_validate({**SIZES, "seeds": "0:2", "devices": "cpu"}).train_specs(("cpu",))
-    first, second = make_chunks(specs, 1, "auto", server.address, {})
+    choices = SweepSpec.model_validate({**SIZES, "seeds": "0:2", "devices": "cpu"}).run_choices(("cpu",))
+    first, second = make_chunks(choices, 1, server.address)
     assert [row.status for row in run_chunk(first)] == ["FINISHED"]
     server.kill()
     with monkeypatch.context() as changed:

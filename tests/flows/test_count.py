@@ -20,7 +20,8 @@ from stack import PrefectServer
 from paramshare.cli import main
 from paramshare.counting.report import CountOutcome, CountRow
 from paramshare.counting.spec import CountSpec
-from paramshare.flows.count import run_count_flow
+from paramshare.flows.context import FlowContext, run_flow
+from paramshare.flows.count import count
 from paramshare.tracking.store import Store, StoreAddress, open_store
 
 NETS = """
@@ -79,7 +80,7 @@ class Counted:
         address = StoreAddress(f"sqlite:///{folder / 'mlruns' / 'mlflow.db'}", SPEC.experiment)
         watched: list[CountRow] = []
         with recorded(server, self.home, tasks=4):
-            outcome = run_count_flow(SPEC, address, watched.append)
+            outcome = run_flow(count, SPEC, FlowContext(address, on_row=watched.append))
             well = asyncio.run(counted_in_a_loop(SPEC.model_copy(update={"models": SPEC.models[:1]}), address))
         self.said, self.watched = plain(outcome.as_dict()), [plain(row.as_dict()) for row in watched]
         self.well = plain(well.as_dict())
@@ -91,7 +92,7 @@ class Counted:
 
 async def counted_in_a_loop(spec: CountSpec, address: StoreAddress) -> CountOutcome:
     """Run the flow in a thread in which an event loop runs, as in a cell of a notebook."""
-    outcome = run_count_flow(spec, address)
+    outcome = run_flow(count, spec, FlowContext(address))
     asyncio.get_running_loop()  # the caller's loop is there again
     return outcome
 

@@ -12,10 +12,12 @@ from recorded import recorded
 from stack import PrefectServer
 from tampering import tamper
 
-from paramshare.flows.verify import run_verify_flow
+from paramshare.flows.context import FlowContext, run_flow
+from paramshare.flows.verify import verify
 from paramshare.proof.report import VerifyRow
 from paramshare.proof.spec import VerifySpec
-from paramshare.sweep.run import Outcome, run_sweep
+from paramshare.sweep.result import SweepResult
+from paramshare.sweep.run import run_sweep
 from paramshare.sweep.spec import SweepSpec
 from paramshare.tracking.store import StoreAddress
 
@@ -32,14 +34,15 @@ class Verified:
         self.home = folder / "prefect-home"
         address = StoreAddress(f"sqlite:///{folder / 'mlruns' / 'mlflow.db'}", "proofs")
         spec = SweepSpec.model_validate({**SIZES, "devices": "cpu", "workers": 1, "seeds": "0:3"})
-        self.sweep: Outcome = run_sweep(spec, address, {})
+        self.sweep: SweepResult = run_sweep(spec, address, {})
         changed = f"key = 'train/loss' AND step = 7 AND run_uuid = '{self.sweep.rows[1].run_id}'"
         tamper(address, f"UPDATE metrics SET value = value * 2 WHERE {changed}")
         watched: list[VerifyRow] = []
         with recorded(server, self.home, tasks=4):
             whole = VerifySpec(sample=9, experiment="proofs", engine="reference")
-            outcome = run_verify_flow(whole, address, watched.append)
-            well = run_verify_flow(VerifySpec(sample=1, sample_seed=SEED, experiment="proofs"), address)
+            outcome = run_flow(verify, whole, FlowContext(address, on_row=watched.append))
+            one_run = VerifySpec(sample=1, sample_seed=SEED, experiment="proofs")
+            well = run_flow(verify, one_run, FlowContext(address))
         self.said, self.well = outcome.as_dict(), well.as_dict()
         self.watched = [row.as_dict() for row in watched]
 

@@ -178,7 +178,7 @@ def test_a_sweep_on_dask_told_to_end_does_and_no_worker_writes_on(
     took, finished = time.monotonic() - begin, site.finished()
     assert sweep.returncode == 128 + signal.SIGTERM
     assert took < AT_ONCE
-    assert f"{finished} of {PLANNED} runs are finished" in err or "what was finished stays" in err
+    assert f"{finished} of {PLANNED} runs are finished" in err or "finished runs are kept" in err
     assert [run.info.status for run in runs_of(store, "sweep")] == ["KILLED"]
     assert runs_of(store, "seed", "RUNNING") == []
     time.sleep(5)

@@ -6,7 +6,6 @@ import base64
 import json
 import time
 import zlib
-from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,17 +16,19 @@ from program import SIZES
 
 from paramshare.bands import Band
 from paramshare.errors import DeviceError, StoreError
-from paramshare.sweep import chunks, pools, worker
-from paramshare.sweep import run as sweep_run
-from paramshare.sweep.run import Outcome, open_sweep, run_sweep
+from paramshare.sweep.chunks import Row, make_chunks
+from paramshare.sweep.result import SweepResult
+from paramshare.sweep.run import open_sweep, run_sweep
 from paramshare.sweep.spec import SweepSpec
+from paramshare.sweep.workers import pools
+from paramshare.sweep.workers.execution import run_chunk
 from paramshare.tracking.owners import Owner
 from paramshare.tracking.runs import read_losses
 from paramshare.tracking.store import StoreAddress, open_store
-from paramshare.training.choice import Engine
-from paramshare.training.engines import train
-from paramshare.training.result import TrainResult
-from paramshare.training.spec import TrainSpec
+from paramshare.training.devices import Device
+
+ABSENT = "cuda:99"
+"""A device that this machine lacks."""
 
 VIEW = "mlflow.sharedViewState.paramshare-sweep"
 
@@ -37,7 +38,7 @@ def spec(**given: object) -> SweepSpec:
     return SweepSpec.model_validate({**SIZES, "devices": "cpu", "seeds": "0:3", "workers": 1, **given})
 
 
-def run(address: StoreAddress, **given: object) -> Outcome:
+def run(address: StoreAddress, **given: object) -> SweepResult:
     return run_sweep(spec(**given), address, {"mlflow.source.name": "test"})
 
 
@@ -46,19 +47,18 @@ def all_runs(address: StoreAddress) -> list[Run]:
     return list(store.client.search_runs([store.experiment_id], max_results=1000))
 
 
-def parent_of(address: StoreAddress, outcome: Outcome) -> Run:
+def parent_of(address: StoreAddress, outcome: SweepResult) -> Run:
     return open_store(address).client.get_run(outcome.parent_run_id)
 
 
-@pytest.fixture
-def seed_1_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    def train_or_fail(specs: Iterable[TrainSpec], engine: Engine) -> Iterator[TrainResult]:
-        for spec in specs:
-            if spec.seed == 1:
-                raise RuntimeError("out of memory\nand more lines")
-            yield train(spec, engine)
-
-    monkeypatch.setattr(worker, "train_many", train_or_fail)
+def run_elsewhere(address: StoreAddress, *devices: str, **given: object) -> SweepResult:
+    """Run a sweep here whose plan was made for workers with other devices and other memory: what lacks here fails."""
+    available = [Device(name, "a worker's", "for this test") for name in devices]
+    asked = spec(devices=",".join(devices), **given)
+    with open_sweep(asked, address, {}, available) as sweep:
+        for row in pools.run_chunks(sweep.chunks(1), asked.workers):
+            sweep.add(row)
+        return sweep.finish()
 
 
 def test_every_seed_is_a_finished_run_below_one_parent(address: StoreAddress) -> None:
@@ -181,51 +181,47 @@ def test_engines_of_the_same_bits_share_their_runs_and_others_do_not(address: St
 
 
 def test_the_chunks_of_several_seeds_are_trained_and_written_one_by_one(address: StoreAddress) -> None:
-    specs = spec(seeds="0:3").train_specs(("cpu",))
-    (chunk,) = chunks.make_chunks(specs, 3, "auto", address, {})
-    assert [row.spec.seed for row in worker.run_chunk(chunk)] == [0, 1, 2]
+    (chunk,) = make_chunks(spec(seeds="0:3").run_choices(("cpu",)), 3, address)
+    assert [row.spec.seed for row in run_chunk(chunk)] == [0, 1, 2]
 
 
 def test_several_devices_train_beside_each_other_and_one_that_fails_stops_no_other(address: StoreAddress) -> None:
     """The second device is one that this machine lacks, put past the check: each of its runs fails, none on the CPU."""
-    absent = "cuda:99"
-    specs = spec(seeds="0:2").train_specs((absent, "cpu"))
-    rows = list(pools.run_chunks(chunks.make_chunks(specs, 1, "auto", address, {}), workers=1))
+    choices = spec(seeds="0:2").run_choices((ABSENT, "cpu"))
+    rows = list(pools.run_chunks(make_chunks(choices, 1, address), workers=1))
     assert sorted((row.spec.device, row.spec.seed, row.status) for row in rows) == [
         ("cpu", 0, "FINISHED"),
         ("cpu", 1, "FINISHED"),
-        (absent, 0, "FAILED"),
-        (absent, 1, "FAILED"),
+        (ABSENT, 0, "FAILED"),
+        (ABSENT, 1, "FAILED"),
     ]
-    assert all(row.error for row in rows if row.spec.device == absent)
+    assert all(row.error for row in rows if row.spec.device == ABSENT)
 
 
-@pytest.mark.usefixtures("seed_1_fails")
-def test_a_failing_seed_is_said_and_does_not_stop_the_others(address: StoreAddress) -> None:
-    outcome = run(address)
-    assert [row.status for row in outcome.rows] == ["FINISHED", "FAILED", "FINISHED"]
-    assert outcome.failed == 1
-    assert outcome.rows[1].error == "RuntimeError: out of memory"
-    assert outcome.as_dict()["runs"][1]["final_loss"] is None
-    parent = parent_of(address, outcome)
+def test_a_run_that_fails_is_reported_and_stops_no_other_run(address: StoreAddress) -> None:
+    result = run_elsewhere(address, "cpu", ABSENT, seeds="0:2")
+    assert [row.status for row in result.rows] == ["FINISHED", "FINISHED", "FAILED", "FAILED"]
+    assert result.failed == 2
+    failed = result.rows[2]
+    assert failed.error.startswith("DeviceError: device 'cuda:99' is not on this machine")
+    assert result.as_dict()["runs"][2]["final_loss"] is None
+    parent = parent_of(address, result)
     assert parent.info.status == "FAILED"
-    assert parent.data.metrics["runs/failed"] == 1
-    assert open_store(address).client.get_run(outcome.rows[1].run_id).info.status == "FAILED"
+    assert parent.data.metrics["runs/failed"] == 2
+    assert open_store(address).client.get_run(failed.run_id).info.status == "FAILED"
 
 
-@pytest.mark.usefixtures("seed_1_fails")
-def test_a_sweep_of_nothing_but_failures_still_ends_truthfully(address: StoreAddress) -> None:
-    assert parent_of(address, run(address, seeds="1")).info.status == "FAILED"
+def test_a_sweep_whose_runs_all_fail_has_a_failed_parent_run(address: StoreAddress) -> None:
+    assert parent_of(address, run_elsewhere(address, ABSENT, seeds="1")).info.status == "FAILED"
 
 
-def test_a_net_that_memory_has_no_room_for_fails_in_each_process_and_says_why(
-    address: StoreAddress, monkeypatch: pytest.MonkeyPatch
+def test_a_model_that_does_not_fit_into_memory_fails_in_each_process_and_names_the_reason(
+    address: StoreAddress,
 ) -> None:
-    monkeypatch.setattr(sweep_run, "check_memory", list)  # as on a machine with other memory than the workers'
-    outcome = run(address, seeds="0:2", hidden_size=10**9, steps=1, workers=2)
-    assert [row.status for row in outcome.rows] == ["FAILED", "FAILED"]
-    assert all("of memory" in row.error for row in outcome.rows)
-    assert parent_of(address, outcome).info.status == "FAILED"
+    result = run_elsewhere(address, "cpu", seeds="0:2", hidden_size=10**9, steps=1, workers=2)
+    assert [row.status for row in result.rows] == ["FAILED", "FAILED"]
+    assert all("of memory" in row.error for row in result.rows)
+    assert parent_of(address, result).info.status == "FAILED"
 
 
 def test_a_curve_that_left_the_numbers_is_kept_as_it_was(address: StoreAddress) -> None:
@@ -236,18 +232,8 @@ def test_a_curve_that_left_the_numbers_is_kept_as_it_was(address: StoreAddress) 
     assert [row.reused for row in run(address, learning_rate=1e6, seeds="0:2").rows] == [True, True]
 
 
-def test_runs_that_diverged_are_counted_and_said_and_stop_nothing(
-    address: StoreAddress, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def train_or_diverge(specs: Iterable[TrainSpec], engine: Engine) -> Iterator[TrainResult]:
-        for spec in specs:
-            result = train(spec, engine)
-            if spec.seed == 1:
-                result.losses[3:] = np.nan
-            yield result
-
-    monkeypatch.setattr(worker, "train_many", train_or_diverge)
-    outcome = run(address, seeds="0:5")
+def test_runs_that_diverged_are_counted_and_reported_and_stop_no_other_run(address: StoreAddress) -> None:
+    outcome = run(address, seeds="0:5", learning_rate=0.05)  # at which seed 1 diverges, the others do not
     assert [row.diverged for row in outcome.rows] == [False, True, False, False, False]
     assert (outcome.failed, outcome.diverged) == (0, 1)
     parent = parent_of(address, outcome)
@@ -255,7 +241,7 @@ def test_runs_that_diverged_are_counted_and_said_and_stop_nothing(
     assert parent.data.metrics["runs/diverged"] == 1
     assert "(0 re-used, 0 failed, 1 diverged)" in outcome.note
     assert "diverged |" in outcome.note
-    again = run(address, seeds="0:4")
+    again = run(address, seeds="0:4", learning_rate=0.05)
     assert [row.diverged for row in again.rows] == [False, True, False, False]
 
 
@@ -276,9 +262,9 @@ def test_the_median_stays_a_number_while_few_diverge_and_no_metric_is_infinite(a
 def test_a_run_that_another_sweep_has_written_meanwhile_is_taken_and_none_is_written_beside_it(
     address: StoreAddress,
 ) -> None:
-    other: list[Outcome] = []
+    other: list[SweepResult] = []
 
-    def overtake(row: chunks.Row) -> None:
+    def overtake(row: Row) -> None:
         if not other:
             other.append(run(address, seeds="0:2"))
 

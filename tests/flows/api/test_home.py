@@ -1,0 +1,38 @@
+"""Proves that a folder in which Prefect cannot keep its history is refused in a line, by the check too."""
+
+from pathlib import Path
+
+import pytest
+from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
+
+from paramshare.errors import ServerError, SettingsError
+from paramshare.flows.api.home import home_trouble, make_home
+from paramshare.flows.api.server import check_api, require_api
+
+
+def test_a_folder_that_cannot_be_made_is_refused_in_a_line_and_told_by_the_check() -> None:
+    with temporary_settings({PREFECT_HOME: Path("/proc/nowhere/.prefect"), PREFECT_API_URL: None}):
+        with pytest.raises(SettingsError, match=r"^Prefect cannot keep its history in /proc/nowhere/\.prefect \("):
+            make_home()
+        said, well = check_api()
+    assert not well
+    assert "set PREFECT_HOME to a folder that can be written" in said
+
+
+def test_a_folder_that_can_be_made_is_made_only_when_it_is_asked_for(tmp_path: Path) -> None:
+    home = tmp_path / "a" / "b"
+    with temporary_settings({PREFECT_HOME: home}):
+        assert home_trouble() == ""
+        assert list(tmp_path.iterdir()) == []
+        assert make_home() == home
+    assert home.is_dir()
+
+
+@pytest.mark.parametrize("address", ["foo", "http://host:port/api"])
+def test_an_api_whose_address_is_none_is_reported_in_a_line(address: str) -> None:
+    with temporary_settings({PREFECT_API_URL: address}):
+        said, well = check_api()
+        with pytest.raises(ServerError, match="PREFECT_API_URL is"):
+            require_api()
+    assert not well
+    assert said.startswith(f"PREFECT_API_URL is {address!r}, not an address")

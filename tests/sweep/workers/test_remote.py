@@ -1,0 +1,116 @@
+"""Proves that a chunk that comes twice is trained once, that one that nobody wants stops before it writes, and that
+what processes must share with the one that asks is compared.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from program import SIZES, free_port
+from wholeness import runs_of
+
+from paramshare.errors import UsageError
+from paramshare.sweep.chunks import Chunk
+from paramshare.sweep.spec import SweepSpec
+from paramshare.sweep.workers.execution import resume_chunk, run_chunk
+from paramshare.sweep.workers.remote import (
+    WorkerInfo,
+    WorkerPayload,
+    deliver_spool,
+    describe_differences,
+    run_remote_chunk,
+)
+from paramshare.tracking.pages import served_pages
+from paramshare.tracking.runs import read_losses
+from paramshare.tracking.spool import OutageError
+from paramshare.tracking.store import StoreAddress, open_store
+
+CHOICES = SweepSpec.model_validate({**SIZES, "seeds": "0:4", "devices": "cpu"}).run_choices(("cpu",))
+SPECS = [choice.spec for choice in CHOICES]
+
+
+def chunk_for(address: StoreAddress, **given: object) -> Chunk:
+    store = open_store(address)
+    parent = store.client.create_run(store.experiment_id, tags={"paramshare.kind": "sweep"})
+    chunk = Chunk(CHOICES, address, parent.info.run_id, {"paramshare.host": "asks"})
+    return replace(chunk, **given)  # type: ignore[arg-type]
+
+
+def never() -> bool:
+    return False
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_a_chunk_that_comes_again_goes_on_where_it_was_cut_short(force: bool, address: StoreAddress) -> None:
+    chunk = chunk_for(address, force=force)
+    before = run_chunk(replace(chunk, choices=CHOICES[:2]))
+    rows = resume_chunk(chunk)
+    store = open_store(address)
+    assert len(runs_of(store, "seed")) == len(SPECS)
+    assert {row.spec: row.run_id for row in rows if row.spec in SPECS[:2]} == {row.spec: row.run_id for row in before}
+    assert not any(row.reused for row in rows)
+    assert sorted(row.spec.seed for row in rows) == [0, 1, 2, 3]
+    for row in rows:
+        if row.losses is not None:
+            np.testing.assert_array_equal(read_losses(store, row.run_id), row.losses)
+
+
+def test_a_chunk_that_comes_again_closes_what_its_lost_worker_was_writing_and_nothing_of_other_chunks(
+    address: StoreAddress, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # else MLflow tries a server that is gone for minutes
+    assert address.database is not None
+    port = free_port()
+    with served_pages(open_store(address), port):
+        remote = StoreAddress(f"http://127.0.0.1:{port}", "remote")
+        chunk, store = chunk_for(remote), open_store(remote)
+        assert chunk.parent_run_id is not None
+        tags = {"mlflow.parentRunId": chunk.parent_run_id, "paramshare.kind": "seed"}
+        own = store.client.create_run(store.experiment_id, tags={**tags, "paramshare.key": SPECS[0].key()})
+        other = store.client.create_run(store.experiment_id, tags={**tags, "paramshare.key": "of another chunk"})
+        rows = resume_chunk(chunk)
+        assert [row.status for row in rows] == ["FINISHED"] * len(SPECS)
+        assert store.client.get_run(own.info.run_id).info.status == "KILLED"
+        assert store.client.get_run(other.info.run_id).info.status == "RUNNING"
+    with pytest.raises(OutageError):
+        resume_chunk(chunk)
+
+
+def test_a_run_says_what_trained_it_and_not_what_asked(address: StoreAddress) -> None:
+    chunk = chunk_for(address)
+    (row, *_) = run_remote_chunk(chunk, WorkerPayload.of([chunk]), never)
+    tags = open_store(address).client.get_run(row.run_id).data.tags
+    assert tags["paramshare.host"] != "asks"
+    assert tags["paramshare.version.torch"]
+
+
+def test_a_chunk_that_nobody_wants_any_more_writes_nothing_more(address: StoreAddress) -> None:
+    chunk = chunk_for(address)
+    answers = iter([False, False, False, True])  # before a training, and before its run is written
+    assert len(run_remote_chunk(chunk, WorkerPayload.of([chunk]), lambda: next(answers))) == 1
+    assert len(runs_of(open_store(address), "seed")) == 1
+
+
+def test_other_versions_than_those_of_the_sweep_train_nothing(address: StoreAddress) -> None:
+    chunk = chunk_for(address)
+    payload = replace(WorkerPayload.of([chunk]), versions={**WorkerPayload.of([chunk]).versions, "torch": "2.12.0"})
+    with pytest.raises(UsageError, match=r"has torch 2\.13.* where here is 2\.12\.0"):
+        run_remote_chunk(chunk, payload, never)
+    assert runs_of(open_store(address), "seed") == []
+
+
+def test_a_info_sees_whether_it_shares_the_file_of_an_embedded_store(address: StoreAddress, tmp_path: Path) -> None:
+    info = WorkerInfo.of_this_process(address)
+    assert info == WorkerInfo.of_this_process(address)
+    assert (info.store_error, describe_differences(info.versions, info.versions)) == ("", "")
+    elsewhere = StoreAddress(f"sqlite:///{tmp_path / 'other' / 'mlflow.db'}", address.experiment)
+    assert WorkerInfo.of_this_process(elsewhere).disk != info.disk
+    assert not (tmp_path / "other").exists()
+    gone = WorkerInfo.of_this_process(StoreAddress("http://127.0.0.1:1", "x"))
+    assert gone.store_error.startswith("no MLflow server answers at http://127.0.0.1:1")
+    assert gone.disk == ()
+
+
+def test_a_process_that_has_kept_nothing_delivers_nothing_and_asks_no_server() -> None:
+    assert deliver_spool(StoreAddress("http://127.0.0.1:1", "x")) == 0
