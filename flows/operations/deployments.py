@@ -1,4 +1,4 @@
-"""The deployments: the file that is registered, its names, and those that an earlier version has registered."""
+"""The deployments: the file to register, its names, and deployments that an earlier version registered."""
 
 import sys
 from collections.abc import Mapping
@@ -14,14 +14,14 @@ from paramshare.errors import SettingsError, in_a_line
 __all__ = ["OURS", "Document", "check_versions", "find_file", "name_of", "names_in", "read_file"]
 
 OURS: Final = DeploymentFilter(tags=DeploymentFilterTags(all_=["paramshare"]))
-"""Selects the deployments of ours, which have this tag."""
+"""Selects the deployments of paramshare by their tag."""
 
 Document = dict[str, Any]
-"""`prefect.yaml`, read."""
+"""The content of `prefect.yaml`."""
 
 _NAME: Final = "prefect.yaml"
 _PROJECT: Final = "paramshare"
-"""The `name` of our file, and of a copy that somebody has changed."""
+"""The `name` in the file of paramshare, and in copies that users have changed."""
 
 _FORMER: Final = frozenset(f"flows.{flow}.{flow}" for flow in ("count", "study", "sweep", "verify"))
 """The entry points of deployments that version 0.1 registered before the flows were a part of paramshare."""
@@ -32,10 +32,10 @@ _EXPECTED: Final = "expected `deployments:`, a list in which each has a `name` a
 def find_file(given: Path | None) -> Path:
     """Return the given file, else `prefect.yaml` of this folder, else the one that is installed with the flows.
 
-    A `prefect.yaml` of this folder that belongs to another project is left alone, which is told on stderr.
+    A `prefect.yaml` of this folder that belongs to another project is not used; a line on stderr reports it.
 
     Raises:
-        SettingsError: the given file is not there.
+        SettingsError: the given file does not exist.
     """
     if given is not None:
         if not given.is_file():
@@ -91,7 +91,7 @@ def name_of(entry: Mapping[str, Any]) -> str:
 
 
 def check_versions() -> None:
-    """Check that this version can run the deployments of ours that Prefect has.
+    """Check that this version can run the registered deployments of paramshare.
 
     Raises:
         SettingsError: an earlier version registered one of them.

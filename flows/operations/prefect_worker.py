@@ -1,8 +1,9 @@
-"""Prefect's own worker as a program that ends with whoever has started it, and its flows with it.
+"""Prefect's own worker as a program that ends with its parent, and its flows with it.
 
     python -m paramshare.flows.operations.prefect_worker worker start ...
 
-The arguments are those of `prefect`. Its stdin is a pipe that nobody writes to: its end tells that the parent is gone.
+The arguments are those of `prefect`. Its stdin is a pipe without content: the end of the pipe tells that the parent has
+ended.
 """
 
 import os
@@ -12,11 +13,11 @@ from paramshare.processes import children, end, end_with_parent
 
 __all__ = ["GRACE", "main"]
 
-GRACE: Final = 45.0  # seconds in which a flow that is told to end must have
+GRACE: Final = 45.0  # seconds until a flow that is told to end is killed
 
 
 def main() -> None:
-    """Be the `prefect` command."""
+    """Run the `prefect` command."""
     from prefect.cli import app
 
     end_with_parent(lambda: end(children(os.getpid()), GRACE), 0)

@@ -1,7 +1,7 @@
-"""Flow runs that nobody runs any more: they are put back among the scheduled ones, so that a worker takes them up.
+"""The recovery of interrupted flow runs: they are scheduled again, so that a worker resumes them.
 
-Prefect leaves a run Running for ever where its worker is stopped or killed together with it. Whose run it is stands in
-its labels, which the worker writes: so a run is only ever taken from a worker that is known to be gone.
+Prefect leaves a run in the state Running if its worker is killed together with it. The labels of a run, which the
+worker writes, name its worker: so a run is only ever taken from a worker that is known to have ended.
 """
 
 from collections.abc import Collection
@@ -20,54 +20,56 @@ from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.states import AwaitingRetry, Cancelled
 
-__all__ = ["gone_workers", "take_up_again"]
+__all__ = ["lost_workers", "reschedule_interrupted"]
 
-_MOST_ATTEMPTS: Final = 10  # of one run: what has ended its process so often will do it the next time, too
-_SILENCE: Final = timedelta(minutes=3)  # without a heartbeat, of which a worker sends one every 30 s
+_MAX_ATTEMPTS: Final = 10  # of one run: a run that has ended its process so often will end the next one, too
+_SILENCE: Final = timedelta(minutes=3)  # without a heartbeat; a worker sends one every 30 s
 _RECENT: Final = timedelta(days=1)
-_UNCLAIMED: Final = timedelta(minutes=10)  # that a run can be Pending before its worker has labelled it: seconds
-_CUT_SHORT: Final = [StateType.RUNNING, StateType.PENDING, StateType.CANCELLING, StateType.CRASHED]
+_UNCLAIMED: Final = timedelta(minutes=10)  # a worker labels a run within seconds after the run becomes Pending
+_INTERRUPTED: Final = [StateType.RUNNING, StateType.PENDING, StateType.CANCELLING, StateType.CRASHED]
 
 
-def gone_workers(client: SyncPrefectClient, pool: str, mine: Collection[str]) -> set[str]:
-    """The pool's workers, but for `mine`, that have sent no heartbeat for minutes; by the server's clock alone."""
-    beats = {one.name: one.last_heartbeat_time for one in client.read_workers_for_work_pool(pool)}
-    known = {name: beat for name, beat in beats.items() if beat is not None}
+def lost_workers(client: SyncPrefectClient, pool: str, own: Collection[str]) -> set[str]:
+    """Return the workers of a pool, except `own`, that have sent no heartbeat for minutes by the server's clock."""
+    heartbeats = {worker.name: worker.last_heartbeat_time for worker in client.read_workers_for_work_pool(pool)}
+    known = {name: time for name, time in heartbeats.items() if time is not None}
     newest = max(known.values(), default=None)
-    return {name for name, beat in known.items() if newest and beat < newest - _SILENCE and name not in mine}
+    return {name for name, time in known.items() if newest and time < newest - _SILENCE and name not in own}
 
 
-def take_up_again(
+def reschedule_interrupted(
     client: SyncPrefectClient,
     pool: str,
-    gone: Collection[str],
-    mine: Collection[str] = (),
+    lost: Collection[str],
+    own: Collection[str] = (),
     running: Collection[str] = (),
 ) -> list[str]:
-    """Schedule those runs of the pool anew that were cut short, but none too often. What a person cancelled ends so.
+    """Schedule the interrupted runs of a pool again. A run that a user cancelled becomes Cancelled.
+
+    A run that was interrupted ten times is left as it is.
 
     Args:
-        gone: workers that are gone, and with them every process that they had started.
-        mine: workers that are there: their runs have been cut short where they crashed.
-        running: the ids of the processes of `mine`, as Prefect holds them.
+        lost: workers that have ended, and with them every process that they had started.
+        own: workers that run. Their crashed runs are interrupted runs.
+        running: the ids of the processes of `own`, as Prefect stores them.
 
     Returns:
-        What was done, a line for each run.
+        A line for each run that was changed.
     """
     of_pool = WorkPoolFilter(name=WorkPoolFilterName(any_=[pool]))
-    states = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=_CUT_SHORT)))
+    states = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=_INTERRUPTED)))
     newest = FlowRunSort.EXPECTED_START_TIME_DESC
-    said = []
+    lines = []
     for run in client.read_flow_runs(work_pool_filter=of_pool, flow_run_filter=states, sort=newest, limit=200):
-        owner = run.labels.get("prefect.worker.name")
+        worker = run.labels.get("prefect.worker.name")
         crashed = run.state_type == StateType.CRASHED and run.infrastructure_pid not in running
-        if owner in gone or (owner in mine and crashed) or (owner is None and _is_lost(run)):
-            said += _settle(client, run)
-    return said
+        if worker in lost or (worker in own and crashed) or (worker is None and _is_unclaimed(run)):
+            lines += _set_next_state(client, run)
+    return lines
 
 
-def _is_lost(run: FlowRun) -> bool:
-    """Whether a run has no worker's label although one has taken it long ago."""
+def _is_unclaimed(run: FlowRun) -> bool:
+    """Return whether a run has been Pending for minutes without a worker's label."""
     return (
         run.state is not None
         and run.state.type == StateType.PENDING
@@ -75,18 +77,18 @@ def _is_lost(run: FlowRun) -> bool:
     )
 
 
-def _settle(client: SyncPrefectClient, run: FlowRun) -> list[str]:
-    """Give a run that was cut short its next state, unless somebody else has."""
+def _set_next_state(client: SyncPrefectClient, run: FlowRun) -> list[str]:
+    """Set the next state of an interrupted run, unless its state has changed meanwhile."""
     now = client.read_flow_run(run.id).state
     if now is None or run.state is None or now.id != run.state.id:
         return []
     if now.type == StateType.CANCELLING:
-        client.set_flow_run_state(run.id, Cancelled(message="Its process is gone."), force=True)
-        return [f"{run.name}: cancelled, as was asked for"]
+        client.set_flow_run_state(run.id, Cancelled(message="Its process has ended."), force=True)
+        return [f"{run.name}: cancelled, as requested"]
     if now.type == StateType.CRASHED and (run.run_count == 0 or now.timestamp < datetime.now(UTC) - _RECENT):
-        return []  # it never began, so it will not the next time; or it is history
-    if run.run_count >= _MOST_ATTEMPTS:
+        return []  # the run never began, so it would not begin the next time; or it is history
+    if run.run_count >= _MAX_ATTEMPTS:
         return []
-    why = f"It was cut short ({now.name}: {now.message or 'its worker is gone'}); it goes on where it stopped."
+    why = f"The run was interrupted ({now.name}: {now.message or 'its worker has ended'}); it will be resumed."
     client.set_flow_run_state(run.id, AwaitingRetry(message=why), force=True)
-    return [f"{run.name}: was {now.name}, is scheduled anew"]
+    return [f"{run.name}: was {now.name}, is scheduled again"]

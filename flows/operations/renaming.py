@@ -1,8 +1,8 @@
-"""Deployments that had another name in an older version: `sweep/cpu` is `sweep/sweep-cpu` now.
+"""The transfer of deployments that had another name in an older version: `sweep/cpu` is `sweep/sweep-cpu` now.
 
-Prefect cannot rename a deployment, so a copy takes its place. A kill between any two requests loses nothing and leaves
-no schedule active twice: the copy's schedules are paused, those of the former are paused before the copy's are resumed,
-and a variable of Prefect holds which are still to be resumed. The next registration goes on from there.
+Prefect cannot rename a deployment, so a copy replaces it. A kill between any two requests loses nothing and leaves no
+schedule active twice: the copy's schedules are paused, those of the former are paused before the copy's are resumed,
+and a Prefect variable lists the schedules that are still to be resumed. The next registration continues from there.
 """
 
 from collections.abc import Collection, Iterator, Mapping
@@ -20,10 +20,10 @@ from prefect.client.schemas.objects import TERMINAL_STATES, DeploymentSchedule
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.variables import Variable
 
-__all__ = ["activate", "copy_former", "former_name", "hand_over", "retire"]
+__all__ = ["activate", "copy_former", "delete_former", "former_name", "transfer_schedules"]
 
 _TO_RESUME: Final = "paramshare_schedules_to_resume"
-"""The Prefect variable that holds which schedules of copies are still to be resumed, by the deployment's name."""
+"""The Prefect variable that lists the schedules of copies that are still to be resumed, by the deployment's name."""
 
 
 def former_name(name: str) -> str:
@@ -35,7 +35,11 @@ def former_name(name: str) -> str:
 def copy_former(
     client: SyncPrefectClient, ours: Mapping[str, DeploymentResponse], wanted: Collection[str]
 ) -> Iterator[str]:
-    """Make each deployment that is there under its former name alone, with all that it has. Schedules are paused."""
+    """Copy each deployment that exists only under its former name, with all of its properties and paused schedules.
+
+    Yields:
+        A line for each copy.
+    """
     for name in sorted(wanted):
         former = ours.get(former_name(name))
         if former is None or name in ours:
@@ -61,7 +65,7 @@ def copy_former(
             enforce_parameter_schema=former.enforce_parameter_schema,
             job_variables=former.job_variables,
         )
-        yield f"deployment {name}: made from {former_name(name)}"
+        yield f"deployment {name}: copied from {former_name(name)}"
 
 
 def _paused(schedule: DeploymentSchedule) -> DeploymentScheduleCreate:
@@ -74,8 +78,10 @@ def _paused(schedule: DeploymentSchedule) -> DeploymentScheduleCreate:
     )
 
 
-def hand_over(client: SyncPrefectClient, ours: Mapping[str, DeploymentResponse], wanted: Collection[str]) -> None:
-    """Resume the schedules of each deployment that are active under its former name, once they are paused there."""
+def transfer_schedules(
+    client: SyncPrefectClient, ours: Mapping[str, DeploymentResponse], wanted: Collection[str]
+) -> None:
+    """Pause the active schedules of each former deployment, then resume those of its copy."""
     for name in wanted:
         former = ours.get(former_name(name))
         if former is None or name not in ours or former_name(name) == name:
@@ -95,30 +101,32 @@ def hand_over(client: SyncPrefectClient, ours: Mapping[str, DeploymentResponse],
 
 
 def _to_resume() -> dict[str, list[str]]:
-    held: object = Variable.get(_TO_RESUME, default=None)
-    return {str(name): list(slugs) for name, slugs in held.items()} if isinstance(held, dict) else {}
+    value: object = Variable.get(_TO_RESUME, default=None)
+    return {str(name): list(slugs) for name, slugs in value.items()} if isinstance(value, dict) else {}
 
 
 def _remember(name: str, slugs: Collection[str]) -> None:
-    held = _to_resume()
-    Variable.set(_TO_RESUME, {**held, name: sorted({*held.get(name, ()), *slugs})}, overwrite=True)
+    to_resume = _to_resume()
+    Variable.set(_TO_RESUME, {**to_resume, name: sorted({*to_resume.get(name, ()), *slugs})}, overwrite=True)
 
 
 def activate(
     client: SyncPrefectClient, deployment: DeploymentResponse, schedule: DeploymentSchedule, active: bool
 ) -> None:
-    """Resume or pause a schedule. Prefect forgets its parameters unless they are sent again."""
+    """Resume or pause a schedule. Prefect drops its parameters unless they are sent again."""
     client.update_deployment_schedule(deployment.id, schedule.id, active=active, parameters=schedule.parameters)
 
 
-def retire(client: SyncPrefectClient, former: DeploymentResponse, name: str, successor: DeploymentResponse) -> str:
-    """Delete a deployment whose successor is there; keep it while runs of it wait or go on, which Prefect would drop.
+def delete_former(
+    client: SyncPrefectClient, former: DeploymentResponse, name: str, successor: DeploymentResponse
+) -> str:
+    """Delete a deployment that has a successor, unless runs of it wait or run, which Prefect would drop.
 
     Args:
-        name: of the former, such as `sweep/cpu`.
+        name: the name of the former deployment, such as `sweep/cpu`.
 
     Returns:
-        What was done.
+        A line about what was done.
     """
     unfinished = client.read_flow_runs(
         flow_run_filter=FlowRunFilter(
@@ -128,9 +136,9 @@ def retire(client: SyncPrefectClient, former: DeploymentResponse, name: str, suc
     )
     if not unfinished:
         client.delete_deployment(former.id)
-        return f"deployment {name}: deleted, {successor.name} takes its place"
+        return f"deployment {name}: deleted, {successor.name} replaces it"
     client.update_deployment(former.id, DeploymentUpdate(entrypoint=successor.entrypoint, version=successor.version))
     return (
-        f"deployment {name}: kept, since {len(unfinished)} of its runs have not ended; {successor.name} takes "
-        "its place. Register again after they have ended"
+        f"deployment {name}: kept, since {len(unfinished)} of its runs have not ended; {successor.name} replaces it. "
+        "Register again after they have ended"
     )

@@ -1,7 +1,7 @@
-"""What a person has changed of a deployment stays, though `prefect deploy` by itself sets the file's values.
+"""The properties of deployments that users have changed on the server. `prefect deploy` alone would reset them.
 
-A variable of Prefect holds digests of the values that the last registration had from the file. What is otherwise on the
-server has been changed by a person. The file is deployed with it, so that there is no moment without it.
+A Prefect variable holds digests of the values that the last registration took from the file. A value on the server that
+differs from them was changed by a user. The file is deployed with that value, so that the change is never undone.
 """
 
 import hashlib
@@ -16,16 +16,16 @@ from prefect.variables import Variable
 from paramshare.flows.operations.deployments import Document, name_of
 from paramshare.flows.operations.renaming import former_name
 
-__all__ = ["keep_changes", "record"]
+__all__ = ["keep_changes", "record_registered"]
 
 _REGISTERED: Final = "paramshare_registered"
-_STRATEGY: Final = "ENQUEUE"  # Prefect's own where none is given
+_STRATEGY: Final = "ENQUEUE"  # the default of Prefect
 
 
 def keep_changes(document: Document, ours: Mapping[str, DeploymentResponse]) -> tuple[Document, dict[str, list[str]]]:
-    """Return the file with what people have changed on the server, and the names of that by deployment.
+    """Return the file with the values that users have changed on the server, and the changed fields by deployment.
 
-    Without a record, of a version that made none, the file's own values are those that it had.
+    If an older version registered the deployments without a record, the values of the file count as registered.
     """
     document, kept = deepcopy(document), {}
     registered = _registered()
@@ -42,15 +42,15 @@ def keep_changes(document: Document, ours: Mapping[str, DeploymentResponse]) -> 
     return document, kept
 
 
-def record(document: Document) -> None:
-    """Remember the file's values, once they are registered."""
+def record_registered(document: Document) -> None:
+    """Record the values of the file after they were registered."""
     values = {name_of(entry): _digests(_of_entry(entry)) for entry in document["deployments"]}
     Variable.set(_REGISTERED, values, overwrite=True)
 
 
 def _registered() -> dict[str, dict[str, str]]:
-    held: object = Variable.get(_REGISTERED, default=None)
-    return {str(name): dict(digests) for name, digests in held.items()} if isinstance(held, dict) else {}
+    value: object = Variable.get(_REGISTERED, default=None)
+    return {str(name): dict(digests) for name, digests in value.items()} if isinstance(value, dict) else {}
 
 
 def _of_entry(entry: Mapping[str, Any]) -> dict[str, Any]:

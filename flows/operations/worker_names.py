@@ -1,7 +1,7 @@
-"""A name for each worker of a folder, which outlives it: by it a later worker knows the runs that it has left.
+"""The name of each worker of a folder. A name outlives its worker: by it a later worker recognizes its orphaned runs.
 
-The name stands in a file that its worker keeps locked. A lock ends with its process, however that ends; so a name whose
-file is not locked is that of a worker that is gone. It holds in containers, too, whose host names change.
+The name is in a file that the worker keeps locked. A lock ends with its process, however the process ends: so the name
+in an unlocked file belongs to a worker that has ended. This also works in containers, whose host names change.
 """
 
 import fcntl
@@ -14,59 +14,60 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
-__all__ = ["Names", "claimed_names"]
+__all__ = ["WorkerNames", "claimed_names"]
 
 
 @dataclass(frozen=True, slots=True)
-class Names:
-    """Names that this process has, until it ends.
+class WorkerNames:
+    """Names that this process holds.
 
     Args:
-        mine: for its workers.
-        left: of workers that are gone. Nobody else takes them, until `release`.
+        own: the names of its workers.
+        orphaned: further names of workers that have ended. No other process can claim them until `release`.
     """
 
-    mine: tuple[str, ...]
-    left: tuple[str, ...]
-    _held: list[int]
+    own: tuple[str, ...]
+    orphaned: tuple[str, ...]
+    _descriptors: list[int]
 
     def release(self) -> None:
-        """Let others have the names of `left`."""
-        while self._held:
-            os.close(self._held.pop())
+        """Let other processes claim the orphaned names."""
+        while self._descriptors:
+            os.close(self._descriptors.pop())
 
 
 @contextmanager
-def claimed_names(folder: Path, pool: str, number: int) -> Iterator[Names]:
-    """Claim names for `number` workers of a pool: those of workers that are gone, or new ones.
+def claimed_names(folder: Path, pool: str, number: int) -> Iterator[WorkerNames]:
+    """Claim names for `number` workers of a pool: names of workers that have ended, or new ones.
 
     Raises:
-        OSError: the folder cannot be written to, or its file system knows no locks.
+        OSError: the folder cannot be written to, or its file system has no locks.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    mine: list[tuple[int, str]] = []
-    left: list[tuple[int, str]] = []
+    own: list[tuple[int, str]] = []
+    orphaned: list[tuple[int, str]] = []
     try:
-        for place in count():
-            file = folder / f"{pool}-{place}"
-            if len(mine) == number and not file.exists():
+        for index in count():
+            file = folder / f"{pool}-{index}"
+            if len(own) == number and not file.exists():
                 break
-            found = _claim(file, pool)
-            if found:
-                (mine if len(mine) < number else left).append(found)
-        names = Names(tuple(name for _, name in mine), tuple(name for _, name in left), [one for one, _ in left])
-        left.clear()
+            claim = _claim(file, pool)
+            if claim:
+                (own if len(own) < number else orphaned).append(claim)
+        descriptors = [descriptor for descriptor, _ in orphaned]
+        names = WorkerNames(tuple(name for _, name in own), tuple(name for _, name in orphaned), descriptors)
+        orphaned.clear()
         try:
             yield names
         finally:
             names.release()
     finally:
-        for descriptor, _ in (*mine, *left):
+        for descriptor, _ in (*own, *orphaned):
             os.close(descriptor)
 
 
 def _claim(file: Path, pool: str) -> tuple[int, str] | None:
-    """The file, open and locked, and the name in it; None where it is another's."""
+    """Lock a file and return its descriptor and the name in it; None if another process has locked the file."""
     descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -86,7 +86,7 @@ def test_registering_again_changes_nothing(server: PrefectServer, register: Call
     before = everything(server)
     said = register()
     assert everything(server) == before
-    assert "work pool cpu: there\nwork pool gpu: there\n" in said
+    assert "work pool cpu: exists\nwork pool gpu: exists\n" in said
 
 
 def test_a_persons_hand_on_a_schedule_holds_until_the_setting_says_something_else(

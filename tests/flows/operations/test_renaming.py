@@ -17,7 +17,7 @@ from recorded import connected
 from stack import ROOT, PrefectServer, prefect_server
 
 from paramshare.flows.operations.register import _ours, main
-from paramshare.flows.operations.renaming import copy_former, former_name, hand_over, retire
+from paramshare.flows.operations.renaming import copy_former, delete_former, former_name, transfer_schedules
 
 FORMER, NAME = "study/old", "study/study-old"
 SCHEDULES = {"nightly": True, "weekly": False, "added-1": True}
@@ -78,10 +78,10 @@ def remove(server: PrefectServer) -> None:
 def rename(client: SyncPrefectClient) -> None:
     """Rename as a registration does, without what deploys the file."""
     list(copy_former(client, dict(_ours(client)), [NAME]))
-    hand_over(client, dict(_ours(client)), [NAME])
+    transfer_schedules(client, dict(_ours(client)), [NAME])
     ours = dict(_ours(client))
     if FORMER in ours:
-        retire(client, ours[FORMER], FORMER, ours[NAME])
+        delete_former(client, ours[FORMER], FORMER, ours[NAME])
 
 
 def active(server: PrefectServer, name: str) -> set[str]:
@@ -186,7 +186,7 @@ def test_registering_after_an_upgrade_brings_the_names_and_keeps_schedules(
         capsys.readouterr()
         assert main([]) == 0
     said = capsys.readouterr().out
-    assert "deployment sweep/nightly: deleted, sweep-nightly takes its place\n" in said
+    assert "deployment sweep/nightly: deleted, sweep-nightly replaces it\n" in said
     there = server.deployments()
     assert sorted(there) == [
         "count/count-cpu", "study/study-cpu", "sweep/sweep-cpu", "sweep/sweep-gpu", "sweep/sweep-nightly",
@@ -197,5 +197,5 @@ def test_registering_after_an_upgrade_brings_the_names_and_keeps_schedules(
     assert {name: there["sweep/sweep-nightly"][name] for name in by_hand} == by_hand
     assert there["sweep/sweep-nightly"]["global_concurrency_limit"]["limit"] == 2
     assert there["sweep/sweep-nightly"]["description"].startswith("Every night")
-    assert "sweep/sweep-nightly: parameters, tags, paused, concurrency_limit as somebody has set on the server" in said
+    assert "sweep/sweep-nightly: parameters, tags, paused, concurrency_limit kept as set on the server" in said
     assert active(server, "verify/verify-nightly") == set()

@@ -12,7 +12,7 @@ from prefect.variables import Variable
 from recorded import connected
 from stack import PrefectServer
 
-from paramshare.flows.operations.user_changes import keep_changes, record
+from paramshare.flows.operations.user_changes import keep_changes, record_registered
 
 ENTRY = {
     "name": "sweep-nightly",
@@ -46,7 +46,7 @@ def deployed(**changes: Any) -> dict[str, DeploymentResponse]:
 def _recorded(server: PrefectServer) -> Any:
     with connected(server):
         before = Variable.get("paramshare_registered")
-        record({"deployments": [ENTRY]})
+        record_registered({"deployments": [ENTRY]})
         yield
         Variable.set("paramshare_registered", before, overwrite=True)
 

@@ -19,7 +19,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from program import clean_environment, free_port
 from stack import PrefectServer, wait_until, worker
 
-from paramshare.flows.operations.recovery import gone_workers, take_up_again
+from paramshare.flows.operations.recovery import lost_workers, reschedule_interrupted
 from paramshare.flows.operations.worker import main
 from paramshare.flows.operations.worker_names import claimed_names
 from paramshare.processes import children, end, orphans
@@ -29,7 +29,7 @@ import sys, time
 from pathlib import Path
 from paramshare.flows.operations.worker_names import claimed_names
 with claimed_names(Path("names"), "cpu", 1) as names:
-    print(names.mine[0], flush=True)
+    print(names.own[0], flush=True)
     time.sleep(600)
 """
 
@@ -41,21 +41,21 @@ def test_a_name_outlives_its_worker_and_two_that_are_there_never_share_one(tmp_p
             assert other.stdout is not None
             theirs = other.stdout.readline().strip()
             with claimed_names(folder, "cpu", 2) as names:
-                first, second = names.mine
+                first, second = names.own
                 assert len({theirs, first, second}) == 3
-                assert names.left == ()
+                assert names.orphaned == ()
         finally:
             other.kill()
     with claimed_names(folder, "cpu", 1) as names:
-        assert names.mine == (theirs,)
-        assert names.left == (first, second)
+        assert names.own == (theirs,)
+        assert names.orphaned == (first, second)
         with claimed_names(folder, "cpu", 1) as others:
-            assert others.mine[0] not in (theirs, first, second)
+            assert others.own[0] not in (theirs, first, second)
         names.release()
         with claimed_names(folder, "cpu", 1) as others:
-            assert others.mine == (first,)
+            assert others.own == (first,)
     with claimed_names(folder, "gpu", 1) as names:
-        assert names.mine[0] not in (theirs, first, second)
+        assert names.own[0] not in (theirs, first, second)
 
 
 def test_orphans_are_the_flows_of_a_name_without_their_own_children_and_end_in_time() -> None:
@@ -95,7 +95,7 @@ def run_of(server: PrefectServer, owner: str, state: str, pid: int = 0) -> str:
 
 def take_up(server: PrefectServer, *arguments: Any) -> list[str]:
     with temporary_settings({PREFECT_API_URL: server.url}), get_client(sync_client=True) as client:
-        return take_up_again(client, "cpu", *arguments)
+        return reschedule_interrupted(client, "cpu", *arguments)
 
 
 @pytest.mark.parametrize("state", ["RUNNING", "PENDING", "CRASHED"])
@@ -103,7 +103,7 @@ def test_what_a_worker_that_is_gone_had_is_scheduled_anew_and_due_at_once(state:
     run_id = run_of(server, f"gone-{state}", state)
     others = [run_of(server, "there", one) for one in ("RUNNING", "PENDING", "CRASHED")]
     (said,) = take_up(server, {f"gone-{state}"})
-    assert said.endswith("is scheduled anew")
+    assert said.endswith("is scheduled again")
     run = server.run(run_id)
     assert (run["state_type"], run["state_name"]) == ("SCHEDULED", "AwaitingRetry")
     assert "it goes on where it stopped" in run["state"]["message"]
@@ -169,8 +169,8 @@ def test_a_worker_is_gone_after_minutes_of_silence_by_the_servers_clock(server: 
         earlier = f"worker SET last_heartbeat_time = datetime(last_heartbeat_time, '-{minutes} minutes')"
         backdate(server, earlier, "name", name)
     with temporary_settings({PREFECT_API_URL: server.url}), get_client(sync_client=True) as client:
-        assert gone_workers(client, "cpu", {"me"}) == {"early"}
-        assert gone_workers(client, "gpu", {"me"}) == set()
+        assert lost_workers(client, "cpu", {"me"}) == {"early"}
+        assert lost_workers(client, "gpu", {"me"}) == set()
 
 
 def test_a_gpu_worker_without_a_gpu_says_so_and_ends(
@@ -186,7 +186,8 @@ def test_a_gpu_worker_without_a_gpu_says_so_and_ends(
     )
     assert (done.returncode, done.stdout) == (1, "")
     assert (
-        done.stderr == "paramshare: a worker of the pool gpu needs a GPU and torch sees none: see `paramshare doctor`\n"
+        done.stderr
+        == "paramshare: a worker of the pool gpu needs a GPU and torch finds none; see `paramshare doctor`\n"
     )
     assert not (tmp_path / "mlruns").exists()
 
