@@ -111,9 +111,9 @@ def require_api() -> None:
     from prefect.settings import get_current_settings
 
     if get_current_settings().api.url:
-        said, well = check_api()
-        if not well:
-            raise ServerError(said)
+        status, works = check_api()
+        if not works:
+            raise ServerError(status)
 
 
 def check_api() -> tuple[str, bool]:

@@ -12,7 +12,7 @@ from prefect.futures import PrefectFuture, as_completed
 from prefect.states import Cancelled, Crashed
 from prefect.task_runners import ProcessPoolTaskRunner
 
-from paramshare.flows.tasks.states import record_cut_short, rows_of
+from paramshare.flows.tasks.states import record_interrupted, rows_of
 from paramshare.sweep.chunks import Chunk, Row
 from paramshare.sweep.workers.forkserver import start_server
 
@@ -53,9 +53,9 @@ class TaskBackend:
     def record_interruption(self, futures: Sequence[PrefectFuture[Any]], error: BaseException) -> None:
         """Record in Prefect's history which tasks were ended, since their processes can no longer."""
         if isinstance(error, BrokenProcessPool):
-            record_cut_short(futures, Crashed(message="its process was ended"))
+            record_interrupted(futures, Crashed(message="its process was ended"))
         else:
-            record_cut_short(futures, Cancelled(message="the sweep was told to end"))
+            record_interrupted(futures, Cancelled(message="the sweep was told to end"))
 
 
 class _ForkingTaskRunner(ProcessPoolTaskRunner):

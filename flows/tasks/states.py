@@ -18,7 +18,7 @@ from paramshare.sweep.chunks import Chunk, Row
 from paramshare.sweep.result import SweepResult
 from paramshare.training.targets import Spec
 
-__all__ = ["name_of", "record_cut_short", "rows_of", "state_of", "summary_of"]
+__all__ = ["name_of", "record_interrupted", "rows_of", "state_of", "summary_of"]
 
 
 def name_of(specs: Sequence[Spec]) -> str:
@@ -69,24 +69,24 @@ def rows_of(future: PrefectFuture[Any]) -> list[Row]:
     return result
 
 
-def record_cut_short(futures: Iterable[PrefectFuture[Any]], state: State[Any]) -> None:
+def record_interrupted(futures: Iterable[PrefectFuture[Any]], state: State[Any]) -> None:
     """Record that the processes of tasks were ended in the middle of the tasks. Best effort: no run depends on it.
 
     Args:
         futures: the tasks of a pool that has ended. A task that was never begun is not in Prefect's history.
         state: the state of the tasks whose processes were ended.
     """
-    lost = [future for future in futures if _was_cut_short(future)]
-    if not lost:
+    interrupted = [future for future in futures if _was_interrupted(future)]
+    if not interrupted:
         return
     once = temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0})
     with suppress(Exception), once, get_client(sync_client=True) as client:
-        for future in lost:
+        for future in interrupted:
             with suppress(ObjectNotFound):
                 client.set_task_run_state(future.task_run_id, state, force=True)
 
 
-def _was_cut_short(future: PrefectFuture[Any]) -> bool:
+def _was_interrupted(future: PrefectFuture[Any]) -> bool:
     """Return whether the process of a task was ended before the task could."""
     if not isinstance(future, PrefectConcurrentFuture):
         return False

@@ -201,7 +201,8 @@ class SweepSpec(BaseModel):
         for name in self.variant_list:
             if name not in target.variants:
                 raise SpecError(
-                    f"there is no variant {name!r} of {target.name}; expected {', '.join(target.variants)} or a list of them"
+                    f"there is no variant {name!r} of {target.name}; "
+                    f"expected {', '.join(target.variants)} or a list of them"
                 )
         for name, value in self._given().items():
             if value is not None and name not in target.options:

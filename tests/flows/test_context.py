@@ -8,7 +8,7 @@ from paramshare.flows.context import current_context, pages_base
 from paramshare.tracking.store import StoreAddress, open_store
 
 
-def test_on_a_worker_the_store_is_that_of_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_on_a_worker_the_store_follows_from_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://theirs:5000")
     assert current_context("counts").address == StoreAddress("http://theirs:5000", "counts")
     monkeypatch.setenv("PARAMSHARE_TRACKING_URI", "http://mlflow:5000")
@@ -19,7 +19,7 @@ def test_on_a_worker_the_store_is_that_of_the_settings(monkeypatch: pytest.Monke
     ("setting", "base"),
     [(None, "http://127.0.0.1:5000/"), ("http://server.example:8000", "http://server.example:8000/")],
 )
-def test_links_in_reports_begin_where_a_browser_finds_the_pages(
+def test_links_in_reports_begin_with_the_address_of_the_pages(
     setting: str | None, base: str, address: StoreAddress, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if setting:

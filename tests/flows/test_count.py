@@ -114,7 +114,7 @@ def counted(server: PrefectServer, migrated: Path, tmp_path_factory: pytest.Temp
     sys.modules.pop("nets", None)
 
 
-def test_each_model_is_counted_and_the_one_that_fails_says_why(counted: Counted) -> None:
+def test_the_flow_counts_each_model_and_reports_the_error_of_a_failed_one(counted: Counted) -> None:
     net, broken, pair = counted.said["models"]
     assert net["totals"]["shared"] == 2 * (3 * 9 + 1)
     assert net["totals"]["unshared"] == 36 * net["totals"]["shared"]
@@ -125,7 +125,7 @@ def test_each_model_is_counted_and_the_one_that_fails_says_why(counted: Counted)
     assert counted.watched == counted.said["models"]
 
 
-def test_each_model_counted_is_an_mlflow_run_that_leads_back_to_the_flow_run(counted: Counted) -> None:
+def test_each_counted_model_is_an_mlflow_run_that_links_to_the_flow_run(counted: Counted) -> None:
     ((flow_run_id,),) = counted.history("SELECT id FROM flow_run WHERE name LIKE '%more'")
     names = (NET, "nets:Pair on 7;7,5")
     for name, model in zip(names, counted.said["models"][::2], strict=True):
@@ -139,7 +139,7 @@ def test_each_model_counted_is_an_mlflow_run_that_leads_back_to_the_flow_run(cou
     assert run.data.params["dtype"] == "int64;float32"
 
 
-def test_a_model_that_fails_fails_its_task_and_the_flow_run_which_names_it(counted: Counted) -> None:
+def test_a_failed_model_fails_its_task_and_the_flow_run_which_names_it(counted: Counted) -> None:
     tasks = counted.history("SELECT name, state_type FROM task_run WHERE flow_run_id IS NOT NULL ORDER BY start_time")
     assert tasks == [
         (NET, "COMPLETED"),
@@ -155,7 +155,7 @@ def test_a_model_that_fails_fails_its_task_and_the_flow_run_which_names_it(count
     assert counted.history("SELECT DISTINCT tags FROM flow_run") == [('["count"]',)]
 
 
-def test_the_report_is_an_artifact_with_the_totals_links_and_the_chart(counted: Counted) -> None:
+def test_the_count_report_is_an_artifact_with_totals_links_and_a_chart(counted: Counted) -> None:
     artifacts = "SELECT type, key, data FROM artifact ORDER BY created"
     kind, key, report = counted.history(artifacts)[0]
     assert (kind, key) == ("markdown", "count")
@@ -171,13 +171,13 @@ def test_the_report_is_an_artifact_with_the_totals_links_and_the_chart(counted: 
     assert "(data:image/png;base64,iVBOR" in report
 
 
-def test_a_flow_without_failures_completes_where_an_event_loop_runs_too(counted: Counted) -> None:
+def test_a_count_flow_completes_in_a_thread_with_an_event_loop(counted: Counted) -> None:
     (net,) = counted.well["models"]
     assert net["totals"] == counted.said["models"][0]["totals"]
     assert net["run_id"] != counted.said["models"][0]["run_id"]
 
 
-def test_flow_count_counts_each_model_and_its_exit_code_tells_that_one_failed(
+def test_flow_count_exits_with_1_if_a_model_failed_and_counts_the_others(
     server: PrefectServer, address: StoreAddress, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "nets.py").write_text(NETS)

@@ -57,7 +57,7 @@ def verified(server: PrefectServer, migrated: Path, tmp_path_factory: pytest.Tem
     return Verified(folder, server)
 
 
-def test_each_run_is_compared_and_what_was_changed_is_found(verified: Verified) -> None:
+def test_the_flow_compares_each_run_and_finds_the_changed_one(verified: Verified) -> None:
     assert [run["run_id"] for run in verified.said["runs"]] == [row.run_id for row in verified.sweep.rows]
     assert [run["verdict"] for run in verified.said["runs"]] == [
         "bitwise equal",
@@ -68,7 +68,7 @@ def test_each_run_is_compared_and_what_was_changed_is_found(verified: Verified) 
     assert verified.watched == verified.said["runs"]
 
 
-def test_what_is_not_reproduced_fails_its_task_and_the_flow_run(verified: Verified) -> None:
+def test_a_run_that_is_not_reproduced_fails_its_task_and_the_flow_run(verified: Verified) -> None:
     assert verified.history(
         "SELECT name, state_type FROM task_run WHERE flow_run_id IS NOT NULL ORDER BY start_time"
     ) == [
@@ -86,7 +86,7 @@ def test_what_is_not_reproduced_fails_its_task_and_the_flow_run(verified: Verifi
     assert verified.history("SELECT DISTINCT tags FROM flow_run") == [('["verify"]',)]
 
 
-def test_the_report_is_an_artifact_with_the_verdicts_and_links(verified: Verified) -> None:
+def test_the_verify_report_is_an_artifact_with_the_verdicts_and_links(verified: Verified) -> None:
     kind, key, report = verified.history("SELECT type, key, data FROM artifact ORDER BY created")[0]
     assert (kind, key) == ("markdown", "verify")
     pages = f"http://127.0.0.1:5000/#/experiments/{verified.said['experiment_id']}/runs/"
@@ -96,6 +96,6 @@ def test_the_report_is_an_artifact_with_the_verdicts_and_links(verified: Verifie
     assert "**differs from step 7 on, beyond the one-bit control**" in report
 
 
-def test_a_flow_whose_runs_come_out_again_completes(verified: Verified) -> None:
+def test_a_verify_flow_whose_runs_are_reproduced_completes(verified: Verified) -> None:
     (run,) = verified.well["runs"]
     assert (run["seed"], run["reproduced"]) == (2, True)

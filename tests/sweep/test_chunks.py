@@ -21,7 +21,7 @@ def choices(*specs: Spec) -> list[Choice]:
 
 
 @given(st.lists(st.sampled_from(["cpu", "cuda:0", "mps"]), max_size=600), st.integers(1, 7))
-def test_chunks_hold_every_spec_once_none_of_two_devices_none_too_large(devices: list[str], size: int) -> None:
+def test_chunks_hold_every_spec_once_are_of_one_device_and_not_too_large(devices: list[str], size: int) -> None:
     specs = [TrainSpec(seed=seed, device=device) for seed, device in enumerate(devices)]
     chunks = make_chunks(choices(*specs), size, ADDRESS)
     assert sorted(spec.seed for chunk in chunks for spec in chunk.specs) == list(range(len(specs)))
@@ -29,20 +29,20 @@ def test_chunks_hold_every_spec_once_none_of_two_devices_none_too_large(devices:
     assert all({spec.device for spec in chunk.specs} == {chunk.device} for chunk in chunks)
 
 
-def test_the_chunks_of_a_device_stand_together_though_its_specs_did_not() -> None:
+def test_the_chunks_of_a_device_follow_one_another_even_if_its_specs_did_not() -> None:
     specs = [TrainSpec(seed=0, device=device) for device in ("cpu", "mps")]
     specs += [replace(spec, variant="untied") for spec in specs]
     assert [chunk.device for chunk in make_chunks(choices(*specs), 1, ADDRESS)] == ["cpu", "cpu", "mps", "mps"]
 
 
-def test_what_cuda_trains_together_is_a_chunk_however_small_the_others_are() -> None:
+def test_seeds_that_cuda_trains_at_once_form_one_chunk_whatever_the_size_of_other_chunks() -> None:
     specs = [TrainSpec(seed=seed, device=device) for device in ("cpu", "cuda:0") for seed in range(100)]
     assert [len(chunk.specs) for chunk in make_chunks(choices(*specs), 50, ADDRESS)] == [50, 50, 64, 36]
     one_by_one = [DigitsSpec(seed=seed, device="cuda:0") for seed in range(6)]
     assert [len(chunk.specs) for chunk in make_chunks(choices(*one_by_one), 3, ADDRESS)] == [3, 3]
 
 
-def test_a_cpu_has_a_slot_a_core_or_as_many_as_asked_for_a_gpu_at_most_four_of_them_and_mps_one() -> None:
+def test_a_cpu_has_one_worker_per_core_unless_set_a_gpu_at_most_four_and_mps_one() -> None:
     assert max_workers("cpu", None, ADDRESS) == cpu_cores()
     assert max_workers("cpu", 7, ADDRESS) == 7
     assert max_workers("cuda:0", None, ADDRESS) == min(4, cpu_cores())
@@ -50,7 +50,7 @@ def test_a_cpu_has_a_slot_a_core_or_as_many_as_asked_for_a_gpu_at_most_four_of_t
     assert max_workers("mps", 7, ADDRESS) == 1
 
 
-def test_where_a_server_keeps_the_runs_there_are_half_as_many_processes_again() -> None:
+def test_with_a_server_a_cpu_has_one_and_a_half_workers_per_core() -> None:
     server = StoreAddress("http://127.0.0.1:5000", "x")
     assert max_workers("cpu", None, server) == cpu_cores() + (cpu_cores() + 1) // 2
     assert max_workers("cpu", 7, server) == 7

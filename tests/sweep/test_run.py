@@ -61,7 +61,7 @@ def run_elsewhere(address: StoreAddress, *devices: str, **given: object) -> Swee
         return sweep.finish()
 
 
-def test_every_seed_is_a_finished_run_below_one_parent(address: StoreAddress) -> None:
+def test_every_seed_becomes_a_finished_run_under_one_parent_run(address: StoreAddress) -> None:
     outcome = run(address, variant="shared,untied")
     assert [(row.spec.variant, row.spec.seed, row.status) for row in outcome.rows] == [
         (variant, seed, "FINISHED") for variant in ("shared", "untied") for seed in range(3)
@@ -77,7 +77,7 @@ def test_every_seed_is_a_finished_run_below_one_parent(address: StoreAddress) ->
         assert tags["paramshare.hardware.cpu"]
 
 
-def test_the_parent_has_median_and_quartiles_of_its_seeds_at_every_step(address: StoreAddress) -> None:
+def test_the_parent_run_has_the_median_and_quartiles_of_its_seeds_at_every_step(address: StoreAddress) -> None:
     outcome = run(address)
     store = open_store(address)
     band = Band.of([read_losses(store, row.run_id) for row in outcome.rows])
@@ -87,7 +87,7 @@ def test_the_parent_has_median_and_quartiles_of_its_seeds_at_every_step(address:
         np.testing.assert_array_equal([point.value for point in history], expected)
 
 
-def test_the_parent_has_the_curves_as_a_picture_a_table_of_all_seeds_and_a_note(address: StoreAddress) -> None:
+def test_the_parent_run_has_a_picture_of_the_curves_a_table_of_all_seeds_and_a_note(address: StoreAddress) -> None:
     outcome = run(address)
     store = open_store(address)
     assert Path(outcome.curves).read_bytes().startswith(b"\x89PNG")
@@ -99,7 +99,7 @@ def test_the_parent_has_the_curves_as_a_picture_a_table_of_all_seeds_and_a_note(
     assert all(f"/runs/{row.run_id}" in note for row in outcome.rows)
 
 
-def test_the_saved_view_of_the_last_sweep_is_of_this_one(address: StoreAddress) -> None:
+def test_the_saved_view_of_the_last_sweep_shows_the_newest_sweep(address: StoreAddress) -> None:
     for seeds in ("0:2", "0:3"):
         outcome = run(address, seeds=seeds)
         tag = open_store(address).client.get_experiment(outcome.experiment_id).tags[VIEW]
@@ -107,7 +107,7 @@ def test_the_saved_view_of_the_last_sweep_is_of_this_one(address: StoreAddress) 
         assert outcome.parent_run_id in json.loads(state)["searchFilter"]
 
 
-def test_a_sweep_that_is_run_again_trains_nothing_and_writes_nothing(address: StoreAddress) -> None:
+def test_a_sweep_that_is_rerun_trains_nothing_and_writes_nothing(address: StoreAddress) -> None:
     first = run(address)
     before = sorted(one.info.run_id for one in all_runs(address))
     second = run(address)
@@ -117,7 +117,7 @@ def test_a_sweep_that_is_run_again_trains_nothing_and_writes_nothing(address: St
     assert sorted(one.info.run_id for one in all_runs(address)) == before
 
 
-def test_a_larger_sweep_trains_only_what_is_new_and_says_what_it_reused(address: StoreAddress) -> None:
+def test_a_larger_sweep_trains_only_new_seeds_and_reports_the_reused_ones(address: StoreAddress) -> None:
     first = run(address, seeds="0:2")
     second = run(address, seeds="0:4")
     assert [row.reused for row in second.rows] == [True, True, False, False]
@@ -128,27 +128,27 @@ def test_a_larger_sweep_trains_only_what_is_new_and_says_what_it_reused(address:
     assert "(2 re-used, 0 failed)" in parent.data.tags["mlflow.note.content"]
 
 
-def test_what_is_not_finished_is_trained_again(address: StoreAddress) -> None:
+def test_a_run_that_is_not_finished_is_trained_again(address: StoreAddress) -> None:
     first = run(address)
     store = open_store(address)
     store.client.set_terminated(first.rows[1].run_id, "KILLED")
     assert [row.reused for row in run(address).rows] == [True, False, True]
 
 
-def test_force_trains_all_of_it_anew(address: StoreAddress) -> None:
+def test_a_forced_sweep_trains_every_run_again(address: StoreAddress) -> None:
     first, second = run(address), run(address, force=True)
     assert not {row.run_id for row in first.rows} & {row.run_id for row in second.rows}
     assert [row.final_loss for row in first.rows] == [row.final_loss for row in second.rows]
 
 
-def test_a_long_list_of_seeds_is_named_by_its_number(address: StoreAddress) -> None:
+def test_a_sweep_with_a_long_seed_list_is_named_by_the_number_of_seeds(address: StoreAddress) -> None:
     outcome = run(address, seeds=",".join(str(10**17 + 2 * seed) for seed in range(30)), steps=1)
     parent = parent_of(address, outcome)
     assert parent.info.run_name == "shared 30 seeds on cpu"
     assert parent.data.params["seeds"] == "30 seeds, listed in the table"
 
 
-def test_another_experiment_shares_nothing(address: StoreAddress) -> None:
+def test_a_sweep_reuses_no_run_of_another_experiment(address: StoreAddress) -> None:
     run(address)
     other = run(StoreAddress(address.uri, "other"))
     assert not any(row.reused for row in other.rows)
@@ -162,7 +162,7 @@ def test_the_results_do_not_depend_on_how_many_processes_trained_them(address: S
         assert not pooled.reused
 
 
-def test_a_sweep_says_what_its_engine_is_and_why_and_so_does_each_of_its_runs(address: StoreAddress) -> None:
+def test_a_sweep_and_each_of_its_runs_are_tagged_with_the_engine_and_the_reason(address: StoreAddress) -> None:
     outcome = run(address, engine="gram")
     runs = {one.info.run_id: one.data for one in all_runs(address)}
     assert runs[outcome.parent_run_id].tags["paramshare.engine"] == "gram on cpu"
@@ -174,18 +174,18 @@ def test_a_sweep_says_what_its_engine_is_and_why_and_so_does_each_of_its_runs(ad
         assert runs[row.run_id].params["arithmetic"] == "gram"
 
 
-def test_engines_of_the_same_bits_share_their_runs_and_others_do_not(address: StoreAddress) -> None:
+def test_engines_with_the_same_bits_reuse_each_others_runs_and_other_engines_do_not(address: StoreAddress) -> None:
     exact, reference = run(address, engine="exact"), run(address, engine="reference")
     assert [row.run_id for row in reference.rows] == [row.run_id for row in exact.rows]
     assert not any(row.reused for row in run(address, engine="gram").rows)
 
 
-def test_the_chunks_of_several_seeds_are_trained_and_written_one_by_one(address: StoreAddress) -> None:
+def test_the_seeds_of_a_chunk_are_trained_and_written_in_order(address: StoreAddress) -> None:
     (chunk,) = make_chunks(spec(seeds="0:3").run_choices(("cpu",)), 3, address)
     assert [row.spec.seed for row in run_chunk(chunk)] == [0, 1, 2]
 
 
-def test_several_devices_train_beside_each_other_and_one_that_fails_stops_no_other(address: StoreAddress) -> None:
+def test_a_device_that_fails_stops_no_other_device(address: StoreAddress) -> None:
     """The second device is one that this machine lacks, put past the check: each of its runs fails, none on the CPU."""
     choices = spec(seeds="0:2").run_choices((ABSENT, "cpu"))
     rows = list(pools.run_chunks(make_chunks(choices, 1, address), workers=1))
@@ -224,7 +224,7 @@ def test_a_model_that_does_not_fit_into_memory_fails_in_each_process_and_names_t
     assert parent_of(address, result).info.status == "FAILED"
 
 
-def test_a_curve_that_left_the_numbers_is_kept_as_it_was(address: StoreAddress) -> None:
+def test_a_run_whose_losses_became_infinite_is_finished_and_reused(address: StoreAddress) -> None:
     outcome = run(address, learning_rate=1e6, seeds="0:2")
     assert outcome.rows[0].status == "FINISHED"
     assert outcome.as_dict()["runs"][0]["final_loss"] is None
@@ -245,7 +245,7 @@ def test_runs_that_diverged_are_counted_and_reported_and_stop_no_other_run(addre
     assert [row.diverged for row in again.rows] == [False, True, False, False]
 
 
-def test_the_median_stays_a_number_while_few_diverge_and_no_metric_is_infinite(address: StoreAddress) -> None:
+def test_the_median_is_finite_while_few_runs_diverge_and_no_metric_is_infinite(address: StoreAddress) -> None:
     fine, wild = run(address), run(address, learning_rate=1e6)
     store = open_store(address)
     steps = {
@@ -259,7 +259,7 @@ def test_the_median_stays_a_number_while_few_diverge_and_no_metric_is_infinite(a
     assert "| shared-cpu (n = 3) | inf | inf – inf |" in wild.note
 
 
-def test_a_run_that_another_sweep_has_written_meanwhile_is_taken_and_none_is_written_beside_it(
+def test_a_run_that_another_sweep_has_written_meanwhile_is_reused_and_not_written_twice(
     address: StoreAddress,
 ) -> None:
     other: list[SweepResult] = []
@@ -277,7 +277,7 @@ def test_a_run_that_another_sweep_has_written_meanwhile_is_taken_and_none_is_wri
     assert not {row.run_id for row in outcome.rows} & {row.run_id for row in again.rows}
 
 
-def test_a_sweep_left_running_by_a_dead_process_is_closed_by_the_next_and_one_that_is_alive_is_not(
+def test_the_next_sweep_closes_an_orphaned_sweep_and_leaves_a_live_one(
     address: StoreAddress,
 ) -> None:
     store, me = open_store(address), Owner.here()
@@ -290,7 +290,7 @@ def test_a_sweep_left_running_by_a_dead_process_is_closed_by_the_next_and_one_th
     assert not [one for one in all_runs(address) if one.info.status == "RUNNING" and one.info.run_id != alive]
 
 
-def test_a_sweep_says_who_runs_it_and_until_when_that_can_be_believed(address: StoreAddress) -> None:
+def test_a_sweep_is_tagged_with_its_owner_and_lease_and_ends_only_its_own_runs(address: StoreAddress) -> None:
     with open_sweep(spec(), address, {}) as sweep:
         tags = sweep.store.client.get_run(sweep.parent_run_id).data.tags
         assert Owner.of(tags) == Owner.here()
@@ -304,7 +304,7 @@ def test_a_sweep_says_who_runs_it_and_until_when_that_can_be_believed(address: S
         sweep.finish()
 
 
-def test_a_sweep_cut_short_leaves_its_parent_killed_and_its_finished_runs_whole(address: StoreAddress) -> None:
+def test_an_interrupted_sweep_has_a_killed_parent_run_and_complete_finished_runs(address: StoreAddress) -> None:
     def stop(row: object) -> None:
         raise KeyboardInterrupt
 
@@ -316,13 +316,13 @@ def test_a_sweep_cut_short_leaves_its_parent_killed_and_its_finished_runs_whole(
     assert run(address).rows[0].reused
 
 
-def test_a_device_that_is_not_there_is_refused_before_the_store_is_made(tmp_path: Path) -> None:
+def test_a_missing_device_is_refused_before_the_store_is_created(tmp_path: Path) -> None:
     with pytest.raises(DeviceError):
         run(StoreAddress.of(None, "x"), devices="cuda:99")
     assert not (tmp_path / "mlruns").exists()
 
 
-def test_a_store_that_does_not_open_is_refused_before_anything_is_trained(tmp_path: Path) -> None:
+def test_a_store_that_cannot_be_opened_is_refused_before_training(tmp_path: Path) -> None:
     with pytest.raises(StoreError):
         run(StoreAddress("http://127.0.0.1:9", "x"))
     assert list(tmp_path.iterdir()) == []

@@ -58,7 +58,7 @@ def server(mlflow_server: MlflowServer, experiment: str) -> StoreAddress:
     return mlflow_server.remote(experiment)
 
 
-def test_a_sweep_over_http_is_whole_and_is_reused(server: StoreAddress) -> None:
+def test_a_sweep_over_http_is_complete_and_is_reused(server: StoreAddress) -> None:
     outcome = run_sweep(SPEC, server, {})
     store = open_store(server)
     for row, spec in zip(outcome.rows, SPEC.train_specs(("cpu",)), strict=True):
@@ -78,7 +78,7 @@ def test_a_sweep_over_http_is_whole_and_is_reused(server: StoreAddress) -> None:
     assert all(row.reused for row in again.rows)
 
 
-def test_a_run_whose_write_is_cut_short_is_not_left_running(
+def test_a_run_whose_write_is_interrupted_is_not_left_running(
     mlflow_server: MlflowServer, experiment: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The server fails between a run's first request and its last, and is well again when the sweep ends."""
@@ -102,7 +102,7 @@ def test_a_run_whose_write_is_cut_short_is_not_left_running(
         assert store.client.get_run(outcome.parent_run_id).info.status == "FINISHED"
 
 
-def test_a_record_written_over_http_is_what_an_embedded_store_holds(
+def test_a_record_written_over_http_equals_one_in_an_embedded_store(
     address: StoreAddress, server: StoreAddress
 ) -> None:
     described = []
@@ -118,7 +118,7 @@ def test_a_record_written_over_http_is_what_an_embedded_store_holds(
     assert described[0] == described[1]
 
 
-def test_a_server_that_goes_away_is_said_in_one_line(address: StoreAddress, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_loss_of_a_server_is_reported_in_one_line(address: StoreAddress, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     port = free_port()
     remote = StoreAddress(f"http://127.0.0.1:{port}", "remote")

@@ -10,7 +10,7 @@ from paramshare.flows.api.home import home_trouble, make_home
 from paramshare.flows.api.server import check_api, require_api
 
 
-def test_a_folder_that_cannot_be_made_is_refused_in_a_line_and_told_by_the_check() -> None:
+def test_a_prefect_home_that_cannot_be_created_is_refused_in_one_line() -> None:
     with temporary_settings({PREFECT_HOME: Path("/proc/nowhere/.prefect"), PREFECT_API_URL: None}):
         with pytest.raises(SettingsError, match=r"^Prefect cannot keep its history in /proc/nowhere/\.prefect \("):
             make_home()
@@ -19,7 +19,7 @@ def test_a_folder_that_cannot_be_made_is_refused_in_a_line_and_told_by_the_check
     assert "set PREFECT_HOME to a folder that can be written" in said
 
 
-def test_a_folder_that_can_be_made_is_made_only_when_it_is_asked_for(tmp_path: Path) -> None:
+def test_the_check_of_a_prefect_home_does_not_create_it(tmp_path: Path) -> None:
     home = tmp_path / "a" / "b"
     with temporary_settings({PREFECT_HOME: home}):
         assert home_trouble() == ""
@@ -29,7 +29,7 @@ def test_a_folder_that_can_be_made_is_made_only_when_it_is_asked_for(tmp_path: P
 
 
 @pytest.mark.parametrize("address", ["foo", "http://host:port/api"])
-def test_an_api_whose_address_is_none_is_reported_in_a_line(address: str) -> None:
+def test_an_invalid_address_of_prefects_api_is_reported_in_one_line(address: str) -> None:
     with temporary_settings({PREFECT_API_URL: address}):
         said, well = check_api()
         with pytest.raises(ServerError, match="PREFECT_API_URL is"):

@@ -35,7 +35,7 @@ def properties(deployment: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]
             yield f"{model}.{name}", field
 
 
-def test_these_deployments_are_there_and_say_what_they_do(deployments: dict[str, Any]) -> None:
+def test_every_deployment_of_the_file_is_registered_with_a_description(deployments: dict[str, Any]) -> None:
     assert tuple(sorted(deployments)) == DEPLOYMENTS
     for name, one in deployments.items():
         flow, _, pool = name.partition("/")
@@ -53,7 +53,7 @@ def test_every_field_of_a_form_has_a_description(name: str, deployments: dict[st
     assert [field for field, schema in fields.items() if len(schema.get("description", "")) < 5] == []
 
 
-def test_a_form_has_defaults_limits_and_choices(deployments: dict[str, Any]) -> None:
+def test_the_form_of_a_deployment_has_defaults_limits_and_choices(deployments: dict[str, Any]) -> None:
     fields = dict(properties(deployments["sweep/sweep-cpu"]))
     assert fields["SweepSpec.seeds"]["default"] == "0:10"
     assert "0:100" in fields["SweepSpec.seeds"]["examples"]
@@ -87,7 +87,7 @@ def test_a_form_has_defaults_limits_and_choices(deployments: dict[str, Any]) -> 
         ("verify/verify-cpu", {"parent_run_id": "newest"}),
     ],
 )
-def test_parameters_that_cannot_be_are_refused_before_a_run_is_there(
+def test_invalid_parameters_of_a_deployment_are_refused_before_a_run_is_created(
     deployment: str, spec: dict[str, Any], server: PrefectServer, deployments: dict[str, Any]
 ) -> None:
     found = deployments[deployment]["id"]
@@ -109,20 +109,22 @@ def test_parameters_that_cannot_be_are_refused_before_a_run_is_there(
         ("verify/verify-cpu", {"parent_run_id": None}),
     ],
 )
-def test_parameters_that_can_be_make_a_run(deployment: str, spec: dict[str, Any], server: PrefectServer) -> None:
+def test_valid_parameters_of_a_deployment_create_a_run(
+    deployment: str, spec: dict[str, Any], server: PrefectServer
+) -> None:
     run_id = server.start_run(deployment, spec)
     assert server.run(run_id)["parameters"] == {"spec": spec}
     server.ask(f"flow_runs/{run_id}", method="DELETE")
 
 
 @pytest.mark.parametrize("name", DEPLOYMENTS)
-def test_what_is_registered_would_itself_be_accepted(name: str, server: PrefectServer) -> None:
+def test_the_registered_parameters_of_a_deployment_are_valid(name: str, server: PrefectServer) -> None:
     deployment = server.ask(f"deployments/name/{name}")
     run_id = server.start_run(name, deployment["parameters"]["spec"])
     server.ask(f"flow_runs/{run_id}", method="DELETE")
 
 
-def test_what_has_a_schedule_runs_once_at_a_time_and_loses_no_run(deployments: dict[str, Any]) -> None:
+def test_a_scheduled_deployment_runs_once_at_a_time_and_queues_further_runs(deployments: dict[str, Any]) -> None:
     assert tuple(name for name in DEPLOYMENTS if deployments[name]["schedules"]) == SCHEDULED
     for name, one in deployments.items():
         limit = one["global_concurrency_limit"]
@@ -175,7 +177,7 @@ def test_the_installed_file_is_found_from_any_folder() -> None:
 
 
 @pytest.mark.parametrize("text", ["name: theirs\ndeployments: []\n", "deployments: []\n", "a: [", "- 1\n"])
-def test_a_file_of_another_project_in_the_working_directory_is_left_alone(
+def test_a_prefect_yaml_of_another_project_is_not_used(
     text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Path("prefect.yaml").write_text(text)
@@ -184,7 +186,7 @@ def test_a_file_of_another_project_in_the_working_directory_is_left_alone(
     assert (told.count("\n"), "--file prefect.yaml" in told) == (1, True)
 
 
-def test_a_changed_copy_of_ours_in_the_working_directory_is_registered(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_changed_copy_of_our_prefect_yaml_is_used(capsys: pytest.CaptureFixture[str]) -> None:
     copy = Path("prefect.yaml")
     copy.write_text((ROOT / "prefect.yaml").read_text().replace("- name: sweep-gpu\n", "- name: sweep-gpus\n"))
     assert find_file(None) == copy

@@ -89,7 +89,7 @@ def test_registering_again_changes_nothing(server: PrefectServer, register: Call
     assert "work pool cpu: exists\nwork pool gpu: exists\n" in said
 
 
-def test_a_persons_hand_on_a_schedule_holds_until_the_setting_says_something_else(
+def test_a_schedule_that_a_user_paused_or_resumed_is_kept_until_the_setting_changes(
     server: PrefectServer, register: Callable[..., str]
 ) -> None:
     """One long story, as each chapter begins where the one before it ended."""
@@ -122,7 +122,7 @@ def _id(server: PrefectServer, name: str) -> str:
     return next(str(one["id"]) for one in found if name.endswith(one["slug"]))
 
 
-def test_a_new_schedule_is_as_the_setting_says_and_a_deployment_that_is_no_longer_named_is_deleted(
+def test_a_new_schedule_follows_the_setting_and_a_deployment_that_is_no_longer_named_is_deleted(
     server: PrefectServer, register: Callable[..., str], tmp_path: Path
 ) -> None:
     text = (ROOT / "prefect.yaml").read_text()
@@ -145,7 +145,7 @@ def test_a_new_schedule_is_as_the_setting_says_and_a_deployment_that_is_no_longe
     assert active(server)["verify/verify-nightly:weekly"] is False
 
 
-def test_the_silence_of_a_run_is_watched(server: PrefectServer) -> None:
+def test_an_automation_marks_silent_runs_as_crashed(server: PrefectServer) -> None:
     (automation,) = server.ask("automations/filter", {})
     assert automation["enabled"]
     assert automation["trigger"]["after"] == ["prefect.flow-run.heartbeat"]
@@ -153,7 +153,7 @@ def test_the_silence_of_a_run_is_watched(server: PrefectServer) -> None:
     assert [action["state"] for action in automation["actions"]] == ["CRASHED"]
 
 
-def test_where_prefect_does_not_answer_one_line_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+def test_registering_without_a_prefect_server_prints_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     with temporary_settings({PREFECT_API_URL: f"http://127.0.0.1:{free_port()}/api"}):
         assert main(["--file", str(ROOT / "prefect.yaml")]) == 1
     out, err = capsys.readouterr()
@@ -171,7 +171,7 @@ def test_where_prefect_does_not_answer_one_line_says_so(capsys: pytest.CaptureFi
         ("STACK_TIMEZONE", "../etc", "STACK_TIMEZONE: Value error, '../etc' is no time zone"),
     ],
 )
-def test_a_setting_that_cannot_be_is_refused_in_a_line(
+def test_an_invalid_stack_setting_is_refused_in_one_line(
     name: str, value: str, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv(name, value)
@@ -181,7 +181,7 @@ def test_a_setting_that_cannot_be_is_refused_in_a_line(
     assert said in err
 
 
-def test_a_file_that_is_not_there_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_file_of_deployments_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--file", "elsewhere.yaml"]) == 2
     assert capsys.readouterr().err.startswith("paramshare: there is no file elsewhere.yaml")
 

@@ -93,11 +93,11 @@ def active(server: PrefectServer, name: str) -> set[str]:
     ("name", "former"),
     [("sweep/sweep-cpu", "sweep/cpu"), ("verify/verify-nightly", "verify/nightly"), ("sweep/mine", "sweep/mine")],
 )
-def test_the_former_name_is_without_the_flows(name: str, former: str) -> None:
+def test_the_former_name_of_a_deployment_lacks_the_name_of_its_flow(name: str, former: str) -> None:
     assert former_name(name) == former
 
 
-def test_what_a_person_has_set_is_carried_over(
+def test_a_renamed_deployment_keeps_the_values_that_a_user_has_set(
     server: PrefectServer, client: SyncPrefectClient, former: dict[str, Any]
 ) -> None:
     rename(client)
@@ -132,7 +132,7 @@ def interrupt(monkeypatch: pytest.MonkeyPatch, after: int) -> None:
 
 
 @pytest.mark.parametrize("after", range(8))
-def test_a_kill_between_any_two_changes_loses_nothing_and_leaves_no_schedule_active_twice(
+def test_a_kill_between_two_changes_loses_nothing_and_leaves_no_schedule_active_twice(
     after: int,
     server: PrefectServer,
     client: SyncPrefectClient,
@@ -154,7 +154,7 @@ def test_a_kill_between_any_two_changes_loses_nothing_and_leaves_no_schedule_act
     assert Variable.get("paramshare_schedules_to_resume", default=None) is None
 
 
-def test_a_former_deployment_stays_until_its_runs_have_ended(
+def test_a_former_deployment_is_kept_until_its_runs_have_ended(
     server: PrefectServer, client: SyncPrefectClient, former: dict[str, Any]
 ) -> None:
     run = server.ask(f"deployments/{former['id']}/create_flow_run", {"parameters": {"spec": {"seeds": "0:2"}}})
@@ -168,7 +168,7 @@ def test_a_former_deployment_stays_until_its_runs_have_ended(
     assert server.state(run["id"]) == "Cancelled"
 
 
-def test_registering_after_an_upgrade_brings_the_names_and_keeps_schedules(
+def test_registering_after_an_upgrade_renames_deployments_and_keeps_schedules(
     server: PrefectServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """From the file of the version before, with a schedule resumed, one added, and other values set by hand."""

@@ -51,7 +51,7 @@ def _recorded(server: PrefectServer) -> Any:
         Variable.set("paramshare_registered", before, overwrite=True)
 
 
-def test_what_nobody_has_changed_is_the_files() -> None:
+def test_values_that_no_user_has_changed_come_from_the_file() -> None:
     later = {"deployments": [{**ENTRY, "parameters": {"spec": {"seeds": "0:200"}}, "tags": ["paramshare"]}]}
     assert keep_changes(later, deployed()) == (later, {})
 
@@ -66,7 +66,7 @@ def test_what_nobody_has_changed_is_the_files() -> None:
         ({"limit": None}, "concurrency_limit", None),
     ],
 )
-def test_what_a_person_has_changed_stays_though_the_file_has_changed(
+def test_values_that_a_user_has_changed_are_kept_even_if_the_file_changes(
     change: dict[str, Any], field: str, value: object
 ) -> None:
     later = {"deployments": [{**ENTRY, "parameters": {"spec": {"seeds": "0:200"}}}]}

@@ -1,61 +1,21 @@
-"""Proves what a worker stands on: names that outlive it, processes it sees, runs it takes up and runs it leaves alone.
+"""Proves which processes a worker finds, and how it waits, reports its health and ends.
 
-What it does with real flows when something is killed stands in `tests/hosts/test_workers.py`.
+`tests/hosts/test_workers.py` tests it with real flows and kills.
 """
 
 import os
 import signal
-import sqlite3
 import subprocess
 import sys
 import time
-from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import pytest
-from prefect.client.orchestration import get_client
-from prefect.settings import PREFECT_API_URL, temporary_settings
 from program import clean_environment, free_port
 from stack import PrefectServer, wait_until, worker
 
-from paramshare.flows.operations.recovery import lost_workers, reschedule_interrupted
 from paramshare.flows.operations.worker import main
-from paramshare.flows.operations.worker_names import claimed_names
 from paramshare.processes import children, end, orphans
-
-CLAIM = """
-import sys, time
-from pathlib import Path
-from paramshare.flows.operations.worker_names import claimed_names
-with claimed_names(Path("names"), "cpu", 1) as names:
-    print(names.own[0], flush=True)
-    time.sleep(600)
-"""
-
-
-def test_a_name_outlives_its_worker_and_two_that_are_there_never_share_one(tmp_path: Path) -> None:
-    folder = tmp_path / "names"
-    with subprocess.Popen([sys.executable, "-c", CLAIM], stdout=subprocess.PIPE, text=True) as other:
-        try:
-            assert other.stdout is not None
-            theirs = other.stdout.readline().strip()
-            with claimed_names(folder, "cpu", 2) as names:
-                first, second = names.own
-                assert len({theirs, first, second}) == 3
-                assert names.orphaned == ()
-        finally:
-            other.kill()
-    with claimed_names(folder, "cpu", 1) as names:
-        assert names.own == (theirs,)
-        assert names.orphaned == (first, second)
-        with claimed_names(folder, "cpu", 1) as others:
-            assert others.own[0] not in (theirs, first, second)
-        names.release()
-        with claimed_names(folder, "cpu", 1) as others:
-            assert others.own == (first,)
-    with claimed_names(folder, "gpu", 1) as names:
-        assert names.own[0] not in (theirs, first, second)
 
 
 def test_orphans_are_the_flows_of_a_name_without_their_own_children_and_end_in_time() -> None:
@@ -82,98 +42,7 @@ def test_orphans_are_the_flows_of_a_name_without_their_own_children_and_end_in_t
         flow.stdout.close()
 
 
-def run_of(server: PrefectServer, owner: str, state: str, pid: int = 0) -> str:
-    """A flow run as a worker of this name would have it."""
-    run_id = server.start_run("sweep/sweep-cpu", {"seeds": "0:3"})
-    server.ask(f"flow_runs/{run_id}/labels", {"prefect.worker.name": owner}, method="PATCH")
-    server.ask(f"flow_runs/{run_id}", {"infrastructure_pid": str(pid)}, method="PATCH")
-    path = ["PENDING"] if state == "PENDING" else ["PENDING", "RUNNING", *([state] if state != "RUNNING" else [])]
-    for one in path:
-        server.ask(f"flow_runs/{run_id}/set_state", {"state": {"type": one}, "force": True})
-    return run_id
-
-
-def take_up(server: PrefectServer, *arguments: Any) -> list[str]:
-    with temporary_settings({PREFECT_API_URL: server.url}), get_client(sync_client=True) as client:
-        return reschedule_interrupted(client, "cpu", *arguments)
-
-
-@pytest.mark.parametrize("state", ["RUNNING", "PENDING", "CRASHED"])
-def test_what_a_worker_that_is_gone_had_is_scheduled_anew_and_due_at_once(state: str, server: PrefectServer) -> None:
-    run_id = run_of(server, f"gone-{state}", state)
-    others = [run_of(server, "there", one) for one in ("RUNNING", "PENDING", "CRASHED")]
-    (said,) = take_up(server, {f"gone-{state}"})
-    assert said.endswith("is scheduled again")
-    run = server.run(run_id)
-    assert (run["state_type"], run["state_name"]) == ("SCHEDULED", "AwaitingRetry")
-    assert "it goes on where it stopped" in run["state"]["message"]
-    assert [server.run(one)["state_type"] for one in others] == ["RUNNING", "PENDING", "CRASHED"]
-    queue = server.ask("work_pools/cpu/get_scheduled_flow_runs", {})
-    assert run_id in {one["flow_run"]["id"] for one in queue}
-    assert take_up(server, {f"gone-{state}"}) == []
-
-
-def test_of_a_worker_that_is_there_only_what_has_crashed_is_taken_up(server: PrefectServer) -> None:
-    running, crashed, alive = (
-        run_of(server, "mine", state, pid) for state, pid in (("RUNNING", 1), ("CRASHED", 2), ("CRASHED", 3))
-    )
-    take_up(server, set(), {"mine"}, {"3"})
-    assert [server.run(one)["state_type"] for one in (running, crashed, alive)] == ["RUNNING", "SCHEDULED", "CRASHED"]
-
-
-def test_what_a_person_cancelled_and_what_has_ended_is_not_taken_up(server: PrefectServer) -> None:
-    ended = [run_of(server, "left", one) for one in ("COMPLETED", "FAILED", "CANCELLED")]
-    cancelling = run_of(server, "left", "CANCELLING")
-    take_up(server, {"left"})
-    assert [server.run(one)["state_type"] for one in ended] == ["COMPLETED", "FAILED", "CANCELLED"]
-    assert server.run(cancelling)["state_type"] == "CANCELLED"
-
-
-def test_a_run_that_is_cut_short_again_and_again_is_left_at_last(server: PrefectServer) -> None:
-    run_id = run_of(server, "weary", "CRASHED")
-    attempts = 1
-    while take_up(server, {"weary"}):
-        attempts += 1
-        assert attempts < 20
-        for state in ("PENDING", "RUNNING", "CRASHED"):
-            server.ask(f"flow_runs/{run_id}/set_state", {"state": {"type": state}, "force": True})
-    assert attempts == server.run(run_id)["run_count"] == 10
-    assert server.run(run_id)["state_type"] == "CRASHED"
-
-
-def test_a_run_that_a_worker_took_and_never_labelled_is_taken_up_after_a_while(server: PrefectServer) -> None:
-    run_id, fresh = (server.start_run("sweep/sweep-cpu", {"seeds": "0:3"}) for _ in range(2))
-    for one in (run_id, fresh):
-        server.ask(f"flow_runs/{one}/set_state", {"state": {"type": "PENDING"}, "force": True})
-    backdate(
-        server,
-        "flow_run_state SET timestamp = strftime('%Y-%m-%d %H:%M:%f', timestamp, '-11 minutes')",
-        "flow_run_id",
-        run_id,
-    )
-    take_up(server, set())
-    assert [server.run(one)["state_type"] for one in (run_id, fresh)] == ["SCHEDULED", "PENDING"]
-
-
-def backdate(server: PrefectServer, what: str, column: str, value: str) -> None:
-    """Let time have gone by, as far as the server's database tells."""
-    with closing(sqlite3.connect(server.home / "prefect.db", timeout=60)) as database, database:
-        where = f"replace({column}, '-', '') = replace(?, '-', '')"
-        assert database.execute(f"UPDATE {what} WHERE {where}", [value]).rowcount >= 1
-
-
-def test_a_worker_is_gone_after_minutes_of_silence_by_the_servers_clock(server: PrefectServer) -> None:
-    for name in ("early", "late", "me"):
-        server.ask("work_pools/cpu/workers/heartbeat", {"name": name})
-    for name, minutes in (("early", 10), ("late", 1), ("me", 20)):
-        earlier = f"worker SET last_heartbeat_time = datetime(last_heartbeat_time, '-{minutes} minutes')"
-        backdate(server, earlier, "name", name)
-    with temporary_settings({PREFECT_API_URL: server.url}), get_client(sync_client=True) as client:
-        assert lost_workers(client, "cpu", {"me"}) == {"early"}
-        assert lost_workers(client, "gpu", {"me"}) == set()
-
-
-def test_a_gpu_worker_without_a_gpu_says_so_and_ends(
+def test_a_gpu_worker_without_a_gpu_ends_with_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
@@ -192,12 +61,12 @@ def test_a_gpu_worker_without_a_gpu_says_so_and_ends(
     assert not (tmp_path / "mlruns").exists()
 
 
-def test_without_an_address_of_prefect_a_worker_says_what_it_needs(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_worker_without_the_address_of_prefect_names_the_setting(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--pool", "cpu"]) == 2
     assert capsys.readouterr().err.startswith("paramshare: a worker needs PREFECT_API_URL")
 
 
-def test_a_worker_waits_for_prefect_is_not_well_meanwhile_and_still_ends_at_once(tmp_path: Path) -> None:
+def test_a_worker_that_waits_for_prefect_is_unhealthy_and_ends_at_once(tmp_path: Path) -> None:
     environment = {**clean_environment(tmp_path / "home"), "PREFECT_API_URL": f"http://127.0.0.1:{free_port()}/api"}
     with worker(tmp_path / "w", environment) as waiting:
         wait_until(lambda: waiting.health() == 503, "it answers that it is not well")
@@ -209,7 +78,7 @@ def test_a_worker_waits_for_prefect_is_not_well_meanwhile_and_still_ends_at_once
         assert waiting.log.read_text().count("\n") == 1
 
 
-def test_a_gpu_worker_is_one_of_prefects_for_each_gpu_which_sees_that_one_and_a_dead_one_is_not_well(
+def test_a_gpu_worker_runs_a_prefect_worker_for_each_gpu_and_is_unhealthy_if_one_dies(
     server: PrefectServer, tmp_path: Path
 ) -> None:
     arguments = ("--pool", "gpu", "--devices", "0,1", "--limit", "5")

@@ -70,14 +70,14 @@ def test_the_flow_on_dask_writes_the_runs_of_train_bit_for_bit(
     assert "Traceback" not in err
 
 
-def test_a_worker_with_several_threads_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_dask_worker_with_several_threads_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with dask_cluster(tmp_path, clean_environment(tmp_path), 1, "--nthreads", "2") as (scheduler, _):
         said = refused_by(capsys, scheduler)
     assert "has 2 threads" in said
     assert "--nthreads 1" in said
 
 
-def test_a_scheduler_without_workers_is_refused(tmp_path: Path) -> None:
+def test_a_dask_scheduler_without_workers_is_refused(tmp_path: Path) -> None:
     from paramshare.flows.tasks.cluster import find_cluster
 
     with (
@@ -87,7 +87,9 @@ def test_a_scheduler_without_workers_is_refused(tmp_path: Path) -> None:
         find_cluster(scheduler, StoreAddress.of(None, "paramshare"))
 
 
-def test_a_scheduler_that_is_not_there_is_one_line_and_nothing_is_written(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_dask_scheduler_is_reported_in_one_line_and_nothing_is_written(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     scheduler = f"tcp://127.0.0.1:{free_port()}"
     assert main(["flow", "sweep", *SMALL, "--dask-scheduler", scheduler]) == 1
     out, err = capsys.readouterr()
@@ -98,11 +100,11 @@ def test_a_scheduler_that_is_not_there_is_one_line_and_nothing_is_written(capsys
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:8786", "http://127.0.0.1:8786", "tcp://user:secret@host:8786"])
-def test_what_is_no_schedulers_address_is_refused(address: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_invalid_address_of_a_dask_scheduler_is_refused(address: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert "--dask-scheduler" in refused(capsys, "flow", "sweep", "--dask-scheduler", address)
 
 
-def test_without_the_extra_one_line_says_how_to_install_it(
+def test_without_the_extra_dask_one_line_tells_how_to_install_it(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "prefect_dask", None)
@@ -112,7 +114,7 @@ def test_without_the_extra_one_line_says_how_to_install_it(
     )
 
 
-def test_a_device_that_no_worker_has_is_refused(
+def test_a_device_that_no_dask_worker_has_is_refused(
     cluster: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PARAMSHARE_DASK_SCHEDULER", cluster)
@@ -120,7 +122,7 @@ def test_a_device_that_no_worker_has_is_refused(
     assert "device 'cuda' is not on the workers of the cluster; there is cpu" in said
 
 
-def test_a_prefect_api_that_a_worker_does_not_reach_is_refused(cluster: str, address: StoreAddress) -> None:
+def test_a_prefect_api_that_a_dask_worker_cannot_reach_is_refused(cluster: str, address: StoreAddress) -> None:
     from paramshare.flows.tasks.cluster import find_cluster
 
     with pytest.raises(UsageError, match="Prefect's API does not answer at the Dask worker tcp://"):
@@ -136,7 +138,7 @@ OTHERS: list[tuple[Callable[[WorkerInfo], WorkerInfo | Exception], str]] = [
 
 
 @pytest.mark.parametrize(("other", "said"), OTHERS)
-def test_a_worker_that_would_not_do_what_this_process_does_is_refused(
+def test_a_dask_worker_that_would_train_differently_is_refused(
     other: Callable[[WorkerInfo], WorkerInfo | Exception], said: str, address: StoreAddress
 ) -> None:
     from paramshare.flows.tasks.cluster import _check

@@ -12,7 +12,7 @@ from paramshare.tracking.spool import OutageError
 
 
 @pytest.mark.parametrize("task", [count_one, train_chunk, verify_one])
-def test_tasks_are_tried_again_ever_later_and_not_all_at_once(task: object) -> None:
+def test_tasks_are_retried_with_growing_delays_and_jitter(task: object) -> None:
     assert task.retries == 3  # type: ignore[attr-defined]
     assert task.retry_delay_seconds == sorted(task.retry_delay_seconds)  # type: ignore[attr-defined]
     assert task.retry_jitter_factor > 0  # type: ignore[attr-defined]
@@ -22,15 +22,15 @@ def test_tasks_are_tried_again_ever_later_and_not_all_at_once(task: object) -> N
 @pytest.mark.parametrize(
     "error", [ServerError("gone"), OutageError("gone"), ConnectionResetError("cut"), TimeoutError("late")]
 )
-def test_an_outage_may_pass(error: Exception) -> None:
+def test_a_task_that_failed_by_an_outage_is_retried(error: Exception) -> None:
     assert was_outage(None, None, Failed(data=error))
 
 
 @pytest.mark.parametrize("error", [SpecError("no such model"), StoreError("no such store"), ValueError("a bug")])
-def test_a_mistake_does_not(error: Exception) -> None:
+def test_a_task_that_failed_by_a_mistake_is_not_retried(error: Exception) -> None:
     assert not was_outage(None, None, Failed(data=error))
 
 
-def test_a_bad_verdict_stays() -> None:
+def test_a_task_that_ended_failed_without_an_exception_is_not_retried() -> None:
     assert not was_outage(None, None, Failed(data="differs from step 7 on"))
     assert not was_outage(None, None, Completed(data="equal"))

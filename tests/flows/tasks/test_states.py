@@ -90,7 +90,7 @@ def seeds_of(task_name: str) -> set[int]:
     return set(range(first, (last or [first])[0] + 1))
 
 
-def test_no_task_of_a_sweep_that_was_interrupted_says_completed_of_seeds_that_were_not_trained(
+def test_no_task_of_an_interrupted_sweep_is_completed_unless_its_seeds_were_trained(
     server: PrefectServer, address: StoreAddress, tmp_path: Path
 ) -> None:
     def interrupt(_row: Row) -> None:
@@ -128,7 +128,7 @@ def interrupt_when(met: Callable[[], bool]) -> None:
     os.kill(os.getpid(), signal.SIGINT)
 
 
-def test_a_task_with_a_seed_that_failed_is_failed_and_not_tried_again(
+def test_a_task_with_a_failed_seed_is_failed_and_not_retried(
     server: PrefectServer, address: StoreAddress, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     chunk, calls = chunk_of(address, "0:2"), []
@@ -145,7 +145,7 @@ def test_a_task_with_a_seed_that_failed_is_failed_and_not_tried_again(
     assert [row.status for row in rows_of(FutureOf(state))] == ["FINISHED", "FAILED"]
 
 
-def test_what_a_task_raised_is_raised_where_its_rows_are_asked_for() -> None:
+def test_the_rows_of_a_task_that_raised_raise_its_exception() -> None:
     with pytest.raises(ConnectionError, match="gone"):
         rows_of(FutureOf(Failed(data=ConnectionError("gone"))))
 

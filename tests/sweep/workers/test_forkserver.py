@@ -34,7 +34,7 @@ if __name__ == "__main__":
 """
 
 
-def test_a_pools_process_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
+def test_a_worker_process_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
     (tmp_path / "parent.py").write_text(PARENT)
     parent = subprocess.Popen([sys.executable, tmp_path / "parent.py"], stdout=subprocess.PIPE, text=True)
     assert parent.stdout is not None
@@ -71,9 +71,7 @@ if __name__ == "__main__":
 
 
 @pytest.mark.parametrize("server", [True, False], ids=["forked", "spawned"])
-def test_a_sweep_that_is_terminated_between_a_workers_start_and_the_pools_note_of_it_says_one_line(
-    server: bool, tmp_path: Path
-) -> None:
+def test_a_sweep_that_is_terminated_while_a_worker_starts_prints_one_line(server: bool, tmp_path: Path) -> None:
     refuse = "" if server else "multiprocessing.get_all_start_methods = lambda: ['spawn']\n"
     (tmp_path / "terminated.py").write_text(f"import multiprocessing\n{refuse}{TERMINATED}")
     command = [sys.executable, "terminated.py"]
@@ -84,7 +82,7 @@ def test_a_sweep_that_is_terminated_between_a_workers_start_and_the_pools_note_o
     assert said.count("\n") == 1
 
 
-def test_where_no_server_can_be_started_processes_are_spawned(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_worker_processes_are_spawned_if_no_forkserver_can_start(monkeypatch: pytest.MonkeyPatch) -> None:
     def no_room() -> None:
         raise OSError("AF_UNIX path too long")
 
@@ -93,7 +91,7 @@ def test_where_no_server_can_be_started_processes_are_spawned(monkeypatch: pytes
 
 
 @pytest.mark.skipif("forkserver" not in multiprocessing.get_all_start_methods(), reason="no forkserver here")
-def test_a_worker_has_the_parents_environment_of_now_not_that_of_the_servers_start(
+def test_a_worker_has_the_current_environment_of_its_parent_not_that_of_the_forkserver(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     processes = start_server()

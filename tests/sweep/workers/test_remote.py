@@ -42,7 +42,7 @@ def never() -> bool:
 
 
 @pytest.mark.parametrize("force", [False, True])
-def test_a_chunk_that_comes_again_goes_on_where_it_was_cut_short(force: bool, address: StoreAddress) -> None:
+def test_an_interrupted_chunk_is_resumed_without_training_a_run_twice(force: bool, address: StoreAddress) -> None:
     chunk = chunk_for(address, force=force)
     before = run_chunk(replace(chunk, choices=CHOICES[:2]))
     rows = resume_chunk(chunk)
@@ -56,7 +56,7 @@ def test_a_chunk_that_comes_again_goes_on_where_it_was_cut_short(force: bool, ad
             np.testing.assert_array_equal(read_losses(store, row.run_id), row.losses)
 
 
-def test_a_chunk_that_comes_again_closes_what_its_lost_worker_was_writing_and_nothing_of_other_chunks(
+def test_a_resumed_chunk_closes_the_run_that_its_lost_worker_was_writing_and_no_other(
     address: StoreAddress, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # else MLflow tries a server that is gone for minutes
@@ -77,7 +77,7 @@ def test_a_chunk_that_comes_again_closes_what_its_lost_worker_was_writing_and_no
         resume_chunk(chunk)
 
 
-def test_a_run_says_what_trained_it_and_not_what_asked(address: StoreAddress) -> None:
+def test_a_remote_run_is_tagged_with_the_machine_that_trained_it(address: StoreAddress) -> None:
     chunk = chunk_for(address)
     (row, *_) = run_remote_chunk(chunk, WorkerPayload.of([chunk]), never)
     tags = open_store(address).client.get_run(row.run_id).data.tags
@@ -85,14 +85,14 @@ def test_a_run_says_what_trained_it_and_not_what_asked(address: StoreAddress) ->
     assert tags["paramshare.version.torch"]
 
 
-def test_a_chunk_that_nobody_wants_any_more_writes_nothing_more(address: StoreAddress) -> None:
+def test_a_remote_chunk_that_is_unwanted_writes_no_further_run(address: StoreAddress) -> None:
     chunk = chunk_for(address)
     answers = iter([False, False, False, True])  # before a training, and before its run is written
     assert len(run_remote_chunk(chunk, WorkerPayload.of([chunk]), lambda: next(answers))) == 1
     assert len(runs_of(open_store(address), "seed")) == 1
 
 
-def test_other_versions_than_those_of_the_sweep_train_nothing(address: StoreAddress) -> None:
+def test_a_remote_worker_with_other_versions_trains_nothing(address: StoreAddress) -> None:
     chunk = chunk_for(address)
     payload = replace(WorkerPayload.of([chunk]), versions={**WorkerPayload.of([chunk]).versions, "torch": "2.12.0"})
     with pytest.raises(UsageError, match=r"has torch 2\.13.* where here is 2\.12\.0"):
@@ -100,7 +100,9 @@ def test_other_versions_than_those_of_the_sweep_train_nothing(address: StoreAddr
     assert runs_of(open_store(address), "seed") == []
 
 
-def test_a_info_sees_whether_it_shares_the_file_of_an_embedded_store(address: StoreAddress, tmp_path: Path) -> None:
+def test_worker_info_tells_whether_the_file_of_an_embedded_store_is_shared(
+    address: StoreAddress, tmp_path: Path
+) -> None:
     info = WorkerInfo.of_this_process(address)
     assert info == WorkerInfo.of_this_process(address)
     assert (info.store_error, describe_differences(info.versions, info.versions)) == ("", "")
@@ -112,5 +114,5 @@ def test_a_info_sees_whether_it_shares_the_file_of_an_embedded_store(address: St
     assert gone.disk == ()
 
 
-def test_a_process_that_has_kept_nothing_delivers_nothing_and_asks_no_server() -> None:
+def test_a_worker_with_an_empty_spool_delivers_nothing_and_sends_no_request() -> None:
     assert deliver_spool(StoreAddress("http://127.0.0.1:1", "x")) == 0
