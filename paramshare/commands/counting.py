@@ -183,7 +183,7 @@ class Article(BaseModel):
         print(table())  # noqa: T201 - the output itself
 
 
-class FlowCount(StoreSettings, RowsSpec, FlowCommand):
+class FlowCount(FlowCommand, RowsSpec):
     """Count several models as a Prefect flow, each in a task and a run of MLflow, with a report of all.
 
     paramshare flow count torchvision.models:resnet18@3x224x224 my_net.py:Net@3x32x32

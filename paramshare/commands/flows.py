@@ -12,7 +12,7 @@ from paramshare.commands.comparing import StudyCommand
 from paramshare.commands.options import address_of, flush_command
 from paramshare.commands.proving import VerifyCommand
 from paramshare.commands.training import SweepCommand
-from paramshare.settings import DaskSettings
+from paramshare.settings import DaskSettings, StoreSettings
 
 if TYPE_CHECKING:
     from paramshare.training.devices import Device
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["FlowCommand", "FlowStudy", "FlowSweep", "FlowVerify"]
 
 
-class FlowCommand:
+class FlowCommand(StoreSettings):
     """A command whose spec a Prefect flow runs. Subclasses inherit first from the command with the spec's options."""
 
     def flow(self) -> Any:
@@ -50,7 +50,7 @@ class FlowCommand:
             flow = self.flow()
             from paramshare.flows.context import FlowContext, run_flow
 
-            result = run_flow(flow, self.spec(), FlowContext(address_of(self), **arguments))  # type: ignore[arg-type]
+            result = run_flow(flow, self.spec(), FlowContext(address_of(self), **arguments))
         self.finish(result)
 
 

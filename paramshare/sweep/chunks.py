@@ -35,8 +35,8 @@ class Row:
         run_id: the id of the run in MLflow; empty if the store does not have the run yet.
         status: the status of the run in MLflow; KEPT if the result was trained and is in the spool.
         final_loss: the loss of the last step; None if the training failed.
-        finals: the final metrics of the trained model by name, the headline of the target first; empty if the training
-            failed.
+        final_metrics: the final metrics of the trained model by name, the headline of the target first; empty if the
+            training failed.
         seconds: the duration of the training.
         reused: whether the run was in the store before this sweep.
         error: the reason of a failure, in one line; empty if there was none.
@@ -48,7 +48,7 @@ class Row:
     run_id: str
     status: Literal["FINISHED", "FAILED", "KEPT"]
     final_loss: float | None
-    finals: Mapping[str, float]
+    final_metrics: Mapping[str, float]
     seconds: float
     reused: bool = False
     error: str = ""

@@ -40,12 +40,12 @@ def counts_of(rows: Sequence[Row]) -> dict[str, float]:
 
 def table_of(rows: Sequence[Row]) -> dict[str, list[object]]:
     """Return the table of a sweep, a row for each run, by column."""
-    finals = dict.fromkeys(name for row in rows for name in row.finals)
+    names = dict.fromkeys(name for row in rows for name in row.final_metrics)
     return {
         "seed": [row.spec.seed for row in rows],
         "device": [row.spec.device for row in rows],
         "variant": [row.spec.variant for row in rows],
-        **{name: [row.finals.get(name) for row in rows] for name in finals},
+        **{name: [row.final_metrics.get(name) for row in rows] for name in names},
         LOSS: [row.final_loss for row in rows],
         "seconds": [round(row.seconds, 3) for row in rows],
         "status": [row.status for row in rows],
@@ -65,7 +65,7 @@ def note_of(spec: SweepSpec, rows: Sequence[Row], experiment_id: str, parent_run
     headline = spec.headline
     counts = {name.removeprefix("runs/"): int(count) for name, count in counts_of(rows).items()}
     runs = [
-        f"| {row.spec.variant} | {row.spec.device} | {row.spec.seed} | {_number(row.finals.get(headline.name))} "
+        f"| {row.spec.variant} | {row.spec.device} | {row.spec.seed} | {_number(row.final_metrics.get(headline.name))} "
         f"| {_number(row.final_loss)} | {row.seconds:.2f} | {_link(row, experiment_id)} | {_remark(row)} |"
         for row in rows[:_ROWS_IN_NOTE]
     ]
@@ -95,8 +95,8 @@ def note_of(spec: SweepSpec, rows: Sequence[Row], experiment_id: str, parent_run
 def _groups(rows: Sequence[Row], headline: Metric) -> list[str]:
     values = defaultdict(list)
     for row in rows:
-        if row.finals:
-            values[group_of(row.spec)].append(row.finals[headline.name])
+        if row.final_metrics:
+            values[group_of(row.spec)].append(row.final_metrics[headline.name])
     lines = []
     for group, group_values in values.items():
         lower, median, upper = quartiles(group_values)

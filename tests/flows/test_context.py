@@ -1,6 +1,4 @@
-"""Proves that a flow run that nobody gave a store takes the one that the settings name: so it is on a worker. And that
-what it links to can be opened by whoever reads it.
-"""
+"""Proves that a flow run on a worker uses the store of the settings, and that readers can open its links."""
 
 import pytest
 

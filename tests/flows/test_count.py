@@ -1,5 +1,5 @@
-"""Proves that the flow counts every model as the library does, one task each, that a model that fails stops no other
-and is named, and that Prefect and MLflow lead to each other. Real flow runs against a real server.
+"""Proves that the count flow counts every model as the library does, one task for each, that a failed model stops no
+other and is named, and that Prefect and MLflow link to each other. Real flow runs against a real server.
 """
 
 import asyncio
@@ -73,7 +73,7 @@ NET = 'nets.py:Net {"width": 2} on 3,8,8'
 
 
 class Counted:
-    """What the flow has given and left, run as it is and then without the model that fails."""
+    """Two runs of the flow, with and without the model that fails: their results, store and history."""
 
     def __init__(self, folder: Path, server: PrefectServer) -> None:
         self.home = folder / "prefect-home"
@@ -98,7 +98,7 @@ async def counted_in_a_loop(spec: CountSpec, address: StoreAddress) -> CountOutc
 
 
 def plain(found: object) -> Any:
-    """As somebody reads it who is given JSON."""
+    """Return the object that a reader of the JSON output gets."""
     return json.loads(json.dumps(found))
 
 

@@ -1,5 +1,5 @@
-"""Proves that the study as a flow gives what the library gives, says the answers in the flow run's state, and leaves
-the whole report where Prefect's pages show it. A real flow run by the command line, against a real server.
+"""Proves that the study flow gives the comparison of the library, puts the answers into the state of the flow run, and
+leaves the report as an artifact. A real flow run by the command line, against a real server.
 """
 
 import json
@@ -27,7 +27,7 @@ TASKS = 2  # for each process
 
 
 class Studied:
-    """What the flow has said and left."""
+    """A study that the flow has run: its output, its store and its history."""
 
     def __init__(self, folder: Path, server: PrefectServer) -> None:
         self.home = folder / "prefect-home"

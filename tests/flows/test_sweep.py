@@ -1,4 +1,4 @@
-"""Proves that the flow is the library's sweep: the same runs to the bit, found from Prefect and leading back to it."""
+"""Proves that the sweep flow writes the bits of the library's runs, and that Prefect and MLflow link to each other."""
 
 import json
 import shutil
@@ -23,7 +23,7 @@ SWEEP = ["flow", "sweep", "--json", *SMALL, "--seeds", "0:5"]
 
 
 def all_environments() -> list[list[bytes]]:
-    """The environment that each process of this machine was started with, as far as it may be read."""
+    """Return the initial environment of each process of this machine, as far as it can be read."""
     found = []
     for file in Path("/proc").glob("[0-9]*/environ"):
         with suppress(OSError):
@@ -32,9 +32,9 @@ def all_environments() -> list[list[bytes]]:
 
 
 class Swept:
-    """A sweep of five seeds that `paramshare flow sweep` has run over two processes, and what it left.
+    """A sweep of five seeds that `paramshare flow sweep` has run in two processes, with its store and history.
 
-    In a process of its own, which starts a Prefect server of its own.
+    The flow ran in a process of its own, which started a Prefect server of its own.
     """
 
     def __init__(self, folder: Path, home: Path) -> None:

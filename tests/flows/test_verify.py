@@ -1,5 +1,5 @@
-"""Proves that the flow compares as the library does, one task a run, that what is not reproduced fails its task and the
-flow run and stops no other, and that the report leads to MLflow. Real flow runs against a real server.
+"""Proves that the verify flow compares as the library does, one task for each run, that a run that is not reproduced
+fails its task and the flow run, and that the report links to MLflow. Real flow runs against a real server.
 """
 
 import shutil
@@ -26,9 +26,7 @@ SEED = 5
 
 
 class Verified:
-    """A sweep of three seeds, the second of which was changed, and what the flow has given and left over all of it
-    and over one run.
-    """
+    """A sweep of three seeds, the second of which was changed, and two runs of the flow: over all seeds and one."""
 
     def __init__(self, folder: Path, server: PrefectServer) -> None:
         self.home = folder / "prefect-home"

@@ -1,5 +1,5 @@
-"""Proves of a whole sweep: every run is there under one parent, nothing is trained twice, cores change no bit, and a
-failing seed neither stops the others nor goes unsaid.
+"""Proves that a sweep writes every run under one parent run, trains nothing twice, gives the same bits with any number
+of processes, and reports failures.
 """
 
 import base64
@@ -34,7 +34,7 @@ VIEW = "mlflow.sharedViewState.paramshare-sweep"
 
 
 def spec(**given: object) -> SweepSpec:
-    """A sweep that takes no time, in this process unless it asks for more workers."""
+    """Return the spec of a small sweep, in this process unless more workers are given."""
     return SweepSpec.model_validate({**SIZES, "devices": "cpu", "seeds": "0:3", "workers": 1, **given})
 
 
@@ -52,7 +52,7 @@ def parent_of(address: StoreAddress, outcome: SweepResult) -> Run:
 
 
 def run_elsewhere(address: StoreAddress, *devices: str, **given: object) -> SweepResult:
-    """Run a sweep here whose plan was made for workers with other devices and other memory: what lacks here fails."""
+    """Run a sweep whose plan was made for workers with other devices and memory: runs that do not fit here fail."""
     available = [Device(name, "a worker's", "for this test") for name in devices]
     asked = spec(devices=",".join(devices), **given)
     with open_sweep(asked, address, {}, available) as sweep:
@@ -186,7 +186,7 @@ def test_the_seeds_of_a_chunk_are_trained_and_written_in_order(address: StoreAdd
 
 
 def test_a_device_that_fails_stops_no_other_device(address: StoreAddress) -> None:
-    """The second device is one that this machine lacks, put past the check: each of its runs fails, none on the CPU."""
+    """This machine lacks the first device: each of its runs fails, none on the CPU."""
     choices = spec(seeds="0:2").run_choices((ABSENT, "cpu"))
     rows = list(pools.run_chunks(make_chunks(choices, 1, address), workers=1))
     assert sorted((row.spec.device, row.spec.seed, row.status) for row in rows) == [

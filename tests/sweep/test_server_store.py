@@ -1,4 +1,4 @@
-"""Proves that a sweep against a real MLflow server leaves what an embedded one leaves, files included."""
+"""Proves that a sweep leaves the same runs and files on a real MLflow server as in an embedded store."""
 
 import json
 import math
@@ -28,7 +28,7 @@ from paramshare.tracking.sweeps import read_curves
 from paramshare.tracking.writing import write
 from paramshare.training.engines import train
 
-NAMES = ("train/loss", "depth", "left the numbers")
+NAMES = ("train/loss", "depth", "not finite")
 RECORD = Record(
     name="shared seed 3 – ünïcode 🧪",
     status="FINISHED",
@@ -81,7 +81,7 @@ def test_a_sweep_over_http_is_complete_and_is_reused(server: StoreAddress) -> No
 def test_a_run_whose_write_is_interrupted_is_not_left_running(
     mlflow_server: MlflowServer, experiment: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The server fails between a run's first request and its last, and is well again when the sweep ends."""
+    """The server fails between a run's first request and its last, and works again when the sweep ends."""
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     awaited = ["mlflow-artifacts", "log-batch", "runs/update"]  # a seed's files pass, what comes after them does not
 
@@ -111,7 +111,8 @@ def test_a_record_written_over_http_equals_one_in_an_embedded_store(
         run = store.client.get_run(run_id).to_dictionary()
         run["info"] |= {"artifact_uri": "", "experiment_id": ""}
         histories = {
-            name: [(one.step, one.timestamp, one.value) for one in history_of(store, run_id, name)] for name in NAMES
+            name: [(point.step, point.timestamp, point.value) for point in history_of(store, run_id, name)]
+            for name in NAMES
         }
         described.append(json.dumps([run, histories], sort_keys=True).replace(run_id, "run"))
         assert Path(store.client.download_artifacts(run_id, "model/MLmodel")).read_text() == f"run_id: '{run_id}'"

@@ -1,4 +1,4 @@
-"""Proves which seeds a text names, and that a sweep is every variant with every device and seed."""
+"""Proves which seeds a list contains, and that a sweep has every variant with every device and seed."""
 
 from contextlib import suppress
 

@@ -1,4 +1,4 @@
-"""Proves that a folder in which Prefect cannot keep its history is refused in a line, by the check too."""
+"""Proves that a folder in which Prefect cannot keep its history is refused in one line."""
 
 from pathlib import Path
 

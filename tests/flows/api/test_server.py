@@ -1,8 +1,8 @@
-"""Proves of `prefect_api`: a flow's whole history outlives its server; one server is started, and only where
-no API is configured; two processes may share one `$PREFECT_HOME`, even a fresh one; the process is left as it
-was; and the server is gone however its parent ends, `kill -9` included.
+"""Proves of `prefect_api`: the history of a flow outlives its server; a server is started only if no API is configured;
+two processes can share one `$PREFECT_HOME`, even a fresh one; the process is left unchanged; and the server ends with
+its parent, `kill -9` included.
 
-Every parent is a real process, watched from outside.
+Every parent is a real process that is observed from outside.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""Proves what `prefect.yaml` makes on a real Prefect server: forms that explain themselves, parameters that are refused
-before a run is there, limits, and schedules that get runs at the hour of their time zone.
+"""Proves on a real Prefect server that the deployments of `prefect.yaml` have forms with descriptions, refuse invalid
+parameters, have limits, and are scheduled at the hour of their time zone.
 """
 
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ def deployments(server: PrefectServer) -> dict[str, Any]:
 
 
 def properties(deployment: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every field of a deployment's form, by the model that it is of."""
+    """Yield every field of a deployment's form, with the name of its model."""
     for model, schema in deployment["parameter_openapi_schema"]["definitions"].items():
         for name, field in schema["properties"].items():
             yield f"{model}.{name}", field

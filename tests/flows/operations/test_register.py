@@ -1,5 +1,5 @@
-"""Proves that registering again changes nothing, that a person's hand on a schedule is respected until the setting says
-something else, that what is no longer named is gone, and what is said where Prefect does not answer.
+"""Proves that registering again changes nothing, that schedules follow the user until the setting changes, that
+deployments that are no longer named are deleted, and that errors are one line.
 """
 
 import shutil
@@ -21,7 +21,7 @@ NIGHTLY = "sweep/sweep-nightly"
 
 @pytest.fixture(scope="module")
 def server(registered_home: Path) -> Iterator[PrefectServer]:
-    """A server of this module's own, as what is registered on it changes."""
+    """A server of this module alone, since the tests change its registrations."""
     with prefect_server(registered_home) as started:
         yield started
 
@@ -30,7 +30,7 @@ def server(registered_home: Path) -> Iterator[PrefectServer]:
 def register(
     server: PrefectServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., str]:
-    """Registers in this process, with the options and settings that are given; gives what is said."""
+    """Return a function that registers in this process with options and settings, and returns the output."""
     monkeypatch.chdir(ROOT)
 
     def registered(*arguments: str, **settings: str) -> str:
@@ -46,7 +46,7 @@ def register(
 
 
 def everything(server: PrefectServer) -> dict[str, Any]:
-    """What is registered, without the times of it."""
+    """Return everything that is registered, without the times."""
     limits = server.ask("v2/concurrency_limits/filter", {})
     found = {
         "deployments": server.deployments(),
@@ -65,7 +65,7 @@ def _without_times(found: Any) -> Any:
 
 
 def active(server: PrefectServer) -> dict[str, bool]:
-    """Whether each schedule starts runs, by its deployment's name and its own."""
+    """Return whether each schedule is active, by its deployment's name and its own."""
     return {
         f"{name}:{one['slug']}": one["active"]
         for name, deployment in server.deployments().items()
@@ -74,7 +74,7 @@ def active(server: PrefectServer) -> dict[str, bool]:
 
 
 def set_active(server: PrefectServer, to: bool) -> None:
-    """As a person does by hand."""
+    """Pause or resume a schedule as a user does."""
     deployment = server.ask(f"deployments/name/{NIGHTLY}")
     for schedule in deployment["schedules"]:
         if schedule["slug"] == "nightly":
@@ -92,7 +92,7 @@ def test_registering_again_changes_nothing(server: PrefectServer, register: Call
 def test_a_schedule_that_a_user_paused_or_resumed_is_kept_until_the_setting_changes(
     server: PrefectServer, register: Callable[..., str]
 ) -> None:
-    """One long story, as each chapter begins where the one before it ended."""
+    """One long test, since each step begins where the former step ended."""
     set_active(server, True)
     deployment = server.ask(f"deployments/name/{NIGHTLY}")
     added = {"schedule": {"interval": 3600}, "active": False}

@@ -1,5 +1,5 @@
-"""Proves on a real Prefect server that a deployment with a new name keeps what the former one had, that a kill between
-any two requests loses nothing and leaves no schedule active twice, and that no run is dropped.
+"""Proves on a real Prefect server that a renamed deployment keeps its properties, that a kill between any two requests
+loses nothing and leaves no schedule active twice, and that no run is dropped.
 """
 
 import re
@@ -35,7 +35,7 @@ SET_BY_HAND = {
 
 @pytest.fixture(scope="module")
 def server(registered_home: Path) -> Iterator[PrefectServer]:
-    """A server of this module's own, as what is registered on it changes."""
+    """A server of this module alone, since the tests change its registrations."""
     with prefect_server(registered_home) as started:
         yield started
 
@@ -53,7 +53,7 @@ def former(server: PrefectServer) -> Iterator[dict[str, Any]]:
 
 
 def make_former(server: PrefectServer) -> dict[str, Any]:
-    """Make a deployment under its former name, with all that a person can set."""
+    """Create a deployment under its former name, with all values that a user can set."""
     flow = next(one for one in server.ask("flows/filter", {}) if one["name"] == "study")
     schedules = [
         {
@@ -76,7 +76,7 @@ def remove(server: PrefectServer) -> None:
 
 
 def rename(client: SyncPrefectClient) -> None:
-    """Rename as a registration does, without what deploys the file."""
+    """Rename as a registration does, without deploying the file."""
     list(copy_former(client, dict(_ours(client)), [NAME]))
     transfer_schedules(client, dict(_ours(client)), [NAME])
     ours = dict(_ours(client))
@@ -120,7 +120,7 @@ class Killed(BaseException):
 
 
 def interrupt(monkeypatch: pytest.MonkeyPatch, after: int) -> None:
-    """Let every change of the server but the first ones end the process."""
+    """End the process at every change of the server after the first ones."""
     send, changes = PrefectHttpxSyncClient.send, count(1)
 
     def send_or_die(self: Any, request: httpx.Request, *arguments: Any, **options: Any) -> httpx.Response:
@@ -171,7 +171,7 @@ def test_a_former_deployment_is_kept_until_its_runs_have_ended(
 def test_registering_after_an_upgrade_renames_deployments_and_keeps_schedules(
     server: PrefectServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """From the file of the version before, with a schedule resumed, one added, and other values set by hand."""
+    """The former version's file is registered, a schedule resumed, another added, and other values set by a user."""
     by_hand = {"parameters": {"spec": {"seeds": "0:7"}}, "tags": ["mine", "paramshare"], "paused": True}
     monkeypatch.chdir(ROOT)
     former = re.sub(r"(?m)^  - name: [a-z]+-", "  - name: ", (ROOT / "prefect.yaml").read_text())

@@ -1,4 +1,4 @@
-"""Proves which values of a deployment a registration takes from the file and which from the server."""
+"""Proves which values of a deployment a registration takes from the file, and which from the server."""
 
 from copy import deepcopy
 from datetime import UTC, datetime
@@ -25,7 +25,7 @@ NAME = "sweep/sweep-nightly"
 
 
 def deployed(**changes: Any) -> dict[str, DeploymentResponse]:
-    """The deployment as the file makes it, but for the changes."""
+    """Return the deployment of the file with changes."""
     limit = changes.pop("limit", 1)
     values = {"parameters": ENTRY["parameters"], "tags": ENTRY["tags"], "paused": False, **changes}
     held = GlobalConcurrencyLimit(name="x", limit=limit, id=uuid4()) if limit else None

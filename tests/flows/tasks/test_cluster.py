@@ -1,7 +1,7 @@
-"""Proves that the sweep on a Dask cluster is the same sweep, to the bit, and that a cluster that would train otherwise,
-or not at all, is refused in a line before anything is written.
+"""Proves that a sweep on a Dask cluster gives the bits of a sweep on this machine, and that an unsuitable cluster is
+refused in one line before anything is written.
 
-The cluster is real: a scheduler and workers on this machine. Machines that die stand in tests/hosts/test_machines.py.
+The cluster is real: a scheduler and workers on this machine. tests/hosts/test_machines.py loses machines.
 """
 
 import json

@@ -1,5 +1,5 @@
-"""Proves that a chunk that comes twice is trained once, that one that nobody wants stops before it writes, and that
-what processes must share with the one that asks is compared.
+"""Proves that a chunk that comes twice is trained once, that an unwanted chunk stops before it writes, and that the
+properties that a worker must share with the sweep are compared.
 """
 
 from dataclasses import replace
