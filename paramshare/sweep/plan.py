@@ -45,6 +45,7 @@ def check_sweep(spec: SweepSpec, address: StoreAddress, available: Sequence[Devi
     devices = choose_devices(spec.device_list, find_devices() if available is None else available, where)
     plan = Plan(devices, spec.run_choices(devices))
     if available is None:
-        check_memory(choice.spec for choice in spec.choices(devices))
+        each_variant_and_device = plan.choices[:: len(spec.seed_list)]
+        check_memory(choice.spec for choice in each_variant_and_device)
     check_store(address)
     return plan
