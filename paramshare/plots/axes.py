@@ -15,14 +15,14 @@ GROUP_STYLES = (
     ("#0072B2", "-", "o"), ("#D55E00", "--", "s"), ("#009E73", "-.", "^"), ("#CC79A7", ":", "D"),
     ("#E69F00", "-", "v"), ("#56B4E9", "--", "P"),
 )  # fmt: skip
-"""The colour, dash and mark of each group, in their order; of more groups from the start again."""
+"""The colour, dash and mark of each group, in order; further groups start again."""
 
 SQUARED_ERROR: Final = "summed squared error"
 """The loss of DynamicNet."""
 
 
 def make_figure(title: str, height: float) -> tuple[Figure, Axes]:
-    """A figure with one pair of axes; `height` in inches."""
+    """Return a figure of a height in inches, with one pair of axes."""
     figure = Figure(figsize=(8, height), dpi=100, layout="constrained")
     axes = figure.add_subplot()
     axes.set_title(title, parse_math=False)
@@ -31,6 +31,11 @@ def make_figure(title: str, height: float) -> tuple[Figure, Axes]:
 
 
 def make_log_figure(title: str, measure: str) -> tuple[Figure, Axes]:
+    """Return a figure of a loss over steps on a log axis.
+
+    Args:
+        measure: the name of the loss.
+    """
     figure, axes = make_figure(title, height=4.5)
     axes.set(xlabel="step", ylabel=f"loss ({measure})", yscale="log")
     axes.grid(which="major", color="#eeeeee")
@@ -40,6 +45,7 @@ def make_log_figure(title: str, measure: str) -> tuple[Figure, Axes]:
 
 
 def add_legend(axes: Axes, title: str) -> Legend | None:
+    """Add a legend, or a remark if there is nothing to show."""
     if not axes.get_legend_handles_labels()[0]:
         axes.text(0.5, 0.5, "nothing to show", transform=axes.transAxes, ha="center")
         return None

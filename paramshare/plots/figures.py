@@ -20,18 +20,18 @@ __all__ = ["aggregate_curves", "inline_picture", "picture_of", "sharing_bars"]
 _REGIME_STYLES = (("#0072B2", ""), ("#E69F00", "////"), ("#dddddd", "...."), ("#009E73", "xxxx"), ("#CC79A7", "----"))
 _BAR_EDGE: Final[dict[str, Any]] = {"edgecolor": "#444444", "linewidth": 0.4}
 
-_MOST_ROWS = 60  # of bars: more than that nobody reads
-_ROWS_WITH_VALUES = 12  # up to so many rows each bar has room for its number
+_MOST_ROWS = 60  # more rows of bars are not readable
+_ROWS_WITH_VALUES = 12  # maximum number of rows whose bars have room for their numbers
 _NAME_LENGTH = 44  # characters
 
 
 def aggregate_curves(bands: Mapping[str, Band], title: str, measure: str = SQUARED_ERROR) -> Figure:
-    """The loss of many seeds on a log axis: the median of each group, its quartiles as a band.
+    """Draw the loss of many seeds on a log axis: the median of each group, its quartiles as a band.
 
     Args:
-        bands: by the name of the group.
-        title: what was swept.
-        measure: what the loss is, such as `cross-entropy`.
+        bands: the band of each group, by its name.
+        title: the title.
+        measure: the name of the loss, such as `cross-entropy`.
     """
     figure, axes = make_log_figure(title, measure)
     for index, (name, band) in enumerate(bands.items()):
@@ -44,14 +44,15 @@ def aggregate_curves(bands: Mapping[str, Band], title: str, measure: str = SQUAR
 
 
 def sharing_bars(names: Sequence[str], bars: Mapping[str, Sequence[int]], title: str) -> Figure:
-    """The counts of each row as horizontal bars on a log axis, one bar a regime, the first row on top.
+    """Draw the counts of each row as horizontal bars on a log axis, one bar for each regime, the first row on top.
 
-    A count of zero has no bar. Of more than 60 rows the largest are drawn, and the figure says how many are not.
+    A count of zero has no bar. If there are more than 60 rows, the largest are drawn, and the figure tells how many are
+    left out.
 
     Args:
-        names: of the rows.
-        bars: by regime, the count of each row.
-        title: what was counted.
+        names: the names of the rows.
+        bars: the count of each row, by regime.
+        title: the title.
     """
     counts = np.asarray([[float(count) for count in row] for row in bars.values()])  # they can exceed an int64
     rows = _largest(counts, _MOST_ROWS)
@@ -76,10 +77,10 @@ def sharing_bars(names: Sequence[str], bars: Mapping[str, Sequence[int]], title:
 
 
 def picture_of(figure: Figure, form: str = "png") -> bytes:
-    """The figure as the bytes of a file.
+    """Return the bytes of a file with the figure.
 
     Args:
-        form: png, svg or pdf.
+        form: the format: png, svg or pdf.
     """
     drawn = io.BytesIO()
     figure.savefig(drawn, format=form)
@@ -87,12 +88,12 @@ def picture_of(figure: Figure, form: str = "png") -> bytes:
 
 
 def inline_picture(png: bytes) -> str:
-    """The address of a picture that holds the picture itself."""
+    """Return the address of a picture that contains the picture itself."""
     return f"data:image/png;base64,{base64.b64encode(png).decode()}"
 
 
 def _largest(counts: NDArray[np.float64], most: int) -> list[int]:
-    """At most `most` columns of `counts`, those with the largest count in any row, in their order."""
+    """Return the indices of the `most` columns with the largest counts in any row, in ascending order."""
     by_size = np.argsort(-counts.max(axis=0), kind="stable")
     return sorted(int(column) for column in by_size[:most])
 
@@ -113,5 +114,5 @@ def _rounded(count: float) -> str:
 
 
 def _shortened(name: str) -> str:
-    """A name of bearable length: the end of a dotted name says most."""
+    """Return a short name: the end of a dotted name, which tells most."""
     return name if len(name) <= _NAME_LENGTH else f"…{name[1 - _NAME_LENGTH :]}"

@@ -22,16 +22,16 @@ __all__ = ["LossPlot"]
 # One colour and one marker for each depth: readable in grey too.
 _DEPTH_STYLES = (("#999999", "o"), ("#56B4E9", "s"), ("#0072B2", "^"), ("#D55E00", "D"))
 
-_SHEETS = 16  # that a LossPlot keeps, of some 8 MB each
-_WORDINGS = 1024  # that a sheet keeps, of some 5 kB each
+_SHEETS = 16  # maximum number that a LossPlot keeps, about 8 MB each
+_WORDINGS = 1024  # maximum number that a sheet keeps, about 5 kB each
 _FONT = "DejaVu Sans"  # matplotlib's own; all of its digits are equally wide and have no kerning
 
 
 class LossPlot:
-    """One run's loss on a log axis, each step marked by the depth it drew: pictures of many runs, one after another.
+    """A drawer of pictures of many runs: the loss on a log axis, each step marked by the depth that it drew.
 
-    Axes, ticks and labels take most of the time to draw. They are drawn once for all runs of as many steps within the
-    same limits, and kept; each run adds its curve, title and legend. No picture depends on those drawn before it. A
+    Axes, ticks and labels take most of the time to draw. They are drawn once for all runs with the same number of steps
+    and the same limits, and kept; each run adds its curve, title and legend. No picture depends on former pictures. A
     LossPlot is for one thread.
     """
 
@@ -39,18 +39,18 @@ class LossPlot:
         self._sheet_of = lru_cache(maxsize=_SHEETS)(_Sheet)
 
     def picture(self, losses: ArrayLike, depths: ArrayLike | None, title: str, measure: str = SQUARED_ERROR) -> bytes:
-        """One run's picture, 800 x 450 pixels, as the bytes of a PNG.
+        """Draw the picture of one run, 800 x 450 pixels, and return the bytes of a PNG.
 
         Args:
-            losses: (steps,), the loss of every step; what is not finite and positive has no mark, and what no float32
-                can be (beyond 1e±100) is outside of the limits.
-            depths: (steps,), how often the middle layer was applied in each, 0 to 3; None where there is none: then the
-                curve stands alone.
-            title: what was trained.
-            measure: what the loss is, such as `cross-entropy`.
+            losses: (steps,), the loss of every step. A loss that is not finite and positive has no mark; a loss beyond
+                1e±100, which no float32 has, is outside of the limits.
+            depths: (steps,), the number of applications of the middle layer in each step, 0 to 3; None to draw only the
+                curve.
+            title: the title.
+            measure: the name of the loss, such as `cross-entropy`.
 
         Raises:
-            ValueError: a step without a loss or without a depth of 0 to 3.
+            ValueError: a step has no loss, or no depth of 0 to 3.
         """
         loss = np.asarray(losses, dtype=np.float64)
         if depths is None:
@@ -65,12 +65,12 @@ class LossPlot:
 
 
 class _Sheet:
-    """The axes of runs of so many steps within the same limits, with all that such runs have in common.
+    """The common part of the pictures of runs with the same number of steps and the same limits.
 
     Args:
-        steps: how many.
-        decades: the logarithms to base 10 of the limits; None where there is nothing to show.
-        measure: what the loss is.
+        steps: the number of steps.
+        decades: the logarithms to base 10 of the limits; None if there is nothing to show.
+        measure: the name of the loss.
         marked: whether each step has the mark of its depth.
     """
 
@@ -122,10 +122,10 @@ class _Sheet:
         return self._encode()
 
     def _text_ink(self, which: int, string: str) -> "_Ink":
-        """Put a text together from wordings whose digits are all the same, so that most need no drawing.
+        """Assemble a text from drawn texts whose digits are all the same, so that most texts need no drawing.
 
         Args:
-            which: the index of the text, whose place it takes.
+            which: the index of the text that is replaced.
         """
         zeros = re.sub("[1-9]", "0", string)
         opacity, place, cells = self._wording(which, zeros)
@@ -239,10 +239,10 @@ def _counted(depth: int, steps: int) -> str:
 
 
 def _decades(loss: NDArray[np.float64]) -> tuple[float, float] | None:
-    """The logarithms to base 10 of limits for `loss`; None where a log axis can show none of it.
+    """Return the logarithms to base 10 of limits for `loss`; None if a log axis can show no value of it.
 
-    They are rounded outwards to 1/16 to 1/8 of what lies between them, so that many runs share a few and no mark is
-    cut.
+    The limits are rounded outwards to 1/16 to 1/8 of their distance, so that many runs share a few limits and no mark
+    is cut.
     """
     shown = np.log10(loss[(loss > 1e-100) & (loss < 1e100)])
     if not len(shown):
