@@ -1,7 +1,7 @@
 """Process pools of Prefect's task runner, forked from the same server as the library's own pools."""
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from typing import Any, Self
@@ -14,7 +14,7 @@ from prefect.task_runners import ProcessPoolTaskRunner
 
 from paramshare.flows.tasks.states import record_interrupted, rows_of
 from paramshare.sweep.chunks import Chunk, Row
-from paramshare.sweep.workers.forkserver import start_server
+from paramshare.sweep.workers.forkserver import start_server, starting_processes
 
 __all__ = ["WORKER_MODULE", "TaskBackend"]
 
@@ -68,5 +68,17 @@ class _ForkingTaskRunner(ProcessPoolTaskRunner):
         super().__enter__()
         spawning: Any = self._executor
         processes = start_server(WORKER_MODULE)
-        self._executor = ProcessPoolExecutor(self._max_workers, processes, spawning._initializer, spawning._initargs)
+        self._executor = _GuardedPool(self._max_workers, processes, spawning._initializer, spawning._initargs)
         return self
+
+
+class _GuardedPool(ProcessPoolExecutor):
+    """A process pool that is broken if a process is killed while another one starts.
+
+    Prefect submits to the pool in a thread of its own, so that the caller of `submit` cannot see the error.
+    """
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Submit a call, see `starting_processes`."""
+        with starting_processes():
+            return super().submit(fn, *args, **kwargs)
