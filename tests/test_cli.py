@@ -31,8 +31,8 @@ from paramshare.tracking.store import StoreAddress, open_store
 @pytest.mark.parametrize(
     ("option", "value", "said"),
     [
-        ("--seeds", "3:1", "expected a:b with a below b"),
-        ("--seeds", "one", "expected such as 0:100 or 3,7,9"),
+        ("--seeds", "3:1", "expected a:b with a < b"),
+        ("--seeds", "one", "expected a list such as 0:100 or 3,7,9"),
         ("--steps", "-5", "--steps is '-5'; expected at least 1"),
         ("--hidden-size", "0", "--hidden-size is '0'"),
         ("--batch-size", "many", "--batch-size is 'many'; expected a whole number"),

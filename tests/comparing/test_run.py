@@ -175,7 +175,7 @@ def test_a_study_whose_runs_failed_answers_as_it_was_asked_to(
     outcome, _ = studied(address)
     failed = replace(outcome, rows=(replace(outcome.rows[0], status="FAILED", error="no room"), *outcome.rows[1:]))
     with pytest.raises(SystemExit) as left:
-        StudyCommand(as_json=True).end(failed, None)
+        StudyCommand(as_json=True).finish((failed, None))
     assert left.value.code == 1
     assert json.loads(capsys.readouterr().out)["runs"][0]["status"] == "FAILED"
 
