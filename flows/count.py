@@ -1,9 +1,9 @@
-"""Counting as a Prefect flow: one task a model, each task one call into the library.
+"""Counting as a Prefect flow: one task for each model.
 
-The models come one after the other: an analysis takes seconds, and so would starting a process for it.
+The models are counted one after the other: an analysis takes seconds, as starting a process would.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from prefect import flow, runtime, task
 from prefect.client.schemas.objects import State
@@ -14,39 +14,14 @@ from paramshare.counting.report import CountOutcome, CountRow
 from paramshare.counting.run import count_model
 from paramshare.counting.spec import CountSpec, ModelSpec
 from paramshare.errors import in_a_line
-from paramshare.flows.retries import RETRIES
-from paramshare.flows.surroundings import (
-    Surroundings,
-    here,
-    leave_report,
-    mlflow_tags,
-    pages_base,
-    pages_hint,
-    run_here,
-)
+from paramshare.flows.context import current_context, leave_report, mlflow_tags, pages_base, pages_hint
+from paramshare.flows.tasks.retries import RETRIES
 from paramshare.plots import inline_picture, picture_of
 from paramshare.sharing.report import Sort
 from paramshare.tracking.display.urls import run_url, search_url
 from paramshare.tracking.store import Store, StoreAddress, open_store
 
-__all__ = ["count", "count_one", "run_count_flow"]
-
-
-def run_count_flow(
-    spec: CountSpec, address: StoreAddress, on_row: Callable[[CountRow], None] = lambda _: None
-) -> CountOutcome:
-    """Run the flow in this process, against the configured Prefect API or a server that ends with the flow.
-
-    Args:
-        on_row: called for each model that was counted or failed.
-
-    Raises:
-        UsageError: the store cannot be opened.
-        ServerError: a server did not start or did not answer.
-    """
-    result = run_here(count, spec, Surroundings(address, on_row=on_row), ("count",))
-    assert isinstance(result, CountOutcome)
-    return result
+__all__ = ["count", "count_one"]
 
 
 def _flow_run_name() -> str:
@@ -66,7 +41,7 @@ def _task_run_name() -> str:
 def count_one(
     model: ModelSpec, address: StoreAddress, tags: Mapping[str, str], depth: int | None, sort: Sort
 ) -> CountRow:
-    """Analyse a model and write its report as an MLflow run."""
+    """Analyze a model and write its report as an MLflow run."""
     row = count_model(model, address, tags, depth, sort)
     get_run_logger().info("%s: %s", model.label, row.summary)
     return row
@@ -74,17 +49,17 @@ def count_one(
 
 @flow(name="count", flow_run_name=_flow_run_name, persist_result=False)
 def count(spec: CountSpec) -> State[CountOutcome]:
-    """Count what each model's weights are and would be if they were not shared, each an MLflow run.
+    """Count the parameters of each model, shared and unshared, and write each report as an MLflow run.
 
-    The flow run fails where one of its models does; the others are counted all the same.
+    The flow run fails if one of its models fails; the other models are counted in any case.
     """
-    around = here(spec.experiment)
-    store = open_store(around.address)
+    context = current_context(spec.experiment)
+    store = open_store(context.address)
     rows = []
     for model in spec.models:
         tags = mlflow_tags("flows/count.py")
-        rows.append(_row(model, count_one(model, around.address, tags, spec.depth, spec.sort, return_state=True)))
-        around.on_row(rows[-1])
+        rows.append(_row(model, count_one(model, context.address, tags, spec.depth, spec.sort, return_state=True)))
+        context.on_row(rows[-1])
     outcome = CountOutcome(store.experiment_id, tuple(rows))
     leave_report("count", spec.label, lambda: _report(store, outcome))
     failed = [row.model.label for row in outcome.failed]
@@ -95,7 +70,7 @@ def count(spec: CountSpec) -> State[CountOutcome]:
 
 
 def _row(model: ModelSpec, state: State[CountRow]) -> CountRow:
-    """The row of a task that has ended, whatever its end."""
+    """Return the row of a task that has ended, in whichever state."""
     result: object = state.result(raise_on_failure=False)
     if isinstance(result, CountRow):
         return result
@@ -103,7 +78,7 @@ def _row(model: ModelSpec, state: State[CountRow]) -> CountRow:
 
 
 def _report(store: Store, outcome: CountOutcome) -> str:
-    """The totals of all models with links to their runs, one by one and side by side, and the chart."""
+    """Return the totals of all models with links to their runs, one by one and side by side, and the chart."""
     base = pages_base(store)
     side_by_side = search_url(base, outcome.experiment_id, f"tags.`prefect.flow_run_id` = '{runtime.flow_run.id}'")
     link = f"[These runs on MLflow's pages]({side_by_side}){pages_hint(store)}. Counts are for one sample."

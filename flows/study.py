@@ -1,6 +1,4 @@
-"""The study as a Prefect flow: the sweep's tasks over every variant, then the comparison, with its report."""
-
-from collections.abc import Callable
+"""The study as a Prefect flow: the sweep's tasks over every variant, then the comparison with its report."""
 
 from prefect import flow, runtime
 from prefect.client.schemas.objects import State
@@ -11,39 +9,18 @@ from paramshare.comparing.run import Concluded, conclude
 from paramshare.comparing.spec import StudySpec
 from paramshare.comparing.study import Study
 from paramshare.comparing.text import answers
-from paramshare.flows.surroundings import Surroundings, here, leave_report, pages_base, pages_hint, run_here
-from paramshare.flows.sweep import run_tasks, said_of
-from paramshare.sweep.chunks import Row
+from paramshare.flows.context import current_context, leave_report, pages_base, pages_hint
+from paramshare.flows.tasks.states import summary_of
+from paramshare.flows.tasks.training import run_sweep_tasks
 from paramshare.sweep.report import sweep_name
-from paramshare.sweep.run import Outcome, Sweep
+from paramshare.sweep.result import SweepResult
 from paramshare.tracking.display.urls import run_url
 from paramshare.tracking.store import StoreAddress, open_store
 
-__all__ = ["run_study_flow", "study"]
+__all__ = ["study"]
 
-Studied = tuple[Outcome, Study | None]
-"""What the sweep came to, and the comparison; None where it could not be made."""
-
-
-def run_study_flow(
-    spec: StudySpec,
-    address: StoreAddress,
-    on_open: Callable[[Sweep], None] = lambda _: None,
-    on_row: Callable[[Row], None] = lambda _: None,
-    dask_scheduler: str | None = None,
-) -> Studied:
-    """Run the flow in this process, against the configured Prefect API or a server that ends with the flow.
-
-    Args:
-        on_open, on_row, dask_scheduler: as of `paramshare.flows.sweep.run_flow`.
-
-    Raises:
-        UsageError, ServerError, WorkerError: as of `paramshare.flows.sweep.run_flow`.
-    """
-    surroundings = Surroundings(address, on_open, on_row, dask_scheduler)
-    result = run_here(study, spec, surroundings, ("study", *spec.variant_list))
-    assert isinstance(result, tuple)
-    return result
+StudyResult = tuple[SweepResult, Study | None]
+"""The result of the sweep, and the comparison; None if runs are missing."""
 
 
 def _flow_run_name() -> str:
@@ -52,25 +29,24 @@ def _flow_run_name() -> str:
 
 
 @flow(name="study", flow_run_name=_flow_run_name, persist_result=False)
-def study(spec: StudySpec) -> State[Studied]:
-    """Train every variant over the same seeds and hold them against each other.
+def study(spec: StudySpec) -> State[StudyResult]:
+    """Train every variant with the same seeds and compare the variants.
 
-    What the store already holds finished is re-used. The flow run fails where one of its runs does, or is missing.
+    Finished runs that the store already holds are reused. The flow run fails if one of its runs fails or is missing.
     """
-    around = here(spec.experiment)
-    outcome = run_tasks(spec, around, "flows/study.py")
-    concluded = conclude(spec, around.address, outcome)
+    context = current_context(spec.experiment)
+    result = run_sweep_tasks(spec, context, "flows/study.py")
+    concluded = conclude(spec, context.address, result)
     if concluded is not None:
-        leave_report("study", outcome.name, lambda: _report(spec, around.address, outcome, concluded))
-    found = concluded and concluded.study
-    verdict = Failed if outcome.failed or outcome.kept or found is None else Completed
-    return verdict(
-        data=(outcome, found), message=" ".join([f"{said_of(outcome)}.", *(answers(found) if found else ())])
-    )
+        leave_report("study", result.name, lambda: _report(spec, context.address, result, concluded))
+    comparison = concluded and concluded.study
+    final = Failed if result.failed or result.kept or comparison is None else Completed
+    message = " ".join([f"{summary_of(result)}.", *(answers(comparison) if comparison else ())])
+    return final(data=(result, comparison), message=message)
 
 
-def _report(spec: StudySpec, address: StoreAddress, outcome: Outcome, concluded: Concluded) -> str:
-    """The study's report with figures that it carries itself, and a link to MLflow's pages."""
+def _report(spec: StudySpec, address: StoreAddress, result: SweepResult, concluded: Concluded) -> str:
+    """Return the report of the study with inline figures and a link to MLflow's pages."""
     store = open_store(address)
-    url = run_url(pages_base(store), outcome.experiment_id, outcome.parent_run_id)
+    url = run_url(pages_base(store), result.experiment_id, result.parent_run_id)
     return f"[The study on MLflow's pages]({url}){pages_hint(store)}\n\n{markdown_report(*concluded, spec.command)}"

@@ -1,6 +1,5 @@
-"""Verification as a Prefect flow: a sample of a sweep's runs trained again, one task a run. Made for a schedule."""
+"""The verification as a Prefect flow: a sample of a sweep's runs trained again, one task for each run."""
 
-from collections.abc import Callable
 from typing import Any
 
 from prefect import flow, runtime, task
@@ -9,8 +8,8 @@ from prefect.logging import get_run_logger
 from prefect.states import Completed, Failed
 
 from paramshare.errors import in_a_line
-from paramshare.flows.retries import RETRIES
-from paramshare.flows.surroundings import Surroundings, here, leave_report, pages_base, pages_hint, run_here
+from paramshare.flows.context import current_context, leave_report, pages_base, pages_hint
+from paramshare.flows.tasks.retries import RETRIES
 from paramshare.proof.report import Verification, VerifyRow
 from paramshare.proof.spec import VerifySpec
 from paramshare.proof.verify import draw_sample, verify_member
@@ -19,24 +18,7 @@ from paramshare.tracking.read.run_view import RunView
 from paramshare.tracking.store import Store, StoreAddress
 from paramshare.training.choice import Engine
 
-__all__ = ["run_verify_flow", "verify", "verify_one"]
-
-
-def run_verify_flow(
-    spec: VerifySpec, address: StoreAddress, on_row: Callable[[VerifyRow], None] = lambda _: None
-) -> Verification:
-    """Run the flow in this process, against the configured Prefect API or a server that ends with the flow.
-
-    Args:
-        on_row: called for each run that was compared.
-
-    Raises:
-        UsageError: there is no such sweep.
-        ServerError: a server did not start or did not answer.
-    """
-    result = run_here(verify, spec, Surroundings(address, on_row=on_row), ("verify",))
-    assert isinstance(result, Verification)
-    return result
+__all__ = ["verify", "verify_one"]
 
 
 def _flow_run_name() -> str:
@@ -57,7 +39,7 @@ def _task_run_name() -> str:
     **RETRIES,
 )
 def verify_one(member: RunView, address: StoreAddress, engine: Engine) -> State[VerifyRow]:
-    """Train a run again and compare it with what MLflow holds."""
+    """Train a run again and compare its numbers with those in MLflow."""
     row = verify_member(member, address, engine)
     get_run_logger().info("run %s: %s", member.run_id, row.verdict)
     return (Failed if row.failed else Completed)(data=row, message=row.verdict)
@@ -65,35 +47,35 @@ def verify_one(member: RunView, address: StoreAddress, engine: Engine) -> State[
 
 @flow(name="verify", flow_run_name=_flow_run_name, persist_result=False)
 def verify(spec: VerifySpec) -> State[Verification]:
-    """Train a sample of a sweep's runs again and compare every number with what MLflow holds.
+    """Train a sample of a sweep's runs again and compare every number with MLflow.
 
-    The flow run fails where one of them is not reproduced.
+    The flow run fails if one of the runs is not reproduced.
     """
-    around = here(spec.experiment)
-    sample = draw_sample(spec, around.address)
+    context = current_context(spec.experiment)
+    sample = draw_sample(spec, context.address)
     rows = []
     for member in sample.members:
-        rows.append(_row(member, verify_one(member, around.address, spec.engine, return_state=True)))
-        around.on_row(rows[-1])
-    outcome = sample.outcome(tuple(rows))
-    leave_report("verify", outcome.summary, lambda: _report(sample.store, outcome))
-    return (Failed if outcome.failed else Completed)(data=outcome, message=outcome.summary)
+        rows.append(_row(member, verify_one(member, context.address, spec.engine, return_state=True)))
+        context.on_row(rows[-1])
+    verification = sample.outcome(tuple(rows))
+    leave_report("verify", verification.summary, lambda: _report(sample.store, verification))
+    return (Failed if verification.failed else Completed)(data=verification, message=verification.summary)
 
 
 def _row(member: RunView, state: State[Any]) -> VerifyRow:
-    """The row of a task that has ended, whatever its end."""
+    """Return the row of a task that has ended, in whichever state."""
     result: object = state.result(raise_on_failure=False)
     if isinstance(result, VerifyRow):
         return result
     return VerifyRow(member, error=in_a_line(result))
 
 
-def _report(store: Store, outcome: Verification) -> str:
-    """The verdicts, with links that lead to MLflow's pages from elsewhere."""
+def _report(store: Store, verification: Verification) -> str:
+    """Return the verdicts, with links to MLflow's pages that work anywhere."""
     base = pages_base(store)
 
     def url_of(run_id: str) -> str:
-        return run_url(base, outcome.experiment_id, run_id)
+        return run_url(base, verification.experiment_id, run_id)
 
-    link = f"[The sweep on MLflow's pages]({url_of(outcome.parent_run_id)}){pages_hint(store)}"
-    return f"{link}\n\n{outcome.markdown(url_of)}"
+    link = f"[The sweep on MLflow's pages]({url_of(verification.parent_run_id)}){pages_hint(store)}"
+    return f"{link}\n\n{verification.markdown(url_of)}"

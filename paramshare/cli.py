@@ -24,13 +24,14 @@ from pydantic_settings import (
 )
 from pydantic_settings import SettingsError as CommandLineError
 
-from paramshare.commands.answer import FAILED
-from paramshare.commands.comparing import Compare, FlowStudy, Study
+from paramshare.commands.comparing import Compare, Study
 from paramshare.commands.counting import Analyze, Article, FlowCount, Layer
+from paramshare.commands.flows import FlowStudy, FlowSweep, FlowVerify
 from paramshare.commands.flushing import Flush
-from paramshare.commands.proving import FlowVerify, Reproduce, Verify
+from paramshare.commands.output import FAILED
+from paramshare.commands.proving import Reproduce, Verify
 from paramshare.commands.service import Doctor, Relocate, Ui
-from paramshare.commands.training import FlowSweep, Train
+from paramshare.commands.training import Train
 from paramshare.completion import Shell, script
 from paramshare.errors import ParamshareError, UsageError, without_secrets
 from paramshare.home import prepare_home

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from paramshare.counting.report import CountOutcome
     from paramshare.proof.report import Reproduction, Verification
     from paramshare.sweep.chunks import Row
-    from paramshare.sweep.run import Outcome, Sweep
+    from paramshare.sweep.result import SweepResult
+    from paramshare.sweep.state import Sweep
 
 __all__ = [
     "print_checks",
@@ -77,7 +78,7 @@ def sweep_progress(
                 left = f"; {sweep.delivery.left} stay: {sweep.delivery.reason}" if sweep.delivery.left else ""
                 console.print(f"{came} results delivered that were kept in {SPOOL}{left}", markup=False, soft_wrap=True)
             done = len(sweep.specs) - len(sweep.pending)
-            engines = ", ".join(dict.fromkeys(choice.engine for choice in sweep.spec.choices(sweep.devices)))
+            engines = ", ".join(dict.fromkeys(choice.engine for choice in sweep.plan.choices))
             progress.update(task, description=f"training ({engines})", total=len(sweep.specs), completed=done)
 
         def ended(row: "Row") -> None:
@@ -135,7 +136,7 @@ def print_counts(outcome: "CountOutcome", ui_command: str) -> None:
     console.print(f"MLflow's pages: {ui_command}", markup=False, highlight=False, soft_wrap=True)
 
 
-def print_outcome(outcome: "Outcome", ui_command: str, curves: str, flush_command: str) -> None:
+def print_outcome(outcome: "SweepResult", ui_command: str, curves: str, flush_command: str) -> None:
     """The table of a sweep's runs, where the aggregate curve lies, and the command that opens MLflow's pages.
 
     Args:
@@ -155,7 +156,7 @@ def print_outcome(outcome: "Outcome", ui_command: str, curves: str, flush_comman
         f"{outcome.name}: {trained} trained, {reused} re-used, {outcome.failed} failed{diverged}{kept}",
         f"curves of all seeds: {curves or 'drawn when the same command finds all of them in the store'}",
         f"MLflow's pages:      {ui_command}",
-        *([f"to deliver the rest: {flush_command}, or the same command again"] if kept else []),
+        *([f"to deliver the rest: {flush_command}, or rerun the command"] if kept else []),
     ):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
@@ -203,7 +204,7 @@ def print_checks(checks: Sequence[tuple[str, str, bool]]) -> None:
         console.print(f"{name:<8}  {found}", markup=False, highlight=False, soft_wrap=True)
 
 
-def _rows(outcome: "Outcome") -> list[tuple[str, ...]]:
+def _rows(outcome: "SweepResult") -> list[tuple[str, ...]]:
     """The cells of a row a run, of many runs the first and the last ones."""
     rows, half = outcome.rows, _ROWS_SHOWN // 2
     if len(rows) <= _ROWS_SHOWN:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from stack import PrefectServer, wait_until
 
-from paramshare.flows.server import _in_effect
+from paramshare.flows.api.server import _in_effect
 
 ENDED = "SELECT count(*) FROM task_run WHERE state_type IN ('COMPLETED', 'FAILED', 'CRASHED', 'CANCELLED')"
 OF_FLOW_RUNS = (("task_run", "flow_run_id"), ("artifact", "flow_run_id"), ("flow_run", "id"))

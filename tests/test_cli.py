@@ -21,18 +21,18 @@ import pytest
 from program import PROGRAM, SMALL, refused
 
 from paramshare.cli import _parser, main
-from paramshare.commands.store import curves_place
+from paramshare.commands.options import curves_place
 from paramshare.parser import commands_of, options_of
 from paramshare.settings import StoreSettings
-from paramshare.sweep.run import Outcome
+from paramshare.sweep.result import SweepResult
 from paramshare.tracking.store import StoreAddress, open_store
 
 
 @pytest.mark.parametrize(
     ("option", "value", "said"),
     [
-        ("--seeds", "3:1", "expected a:b with a below b"),
-        ("--seeds", "one", "expected such as 0:100 or 3,7,9"),
+        ("--seeds", "3:1", "expected a:b with a < b"),
+        ("--seeds", "one", "expected a list such as 0:100 or 3,7,9"),
         ("--steps", "-5", "--steps is '-5'; expected at least 1"),
         ("--hidden-size", "0", "--hidden-size is '0'"),
         ("--batch-size", "many", "--batch-size is 'many'; expected a whole number"),
@@ -213,7 +213,7 @@ def test_a_deleted_experiment_is_refused_without_an_option_that_compare_lacks(
 def test_the_curves_of_a_sweep_on_a_server_are_at_an_address_that_a_browser_opens(
     settings: dict[str, str], base: str
 ) -> None:
-    outcome = Outcome("7", "abc", (), curves="mlflow-artifacts:/7/abc/artifacts/loss_curves.png", name="", note="")
+    outcome = SweepResult("7", "abc", (), curves="mlflow-artifacts:/7/abc/artifacts/loss_curves.png", name="", note="")
     place = curves_place(StoreSettings(**settings), outcome)
     assert place == f"{base}#/experiments/7/runs/abc/artifacts/loss_curves.png?workflowType=machine_learning"
 

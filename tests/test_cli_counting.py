@@ -173,10 +173,10 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
         ("nets.py:Net --input nets.py:sample --dtype long", "dtype is for the sizes of input"),
         ("nets.py:Net --input 3,8,8 --plot chart.gif", "expected a name that ends in .png, .svg, .pdf"),
         ("nets.py:Net --input 3,8,8 --report no/where.json", "there is no folder no"),
-        ("nets.py:Net --input 3,8,8 --report .", ". cannot be written: it is a folder; expected a file's name"),
+        ("nets.py:Net --input 3,8,8 --report .", ". cannot be written: it is a folder; expected the name of a file"),
         (f"nets.py:Net --input 3,8,8 --report {'x' * 300}", "xxx cannot be written: File name too long"),
         ("nets.py:Net --input 3,8,8 --plot ..", ".. cannot be written: it is a folder"),
-        ("nets.py:Net --input 3,8,8 --experiment mine", "--experiment goes with --track"),
+        ("nets.py:Net --input 3,8,8 --experiment mine", "--experiment needs --track"),
         ("nets.py:Net --input 3,8,8 --track --tracking-uri http://127.0.0.1:9", "no MLflow server answers"),
     ],
 )

@@ -10,7 +10,7 @@ from program import SIZES, refused
 from paramshare.cli import main
 from paramshare.console import print_outcome
 from paramshare.sweep.chunks import Row
-from paramshare.sweep.run import Outcome
+from paramshare.sweep.result import SweepResult
 from paramshare.tracking.store import StoreAddress
 from paramshare.tracking.write.kinds.seeds import seed_record
 from paramshare.tracking.write.spool import keep, spooled
@@ -67,11 +67,11 @@ def test_what_is_kept_for_another_store_is_named_with_the_command_that_delivers_
 
 def test_an_outcome_with_kept_results_says_so_and_names_the_command(capsys: pytest.CaptureFixture[str]) -> None:
     row = Row.kept(RESULT.spec, RESULT, "the server does not answer")
-    outcome = Outcome("1", "abc", (row,), curves="", name="shared seeds 3 on cpu", note="")
+    outcome = SweepResult("1", "abc", (row,), curves="", name="shared seeds 3 on cpu", note="")
     print_outcome(outcome, "paramshare ui", "", "paramshare flush")
     said = capsys.readouterr().out
     assert " kept" in said.splitlines()[1]
     assert "shared seeds 3 on cpu: 1 trained, 0 re-used, 0 failed, 1 kept in mlruns/spool" in said
-    assert "to deliver the rest: paramshare flush, or the same command again" in said
+    assert "to deliver the rest: paramshare flush, or rerun the command" in said
     found = json.loads(json.dumps(outcome.as_dict()))["runs"][0]
     assert (found["status"], found["run_id"]) == ("KEPT", "")

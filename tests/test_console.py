@@ -14,7 +14,7 @@ from paramshare.counting.spec import ModelSpec
 from paramshare.proof.report import Verification, VerifyRow
 from paramshare.sharing.report import Counts
 from paramshare.sweep.chunks import Row
-from paramshare.sweep.run import Outcome
+from paramshare.sweep.result import SweepResult
 from paramshare.tracking.read.run_view import RunView
 from paramshare.training.spec import TrainSpec
 
@@ -37,7 +37,7 @@ def a_sweep() -> Printed:
         Row(spec, run_id, "FINISHED", loss, {}, 1234.56, reused=True)
         for spec, run_id, loss in zip(specs, IDS, losses, strict=True)
     )
-    outcome = Outcome("1", "abc", rows, curves="", name="a sweep", note="")
+    outcome = SweepResult("1", "abc", rows, curves="", name="a sweep", note="")
     cells = ["1234.56", "re-used", "cuda:0", *(str(spec.seed) for spec in specs), *(f"{loss:.6g}" for loss in losses)]
     return lambda: print_outcome(outcome, "ui", "", "flush"), [*cells, *IDS, specs[0].variant]
 
@@ -52,10 +52,7 @@ def a_count() -> Printed:
 
 def a_verification() -> Printed:
     rows = tuple(
-        VerifyRow(
-            RunView.listed(run_id, seed, "untied", "cuda:0"),
-            error="could not be trained again",
-        )
+        VerifyRow(RunView.listed(run_id, seed, "untied", "cuda:0"), error="could not be trained again")
         for seed, run_id in enumerate(IDS, 4294967290)
     )
     cells = ["untied", "cuda:0", "trained", *(str(row.member.seed) for row in rows), *(run_id[:8] for run_id in IDS)]

@@ -5,16 +5,16 @@ from pathlib import Path
 import pytest
 from disk import files_of_at_most
 
-from paramshare.commands.files import write_whole
+from paramshare.commands.output import write_file
 from paramshare.errors import UsageError
 
 
 def test_what_was_there_stays_where_the_disk_has_no_room_for_the_new_one(tmp_path: Path) -> None:
     report = tmp_path / "report.html"
-    write_whole(report, b"the first")
+    write_file(report, b"the first")
     with files_of_at_most(1000), pytest.raises(UsageError, match=r"report\.html cannot be written: File too large"):
-        write_whole(report, bytes(2000))
+        write_file(report, bytes(2000))
     assert report.read_bytes() == b"the first"
-    write_whole(report, b"the second")
+    write_file(report, b"the second")
     assert report.read_bytes() == b"the second"
     assert list(tmp_path.iterdir()) == [report]

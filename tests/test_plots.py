@@ -128,7 +128,9 @@ def alone() -> dict[str, bytes]:
 def test_a_picture_does_not_depend_on_those_drawn_before(
     alone: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("paramshare.plots._SHEETS", 3)  # less than these have limits, so that some are made again
+    monkeypatch.setattr(
+        "paramshare.plots.loss_picture._SHEETS", 3
+    )  # less than these have limits, so that some are made again
     plot = LossPlot()
     for name in [*RUNS, *reversed(RUNS)]:
         assert plot.picture(*RUNS[name], LONG) == alone[name]

@@ -15,7 +15,9 @@ from program import PROGRAM, SMALL
 from paramshare import console
 from paramshare.progress_lines import lines_of_progress, readable_seconds
 from paramshare.sweep.chunks import Row
-from paramshare.sweep.run import Sweep
+from paramshare.sweep.plan import Plan
+from paramshare.sweep.spec import SweepSpec
+from paramshare.sweep.state import Sweep
 from paramshare.tracking.store import StoreAddress
 from paramshare.tracking.write.spool import Delivery
 
@@ -36,8 +38,8 @@ def test_a_sweep_without_a_terminal_prints_how_many_runs_are_done(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(console, "lines_of_progress", SOON)
-    spec = SimpleNamespace(choices=lambda devices: [SimpleNamespace(engine="exact")])
-    sweep = SimpleNamespace(delivery=Delivery(), specs=[0] * 5, pending=[0] * 3, spec=spec, devices=())
+    plan = Plan(("cpu",), SweepSpec(seeds="0:5").run_choices(("cpu",)))
+    sweep = SimpleNamespace(delivery=Delivery(), specs=plan.specs, pending=plan.choices[2:], plan=plan)
     row = SimpleNamespace(status="FINISHED", error="")
     with console.sweep_progress() as (opened, ended):
         assert lines_of(capsys, "paramshare: opening the store, 0 s\n")

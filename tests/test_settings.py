@@ -1,21 +1,35 @@
 """Proves where settings come from, in which order, and that a misspelt one is not ignored."""
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import pytest
+from pydantic import BaseModel
 
-from paramshare.commands.comparing import Compare, FlowStudy, Study
-from paramshare.commands.counting import FlowCount
-from paramshare.commands.flushing import Flush
-from paramshare.commands.proving import FlowVerify, Reproduce, Verify
-from paramshare.commands.service import Ui
-from paramshare.commands.store import address_of
-from paramshare.commands.training import FlowSweep, Train
+from paramshare.cli import Paramshare
+from paramshare.commands.comparing import Compare
+from paramshare.commands.flows import FlowSweep
+from paramshare.commands.options import address_of
+from paramshare.commands.service import Doctor, Ui
+from paramshare.commands.training import Train
 from paramshare.errors import SettingsError
 from paramshare.settings import StoreSettings, attributed, check_names, origin_of
 from paramshare.training.targets import TARGETS, Target
 
-COMMANDS = (Train, Study, Compare, Flush, FlowSweep, FlowStudy, FlowCount, Reproduce, Verify, FlowVerify, Ui)
+
+def commands(group: type[BaseModel]) -> Iterator[type[BaseModel]]:
+    """Yield the commands of a group and of the groups below it."""
+    for field in group.model_fields.values():
+        if any(isinstance(metadata, type) and metadata.__name__ == "_CliSubCommand" for metadata in field.metadata):
+            (command, _) = get_args(field.annotation)
+            yield from commands(command) if command.__name__ == "Flow" else [command]
+
+
+COMMANDS = tuple(
+    command for command in commands(Paramshare) if issubclass(command, StoreSettings) and command is not Doctor
+)
+"""Every command with settings. The doctor reads them by itself, to report those that cannot be read."""
 
 # What an option can be set to, where that is not 1.
 VALUES = {

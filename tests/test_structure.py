@@ -4,6 +4,7 @@ import ast
 import subprocess
 import sys
 from collections import Counter
+from graphlib import TopologicalSorter
 from importlib import import_module
 from pathlib import Path
 
@@ -91,9 +92,16 @@ ALLOWED = {
     },
     "paramshare.tracking.pages_server": {"paramshare.processes"},
     "paramshare.sweep": {
-        "paramshare.bands", "paramshare.errors", "paramshare.plots", "paramshare.processes", "paramshare.provenance",
+        "paramshare.bands", "paramshare.errors", "paramshare.plots", "paramshare.provenance", "paramshare.tracking",
+        "paramshare.training",
+    },
+    "paramshare.sweep.spec": {"paramshare.errors", "paramshare.training"},
+    "paramshare.sweep.chunks": {"paramshare.tracking", "paramshare.training"},
+    "paramshare.sweep.workers": {
+        "paramshare.errors", "paramshare.processes", "paramshare.provenance", "paramshare.sweep.chunks",
         "paramshare.tracking", "paramshare.training",
     },
+    "paramshare.sweep.workers.stop_signal": set(),
     "paramshare.counting": {
         "paramshare.errors", "paramshare.markdown", "paramshare.plots", "paramshare.provenance", "paramshare.sharing",
         "paramshare.sweep.spec", "paramshare.tracking",
@@ -125,6 +133,16 @@ ALLOWED = {
         "paramshare.sharing.report", "paramshare.sweep", "paramshare.tracking", "paramshare.training.choice",
         "paramshare.training.devices", "paramshare.training.export", "paramshare.training.targets",
     },
+    "paramshare.flows.worker": {"paramshare.flows.operations"},  # the programs that stacks and servers name
+    "paramshare.flows.register": {"paramshare.flows.operations"},
+    "paramshare.flows.api": {"paramshare.errors", "paramshare.processes"},
+    "paramshare.flows.tasks": {
+        "paramshare.errors", "paramshare.flows.context", "paramshare.sweep", "paramshare.tracking",
+        "paramshare.training",
+    },
+    "paramshare.flows.operations": {
+        "paramshare.errors", "paramshare.flows.api", "paramshare.processes", "paramshare.settings",
+    },
     "paramshare.commands": {
         "paramshare.comparing", "paramshare.console", "paramshare.counting", "paramshare.doctor", "paramshare.errors",
         "paramshare.flows", "paramshare.plots", "paramshare.proof", "paramshare.settings", "paramshare.sharing",
@@ -146,9 +164,9 @@ ALLOWED = {
 HOMES = {
     "mlflow": ("paramshare.tracking",),
     "prefect": ("paramshare.flows",),
-    "prefect_dask": ("paramshare.flows.cluster",),
-    "distributed": ("paramshare.flows.cluster",),
-    "dask": ("paramshare.flows.cluster",),
+    "prefect_dask": ("paramshare.flows.tasks.cluster",),
+    "distributed": ("paramshare.flows.tasks.cluster",),
+    "dask": ("paramshare.flows.tasks.cluster",),
     "matplotlib": (  # the others: a type
         "paramshare.plots", "paramshare.comparing.figures", "paramshare.counting.report", "paramshare.sharing.report",
         "paramshare.tracking",
@@ -192,9 +210,19 @@ def part_of(module: str) -> str:
     return max((part for part in ALLOWED if below(module, part)), key=len)
 
 
-@pytest.mark.parametrize("part", ["paramshare.sharing", "paramshare.tracking"])
-def test_the_folders_and_files_of_a_part_are_small(part: str) -> None:
-    files = [path for path in SOURCES if below(module_of(path), part)]
+@pytest.mark.parametrize("room", ["paramshare.sweep", "paramshare.flows", "paramshare.commands", "paramshare.plots"])
+def test_no_modules_of_a_room_import_each_other_in_a_circle(room: str) -> None:
+    files = {module_of(path): path for path in SOURCES if below(module_of(path), room)}
+    imports = {module: imports_of(path) & files.keys() - {module} for module, path in files.items()}
+    tuple(TopologicalSorter(imports).static_order())  # raises CycleError
+
+
+@pytest.mark.parametrize(
+    "room",
+    [f"paramshare.{name}" for name in ("commands", "flows", "plots", "sharing", "sweep", "tracking")],
+)
+def test_the_folders_and_files_of_a_room_are_small(room: str) -> None:
+    files = [path for path in SOURCES if below(module_of(path), room)]
     folders = Counter(path.parent for path in files if path.name != "__init__.py")
     assert max(folders.values()) <= 9
     assert max(len(path.read_text().splitlines()) for path in files) <= 350
@@ -226,9 +254,10 @@ def test_the_environment_is_read_by_settings_alone() -> None:
     """Others that name os.environ pass it to a child, set what a library reads from it, or record that."""
     readers = {module_of(path) for path in SOURCES if "os.environ" in path.read_text()}
     assert readers == {
-        "paramshare.cli", "paramshare.commands.training", "paramshare.flows", "paramshare.flows.register",
-        "paramshare.flows.server", "paramshare.flows.worker", "paramshare.home", "paramshare.progress_lines",
-        "paramshare.provenance", "paramshare.settings", "paramshare.sweep.pools", "paramshare.tracking",
+        "paramshare.cli", "paramshare.commands.flows", "paramshare.flows", "paramshare.flows.api.server",
+        "paramshare.flows.operations.register", "paramshare.flows.operations.worker", "paramshare.home",
+        "paramshare.progress_lines", "paramshare.provenance", "paramshare.settings",
+        "paramshare.sweep.workers.forkserver", "paramshare.tracking",
         "paramshare.tracking.pages", "paramshare.tracking.pages_server", "paramshare.tracking.store.opening",
     }  # fmt: skip
 

@@ -1,1 +1,1 @@
-"""The commands of the command line, a class each: options, one call into the library or a flow, what is printed."""
+"""The commands of the command line, a class each: options, one call into the library or a flow, output."""

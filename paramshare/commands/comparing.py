@@ -1,4 +1,4 @@
-"""`paramshare compare`, `study` and `flow study`: groups of runs side by side, in numbers with n and an interval."""
+"""`paramshare compare` and `study`: groups of runs side by side, in numbers with n and an interval."""
 
 from functools import partial
 from pathlib import Path
@@ -7,20 +7,18 @@ from typing import TYPE_CHECKING, Final, Literal, NoReturn
 from pydantic import Field
 from pydantic_settings import CliPositionalArg, SettingsConfigDict
 
-from paramshare.commands.answer import answer
-from paramshare.commands.files import check_place, write_whole
-from paramshare.commands.store import address_of, curves_place, flush_command, ui_command
-from paramshare.commands.training import devices_of, flow_prepared
+from paramshare.commands.options import address_of, curves_place, flush_command, spec_of, ui_command
+from paramshare.commands.output import check_file, print_result, write_file
 from paramshare.comparing.spec import CompareSpec, StudySpec
 from paramshare.errors import UsageError
-from paramshare.settings import DaskSettings, StoreSettings
+from paramshare.settings import StoreSettings
 from paramshare.sweep.spec import ExperimentName
 
 if TYPE_CHECKING:
-    from paramshare.comparing.study import Study as StudyResult
-    from paramshare.sweep.run import Outcome
+    from paramshare.comparing.study import Study as Comparison
+    from paramshare.sweep.result import SweepResult
 
-__all__ = ["Compare", "FlowStudy", "Study"]
+__all__ = ["Compare", "Study", "StudyCommand"]
 
 _FORMS: Final[dict[str, Literal["html", "md"]]] = {".html": "html", ".md": "md"}
 
@@ -40,46 +38,47 @@ class Compare(StoreSettings, CompareSpec):
     as_json: bool = Field(False, validation_alias="json", description="print one JSON object instead of tables")
 
     def cli_cmd(self) -> None:
-        """Read, compare, and show what came out."""
+        """Read the runs, compare them, and print the comparison."""
         from paramshare.comparing.run import compare, report_of
         from paramshare.console import print_study, working
 
         if self.report is not None:
             _check_report(self.report)
-        spec = CompareSpec(**{name: getattr(self, name) for name in CompareSpec.model_fields})
+        spec = spec_of(self, CompareSpec)
         with working("reading the runs"):
-            found = compare(spec, address_of(self), curves=self.report is not None)
+            comparison = compare(spec, address_of(self), curves=self.report is not None)
         if self.report is not None:
-            write_whole(self.report, report_of(found, _FORMS[self.report.suffix], spec.command).encode())
-        answer(
-            found,
-            self.as_json,
-            partial(print_study, report=self.report),
-            ui_command(self, "--view", found.grouped.target.name),
-        )
+            write_file(self.report, report_of(comparison, _FORMS[self.report.suffix], spec.command).encode())
+        view = ui_command(self, "--view", comparison.grouped.target.name)
+        print_result(comparison, self.as_json, partial(print_study, report=self.report), view)
 
 
 class StudyCommand(StoreSettings, StudySpec):
-    """What `study` and `flow study` have in common."""
+    """The options and the output of commands that run a study."""
 
     model_config = SettingsConfigDict(extra="ignore")
 
     as_json: bool = Field(False, validation_alias="json", description="print one JSON object instead of tables")
 
-    def study_spec(self) -> StudySpec:
-        """What to study, without where and how it is shown."""
-        return StudySpec(**{name: getattr(self, name) for name in StudySpec.model_fields})
+    def spec(self) -> StudySpec:
+        """Return the spec of the study, without the options of the store and the output."""
+        return spec_of(self, StudySpec)
 
-    def end(self, outcome: "Outcome", found: "StudyResult | None") -> NoReturn:
-        """Print what came out and leave with the exit code."""
+    def finish(self, result: "tuple[SweepResult, Comparison | None]") -> NoReturn:
+        """Print the result and exit with its code.
+
+        Args:
+            result: the result of the sweep, and the comparison; None if runs are missing.
+        """
         from paramshare.console import print_outcome, print_study
 
-        if found is None:
-            curves = curves_place(self, outcome)
-            show = partial(print_outcome, curves=curves, flush_command=flush_command(self))
-            answer(outcome, self.as_json, show, ui_command(self), waits=True)
-        view = ui_command(self, "--view", found.grouped.target.name)
-        answer(found, self.as_json, partial(print_study, report=None), view, waits=outcome.failed or outcome.kept)
+        sweep, comparison = result
+        if comparison is None:
+            show = partial(print_outcome, curves=curves_place(self, sweep), flush_command=flush_command(self))
+            print_result(sweep, self.as_json, show, ui_command(self), incomplete=True)
+        view = ui_command(self, "--view", comparison.grouped.target.name)
+        incomplete = sweep.failed or sweep.kept
+        print_result(comparison, self.as_json, partial(print_study, report=None), view, incomplete=incomplete)
 
 
 class Study(StudyCommand):
@@ -89,40 +88,17 @@ class Study(StudyCommand):
     """
 
     def cli_cmd(self) -> None:
-        """Run the sweep in this process and its own pool, then compare."""
+        """Run the sweep in this process and its own pools, then compare."""
         from paramshare.comparing.run import run_study
         from paramshare.console import sweep_progress
 
         with sweep_progress(flush_command(self)) as (on_open, on_row):
             tags = {"mlflow.source.name": "paramshare study", "mlflow.source.type": "LOCAL"}
-            outcome, found = run_study(self.study_spec(), address_of(self), tags, on_open, on_row)
-        self.end(outcome, found)
-
-
-class FlowStudy(StudyCommand, DaskSettings):
-    """Run `study` as a Prefect flow, with history and a report, on your Prefect server or a temporary one.
-
-    paramshare flow study --variant shared,untied --seeds 0:100 --devices auto
-    """
-
-    model_config = SettingsConfigDict(extra="ignore")
-
-    def cli_cmd(self) -> None:
-        """Run the flow, against a Prefect API that is there or one that ends with this process."""
-        from paramshare.console import sweep_progress
-        from paramshare.sweep.run import check_sweep
-
-        with sweep_progress(flush_command(self)) as (on_open, on_row):
-            check_sweep(self.study_spec(), address_of(self), devices_of(self))
-            with flow_prepared(self):
-                from paramshare.flows.study import run_study_flow
-
-                address, scheduler = address_of(self), self.dask_scheduler
-                outcome, found = run_study_flow(self.study_spec(), address, on_open, on_row, scheduler)
-        self.end(outcome, found)
+            result = run_study(self.spec(), address_of(self), tags, on_open, on_row)
+        self.finish(result)
 
 
 def _check_report(report: Path) -> None:
     if report.suffix not in _FORMS:
         raise UsageError(f"--report is {str(report)!r}; expected a file that ends in {' or '.join(_FORMS)}")
-    check_place(report)
+    check_file(report)

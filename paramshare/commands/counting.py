@@ -1,17 +1,17 @@
-"""`paramshare analyze`, `layer`, `article` and `flow count`: what weights are, and would be if they were not shared."""
+"""`paramshare analyze`, `layer`, `article` and `flow count`: the counts of parameters, shared and unshared."""
 
 import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn
 
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 from pydantic_settings import CliPositionalArg, NoDecode, SettingsConfigDict
 
-from paramshare.commands.answer import answer, print_json
-from paramshare.commands.files import check_place, write_whole
-from paramshare.commands.store import address_of, ui_command
+from paramshare.commands.flows import FlowCommand
+from paramshare.commands.options import address_of, spec_of, ui_command
+from paramshare.commands.output import check_file, print_json, print_result, write_file
 from paramshare.counting.spec import CountSpec, ModelSpec, RowsSpec, args_of, kwargs_of
 from paramshare.errors import SpecError, UsageError
 from paramshare.settings import StoreSettings
@@ -19,6 +19,7 @@ from paramshare.sharing.formulas.layers_by_name import LAYERS, LayerKind
 from paramshare.validation import sentences_of_keys
 
 if TYPE_CHECKING:
+    from paramshare.counting.report import CountOutcome
     from paramshare.sharing.report import SharingReport
 
 __all__ = ["Analyze", "Article", "FlowCount", "Layer"]
@@ -53,20 +54,20 @@ class Analyze(ModelSpec, RowsSpec):
     tracking_uri: str | None = Field(None, description="the store for --track, as of `paramshare train`")
 
     def cli_cmd(self) -> None:
-        """Analyse the model, print the table, and write what was asked for."""
+        """Analyze the model, print the table, and write the files and the run that the options name."""
         from paramshare.console import working
         from paramshare.counting.run import analyze_model, track
 
-        spec, store = ModelSpec(**{name: getattr(self, name) for name in ModelSpec.model_fields}), self._store()
+        spec, store = spec_of(self, ModelSpec), self._store()
         self._check_files()
-        with working(f"analysing {spec.label}"):
+        with working(f"analyzing {spec.label}"):
             report = analyze_model(spec)
         self._print(report)
         if self.plot:
             from paramshare.plots import picture_of
 
             figure = report.figure(self.depth, self.sort)
-            write_whole(self.plot, picture_of(figure, self.plot.suffix.removeprefix(".")))
+            write_file(self.plot, picture_of(figure, self.plot.suffix.removeprefix(".")))
         if store is not None:
             tags = {"mlflow.source.name": "paramshare analyze", "mlflow.source.type": "LOCAL"}
             tracked = track(report, address_of(store), spec.source, tags, depth=self.depth, sort=self.sort)
@@ -74,29 +75,31 @@ class Analyze(ModelSpec, RowsSpec):
             print(pages, file=sys.stderr if self.as_json else sys.stdout)
 
     def _store(self) -> StoreSettings | None:
-        """The store for --track; looked at before the work is done."""
-        given = self.model_dump(include=set(StoreSettings.model_fields), exclude_none=True)
+        """Return the settings of the store for --track, after a check of the store; None without --track."""
+        options = self.model_dump(include=set(StoreSettings.model_fields), exclude_none=True)
         if not self.track:
-            if given:
-                raise UsageError(f"--{next(iter(given)).replace('_', '-')} goes with --track, which was not given")
+            if options:
+                raise UsageError(
+                    f"--{next(iter(options)).replace('_', '-')} needs --track; add --track or leave the option out"
+                )
             return None
         from paramshare.tracking.store import check_store
 
-        store = StoreSettings(**given)
+        store = StoreSettings(**options)
         check_store(address_of(store))
         return store
 
     def _check_files(self) -> None:
         for file in (self.report, self.plot):
             if file is not None:
-                check_place(file)
+                check_file(file)
         if self.plot is not None and self.plot.suffix not in _PICTURES:
             raise UsageError(f"--plot is {str(self.plot)!r}; expected a name that ends in {', '.join(_PICTURES)}")
 
     def _print(self, report: "SharingReport") -> None:
-        print(report.to_json() if self.as_json else report.table(self.depth, self.sort))  # noqa: T201 - the answer itself
+        print(report.to_json() if self.as_json else report.table(self.depth, self.sort))  # noqa: T201 - the output itself
         if self.report:
-            write_whole(self.report, f"{report.to_json()}\n".encode())
+            write_file(self.report, f"{report.to_json()}\n".encode())
 
 
 class Layer(BaseModel):
@@ -111,19 +114,23 @@ class Layer(BaseModel):
         description="the size of one sample: features, after any positions (linear); channels and space (conv); "
         "how many indices (embedding); steps and features (rnn, gru, lstm); length and features (attention)",
     )
-    out: int | None = Field(None, description="its output's features or channels")
+    out: int | None = Field(None, description="the features or channels of the output")
     kernel: str | None = Field(None, description="a convolution's kernel: one number for all dimensions, or one each")
-    stride: str | None = Field(None, description="its stride, likewise; 1 unless given")
-    padding: str | None = Field(None, description="its padding, likewise, or same; 0 unless given")
-    dilation: str | None = Field(None, description="its dilation, likewise; 1 unless given")
-    output_padding: str | None = Field(None, description="of a transposed convolution, likewise")
+    stride: str | None = Field(None, description="a convolution's stride, one number or one each; defaults to 1")
+    padding: str | None = Field(
+        None, description="a convolution's padding, one number or one each, or same; defaults to 0"
+    )
+    dilation: str | None = Field(None, description="a convolution's dilation, one number or one each; defaults to 1")
+    output_padding: str | None = Field(
+        None, description="the output padding of a transposed convolution, one number or one each"
+    )
     groups: int | None = Field(None, description="a convolution's groups")
-    bias: bool = Field(True, description="whether it has a bias; yes unless --no-bias")
+    bias: bool = Field(True, description="whether the layer has a bias; defaults to yes, --no-bias turns it off")
     rows: int | None = Field(None, description="the rows of an embedding's table")
     layers: int | None = Field(None, description="the layers of a recurrent net")
     bidirectional: bool = Field(False, description="whether a recurrent net also runs backwards")
     projection: int | None = Field(None, description="the size of an lstm's projection")
-    heads: int | None = Field(None, description="attention's heads; no count depends on them")
+    heads: int | None = Field(None, description="the heads of attention; the counts do not depend on them")
     as_json: bool = Field(False, alias="json", description="print one JSON object instead of a table")
 
     def cli_cmd(self) -> None:
@@ -136,27 +143,29 @@ class Layer(BaseModel):
             layer = {"kind": self.kind, "in": self.size, "out": self.out, **options, "bias": self.bias}
             print_json({"layer": layer, **asdict(counted)})
             return
-        said = ", ".join(f"{name} {getattr(self, name)}" for name in options if name != "bias")
+        shown = ", ".join(f"{name} {getattr(self, name)}" for name in options if name != "bias")
         bias = "" if self.bias else ", no bias"
-        title = f"{self.kind} on {self.size}{f' to {self.out}' if self.out else ''}{f', {said}' if said else ''}{bias}"
-        print(layer_table(title, counted))  # noqa: T201 - the answer itself
+        title = (
+            f"{self.kind} on {self.size}{f' to {self.out}' if self.out else ''}{f', {shown}' if shown else ''}{bias}"
+        )
+        print(layer_table(title, counted))  # noqa: T201 - the output itself
 
     def _options(self) -> dict[str, object]:
-        """What was given of the options, as numbers."""
-        found: dict[str, object] = {}
+        """Return the options that were given, as numbers."""
+        options: dict[str, object] = {}
         for name in ("kernel", "stride", "padding", "dilation", "output_padding"):
             text = getattr(self, name)
             if text is not None:
                 numbers = () if text in ("same", "valid") else _numbers(name, text)
-                found[name] = text if not numbers else numbers if len(numbers) > 1 else numbers[0]
+                options[name] = text if not numbers else numbers if len(numbers) > 1 else numbers[0]
         for name in ("groups", "rows", "layers", "projection", "heads"):
             if getattr(self, name) is not None:
-                found[name] = getattr(self, name)
+                options[name] = getattr(self, name)
         if not self.bias:
-            found["bias"] = False
+            options["bias"] = False
         if self.bidirectional:
-            found["bidirectional"] = True
-        return found
+            options["bidirectional"] = True
+        return options
 
 
 class Article(BaseModel):
@@ -171,10 +180,10 @@ class Article(BaseModel):
         if self.as_json:
             print_json({"claims": [asdict(claim) for claim in claims()]})
             return
-        print(table())  # noqa: T201 - the answer itself
+        print(table())  # noqa: T201 - the output itself
 
 
-class FlowCount(StoreSettings, RowsSpec):
+class FlowCount(FlowCommand, RowsSpec):
     """Count several models as a Prefect flow, each in a task and a run of MLflow, with a report of all.
 
     paramshare flow count torchvision.models:resnet18@3x224x224 my_net.py:Net@3x32x32
@@ -188,34 +197,45 @@ class FlowCount(StoreSettings, RowsSpec):
     )
     as_json: bool = Field(False, validation_alias="json", description="print one JSON object instead of a table")
 
-    def cli_cmd(self) -> None:
-        """Run the flow, against a Prefect API that is there or one that ends with this process."""
-        from paramshare.console import print_counts
+    def flow(self) -> Any:
+        """Return the flow."""
+        from paramshare.flows.count import count
+
+        return count
+
+    def spec(self) -> CountSpec:
+        """Return the spec of the counts, without the options of the store and the output."""
+        models = [_model_spec(model) for model in self.models]
+        return CountSpec(models=models, experiment=self.experiment, depth=self.depth, sort=self.sort)
+
+    def check(self) -> None:
+        """Check the models and the store."""
         from paramshare.tracking.store import check_store
 
-        models = [_model_spec(said) for said in self.models]
-        spec = CountSpec(models=models, experiment=self.experiment, depth=self.depth, sort=self.sort)
+        self.spec()
         check_store(address_of(self))
-        from paramshare.flows.count import run_count_flow
 
-        outcome = run_count_flow(spec, address_of(self))
-        answer(outcome, self.as_json, print_counts, ui_command(self, "--view", "counts"))
+    def finish(self, result: "CountOutcome") -> NoReturn:
+        """Print the result and exit with its code."""
+        from paramshare.console import print_counts
+
+        print_result(result, self.as_json, print_counts, ui_command(self, "--view", "counts"))
 
 
-def _model_spec(said: str | dict[str, Any]) -> ModelSpec:
-    """A model and its input from MODEL@INPUT, or from an object.
+def _model_spec(text: str | dict[str, Any]) -> ModelSpec:
+    """Return the model and its input from MODEL@INPUT, or from an object.
 
     Raises:
-        SpecError: a value is not one. `flow count` has no option of that name, so the message names none.
+        SpecError: a value is not valid. `flow count` has no options for these values, so the message names no option.
     """
-    if isinstance(said, dict):
+    if isinstance(text, dict):
         try:
-            return ModelSpec(**said)
+            return ModelSpec(**text)
         except ValidationError as error:
-            raise SpecError(f"the model {json.dumps(said)} is not valid: {sentences_of_keys(error)}") from error
-    model, _, size = said.rpartition("@")
+            raise SpecError(f"the model {json.dumps(text)} is not valid: {sentences_of_keys(error)}") from error
+    model, _, size = text.rpartition("@")
     if not model:
-        raise SpecError(f"{said!r} names no model with its input; expected such as my_net.py:Net@3x32x32")
+        raise SpecError(f"{text!r} is not MODEL@INPUT; expected such as my_net.py:Net@3x32x32")
     return ModelSpec(model=model, input=size)
 
 

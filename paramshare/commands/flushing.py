@@ -1,4 +1,4 @@
-"""`paramshare flush`: deliver the results that a server could not take when they were trained."""
+"""`paramshare flush`: deliver the results in the spool to an MLflow server."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from paramshare.commands.answer import FAILED, print_json
-from paramshare.commands.store import address_of, flush_command
+from paramshare.commands.options import address_of, flush_command
+from paramshare.commands.output import FAILED, print_json
 from paramshare.settings import StoreSettings
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class Flush(StoreSettings):
     as_json: bool = Field(False, validation_alias="json", description="print one JSON object instead of text")
 
     def cli_cmd(self) -> None:
-        """Write what is kept for the store, and say how many of how many."""
+        """Deliver the results in the spool, and print how many were delivered."""
         from paramshare.tracking.store import check_kind, open_store, store_failures
         from paramshare.tracking.write.spool import SPOOL, Delivery, deliver, other_stores, spooled
 
@@ -46,7 +46,7 @@ class Flush(StoreSettings):
             print_json(_as_dict(address, before, delivery, others))
         else:
             for line in _lines(address, before, delivery):
-                print(line)  # noqa: T201 - the answer itself
+                print(line)  # noqa: T201 - the output itself
             for count, command in others:
                 print(f"{count} kept in {SPOOL} for another store: {command}")  # noqa: T201
         raise SystemExit(FAILED if delivery.left else 0)
@@ -68,7 +68,7 @@ def _as_dict(
 
 
 def _lines(address: "StoreAddress", before: int, delivery: "Delivery") -> list[str]:
-    """What became of what was kept."""
+    """Return the lines that report the delivery."""
     from paramshare.tracking.store import redacted
     from paramshare.tracking.write.spool import SPOOL
 

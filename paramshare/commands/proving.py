@@ -1,19 +1,19 @@
-"""`paramshare reproduce`, `verify` and `flow verify`: whether what the store holds comes out again."""
+"""`paramshare reproduce` and `verify`: train runs again and compare the numbers with those in the store."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from pydantic import Field
 from pydantic_settings import CliPositionalArg, SettingsConfigDict
 
-from paramshare.commands.answer import answer
-from paramshare.commands.store import address_of, ui_command
+from paramshare.commands.options import address_of, spec_of, ui_command
+from paramshare.commands.output import print_result
 from paramshare.proof.spec import EngineSpec, RunId, SampleSpec, VerifySpec
 from paramshare.settings import StoreSettings
 
 if TYPE_CHECKING:
     from paramshare.proof.report import Reproduction, Verification
 
-__all__ = ["FlowVerify", "Reproduce", "Verify"]
+__all__ = ["Reproduce", "Verify", "VerifyCommand"]
 
 
 class Reproduce(StoreSettings, EngineSpec):
@@ -37,11 +37,13 @@ class Reproduce(StoreSettings, EngineSpec):
         from paramshare.proof.reproduce import reproduce
 
         with working(f"training {self.run_id} again"):
-            outcome: Reproduction = reproduce(self.run_id, address_of(self), self.engine)
-        answer(outcome, self.as_json, print_reproduction, ui_command(self))
+            reproduction: Reproduction = reproduce(self.run_id, address_of(self), self.engine)
+        print_result(reproduction, self.as_json, print_reproduction, ui_command(self))
 
 
-class _VerifyCommand(StoreSettings, SampleSpec):
+class VerifyCommand(StoreSettings, SampleSpec):
+    """The options and the output of commands that verify a sweep."""
+
     model_config = SettingsConfigDict(extra="ignore")
 
     parent_run_id: CliPositionalArg[RunId | None] = Field(
@@ -49,18 +51,18 @@ class _VerifyCommand(StoreSettings, SampleSpec):
     )
     as_json: bool = Field(False, validation_alias="json", description="print one JSON object instead of a table")
 
-    def verify_spec(self) -> VerifySpec:
+    def spec(self) -> VerifySpec:
         """Return the options of the verification, without those of the store and the output."""
-        return VerifySpec(**{name: getattr(self, name) for name in VerifySpec.model_fields})
+        return spec_of(self, VerifySpec)
 
-    def end(self, outcome: "Verification") -> None:
+    def finish(self, result: "Verification") -> NoReturn:
         """Print the result and exit with its code."""
         from paramshare.console import print_verification
 
-        answer(outcome, self.as_json, print_verification, ui_command(self))
+        print_result(result, self.as_json, print_verification, ui_command(self))
 
 
-class Verify(_VerifyCommand):
+class Verify(VerifyCommand):
     """Train a sample of a sweep's runs again, as `reproduce` does, and compare. Nothing is written.
 
     paramshare verify --sample 10
@@ -72,21 +74,5 @@ class Verify(_VerifyCommand):
         from paramshare.proof.verify import verify
 
         with working("training the sample again"):
-            outcome = verify(self.verify_spec(), address_of(self))
-        self.end(outcome)
-
-
-class FlowVerify(_VerifyCommand):
-    """Run `verify` as a Prefect flow, a task for each run, with a report. It fails if a run is not reproduced.
-
-    paramshare flow verify --sample 10
-    """
-
-    def cli_cmd(self) -> None:
-        """Run the flow, against a Prefect API that is there or one that ends with this process."""
-        from paramshare.proof.verify import draw_sample
-
-        draw_sample(self.verify_spec(), address_of(self))  # bad input is said at once, and not by a failed flow
-        from paramshare.flows.verify import run_verify_flow
-
-        self.end(run_verify_flow(self.verify_spec(), address_of(self)))
+            result = verify(self.spec(), address_of(self))
+        self.finish(result)

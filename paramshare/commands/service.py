@@ -1,4 +1,4 @@
-"""`paramshare ui`, `relocate` and `doctor`: MLflow's pages on the store, the store after a move, and what is here."""
+"""`paramshare ui`, `relocate` and `doctor`: MLflow's pages, a store that was moved, and a check of the installation."""
 
 import sys
 from contextlib import suppress
@@ -6,8 +6,8 @@ from contextlib import suppress
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from paramshare.commands.answer import FAILED, print_json
-from paramshare.commands.store import address_of
+from paramshare.commands.options import address_of
+from paramshare.commands.output import FAILED, print_json
 from paramshare.errors import SettingsError
 from paramshare.settings import StoreSettings
 from paramshare.tracking.display.views import View
@@ -30,7 +30,7 @@ class Ui(StoreSettings):
     as_json: bool = Field(False, validation_alias="json", description="print one JSON object instead of the address")
 
     def cli_cmd(self) -> None:
-        """Serve an embedded store's pages until interrupted; for a server, say where its pages are."""
+        """Serve the pages of an embedded store until interrupted; for a server, print the address of its pages."""
         from paramshare.tracking.display.urls import experiment_url
         from paramshare.tracking.pages import add_views, newest_seeds, served_pages, server_url
         from paramshare.tracking.store import open_store, store_failures
@@ -55,7 +55,7 @@ class Ui(StoreSettings):
         if self.as_json:
             print_json({"url": url})
         else:
-            print(url, flush=True)  # noqa: T201 - the answer itself
+            print(url, flush=True)  # noqa: T201 - the output itself
         if self.browser:
             import webbrowser
 
@@ -71,20 +71,24 @@ class Relocate(StoreSettings):
     as_json: bool = Field(False, validation_alias="json", description="print one JSON object instead of text")
 
     def cli_cmd(self) -> None:
-        """Say what was changed, and where the copy is."""
+        """Correct the database, and print what was changed and where the copy is."""
         from paramshare.tracking.store import relocate_store
 
         address = address_of(self)
-        done = relocate_store(address)
+        relocation = relocate_store(address)
         if self.as_json:
-            moved = {"former": str(done.former), "copy": str(done.copy), "changed": done.changed} if done else None
+            moved = (
+                {"former": str(relocation.former), "copy": str(relocation.copy), "changed": relocation.changed}
+                if relocation
+                else None
+            )
             print_json({"database": str(address.database), "moved": moved})
-        elif done is None:
-            print(f"{address.database} was not moved: nothing is changed")  # noqa: T201 - the answer itself
+        elif relocation is None:
+            print(f"{address.database} was not moved: nothing is changed")  # noqa: T201 - the output itself
         else:
-            print(  # noqa: T201 - the answer itself
-                f"{address.database} now finds its runs' files beside it and no longer in {done.former} "
-                f"({done.changed} addresses); the database as it was: {done.copy}"
+            print(  # noqa: T201 - the output itself
+                f"{address.database} now finds its runs' files beside it and no longer in {relocation.former} "
+                f"({relocation.changed} addresses); the database as it was: {relocation.copy}"
             )
 
 
@@ -106,11 +110,11 @@ class Doctor(StoreSettings):
         *others: PydanticBaseSettingsSource,  # noqa: ARG003
         **named: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Return the command line alone: the examination reads the rest, and reports what cannot be read."""
+        """Return the command line alone: the checks read the other sources, and report the ones that cannot be read."""
         return (init_settings,)
 
     def cli_cmd(self) -> None:
-        """Print a line a check; exit 1 where one fails."""
+        """Print a line for each check; exit with 1 if one fails."""
         from paramshare.console import print_checks
         from paramshare.doctor import examine
 
@@ -120,16 +124,16 @@ class Doctor(StoreSettings):
             print_json({"checks": [{"name": name, "found": found, "ok": ok} for name, found, ok in checks]})
         else:
             print_checks(checks)
-        raise SystemExit(0 if all(well for _, _, well in checks) else FAILED)
+        raise SystemExit(0 if all(ok for _, _, ok in checks) else FAILED)
 
 
 def _check_prefect() -> tuple[str, bool]:
-    """Return what flows will talk to, in words, and whether it is well."""
+    """Return a line about the Prefect API that flows will use, and whether it works."""
     try:
-        from paramshare.flows.server import check_api
+        from paramshare.flows.api.server import check_api
 
         return check_api()
-    except SettingsError as error:  # what Prefect reads when it is imported cannot be read
+    except SettingsError as error:  # a file that Prefect reads when it is imported cannot be read
         return str(error), False
     except ValidationError as error:
         return f"a setting of Prefect (PREFECT_...) is not valid: {sentences(error)}", False

@@ -11,7 +11,9 @@ from paramshare.comparing.study import Study, make_study
 from paramshare.comparing.text import answers
 from paramshare.markdown import plain
 from paramshare.sweep.chunks import Row
-from paramshare.sweep.run import Outcome, Sweep, run_sweep
+from paramshare.sweep.result import SweepResult
+from paramshare.sweep.run import run_sweep
+from paramshare.sweep.state import Sweep
 from paramshare.tracking.display.urls import picture_url
 from paramshare.tracking.display.views import study_view_tags
 from paramshare.tracking.read.curves import read_all_losses
@@ -57,7 +59,7 @@ def run_study(
     tags: Mapping[str, str],
     on_open: Callable[[Sweep], None] = lambda _: None,
     on_row: Callable[[Row], None] = lambda _: None,
-) -> tuple[Outcome, Study | None]:
+) -> tuple[SweepResult, Study | None]:
     """Sweep on this machine, compare, and log the report.
 
     Args:
@@ -74,7 +76,7 @@ def run_study(
     return outcome, concluded and concluded.study
 
 
-def conclude(spec: StudySpec, address: StoreAddress, outcome: Outcome) -> Concluded | None:
+def conclude(spec: StudySpec, address: StoreAddress, outcome: SweepResult) -> Concluded | None:
     """Compare the groups of a sweep that has ended, and log the report; None where runs are missing.
 
     Raises:

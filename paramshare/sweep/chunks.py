@@ -1,8 +1,4 @@
-"""Chunks: the part of a sweep that one worker trains and writes.
-
-A chunk carries all that a worker needs, so that it can be run in this process, in a pool of this machine, or
-wherever a flow sends it.
-"""
+"""Chunks and rows: the parts of a sweep, and the result of each run. Plain data."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +7,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from paramshare.tracking.store import StoreAddress
 from paramshare.tracking.write.spool import SPOOL
-from paramshare.training.choice import Engine, choose_engine
+from paramshare.training.choice import Choice
 from paramshare.training.devices import cpu_cores
 from paramshare.training.targets import LOSS, Spec
 
@@ -22,36 +18,37 @@ if TYPE_CHECKING:
     from paramshare.tracking.read.run_view import RunView
     from paramshare.training.result import Result
 
-__all__ = ["TOGETHER", "Chunk", "Row", "make_chunks", "slots"]
+__all__ = ["BATCHED_SEEDS", "Chunk", "Row", "make_chunks", "max_workers"]
 
-TOGETHER: Final = 64
-"""How many seeds a chunk has that are trained together, as on CUDA."""
+BATCHED_SEEDS: Final = 64
+"""Maximum number of specs of a chunk whose engine trains many seeds at once, as on CUDA."""
 
-_AT_A_GPU: Final = 4  # processes: to write a run takes far longer than its share of training
+_MAX_GPU_WORKERS: Final = 4  # writing a run takes far longer than its share of a batched training
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of a sweep's outcome.
+    """The result of one run of a sweep.
 
     Args:
-        spec: what was asked for.
-        run_id: MLflow's id of the run; empty where the store does not have it yet.
-        status: the run's, in MLflow's words; KEPT where it was trained and lies in the spool.
-        final_loss: the last step's loss; None where there is none.
-        finals: what the trained net comes to, by metric, its target's headline first; empty where there is none.
-        seconds: how long the training took.
+        spec: the spec of the run.
+        run_id: the id of the run in MLflow; empty if the store does not have the run yet.
+        status: the status of the run in MLflow; KEPT if the result was trained and is in the spool.
+        final_loss: the loss of the last step; None if the training failed.
+        final_metrics: the final metrics of the trained model by name, the headline of the target first; empty if the
+            training failed.
+        seconds: the duration of the training.
         reused: whether the run was in the store before this sweep.
-        error: what went wrong, in a line; empty where nothing did.
-        diverged: whether one of its losses is not finite.
-        losses: (steps,), the loss of every step, where the run was trained in this sweep.
+        error: the reason of a failure, in one line; empty if there was none.
+        diverged: whether a loss of the run is not finite.
+        losses: (steps,), the loss of every step; None if the run was not trained in this sweep.
     """
 
     spec: Spec
     run_id: str
     status: Literal["FINISHED", "FAILED", "KEPT"]
     final_loss: float | None
-    finals: Mapping[str, float]
+    final_metrics: Mapping[str, float]
     seconds: float
     reused: bool = False
     error: str = ""
@@ -60,7 +57,7 @@ class Row:
 
     @classmethod
     def finished(cls, spec: Spec, run: "RunView", losses: "NDArray[np.float32] | None" = None) -> "Row":
-        """The row of a FINISHED run, re-used unless its losses are given."""
+        """Return the row of a FINISHED run. The run counts as reused unless its losses are given."""
         return cls(
             spec,
             run.run_id,
@@ -75,7 +72,11 @@ class Row:
 
     @classmethod
     def kept(cls, spec: Spec, result: "Result", reason: str) -> "Row":
-        """The row of a result that lies in the spool, and why."""
+        """Return the row of a result that is in the spool.
+
+        Args:
+            reason: why the store does not have the result.
+        """
         return cls(
             spec,
             "",
@@ -91,62 +92,73 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Specs of one device, trained by one worker.
+    """Specs of one device, which one worker trains one after the other, or all at once.
+
+    A chunk holds everything that a worker needs, so that any process on any machine can run it.
 
     Args:
-        specs: all on the same device.
-        engine: what trains them.
-        address: the store that their runs go to.
-        tags: what each of their runs carries: its parent, where it came from.
-        force: whether a run is written though the store may hold a FINISHED one of its spec.
+        choices: the specs, all of the same device, each with its engine.
+        address: the store that the runs are written to.
+        parent_run_id: the id of the sweep's run in MLflow; None if the runs have no parent.
+        tags: the tags of each run, without the tag of the parent.
+        force: whether a run is written although the store has a FINISHED run of its spec.
     """
 
-    specs: tuple[Spec, ...]
-    engine: Engine
+    choices: tuple[Choice, ...]
     address: StoreAddress
-    tags: dict[str, str]
+    parent_run_id: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
     force: bool = False
 
     @property
+    def specs(self) -> tuple[Spec, ...]:
+        """The specs of the chunk, in order."""
+        return tuple(choice.spec for choice in self.choices)
+
+    @property
     def device(self) -> str:
-        """The device of all its specs."""
-        return self.specs[0].device
+        """The device of all specs."""
+        return self.choices[0].spec.device
 
 
-def slots(device: str, workers: int | None, address: StoreAddress) -> int:
-    """How many chunks can run on `device` at once: `workers`, or one a core; on CUDA at most four of them, on MPS one.
+def max_workers(device: str, workers: int | None, address: StoreAddress) -> int:
+    """Return the maximum number of chunks that run on a device at the same time.
 
-    Where a server keeps the runs there are half as many again: for much of its time a process waits for it.
+    Args:
+        workers: the number that the user asked for. Defaults to one per core, 1.5 per core with a server, since a
+            process spends much of its time waiting for the server. A CUDA device gets at most four, MPS one.
+        address: the store that the runs are written to.
     """
     if device == "mps":
         return 1
     cores = cpu_cores()
     processes = workers or (cores if address.database else cores + (cores + 1) // 2)
-    return processes if device == "cpu" else min(processes, _AT_A_GPU)
+    return processes if device == "cpu" else min(processes, _MAX_GPU_WORKERS)
 
 
 def make_chunks(
-    specs: Sequence[Spec],
+    choices: Sequence[Choice],
     size: int,
-    engine: Engine,
     address: StoreAddress,
-    tags: dict[str, str],
+    parent_run_id: str | None = None,
+    tags: Mapping[str, str] | None = None,
     *,
     force: bool = False,
 ) -> list[Chunk]:
-    """`specs` cut into chunks, none of more than one device, those of a device together.
+    """Return the specs in chunks of one device each. The chunks of a device follow one another.
 
     Args:
-        size: the most specs of a chunk; where they are trained together, it has `TOGETHER` if there are so many.
-        engine, address, tags, force: as of `Chunk`.
+        choices: the specs, each with its engine.
+        size: maximum number of specs of a chunk; at least `BATCHED_SEEDS` if its engine trains many seeds at once.
+        address, parent_run_id, tags, force: see `Chunk`.
     """
-    by_device = sorted(specs, key=lambda spec: spec.device)  # stable: the order within a device stays
+    by_device = sorted(choices, key=lambda choice: choice.spec.device)  # stable: keeps the order within a device
     chunks = []
-    for _, of_device in groupby(by_device, key=lambda spec: spec.device):
-        group = list(of_device)
-        most = max(size, TOGETHER) if choose_engine(group[0], engine).together else size
+    for _, of_device in groupby(by_device, key=lambda choice: choice.spec.device):
+        queue = list(of_device)
+        limit = max(size, BATCHED_SEEDS) if queue[0].together else size
         chunks += [
-            Chunk(tuple(group[begin : begin + most]), engine, address, tags, force)
-            for begin in range(0, len(group), most)
+            Chunk(tuple(queue[begin : begin + limit]), address, parent_run_id, tags or {}, force)
+            for begin in range(0, len(queue), limit)
         ]
     return chunks

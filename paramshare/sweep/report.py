@@ -1,4 +1,4 @@
-"""What a sweep says when it ends: its groups in numbers, the table of its runs, a note. Plain data and text."""
+"""The report of a sweep: its name, its groups, the table of its runs and the note. Plain data and text."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -17,18 +17,18 @@ _ROWS_IN_NOTE = 40  # MLflow cuts a tag at 8000 characters, silently
 
 
 def sweep_name(spec: SweepSpec, devices: Sequence[str]) -> str:
-    """What a person calls the sweep: `shared, untied seeds 0:10 on cpu`; a long list of seeds by its number."""
+    """Return the name of a sweep, such as `shared, untied seeds 0:10 on cpu`. A long list of seeds is counted."""
     seeds = f"seeds {spec.seeds}" if len(spec.seeds) <= _SEEDS_IN_NAME else f"{len(spec.seed_list)} seeds"
     return f"{', '.join(spec.variant_list)} {seeds} on {', '.join(devices)}"
 
 
 def group_of(spec: Spec) -> str:
-    """The group that a run is summed up in: `shared-cpu`. Safe in the name of a metric."""
+    """Return the name of the group that a run belongs to, such as `shared-cpu`. It is valid in the name of a metric."""
     return f"{spec.variant}-{spec.device.replace(':', '')}"
 
 
 def counts_of(rows: Sequence[Row]) -> dict[str, float]:
-    """How many runs the sweep has, by what became of them."""
+    """Return the numbers of runs of a sweep, by status."""
     return {
         "runs/planned": len(rows),
         "runs/finished": sum(row.status == "FINISHED" for row in rows),
@@ -39,13 +39,13 @@ def counts_of(rows: Sequence[Row]) -> dict[str, float]:
 
 
 def table_of(rows: Sequence[Row]) -> dict[str, list[object]]:
-    """A row a run, by column."""
-    finals = dict.fromkeys(name for row in rows for name in row.finals)
+    """Return the table of a sweep, a row for each run, by column."""
+    names = dict.fromkeys(name for row in rows for name in row.final_metrics)
     return {
         "seed": [row.spec.seed for row in rows],
         "device": [row.spec.device for row in rows],
         "variant": [row.spec.variant for row in rows],
-        **{name: [row.finals.get(name) for row in rows] for name in finals},
+        **{name: [row.final_metrics.get(name) for row in rows] for name in names},
         LOSS: [row.final_loss for row in rows],
         "seconds": [round(row.seconds, 3) for row in rows],
         "status": [row.status for row in rows],
@@ -56,16 +56,16 @@ def table_of(rows: Sequence[Row]) -> dict[str, list[object]]:
 
 
 def note_of(spec: SweepSpec, rows: Sequence[Row], experiment_id: str, parent_run_id: str) -> str:
-    """The sweep in Markdown: what came out by group, the curves, what was asked, the runs.
+    """Return the note of a sweep in Markdown: the headline of each group, the curves, the options and the runs.
 
     Args:
-        experiment_id, parent_run_id: for the links, which are relative to MLflow's pages.
+        experiment_id, parent_run_id: the ids in the links, which are relative to MLflow's pages.
     """
     target = spec.trained
     headline = spec.headline
     counts = {name.removeprefix("runs/"): int(count) for name, count in counts_of(rows).items()}
     runs = [
-        f"| {row.spec.variant} | {row.spec.device} | {row.spec.seed} | {_number(row.finals.get(headline.name))} "
+        f"| {row.spec.variant} | {row.spec.device} | {row.spec.seed} | {_number(row.final_metrics.get(headline.name))} "
         f"| {_number(row.final_loss)} | {row.seconds:.2f} | {_link(row, experiment_id)} | {_remark(row)} |"
         for row in rows[:_ROWS_IN_NOTE]
     ]
@@ -82,7 +82,7 @@ def note_of(spec: SweepSpec, rows: Sequence[Row], experiment_id: str, parent_run
             "",
             f"**{counts['finished']} of {counts['planned']} runs finished** ({counts['reused']} re-used, "
             f"{counts['failed']} failed{_diverged(counts['diverged'])}): {target.title}, "
-            f"{_said(spec.options)}.",
+            f"{_text_of(spec.options)}.",
             "",
             f"| variant | device | seed | {headline.label} | last step's loss | seconds | run | |",
             "| :-- | :-- | --: | --: | --: | --: | :-- | :-- |",
@@ -95,21 +95,21 @@ def note_of(spec: SweepSpec, rows: Sequence[Row], experiment_id: str, parent_run
 def _groups(rows: Sequence[Row], headline: Metric) -> list[str]:
     values = defaultdict(list)
     for row in rows:
-        if row.finals:
-            values[group_of(row.spec)].append(row.finals[headline.name])
+        if row.final_metrics:
+            values[group_of(row.spec)].append(row.final_metrics[headline.name])
     lines = []
-    for group, of_group in values.items():
-        lower, median, upper = quartiles(of_group)
-        lines.append(f"| {group} (n = {len(of_group)}) | {median:.4g} | {lower:.4g} – {upper:.4g} |")
+    for group, group_values in values.items():
+        lower, median, upper = quartiles(group_values)
+        lines.append(f"| {group} (n = {len(group_values)}) | {median:.4g} | {lower:.4g} – {upper:.4g} |")
     return lines
 
 
-def _said(options: Mapping[str, object]) -> str:
+def _text_of(options: Mapping[str, object]) -> str:
     return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in options.items())
 
 
 def _diverged(count: int) -> str:
-    """Said only where there is something to say."""
+    """Return the number of diverged runs as text; empty if there are none."""
     return f", {count} diverged" if count else ""
 
 

@@ -18,33 +18,33 @@ _MOST_SEEDS: Final = 1_000_000
 _SEED_PART: Final = re.compile(r"(\d+)(?::(\d+))?")
 
 
-def _list_of(one: str) -> str:
-    """What a form holds a text to that is a list of `one`; the validators say more, and say it better."""
-    return rf"^\s*({one})\s*(,\s*({one})\s*)*$"
+def _list_pattern(item: str) -> str:
+    """Return the pattern of a list for a form. The validators give better messages."""
+    return rf"^\s*({item})\s*(,\s*({item})\s*)*$"
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:
-    """The seeds that `text` names, in its order, each once.
+    """Return the seeds of a list, in its order, each once.
 
     Args:
         text: `a:b` (b excluded), single values, and lists of both: `0:100`, `3,7,9`, `0:10,42`.
 
     Raises:
-        SpecError: it is none of these, is empty, or names over a million seeds.
+        SpecError: the text is not such a list, is empty, or has over a million seeds.
     """
     seeds: dict[int, None] = {}
     for part in text.split(","):
         match = _SEED_PART.fullmatch(part.strip())
         if not match:
-            raise SpecError(f"seeds {text!r}: {part.strip()!r} is not a seed; expected such as 0:100 or 3,7,9")
+            raise SpecError(f"seeds {text!r}: {part.strip()!r} is not a seed; expected a list such as 0:100 or 3,7,9")
         begin = int(match[1])
         end = int(match[2]) if match[2] else begin + 1
         if begin >= end:
-            raise SpecError(f"seeds {text!r}: {part.strip()!r} is empty; expected a:b with a below b, b excluded")
+            raise SpecError(f"seeds {text!r}: {part.strip()!r} is empty; expected a:b with a < b, b excluded")
         if len(seeds) + end - begin > _MOST_SEEDS:
             raise SpecError(f"seeds {text!r}: more than {_MOST_SEEDS:,} seeds; sweep them in several parts")
         seeds.update(dict.fromkeys(range(begin, end)))
-    TrainSpec(seed=max(seeds))  # a seed's own limits
+    TrainSpec(seed=max(seeds))  # checks the limits of a seed
     return tuple(seeds)
 
 
@@ -53,7 +53,7 @@ def _parse_list(text: str) -> tuple[str, ...]:
 
 
 def _as_text(value: Any) -> Any:
-    """A settings file may give a number or a list where the command line gives `3` or `3,7,9`."""
+    """Return a number or a list of a settings file as the text of the command line, such as `3` or `3,7,9`."""
     if isinstance(value, list | tuple):
         return ",".join(str(part) for part in value)
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
@@ -101,17 +101,17 @@ _OPTIONS: Final = tuple(dict.fromkeys(name for target in TARGETS.values() for na
 def _default(option: str) -> str:
     """Return the default of an option as the end of its help: `; defaults to 500, for digits to 5000`."""
     first, *others = ((target.name, target.options[option]) for target in TARGETS.values() if option in target.options)
-    said = [str(first[1]), *(f"for {name} to {value}" for name, value in others if value != first[1])]
-    return f"; defaults to {', '.join(said)}"
+    defaults = [str(first[1]), *(f"for {name} to {value}" for name, value in others if value != first[1])]
+    return f"; defaults to {', '.join(defaults)}"
 
 
 def without_null(schema: dict[str, Any]) -> None:
     """Remove null from a schema: it stands for a default that the description names, and a form would offer it."""
     for field in schema["properties"].values():
-        given = [one for one in field.get("anyOf", ()) if one != {"type": "null"}]
-        if len(given) == 1:
+        types = [schema for schema in field.get("anyOf", ()) if schema != {"type": "null"}]
+        if len(types) == 1:
             del field["anyOf"]
-            field.update(given[0])
+            field.update(types[0])
         if field.get("default", ...) is None:
             del field["default"]
 
@@ -129,19 +129,19 @@ class SweepSpec(BaseModel):
     seeds: Annotated[str, BeforeValidator(_as_text), AfterValidator(_check_seeds)] = Field(
         "0:10",
         description="seeds: a:b (b excluded), single values, and lists of both, such as 0:100 or 3,7,9",
-        json_schema_extra={"pattern": _list_of(r"\d+(:\d+)?"), "examples": ["0:100", "3,7,9"]},
+        json_schema_extra={"pattern": _list_pattern(r"\d+(:\d+)?"), "examples": ["0:100", "3,7,9"]},
     )
     devices: Annotated[str, BeforeValidator(_as_text), AfterValidator(_check_devices)] = Field(
         "auto",
         description="each seed is trained once on each of these devices: cpu, cuda, cuda:N, mps, a list such as "
         "cpu,cuda:0, or auto (all devices of this machine)",
-        json_schema_extra={"pattern": _list_of(r"auto|cpu|mps|cuda(:\d+)?"), "examples": ["cpu", "cpu,cuda:0"]},
+        json_schema_extra={"pattern": _list_pattern(r"auto|cpu|mps|cuda(:\d+)?"), "examples": ["cpu", "cpu,cuda:0"]},
     )
     variant: Annotated[str | None, BeforeValidator(_as_text)] = Field(
         None,
         description="dynamicnet: shared (one middle layer), untied (one for each application); digits: conv, local, "
         "dense; or a list such as shared,untied; defaults to shared, for digits to conv",
-        json_schema_extra={"pattern": _list_of("|".join(_VARIANTS)), "examples": ["shared,untied"]},
+        json_schema_extra={"pattern": _list_pattern("|".join(_VARIANTS)), "examples": ["shared,untied"]},
     )
     steps: int | None = Field(
         None, ge=1, le=LARGEST_SIZE, description=f"SGD steps of each run, of digits at most{_default('steps')}"
@@ -186,13 +186,13 @@ class SweepSpec(BaseModel):
         "speed, on the CPU), gram (the same mathematics with other roundings at six times the speed, on CUDA many "
         "seeds at once), or auto (exact on the CPU, gram on CUDA)",
     )
-    experiment: ExperimentName = Field("paramshare", description="the MLflow experiment that the runs go to")
-    force: bool = Field(False, description="train again what the store holds finished")
+    experiment: ExperimentName = Field("paramshare", description="the MLflow experiment that holds the runs")
+    force: bool = Field(False, description="train again, even if the store has finished runs")
     workers: int | None = Field(
         None,
         ge=1,
-        description="processes of each device, on a GPU at most four; defaults to one for each core, with an MLflow "
-        "server to three for two cores",
+        description="processes of each device, on a GPU at most four; defaults to one per core, 1.5 per core with an "
+        "MLflow server",
     )
 
     @model_validator(mode="after")
@@ -201,75 +201,84 @@ class SweepSpec(BaseModel):
         for name in self.variant_list:
             if name not in target.variants:
                 raise SpecError(
-                    f"there is no variant of {target.name} called {name!r}; "
+                    f"there is no variant {name!r} of {target.name}; "
                     f"expected {', '.join(target.variants)} or a list of them"
                 )
-        for name, value in self._asked().items():
+        for name, value in self._given().items():
             if value is not None and name not in target.options:
                 option = f"--{name.replace('_', '-')}"
-                raise SpecError(f"{option} is {value!r}, and {target.name} has none; leave it out")
+                raise SpecError(f"{option} is {value!r}, which is not an option of {target.name}; leave it out")
         return self
 
     @property
     def trained(self) -> Target:
-        """What is trained."""
+        """The target that is trained."""
         return target_named(self.target)
 
     @property
     def headline(self) -> Metric:
-        """What the variants are compared by."""
+        """The metric by which the variants are compared."""
         return self.trained.finals_of(self.options)[0]
 
     @property
     def options(self) -> dict[str, object]:
-        """What every spec says beside its seed, variant and device: what was asked for, else its target's default."""
-        asked = {name: value for name, value in self._asked().items() if value is not None}
-        return {**self.trained.options, **asked}
+        """The options of every run beside its seed, variant and device, defaults of the target included."""
+        given = {name: value for name, value in self._given().items() if value is not None}
+        return {**self.trained.options, **given}
 
     @property
     def seed_list(self) -> tuple[int, ...]:
-        """The seeds, in the order of asking."""
+        """The seeds, in the order of the option."""
         return parse_seeds(self.seeds)
 
     @property
     def device_list(self) -> tuple[str, ...]:
-        """The devices as asked for, `auto` among them."""
+        """The devices as given, which may include `auto`."""
         return _parse_list(self.devices)
 
     @property
     def variant_list(self) -> tuple[str, ...]:
-        """The variants, in the order of asking."""
+        """The variants, in the order of the option."""
         return self.trained.variants[:1] if self.variant is None else _parse_list(self.variant)
 
-    def train_specs(self, devices: tuple[str, ...]) -> tuple[Spec, ...]:
-        """One spec for every variant, device and seed, in that order, of the arithmetic of its engine.
+    def choices(self, devices: tuple[str, ...]) -> tuple[Choice, ...]:
+        """Return the engine of every variant on every device, for the seed 0.
 
         Args:
             devices: the names of the devices that `devices` means on this machine.
 
         Raises:
-            SpecError: the engine does not run on one of them.
+            SpecError: the engine does not run on one of the devices.
         """
-        seeds = self.seed_list
+        new, options = self.trained.new, self.options
         return tuple(
-            replace(choice.spec, seed=seed)
+            choose_engine(new(seed=0, variant=variant, device=device, **options), self.engine)
             for variant in self.variant_list
-            for choice in self.choices(devices, variant)
-            for seed in seeds
-        )
-
-    def choices(self, devices: tuple[str, ...], variant: str | None = None) -> tuple[Choice, ...]:
-        """The engine of each device, and why.
-
-        Raises:
-            SpecError: the engine does not run on one of them.
-        """
-        of, options = variant or self.trained.variants[0], self.options
-        return tuple(
-            choose_engine(self.trained.new(seed=0, variant=of, device=device, **options), self.engine)
             for device in devices
         )
 
-    def _asked(self) -> dict[str, Any]:
-        """What of all targets' options was asked for."""
+    def run_choices(self, devices: tuple[str, ...]) -> tuple[Choice, ...]:
+        """Return the spec and engine of every run: every variant, device and seed, in that order.
+
+        Args:
+            devices: see `choices`.
+
+        Raises:
+            SpecError: the engine does not run on one of the devices.
+        """
+        seeds = self.seed_list
+        return tuple(
+            replace(choice, spec=replace(choice.spec, seed=seed)) for choice in self.choices(devices) for seed in seeds
+        )
+
+    def train_specs(self, devices: tuple[str, ...]) -> tuple[Spec, ...]:
+        """Return the spec of every run, see `run_choices`.
+
+        Raises:
+            SpecError: the engine does not run on one of the devices.
+        """
+        return tuple(choice.spec for choice in self.run_choices(devices))
+
+    def _given(self) -> dict[str, Any]:
+        """Return the options of all targets as given; None for each one that was not."""
         return {name: getattr(self, name) for name in _OPTIONS}

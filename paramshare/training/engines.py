@@ -1,7 +1,7 @@
 """Run specs on the engine that fits them, under torch's defaults and at one thread."""
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import groupby
 from typing import Any, Final, overload
@@ -20,7 +20,7 @@ from paramshare.training.spec import TrainSpec
 from paramshare.training.targets import Spec, TargetName, target_of
 from paramshare.training.torch_defaults import torch_defaults
 
-__all__ = ["train", "train_many"]
+__all__ = ["train", "train_choices", "train_many"]
 
 _log = logging.getLogger(__name__)
 
@@ -93,7 +93,21 @@ def train_many(
         )
     if on_result is not None and not callable(on_result):
         raise SpecError(f"on_result is of type {type(on_result).__name__}; expected a function of a result")
-    choices = [choose_engine(spec, engine) for spec in specs]
+    return train_choices([choose_engine(spec, engine) for spec in specs], on_result)
+
+
+def train_choices(choices: Sequence[Choice], on_result: Callable[[Any], object] | None = None) -> Iterator[Any]:
+    """Train specs whose engines are chosen, as `train_many` does.
+
+    Args:
+        choices: the specs, each with its engine.
+        on_result: called with each result before it is yielded.
+
+    Raises:
+        SpecError: a spec needs more memory than this machine has. Nothing is trained then.
+        DeviceError: the device of a spec is not there. Nothing is trained then.
+        UsageError, RuntimeError: see `train_many`.
+    """
     check_memory(choice.spec for choice in choices)
     devices = {choice.spec.device for choice in choices} - {"cpu"}
     if devices:

@@ -15,7 +15,8 @@ import pytest
 from browser.chromium import Page, find_chromium, sees
 from serving import MlflowServer
 
-from paramshare.sweep.run import Outcome, run_sweep
+from paramshare.sweep.result import SweepResult
+from paramshare.sweep.run import run_sweep
 from paramshare.sweep.spec import SweepSpec
 from paramshare.tracking.display.urls import artifact_url, experiment_url, run_url
 from paramshare.tracking.store import Store, open_store
@@ -51,7 +52,7 @@ class Pages:
     """What a sweep left in a store, and where a server shows it."""
 
     store: Store
-    outcome: Outcome
+    outcome: SweepResult
     base: str
 
     @property

@@ -22,7 +22,7 @@ from paramshare.comparing.run import compare, run_study
 from paramshare.comparing.spec import CompareSpec, StudySpec
 from paramshare.comparing.study import Study
 from paramshare.errors import UsageError
-from paramshare.sweep.run import Outcome
+from paramshare.sweep.result import SweepResult
 from paramshare.tracking.read.curves import read_histories, read_losses
 from paramshare.tracking.read.seeds import read_ended
 from paramshare.tracking.read.sweeps import read_note
@@ -43,7 +43,7 @@ def server(mlflow_server: MlflowServer, experiment: str) -> StoreAddress:
     return mlflow_server.remote(experiment)
 
 
-def studied(address: StoreAddress) -> tuple[Outcome, Study]:
+def studied(address: StoreAddress) -> tuple[SweepResult, Study]:
     outcome, found = run_study(SPEC, address, {})
     assert found is not None
     return outcome, found
@@ -174,7 +174,7 @@ def test_a_study_whose_runs_failed_answers_as_it_was_asked_to(
     outcome, _ = studied(address)
     failed = replace(outcome, rows=(replace(outcome.rows[0], status="FAILED", error="no room"), *outcome.rows[1:]))
     with pytest.raises(SystemExit) as left:
-        StudyCommand(as_json=True).end(failed, None)
+        StudyCommand(as_json=True).finish((failed, None))
     assert left.value.code == 1
     assert json.loads(capsys.readouterr().out)["runs"][0]["status"] == "FAILED"
 
@@ -194,9 +194,9 @@ def test_a_run_of_digits_is_found_again_by_its_spec(address: StoreAddress) -> No
         (["compare", "--report", "report.pdf"], "expected a file that ends in .html or .md"),
         (["compare", "--report", "nowhere/report.md"], "there is no folder nowhere"),
         (["study", "--target", "letters"], "there is no target called 'letters'; expected dynamicnet or digits"),
-        (["study", "--target", "digits", "--hidden-size", "5"], "--hidden-size is 5, and digits has none"),
-        (["train", "--target", "digits", "--variant", "shared"], "no variant of digits called 'shared'"),
-        (["train", "--placement", "plain"], "--placement is 'plain', and dynamicnet has none"),
+        (["study", "--target", "digits", "--hidden-size", "5"], "--hidden-size is 5, which is not an option of digits"),
+        (["train", "--target", "digits", "--variant", "shared"], "no variant 'shared' of digits"),
+        (["train", "--placement", "plain"], "--placement is 'plain', which is not an option of dynamicnet"),
         (["train", "--target", "digits", "--engine", "gram"], "the engine gram does not train digits"),
     ],
 )

@@ -193,7 +193,7 @@ def test_a_sweep_whose_workers_are_killed_for_ever_gives_up_in_one_line_and_goes
             time.sleep(0.05)
         _, err = sweep.ended()
     assert sweep.process.returncode == 1
-    assert err.startswith("paramshare: a process that trains was ended from outside 4 times in a row")
+    assert err.startswith("paramshare: a worker process was killed 4 times in a row")
     assert err.count("\n") == 1
     assert [run.info.status for run in runs_of(open_store(address), "sweep")] == ["FAILED"]
     finish(command(), address)

@@ -24,7 +24,7 @@ from wholeness import check_parent, check_runs, trained
 
 from paramshare.sweep.chunks import make_chunks
 from paramshare.sweep.spec import SweepSpec
-from paramshare.sweep.worker import run_chunk
+from paramshare.sweep.workers.execution import run_chunk
 from paramshare.tracking.pages import served_pages
 from paramshare.tracking.read.curves import read_losses
 from paramshare.tracking.read.runs import FINISHED_SEEDS, search
@@ -262,8 +262,8 @@ def test_a_sweep_that_is_terminated_while_the_server_is_gone_ends_in_seconds_and
 def test_what_was_trained_is_kept_where_a_server_begins_to_refuse(
     server: Server, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    specs = SweepSpec.model_validate({**SIZES, "seeds": "0:2", "devices": "cpu"}).train_specs(("cpu",))
-    first, second = make_chunks(specs, 1, "auto", server.address, {})
+    choices = SweepSpec.model_validate({**SIZES, "seeds": "0:2", "devices": "cpu"}).run_choices(("cpu",))
+    first, second = make_chunks(choices, 1, server.address)
     assert [row.status for row in run_chunk(first)] == ["FINISHED"]
     server.kill()
     with monkeypatch.context() as changed:

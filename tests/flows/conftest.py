@@ -1,4 +1,4 @@
-"""One Prefect server for all flows that run in this process, and homes for those that start a server of their own."""
+"""One Prefect server for all flows that run in this process, and homes for flows that start a server of their own."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ MIGRATED, REGISTERED = "migrated.db", "registered.db"
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
-    """A server on which everything is registered and every schedule paused. A test leaves it so, or has its own."""
+    """A server on which everything is registered and every schedule paused. A test that changes it needs its own."""
     home = tmp_path_factory.mktemp("prefect") / "home"
     with prefect_server(home) as started:
         _copy(home / "prefect.db", home / MIGRATED)
@@ -26,7 +26,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
 
 @pytest.fixture(scope="module")
 def migrated_home(server: PrefectServer, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A `$PREFECT_HOME` without any history, whose database is there: making one takes ten seconds."""
+    """A `$PREFECT_HOME` with an empty, migrated database: a migration takes ten seconds."""
     return _home(server.home / MIGRATED, tmp_path_factory)
 
 
@@ -44,6 +44,6 @@ def _home(database: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _copy(database: Path, to: Path) -> None:
-    """Copy a database that a server may be writing to."""
+    """Copy a database, even while a server writes to it."""
     with closing(sqlite3.connect(database, timeout=60)) as source, closing(sqlite3.connect(to)) as into:
         source.backup(into)

@@ -1,5 +1,5 @@
-"""Proves that the flow counts every model as the library does, one task each, that a model that fails stops no other
-and is named, and that Prefect and MLflow lead to each other. Real flow runs against a real server.
+"""Proves that the count flow counts every model as the library does, one task for each, that a failed model stops no
+other and is named, and that Prefect and MLflow link to each other. Real flow runs against a real server.
 """
 
 import asyncio
@@ -20,7 +20,8 @@ from stack import PrefectServer
 from paramshare.cli import main
 from paramshare.counting.report import CountOutcome, CountRow
 from paramshare.counting.spec import CountSpec
-from paramshare.flows.count import run_count_flow
+from paramshare.flows.context import FlowContext, run_flow
+from paramshare.flows.count import count
 from paramshare.tracking.store import Store, StoreAddress, open_store
 
 NETS = """
@@ -72,14 +73,14 @@ NET = 'nets.py:Net {"width": 2} on 3,8,8'
 
 
 class Counted:
-    """What the flow has given and left, run as it is and then without the model that fails."""
+    """Two runs of the flow, with and without the model that fails: their results, store and history."""
 
     def __init__(self, folder: Path, server: PrefectServer) -> None:
         self.home = folder / "prefect-home"
         address = StoreAddress(f"sqlite:///{folder / 'mlruns' / 'mlflow.db'}", SPEC.experiment)
         watched: list[CountRow] = []
         with recorded(server, self.home, tasks=4):
-            outcome = run_count_flow(SPEC, address, watched.append)
+            outcome = run_flow(count, SPEC, FlowContext(address, on_row=watched.append))
             well = asyncio.run(counted_in_a_loop(SPEC.model_copy(update={"models": SPEC.models[:1]}), address))
         self.said, self.watched = plain(outcome.as_dict()), [plain(row.as_dict()) for row in watched]
         self.well = plain(well.as_dict())
@@ -91,13 +92,13 @@ class Counted:
 
 async def counted_in_a_loop(spec: CountSpec, address: StoreAddress) -> CountOutcome:
     """Run the flow in a thread in which an event loop runs, as in a cell of a notebook."""
-    outcome = run_count_flow(spec, address)
+    outcome = run_flow(count, spec, FlowContext(address))
     asyncio.get_running_loop()  # the caller's loop is there again
     return outcome
 
 
 def plain(found: object) -> Any:
-    """As somebody reads it who is given JSON."""
+    """Return the object that a reader of the JSON output gets."""
     return json.loads(json.dumps(found))
 
 
@@ -113,7 +114,7 @@ def counted(server: PrefectServer, migrated: Path, tmp_path_factory: pytest.Temp
     sys.modules.pop("nets", None)
 
 
-def test_each_model_is_counted_and_the_one_that_fails_says_why(counted: Counted) -> None:
+def test_the_flow_counts_each_model_and_reports_the_error_of_a_failed_one(counted: Counted) -> None:
     net, broken, pair = counted.said["models"]
     assert net["totals"]["shared"] == 2 * (3 * 9 + 1)
     assert net["totals"]["unshared"] == 36 * net["totals"]["shared"]
@@ -124,7 +125,7 @@ def test_each_model_is_counted_and_the_one_that_fails_says_why(counted: Counted)
     assert counted.watched == counted.said["models"]
 
 
-def test_each_model_counted_is_an_mlflow_run_that_leads_back_to_the_flow_run(counted: Counted) -> None:
+def test_each_counted_model_is_an_mlflow_run_that_links_to_the_flow_run(counted: Counted) -> None:
     ((flow_run_id,),) = counted.history("SELECT id FROM flow_run WHERE name LIKE '%more'")
     names = (NET, "nets:Pair on 7;7,5")
     for name, model in zip(names, counted.said["models"][::2], strict=True):
@@ -138,7 +139,7 @@ def test_each_model_counted_is_an_mlflow_run_that_leads_back_to_the_flow_run(cou
     assert run.data.params["dtype"] == "int64;float32"
 
 
-def test_a_model_that_fails_fails_its_task_and_the_flow_run_which_names_it(counted: Counted) -> None:
+def test_a_failed_model_fails_its_task_and_the_flow_run_which_names_it(counted: Counted) -> None:
     tasks = counted.history("SELECT name, state_type FROM task_run WHERE flow_run_id IS NOT NULL ORDER BY start_time")
     assert tasks == [
         (NET, "COMPLETED"),
@@ -154,7 +155,7 @@ def test_a_model_that_fails_fails_its_task_and_the_flow_run_which_names_it(count
     assert counted.history("SELECT DISTINCT tags FROM flow_run") == [('["count"]',)]
 
 
-def test_the_report_is_an_artifact_with_the_totals_links_and_the_chart(counted: Counted) -> None:
+def test_the_count_report_is_an_artifact_with_totals_links_and_a_chart(counted: Counted) -> None:
     artifacts = "SELECT type, key, data FROM artifact ORDER BY created"
     kind, key, report = counted.history(artifacts)[0]
     assert (kind, key) == ("markdown", "count")
@@ -170,13 +171,13 @@ def test_the_report_is_an_artifact_with_the_totals_links_and_the_chart(counted: 
     assert "(data:image/png;base64,iVBOR" in report
 
 
-def test_a_flow_without_failures_completes_where_an_event_loop_runs_too(counted: Counted) -> None:
+def test_a_count_flow_completes_in_a_thread_with_an_event_loop(counted: Counted) -> None:
     (net,) = counted.well["models"]
     assert net["totals"] == counted.said["models"][0]["totals"]
     assert net["run_id"] != counted.said["models"][0]["run_id"]
 
 
-def test_flow_count_counts_each_model_and_its_exit_code_tells_that_one_failed(
+def test_flow_count_exits_with_1_if_a_model_failed_and_counts_the_others(
     server: PrefectServer, address: StoreAddress, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "nets.py").write_text(NETS)

@@ -1,5 +1,5 @@
-"""Proves that the study as a flow gives what the library gives, says the answers in the flow run's state, and leaves
-the whole report where Prefect's pages show it. A real flow run by the command line, against a real server.
+"""Proves that the study flow gives the comparison of the library, puts the answers into the state of the flow run, and
+leaves the report as an artifact. A real flow run by the command line, against a real server.
 """
 
 import json
@@ -27,7 +27,7 @@ TASKS = 2  # for each process
 
 
 class Studied:
-    """What the flow has said and left."""
+    """A study that the flow has run: its output, its store and its history."""
 
     def __init__(self, folder: Path, server: PrefectServer) -> None:
         self.home = folder / "prefect-home"
@@ -47,13 +47,13 @@ def studied(server: PrefectServer, migrated: Path, tmp_path_factory: pytest.Temp
     return Studied(folder, server)
 
 
-def test_the_flow_finds_what_the_library_finds(studied: Studied) -> None:
+def test_the_study_flow_gives_the_comparison_of_the_library(studied: Studied) -> None:
     found = compare(CompareSpec(), studied.address).as_dict()
     assert json.loads(json.dumps(found)) == studied.said
     assert [group["name"] for group in studied.said["groups"]] == ["shared", "untied"]
 
 
-def test_the_flow_runs_state_says_the_answers(studied: Studied) -> None:
+def test_the_state_of_a_study_flow_run_contains_the_answers(studied: Studied) -> None:
     flow_runs = "SELECT f.name, s.type, s.message FROM flow_run f JOIN flow_run_state s ON s.id = f.state_id"
     ((name, kind, message),) = studied.history(flow_runs)
     assert (name, kind) == ("shared, untied seeds 0:4 on cpu", "COMPLETED")
@@ -61,7 +61,7 @@ def test_the_flow_runs_state_says_the_answers(studied: Studied) -> None:
     assert studied.history("SELECT DISTINCT state_type FROM task_run WHERE flow_run_id IS NOT NULL") == [("COMPLETED",)]
 
 
-def test_the_report_is_an_artifact_with_tables_figures_and_a_link(studied: Studied) -> None:
+def test_the_study_report_is_an_artifact_with_tables_figures_and_a_link(studied: Studied) -> None:
     reports = studied.history("SELECT type, data FROM artifact WHERE key = 'study'")
     ((kind, report),) = reports
     assert kind == "markdown"

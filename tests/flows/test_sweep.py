@@ -1,4 +1,4 @@
-"""Proves that the flow is the library's sweep: the same runs to the bit, found from Prefect and leading back to it."""
+"""Proves that the sweep flow writes the bits of the library's runs, and that Prefect and MLflow link to each other."""
 
 import json
 import shutil
@@ -23,7 +23,7 @@ SWEEP = ["flow", "sweep", "--json", *SMALL, "--seeds", "0:5"]
 
 
 def all_environments() -> list[list[bytes]]:
-    """The environment that each process of this machine was started with, as far as it may be read."""
+    """Return the initial environment of each process of this machine, as far as it can be read."""
     found = []
     for file in Path("/proc").glob("[0-9]*/environ"):
         with suppress(OSError):
@@ -32,9 +32,9 @@ def all_environments() -> list[list[bytes]]:
 
 
 class Swept:
-    """A sweep of five seeds that `paramshare flow sweep` has run over two processes, and what it left.
+    """A sweep of five seeds that `paramshare flow sweep` has run in two processes, with its store and history.
 
-    In a process of its own, which starts a Prefect server of its own.
+    The flow ran in a process of its own, which started a Prefect server of its own.
     """
 
     def __init__(self, folder: Path, home: Path) -> None:
@@ -65,7 +65,7 @@ def test_the_flow_writes_the_runs_of_train_bit_for_bit(swept: Swept, address: St
         np.testing.assert_array_equal(read_losses(swept.store, run["run_id"]), read_losses(store, row.run_id))
 
 
-def test_every_mlflow_run_carries_the_flow_runs_id(swept: Swept) -> None:
+def test_every_mlflow_run_of_a_flow_is_tagged_with_the_id_of_the_flow_run(swept: Swept) -> None:
     ((flow_run_id, name),) = swept.history("SELECT id, name FROM flow_run")
     for run_id in (swept.said["parent_run_id"], *(run["run_id"] for run in swept.said["runs"])):
         tags = swept.store.client.get_run(run_id).data.tags
@@ -74,7 +74,7 @@ def test_every_mlflow_run_carries_the_flow_runs_id(swept: Swept) -> None:
         assert tags["mlflow.source.name"] == "flows/sweep.py"
 
 
-def test_prefect_keeps_the_history_of_flow_and_tasks_by_names_that_say_what_they_did(swept: Swept) -> None:
+def test_prefects_history_names_the_variants_and_seeds_of_flow_and_tasks(swept: Swept) -> None:
     ((state, tags),) = swept.history("SELECT state_type, tags FROM flow_run")
     assert (state, set(json.loads(tags))) == ("COMPLETED", {"sweep", "shared"})
     tasks = swept.history("SELECT name, state_type FROM task_run WHERE flow_run_id IS NOT NULL ORDER BY name")
@@ -85,7 +85,7 @@ def test_prefect_keeps_the_history_of_flow_and_tasks_by_names_that_say_what_they
     ]
 
 
-def test_the_report_is_an_artifact_that_links_to_every_mlflow_run(swept: Swept) -> None:
+def test_the_sweep_report_is_an_artifact_that_links_to_every_mlflow_run(swept: Swept) -> None:
     ((kind, key, data),) = swept.history("SELECT type, key, data FROM artifact")
     assert (kind, key) == ("markdown", "sweep")
     experiment = swept.said["experiment_id"]
@@ -94,14 +94,14 @@ def test_the_report_is_an_artifact_that_links_to_every_mlflow_run(swept: Swept) 
     assert "(data:image/png;base64,iVBOR" in data
 
 
-def test_one_server_was_started_and_nothing_is_left_running(swept: Swept) -> None:
+def test_a_flow_starts_one_server_and_leaves_no_process(swept: Swept) -> None:
     assert "Starting temporary server" not in swept.done.stderr
     environments = [f"PREFECT_HOME={swept.home}".encode() in environment for environment in all_environments()]
     assert environments  # this process at least
     assert not any(environments)
 
 
-def test_run_again_the_flow_trains_nothing(
+def test_a_sweep_flow_that_is_rerun_trains_nothing(
     swept: Swept, server: PrefectServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(swept.folder)

@@ -1,5 +1,5 @@
-"""Proves that the flow compares as the library does, one task a run, that what is not reproduced fails its task and the
-flow run and stops no other, and that the report leads to MLflow. Real flow runs against a real server.
+"""Proves that the verify flow compares as the library does, one task for each run, that a run that is not reproduced
+fails its task and the flow run, and that the report links to MLflow. Real flow runs against a real server.
 """
 
 import shutil
@@ -12,10 +12,12 @@ from recorded import recorded
 from stack import PrefectServer
 from tampering import tamper
 
-from paramshare.flows.verify import run_verify_flow
+from paramshare.flows.context import FlowContext, run_flow
+from paramshare.flows.verify import verify
 from paramshare.proof.report import VerifyRow
 from paramshare.proof.spec import VerifySpec
-from paramshare.sweep.run import Outcome, run_sweep
+from paramshare.sweep.result import SweepResult
+from paramshare.sweep.run import run_sweep
 from paramshare.sweep.spec import SweepSpec
 from paramshare.tracking.store import StoreAddress
 
@@ -24,22 +26,21 @@ SEED = 5
 
 
 class Verified:
-    """A sweep of three seeds, the second of which was changed, and what the flow has given and left over all of it
-    and over one run.
-    """
+    """A sweep of three seeds, the second of which was changed, and two runs of the flow: over all seeds and one."""
 
     def __init__(self, folder: Path, server: PrefectServer) -> None:
         self.home = folder / "prefect-home"
         address = StoreAddress(f"sqlite:///{folder / 'mlruns' / 'mlflow.db'}", "proofs")
         spec = SweepSpec.model_validate({**SIZES, "devices": "cpu", "workers": 1, "seeds": "0:3"})
-        self.sweep: Outcome = run_sweep(spec, address, {})
+        self.sweep: SweepResult = run_sweep(spec, address, {})
         changed = f"key = 'train/loss' AND step = 7 AND run_uuid = '{self.sweep.rows[1].run_id}'"
         tamper(address, f"UPDATE metrics SET value = value * 2 WHERE {changed}")
         watched: list[VerifyRow] = []
         with recorded(server, self.home, tasks=4):
             whole = VerifySpec(sample=9, experiment="proofs", engine="reference")
-            outcome = run_verify_flow(whole, address, watched.append)
-            well = run_verify_flow(VerifySpec(sample=1, sample_seed=SEED, experiment="proofs"), address)
+            outcome = run_flow(verify, whole, FlowContext(address, on_row=watched.append))
+            one_run = VerifySpec(sample=1, sample_seed=SEED, experiment="proofs")
+            well = run_flow(verify, one_run, FlowContext(address))
         self.said, self.well = outcome.as_dict(), well.as_dict()
         self.watched = [row.as_dict() for row in watched]
 
@@ -54,7 +55,7 @@ def verified(server: PrefectServer, migrated: Path, tmp_path_factory: pytest.Tem
     return Verified(folder, server)
 
 
-def test_each_run_is_compared_and_what_was_changed_is_found(verified: Verified) -> None:
+def test_the_flow_compares_each_run_and_finds_the_changed_one(verified: Verified) -> None:
     assert [run["run_id"] for run in verified.said["runs"]] == [row.run_id for row in verified.sweep.rows]
     assert [run["verdict"] for run in verified.said["runs"]] == [
         "bitwise equal",
@@ -65,7 +66,7 @@ def test_each_run_is_compared_and_what_was_changed_is_found(verified: Verified) 
     assert verified.watched == verified.said["runs"]
 
 
-def test_what_is_not_reproduced_fails_its_task_and_the_flow_run(verified: Verified) -> None:
+def test_a_run_that_is_not_reproduced_fails_its_task_and_the_flow_run(verified: Verified) -> None:
     assert verified.history(
         "SELECT name, state_type FROM task_run WHERE flow_run_id IS NOT NULL ORDER BY start_time"
     ) == [
@@ -83,7 +84,7 @@ def test_what_is_not_reproduced_fails_its_task_and_the_flow_run(verified: Verifi
     assert verified.history("SELECT DISTINCT tags FROM flow_run") == [('["verify"]',)]
 
 
-def test_the_report_is_an_artifact_with_the_verdicts_and_links(verified: Verified) -> None:
+def test_the_verify_report_is_an_artifact_with_the_verdicts_and_links(verified: Verified) -> None:
     kind, key, report = verified.history("SELECT type, key, data FROM artifact ORDER BY created")[0]
     assert (kind, key) == ("markdown", "verify")
     pages = f"http://127.0.0.1:5000/#/experiments/{verified.said['experiment_id']}/runs/"
@@ -93,6 +94,6 @@ def test_the_report_is_an_artifact_with_the_verdicts_and_links(verified: Verifie
     assert "**differs from step 7 on, beyond the one-bit control**" in report
 
 
-def test_a_flow_whose_runs_come_out_again_completes(verified: Verified) -> None:
+def test_a_verify_flow_whose_runs_are_reproduced_completes(verified: Verified) -> None:
     (run,) = verified.well["runs"]
     assert (run["seed"], run["reproduced"]) == (2, True)

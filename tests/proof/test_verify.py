@@ -14,13 +14,14 @@ from paramshare.plots import aggregate_curves
 from paramshare.proof.spec import VerifySpec
 from paramshare.proof.verify import draw_sample, verify
 from paramshare.sweep.report import table_of
-from paramshare.sweep.run import Outcome, run_sweep
+from paramshare.sweep.result import SweepResult
+from paramshare.sweep.run import run_sweep
 from paramshare.sweep.spec import SweepSpec
 from paramshare.tracking.store import StoreAddress, open_store
 from paramshare.tracking.write.kinds.sweeps import finish_sweep, start_sweep
 
 
-def swept(address: StoreAddress, seeds: str = "0:6", **given: object) -> Outcome:
+def swept(address: StoreAddress, seeds: str = "0:6", **given: object) -> SweepResult:
     spec = SweepSpec.model_validate({**SIZES, "devices": "cpu", "workers": 1, "seeds": seeds, **given})
     return run_sweep(spec, address, {})
 

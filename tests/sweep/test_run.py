@@ -1,12 +1,11 @@
-"""Proves of a whole sweep: every run is there under one parent, nothing is trained twice, cores change no bit, and a
-failing seed neither stops the others nor goes unsaid.
+"""Proves that a sweep writes every run under one parent run, trains nothing twice, gives the same bits with any number
+of processes, and reports failures.
 """
 
 import base64
 import json
 import time
 import zlib
-from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,27 +16,29 @@ from program import SIZES
 
 from paramshare.bands import Band
 from paramshare.errors import DeviceError, StoreError
-from paramshare.sweep import chunks, pools, worker
-from paramshare.sweep import run as sweep_run
-from paramshare.sweep.run import Outcome, open_sweep, run_sweep
+from paramshare.sweep.chunks import Row, make_chunks
+from paramshare.sweep.result import SweepResult
+from paramshare.sweep.run import open_sweep, run_sweep
 from paramshare.sweep.spec import SweepSpec
+from paramshare.sweep.workers import pools
+from paramshare.sweep.workers.execution import run_chunk
 from paramshare.tracking.read.curves import read_losses
 from paramshare.tracking.store import StoreAddress, open_store
 from paramshare.tracking.write.owners import Owner
-from paramshare.training.choice import Engine
-from paramshare.training.engines import train
-from paramshare.training.result import TrainResult
-from paramshare.training.spec import TrainSpec
+from paramshare.training.devices import Device
+
+ABSENT = "cuda:99"
+"""A device that this machine lacks."""
 
 VIEW = "mlflow.sharedViewState.paramshare-sweep"
 
 
 def spec(**given: object) -> SweepSpec:
-    """A sweep that takes no time, in this process unless it asks for more workers."""
+    """Return the spec of a small sweep, in this process unless more workers are given."""
     return SweepSpec.model_validate({**SIZES, "devices": "cpu", "seeds": "0:3", "workers": 1, **given})
 
 
-def run(address: StoreAddress, **given: object) -> Outcome:
+def run(address: StoreAddress, **given: object) -> SweepResult:
     return run_sweep(spec(**given), address, {"mlflow.source.name": "test"})
 
 
@@ -46,22 +47,21 @@ def all_runs(address: StoreAddress) -> list[Run]:
     return list(store.client.search_runs([store.experiment_id], max_results=1000))
 
 
-def parent_of(address: StoreAddress, outcome: Outcome) -> Run:
+def parent_of(address: StoreAddress, outcome: SweepResult) -> Run:
     return open_store(address).client.get_run(outcome.parent_run_id)
 
 
-@pytest.fixture
-def seed_1_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    def train_or_fail(specs: Iterable[TrainSpec], engine: Engine) -> Iterator[TrainResult]:
-        for spec in specs:
-            if spec.seed == 1:
-                raise RuntimeError("out of memory\nand more lines")
-            yield train(spec, engine)
+def run_elsewhere(address: StoreAddress, *devices: str, **given: object) -> SweepResult:
+    """Run a sweep whose plan was made for workers with other devices and memory: runs that do not fit here fail."""
+    available = [Device(name, "a worker's", "for this test") for name in devices]
+    asked = spec(devices=",".join(devices), **given)
+    with open_sweep(asked, address, {}, available) as sweep:
+        for row in pools.run_chunks(sweep.chunks(1), asked.workers):
+            sweep.add(row)
+        return sweep.finish()
 
-    monkeypatch.setattr(worker, "train_many", train_or_fail)
 
-
-def test_every_seed_is_a_finished_run_below_one_parent(address: StoreAddress) -> None:
+def test_every_seed_becomes_a_finished_run_under_one_parent_run(address: StoreAddress) -> None:
     outcome = run(address, variant="shared,untied")
     assert [(row.spec.variant, row.spec.seed, row.status) for row in outcome.rows] == [
         (variant, seed, "FINISHED") for variant in ("shared", "untied") for seed in range(3)
@@ -77,7 +77,7 @@ def test_every_seed_is_a_finished_run_below_one_parent(address: StoreAddress) ->
         assert tags["paramshare.hardware.cpu"]
 
 
-def test_the_parent_has_median_and_quartiles_of_its_seeds_at_every_step(address: StoreAddress) -> None:
+def test_the_parent_run_has_the_median_and_quartiles_of_its_seeds_at_every_step(address: StoreAddress) -> None:
     outcome = run(address)
     store = open_store(address)
     band = Band.of([read_losses(store, row.run_id) for row in outcome.rows])
@@ -87,7 +87,7 @@ def test_the_parent_has_median_and_quartiles_of_its_seeds_at_every_step(address:
         np.testing.assert_array_equal([point.value for point in history], expected)
 
 
-def test_the_parent_has_the_curves_as_a_picture_a_table_of_all_seeds_and_a_note(address: StoreAddress) -> None:
+def test_the_parent_run_has_a_picture_of_the_curves_a_table_of_all_seeds_and_a_note(address: StoreAddress) -> None:
     outcome = run(address)
     store = open_store(address)
     assert Path(outcome.curves).read_bytes().startswith(b"\x89PNG")
@@ -99,7 +99,7 @@ def test_the_parent_has_the_curves_as_a_picture_a_table_of_all_seeds_and_a_note(
     assert all(f"/runs/{row.run_id}" in note for row in outcome.rows)
 
 
-def test_the_saved_view_of_the_last_sweep_is_of_this_one(address: StoreAddress) -> None:
+def test_the_saved_view_of_the_last_sweep_shows_the_newest_sweep(address: StoreAddress) -> None:
     for seeds in ("0:2", "0:3"):
         outcome = run(address, seeds=seeds)
         tag = open_store(address).client.get_experiment(outcome.experiment_id).tags[VIEW]
@@ -107,7 +107,7 @@ def test_the_saved_view_of_the_last_sweep_is_of_this_one(address: StoreAddress) 
         assert outcome.parent_run_id in json.loads(state)["searchFilter"]
 
 
-def test_a_sweep_that_is_run_again_trains_nothing_and_writes_nothing(address: StoreAddress) -> None:
+def test_a_sweep_that_is_rerun_trains_nothing_and_writes_nothing(address: StoreAddress) -> None:
     first = run(address)
     before = sorted(one.info.run_id for one in all_runs(address))
     second = run(address)
@@ -117,7 +117,7 @@ def test_a_sweep_that_is_run_again_trains_nothing_and_writes_nothing(address: St
     assert sorted(one.info.run_id for one in all_runs(address)) == before
 
 
-def test_a_larger_sweep_trains_only_what_is_new_and_says_what_it_reused(address: StoreAddress) -> None:
+def test_a_larger_sweep_trains_only_new_seeds_and_reports_the_reused_ones(address: StoreAddress) -> None:
     first = run(address, seeds="0:2")
     second = run(address, seeds="0:4")
     assert [row.reused for row in second.rows] == [True, True, False, False]
@@ -128,27 +128,27 @@ def test_a_larger_sweep_trains_only_what_is_new_and_says_what_it_reused(address:
     assert "(2 re-used, 0 failed)" in parent.data.tags["mlflow.note.content"]
 
 
-def test_what_is_not_finished_is_trained_again(address: StoreAddress) -> None:
+def test_a_run_that_is_not_finished_is_trained_again(address: StoreAddress) -> None:
     first = run(address)
     store = open_store(address)
     store.client.set_terminated(first.rows[1].run_id, "KILLED")
     assert [row.reused for row in run(address).rows] == [True, False, True]
 
 
-def test_force_trains_all_of_it_anew(address: StoreAddress) -> None:
+def test_a_forced_sweep_trains_every_run_again(address: StoreAddress) -> None:
     first, second = run(address), run(address, force=True)
     assert not {row.run_id for row in first.rows} & {row.run_id for row in second.rows}
     assert [row.final_loss for row in first.rows] == [row.final_loss for row in second.rows]
 
 
-def test_a_long_list_of_seeds_is_named_by_its_number(address: StoreAddress) -> None:
+def test_a_sweep_with_a_long_seed_list_is_named_by_the_number_of_seeds(address: StoreAddress) -> None:
     outcome = run(address, seeds=",".join(str(10**17 + 2 * seed) for seed in range(30)), steps=1)
     parent = parent_of(address, outcome)
     assert parent.info.run_name == "shared 30 seeds on cpu"
     assert parent.data.params["seeds"] == "30 seeds, listed in the table"
 
 
-def test_another_experiment_shares_nothing(address: StoreAddress) -> None:
+def test_a_sweep_reuses_no_run_of_another_experiment(address: StoreAddress) -> None:
     run(address)
     other = run(StoreAddress(address.uri, "other"))
     assert not any(row.reused for row in other.rows)
@@ -162,7 +162,7 @@ def test_the_results_do_not_depend_on_how_many_processes_trained_them(address: S
         assert not pooled.reused
 
 
-def test_a_sweep_says_what_its_engine_is_and_why_and_so_does_each_of_its_runs(address: StoreAddress) -> None:
+def test_a_sweep_and_each_of_its_runs_are_tagged_with_the_engine_and_the_reason(address: StoreAddress) -> None:
     outcome = run(address, engine="gram")
     runs = {one.info.run_id: one.data for one in all_runs(address)}
     assert runs[outcome.parent_run_id].tags["paramshare.engine"] == "gram on cpu"
@@ -174,61 +174,57 @@ def test_a_sweep_says_what_its_engine_is_and_why_and_so_does_each_of_its_runs(ad
         assert runs[row.run_id].params["arithmetic"] == "gram"
 
 
-def test_engines_of_the_same_bits_share_their_runs_and_others_do_not(address: StoreAddress) -> None:
+def test_engines_with_the_same_bits_reuse_each_others_runs_and_other_engines_do_not(address: StoreAddress) -> None:
     exact, reference = run(address, engine="exact"), run(address, engine="reference")
     assert [row.run_id for row in reference.rows] == [row.run_id for row in exact.rows]
     assert not any(row.reused for row in run(address, engine="gram").rows)
 
 
-def test_the_chunks_of_several_seeds_are_trained_and_written_one_by_one(address: StoreAddress) -> None:
-    specs = spec(seeds="0:3").train_specs(("cpu",))
-    (chunk,) = chunks.make_chunks(specs, 3, "auto", address, {})
-    assert [row.spec.seed for row in worker.run_chunk(chunk)] == [0, 1, 2]
+def test_the_seeds_of_a_chunk_are_trained_and_written_in_order(address: StoreAddress) -> None:
+    (chunk,) = make_chunks(spec(seeds="0:3").run_choices(("cpu",)), 3, address)
+    assert [row.spec.seed for row in run_chunk(chunk)] == [0, 1, 2]
 
 
-def test_several_devices_train_beside_each_other_and_one_that_fails_stops_no_other(address: StoreAddress) -> None:
-    """The second device is one that this machine lacks, put past the check: each of its runs fails, none on the CPU."""
-    absent = "cuda:99"
-    specs = spec(seeds="0:2").train_specs((absent, "cpu"))
-    rows = list(pools.run_chunks(chunks.make_chunks(specs, 1, "auto", address, {}), workers=1))
+def test_a_device_that_fails_stops_no_other_device(address: StoreAddress) -> None:
+    """This machine lacks the first device: each of its runs fails, none on the CPU."""
+    choices = spec(seeds="0:2").run_choices((ABSENT, "cpu"))
+    rows = list(pools.run_chunks(make_chunks(choices, 1, address), workers=1))
     assert sorted((row.spec.device, row.spec.seed, row.status) for row in rows) == [
         ("cpu", 0, "FINISHED"),
         ("cpu", 1, "FINISHED"),
-        (absent, 0, "FAILED"),
-        (absent, 1, "FAILED"),
+        (ABSENT, 0, "FAILED"),
+        (ABSENT, 1, "FAILED"),
     ]
-    assert all(row.error for row in rows if row.spec.device == absent)
+    assert all(row.error for row in rows if row.spec.device == ABSENT)
 
 
-@pytest.mark.usefixtures("seed_1_fails")
-def test_a_failing_seed_is_said_and_does_not_stop_the_others(address: StoreAddress) -> None:
-    outcome = run(address)
-    assert [row.status for row in outcome.rows] == ["FINISHED", "FAILED", "FINISHED"]
-    assert outcome.failed == 1
-    assert outcome.rows[1].error == "RuntimeError: out of memory"
-    assert outcome.as_dict()["runs"][1]["final_loss"] is None
-    parent = parent_of(address, outcome)
+def test_a_run_that_fails_is_reported_and_stops_no_other_run(address: StoreAddress) -> None:
+    result = run_elsewhere(address, "cpu", ABSENT, seeds="0:2")
+    assert [row.status for row in result.rows] == ["FINISHED", "FINISHED", "FAILED", "FAILED"]
+    assert result.failed == 2
+    failed = result.rows[2]
+    assert failed.error.startswith("DeviceError: device 'cuda:99' is not on this machine")
+    assert result.as_dict()["runs"][2]["final_loss"] is None
+    parent = parent_of(address, result)
     assert parent.info.status == "FAILED"
-    assert parent.data.metrics["runs/failed"] == 1
-    assert open_store(address).client.get_run(outcome.rows[1].run_id).info.status == "FAILED"
+    assert parent.data.metrics["runs/failed"] == 2
+    assert open_store(address).client.get_run(failed.run_id).info.status == "FAILED"
 
 
-@pytest.mark.usefixtures("seed_1_fails")
-def test_a_sweep_of_nothing_but_failures_still_ends_truthfully(address: StoreAddress) -> None:
-    assert parent_of(address, run(address, seeds="1")).info.status == "FAILED"
+def test_a_sweep_whose_runs_all_fail_has_a_failed_parent_run(address: StoreAddress) -> None:
+    assert parent_of(address, run_elsewhere(address, ABSENT, seeds="1")).info.status == "FAILED"
 
 
-def test_a_net_that_memory_has_no_room_for_fails_in_each_process_and_says_why(
-    address: StoreAddress, monkeypatch: pytest.MonkeyPatch
+def test_a_model_that_does_not_fit_into_memory_fails_in_each_process_and_names_the_reason(
+    address: StoreAddress,
 ) -> None:
-    monkeypatch.setattr(sweep_run, "check_memory", list)  # as on a machine with other memory than the workers'
-    outcome = run(address, seeds="0:2", hidden_size=10**9, steps=1, workers=2)
-    assert [row.status for row in outcome.rows] == ["FAILED", "FAILED"]
-    assert all("of memory" in row.error for row in outcome.rows)
-    assert parent_of(address, outcome).info.status == "FAILED"
+    result = run_elsewhere(address, "cpu", seeds="0:2", hidden_size=10**9, steps=1, workers=2)
+    assert [row.status for row in result.rows] == ["FAILED", "FAILED"]
+    assert all("of memory" in row.error for row in result.rows)
+    assert parent_of(address, result).info.status == "FAILED"
 
 
-def test_a_curve_that_left_the_numbers_is_kept_as_it_was(address: StoreAddress) -> None:
+def test_a_run_whose_losses_became_infinite_is_finished_and_reused(address: StoreAddress) -> None:
     outcome = run(address, learning_rate=1e6, seeds="0:2")
     assert outcome.rows[0].status == "FINISHED"
     assert outcome.as_dict()["runs"][0]["final_loss"] is None
@@ -236,18 +232,8 @@ def test_a_curve_that_left_the_numbers_is_kept_as_it_was(address: StoreAddress) 
     assert [row.reused for row in run(address, learning_rate=1e6, seeds="0:2").rows] == [True, True]
 
 
-def test_runs_that_diverged_are_counted_and_said_and_stop_nothing(
-    address: StoreAddress, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def train_or_diverge(specs: Iterable[TrainSpec], engine: Engine) -> Iterator[TrainResult]:
-        for spec in specs:
-            result = train(spec, engine)
-            if spec.seed == 1:
-                result.losses[3:] = np.nan
-            yield result
-
-    monkeypatch.setattr(worker, "train_many", train_or_diverge)
-    outcome = run(address, seeds="0:5")
+def test_runs_that_diverged_are_counted_and_reported_and_stop_no_other_run(address: StoreAddress) -> None:
+    outcome = run(address, seeds="0:5", learning_rate=0.05)  # at which seed 1 diverges, the others do not
     assert [row.diverged for row in outcome.rows] == [False, True, False, False, False]
     assert (outcome.failed, outcome.diverged) == (0, 1)
     parent = parent_of(address, outcome)
@@ -255,11 +241,11 @@ def test_runs_that_diverged_are_counted_and_said_and_stop_nothing(
     assert parent.data.metrics["runs/diverged"] == 1
     assert "(0 re-used, 0 failed, 1 diverged)" in outcome.note
     assert "diverged |" in outcome.note
-    again = run(address, seeds="0:4")
+    again = run(address, seeds="0:4", learning_rate=0.05)
     assert [row.diverged for row in again.rows] == [False, True, False, False]
 
 
-def test_the_median_stays_a_number_while_few_diverge_and_no_metric_is_infinite(address: StoreAddress) -> None:
+def test_the_median_is_finite_while_few_runs_diverge_and_no_metric_is_infinite(address: StoreAddress) -> None:
     fine, wild = run(address), run(address, learning_rate=1e6)
     store = open_store(address)
     steps = {
@@ -273,12 +259,12 @@ def test_the_median_stays_a_number_while_few_diverge_and_no_metric_is_infinite(a
     assert "| shared-cpu (n = 3) | inf | inf – inf |" in wild.note
 
 
-def test_a_run_that_another_sweep_has_written_meanwhile_is_taken_and_none_is_written_beside_it(
+def test_a_run_that_another_sweep_has_written_meanwhile_is_reused_and_not_written_twice(
     address: StoreAddress,
 ) -> None:
-    other: list[Outcome] = []
+    other: list[SweepResult] = []
 
-    def overtake(row: chunks.Row) -> None:
+    def overtake(row: Row) -> None:
         if not other:
             other.append(run(address, seeds="0:2"))
 
@@ -291,7 +277,7 @@ def test_a_run_that_another_sweep_has_written_meanwhile_is_taken_and_none_is_wri
     assert not {row.run_id for row in outcome.rows} & {row.run_id for row in again.rows}
 
 
-def test_a_sweep_left_running_by_a_dead_process_is_closed_by_the_next_and_one_that_is_alive_is_not(
+def test_the_next_sweep_closes_an_orphaned_sweep_and_leaves_a_live_one(
     address: StoreAddress,
 ) -> None:
     store, me = open_store(address), Owner.here()
@@ -304,7 +290,7 @@ def test_a_sweep_left_running_by_a_dead_process_is_closed_by_the_next_and_one_th
     assert not [one for one in all_runs(address) if one.info.status == "RUNNING" and one.info.run_id != alive]
 
 
-def test_a_sweep_says_who_runs_it_and_until_when_that_can_be_believed(address: StoreAddress) -> None:
+def test_a_sweep_is_tagged_with_its_owner_and_lease_and_ends_only_its_own_runs(address: StoreAddress) -> None:
     with open_sweep(spec(), address, {}) as sweep:
         tags = sweep.store.client.get_run(sweep.parent_run_id).data.tags
         assert Owner.of(tags) == Owner.here()
@@ -318,7 +304,7 @@ def test_a_sweep_says_who_runs_it_and_until_when_that_can_be_believed(address: S
         sweep.finish()
 
 
-def test_a_sweep_cut_short_leaves_its_parent_killed_and_its_finished_runs_whole(address: StoreAddress) -> None:
+def test_an_interrupted_sweep_has_a_killed_parent_run_and_complete_finished_runs(address: StoreAddress) -> None:
     def stop(row: object) -> None:
         raise KeyboardInterrupt
 
@@ -330,13 +316,13 @@ def test_a_sweep_cut_short_leaves_its_parent_killed_and_its_finished_runs_whole(
     assert run(address).rows[0].reused
 
 
-def test_a_device_that_is_not_there_is_refused_before_the_store_is_made(tmp_path: Path) -> None:
+def test_a_missing_device_is_refused_before_the_store_is_created(tmp_path: Path) -> None:
     with pytest.raises(DeviceError):
         run(StoreAddress.of(None, "x"), devices="cuda:99")
     assert not (tmp_path / "mlruns").exists()
 
 
-def test_a_store_that_does_not_open_is_refused_before_anything_is_trained(tmp_path: Path) -> None:
+def test_a_store_that_cannot_be_opened_is_refused_before_training(tmp_path: Path) -> None:
     with pytest.raises(StoreError):
         run(StoreAddress("http://127.0.0.1:9", "x"))
     assert list(tmp_path.iterdir()) == []

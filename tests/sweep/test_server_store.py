@@ -1,4 +1,4 @@
-"""Proves that a sweep against a real MLflow server leaves what an embedded one leaves, files included."""
+"""Proves that a sweep leaves the same runs and files on a real MLflow server as in an embedded store."""
 
 import json
 import math
@@ -29,7 +29,7 @@ from paramshare.tracking.write.record import NIL_ID, Point, Record
 from paramshare.tracking.write.runs import write
 from paramshare.training.engines import train
 
-NAMES = ("train/loss", "depth", "left the numbers")
+NAMES = ("train/loss", "depth", "not finite")
 RECORD = Record(
     name="shared seed 3 – ünïcode 🧪",
     status="FINISHED",
@@ -59,7 +59,7 @@ def server(mlflow_server: MlflowServer, experiment: str) -> StoreAddress:
     return mlflow_server.remote(experiment)
 
 
-def test_a_sweep_over_http_is_whole_and_is_reused(server: StoreAddress) -> None:
+def test_a_sweep_over_http_is_complete_and_is_reused(server: StoreAddress) -> None:
     outcome = run_sweep(SPEC, server, {})
     store = open_store(server)
     for row, spec in zip(outcome.rows, SPEC.train_specs(("cpu",)), strict=True):
@@ -79,10 +79,10 @@ def test_a_sweep_over_http_is_whole_and_is_reused(server: StoreAddress) -> None:
     assert all(row.reused for row in again.rows)
 
 
-def test_a_run_whose_write_is_cut_short_is_not_left_running(
+def test_a_run_whose_write_is_interrupted_is_not_left_running(
     mlflow_server: MlflowServer, experiment: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The server fails between a run's first request and its last, and is well again when the sweep ends."""
+    """The server fails between a run's first request and its last, and works again when the sweep ends."""
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     awaited = ["mlflow-artifacts", "log-batch", "runs/update"]  # a seed's files pass, what comes after them does not
 
@@ -103,7 +103,7 @@ def test_a_run_whose_write_is_cut_short_is_not_left_running(
         assert store.client.get_run(outcome.parent_run_id).info.status == "FINISHED"
 
 
-def test_a_record_written_over_http_is_what_an_embedded_store_holds(
+def test_a_record_written_over_http_equals_one_in_an_embedded_store(
     address: StoreAddress, server: StoreAddress
 ) -> None:
     described = []
@@ -112,14 +112,15 @@ def test_a_record_written_over_http_is_what_an_embedded_store_holds(
         run = store.client.get_run(run_id).to_dictionary()
         run["info"] |= {"artifact_uri": "", "experiment_id": ""}
         histories = {
-            name: [(one.step, one.timestamp, one.value) for one in history_of(store, run_id, name)] for name in NAMES
+            name: [(point.step, point.timestamp, point.value) for point in history_of(store, run_id, name)]
+            for name in NAMES
         }
         described.append(json.dumps([run, histories], sort_keys=True).replace(run_id, "run"))
         assert Path(store.client.download_artifacts(run_id, "model/MLmodel")).read_text() == f"run_id: '{run_id}'"
     assert described[0] == described[1]
 
 
-def test_a_server_that_goes_away_is_said_in_one_line(address: StoreAddress, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_loss_of_a_server_is_reported_in_one_line(address: StoreAddress, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     port = free_port()
     remote = StoreAddress(f"http://127.0.0.1:{port}", "remote")

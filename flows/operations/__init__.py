@@ -1,0 +1,1 @@
+"""Operations: the registration of deployments, and workers that lose no run."""

@@ -1,0 +1,1 @@
+"""Tasks of the flows that train: a chunk each, in pools of this machine or on a Dask cluster."""

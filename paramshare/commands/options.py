@@ -1,0 +1,94 @@
+"""The options of commands: the spec and the store that they name, and the commands that continue with that store."""
+
+import os
+import shlex
+import shutil
+import sys
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from pydantic import BaseModel
+
+from paramshare.errors import without_secrets
+from paramshare.settings import StoreSettings, origin_of, unused_variables, without_options
+
+if TYPE_CHECKING:
+    from paramshare.sweep.result import SweepResult
+    from paramshare.tracking.store import StoreAddress
+
+__all__ = ["address_of", "curves_place", "flush_command", "spec_of", "ui_command"]
+
+Spec = TypeVar("Spec", bound=BaseModel)
+
+
+def spec_of(options: BaseModel, spec: type[Spec]) -> Spec:
+    """Return the spec that the options of a command contain.
+
+    Args:
+        options: a command with every field of the spec.
+        spec: the class of the spec.
+    """
+    return spec(**{name: getattr(options, name) for name in spec.model_fields})
+
+
+def address_of(settings: StoreSettings) -> "StoreAddress":
+    """Return the address of the store. Report on stderr which of MLflow's variables name the store."""
+    from paramshare.tracking.store import StoreAddress
+
+    address = StoreAddress.of(settings.tracking_uri, settings.experiment)
+    for name in ("tracking_uri", "experiment"):
+        if (origin := origin_of(settings, name)).startswith("MLFLOW_"):
+            _report(f"{origin} is {without_secrets(getattr(settings, name))}")
+    for line in unused_variables():
+        _report(line)
+    return address
+
+
+@cache
+def _report(line: str) -> None:
+    """Print a line on stderr, once."""
+    print(f"paramshare: {line}", file=sys.stderr)  # noqa: T201
+
+
+def ui_command(settings: StoreSettings, *options: str) -> str:
+    """Return the command that opens MLflow's pages on the store, ready to be pasted into this terminal.
+
+    The command does not contain the user and password of the store's address; the user has to add them.
+
+    Args:
+        options: the options of the command, beside those that name the store.
+    """
+    return _command(settings, "ui", *options)
+
+
+def flush_command(settings: StoreSettings) -> str:
+    """Return the command that delivers the results in the spool to the store, see `ui_command`."""
+    return _command(settings, "flush")
+
+
+def curves_place(settings: StoreSettings, result: "SweepResult") -> str:
+    """Return the address of the figure of a sweep's curves: a file, or a page of MLflow's server.
+
+    The address is empty while results are kept in the spool: there is no figure then.
+    """
+    if not result.curves or address_of(settings).database is not None:
+        return result.curves
+    from paramshare.tracking.display.urls import artifact_url
+    from paramshare.tracking.pages import server_url
+    from paramshare.tracking.tags import CURVES_FILE
+
+    base = (settings.pages_url or server_url(address_of(settings))).rstrip("/") + "/"
+    return artifact_url(base, result.experiment_id, result.parent_run_id, CURVES_FILE)
+
+
+def _command(settings: StoreSettings, name: str, *options: str) -> str:
+    program = Path(sys.argv[0])
+    on_path = shutil.which(program.name)
+    started_by_path = not program.is_file() or (on_path and Path(on_path).samefile(program))
+    words = ["paramshare" if started_by_path else os.path.relpath(program), name]
+    defaults = without_options()  # the environment and the files set these values for that command, too
+    for option in StoreSettings.model_fields:
+        if (value := getattr(settings, option)) != getattr(defaults, option):
+            words += [f"--{option.replace('_', '-')}", without_secrets(str(value))]
+    return shlex.join([*words, *options])

@@ -1,0 +1,52 @@
+"""Axes and styles that several figures have in common."""
+
+from typing import Final
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.legend import Legend
+from matplotlib.ticker import MaxNLocator
+
+__all__ = ["GROUP_STYLES", "SQUARED_ERROR", "add_legend", "make_figure", "make_log_figure"]
+
+# One colour and one dash for each group: readable in grey too. The colours are Okabe and Ito's, told apart by every
+# kind of colour vision.
+GROUP_STYLES = (
+    ("#0072B2", "-", "o"), ("#D55E00", "--", "s"), ("#009E73", "-.", "^"), ("#CC79A7", ":", "D"),
+    ("#E69F00", "-", "v"), ("#56B4E9", "--", "P"),
+)  # fmt: skip
+"""The colour, dash and mark of each group, in order; further groups start again."""
+
+SQUARED_ERROR: Final = "summed squared error"
+"""The loss of DynamicNet."""
+
+
+def make_figure(title: str, height: float) -> tuple[Figure, Axes]:
+    """Return a figure of a height in inches, with one pair of axes."""
+    figure = Figure(figsize=(8, height), dpi=100, layout="constrained")
+    axes = figure.add_subplot()
+    axes.set_title(title, parse_math=False)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def make_log_figure(title: str, measure: str) -> tuple[Figure, Axes]:
+    """Return a figure of a loss over steps on a log axis.
+
+    Args:
+        measure: the name of the loss.
+    """
+    figure, axes = make_figure(title, height=4.5)
+    axes.set(xlabel="step", ylabel=f"loss ({measure})", yscale="log")
+    axes.grid(which="major", color="#eeeeee")
+    axes.margins(x=0.01)
+    axes.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
+    return figure, axes
+
+
+def add_legend(axes: Axes, title: str) -> Legend | None:
+    """Add a legend, or a remark if there is nothing to show."""
+    if not axes.get_legend_handles_labels()[0]:
+        axes.text(0.5, 0.5, "nothing to show", transform=axes.transAxes, ha="center")
+        return None
+    return axes.legend(title=title, frameon=False, loc="upper right", markerscale=1.6)

@@ -1,0 +1,252 @@
+"""The picture of one run's loss, drawn for many runs one after another in a few milliseconds each."""
+
+import io
+import math
+import re
+import zlib
+from collections.abc import Sequence
+from functools import cache, lru_cache
+from itertools import combinations
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from numpy.typing import ArrayLike, NDArray
+from PIL import Image
+
+from paramshare.plots.axes import GROUP_STYLES, SQUARED_ERROR, add_legend, make_log_figure
+
+__all__ = ["LossPlot"]
+
+# One colour and one marker for each depth: readable in grey too.
+_DEPTH_STYLES = (("#999999", "o"), ("#56B4E9", "s"), ("#0072B2", "^"), ("#D55E00", "D"))
+
+_SHEETS = 16  # maximum number that a LossPlot keeps, about 8 MB each
+_WORDINGS = 1024  # maximum number that a sheet keeps, about 5 kB each
+_FONT = "DejaVu Sans"  # matplotlib's own; all of its digits are equally wide and have no kerning
+
+
+class LossPlot:
+    """A drawer of pictures of many runs: the loss on a log axis, each step marked by the depth that it drew.
+
+    Axes, ticks and labels take most of the time to draw. They are drawn once for all runs with the same number of steps
+    and the same limits, and kept; each run adds its curve, title and legend. No picture depends on former pictures. A
+    LossPlot is for one thread.
+    """
+
+    def __init__(self) -> None:
+        self._sheet_of = lru_cache(maxsize=_SHEETS)(_Sheet)
+
+    def picture(self, losses: ArrayLike, depths: ArrayLike | None, title: str, measure: str = SQUARED_ERROR) -> bytes:
+        """Draw the picture of one run, 800 x 450 pixels, and return the bytes of a PNG.
+
+        Args:
+            losses: (steps,), the loss of every step. A loss that is not finite and positive has no mark; a loss beyond
+                1e±100, which no float32 has, is outside of the limits.
+            depths: (steps,), the number of applications of the middle layer in each step, 0 to 3; None to draw only the
+                curve.
+            title: the title.
+            measure: the name of the loss, such as `cross-entropy`.
+
+        Raises:
+            ValueError: a step has no loss, or no depth of 0 to 3.
+        """
+        loss = np.asarray(losses, dtype=np.float64)
+        if depths is None:
+            return self._sheet_of(len(loss), _decades(loss), measure, marked=False).picture(loss, None, title)
+        depth = np.asarray(depths)
+        if loss.shape != depth.shape or not np.isin(depth, range(len(_DEPTH_STYLES))).all():
+            raise ValueError(
+                f"every step needs a loss and a depth of 0 to {len(_DEPTH_STYLES) - 1}; "
+                f"there are {loss.size} losses and {depth.size} depths: {np.unique(depth)}"
+            )
+        return self._sheet_of(len(loss), _decades(loss), measure, marked=True).picture(loss, depth, title)
+
+
+class _Sheet:
+    """The common part of the pictures of runs with the same number of steps and the same limits.
+
+    Args:
+        steps: the number of steps.
+        decades: the logarithms to base 10 of the limits; None if there is nothing to show.
+        measure: the name of the loss.
+        marked: whether each step has the mark of its depth.
+    """
+
+    def __init__(self, steps: int, decades: tuple[float, float] | None, measure: str, *, marked: bool) -> None:
+        figure, self._axes = make_log_figure("title", measure)
+        margin = max(0.01 * (steps - 1), 0.1)
+        self._axes.set(xlim=(-margin, max(steps - 1, 0) + margin), ylim=10.0 ** np.array(decades or (0, 1)))
+        self._curve = self._axes.plot([], color="#cccccc" if marked else GROUP_STYLES[0][0], linewidth=0.8)[0]
+        self._marks = [
+            self._axes.scatter([], [], s=11, color=color, marker=marker, linewidths=0, label=_counted(value, steps))
+            for value, (color, marker) in enumerate(_DEPTH_STYLES if decades and marked else ())
+        ]
+        legend = add_legend(self._axes, "middle layer applied") if marked or not decades else None
+        handles = [*filter(None, legend.legend_handles), legend.get_title()] if legend else []
+        self._texts: list[Any] = [self._axes.title, *(legend.get_texts() if legend else [])]
+        for text in self._texts:
+            text.set_fontfamily(_FONT)
+        # Empty, animated or invisible: what changes is not drawn yet but has its place; a label has room for any n.
+        self._axes.title.set_animated(True)
+        on_top: list[Any] = [*handles, *self._texts[1:]]
+        for artist in on_top:
+            artist.set_visible(False)
+        self._canvas = cast(Any, FigureCanvasAgg(figure))  # matplotlib's backends have no types
+        self._canvas.draw()
+        self._in_common = self._canvas.copy_from_bbox(figure.bbox)
+        self._common_pixels = _packed(self._canvas).copy()
+        self._common_indices = _palette_indices(self._common_pixels)
+        for artist in on_top:
+            artist.set_visible(True)
+        self._canvas.renderer.clear()
+        self._blank = self._canvas.copy_from_bbox(figure.bbox)
+        self._handles = [self._ink(handles)] if handles else []
+        self._wording = lru_cache(maxsize=_WORDINGS)(self._draw_wording)
+
+    def picture(self, loss: NDArray[np.float64], depth: NDArray[np.int64] | None, title: str) -> bytes:
+        self._curve.set_data(np.arange(len(loss)), loss)
+        texts = [title]
+        for value, marks in enumerate(self._marks):
+            (steps,) = np.nonzero(np.asarray(depth == value))
+            marks.set_offsets(np.column_stack((steps, loss[steps])))
+            texts.append(_counted(value, len(steps)))
+        inks = self._handles + [self._text_ink(which, string) for which, string in enumerate(texts) if string]
+        self._canvas.restore_region(self._in_common)
+        for artist in (self._curve, *self._marks):
+            self._axes.draw_artist(artist)
+        colors = np.asarray(self._canvas.buffer_rgba())[..., :3]
+        for ink in inks:
+            colors[ink.place] = colors[ink.place] * ink.below + ink.added
+        return self._encode()
+
+    def _text_ink(self, which: int, string: str) -> "_Ink":
+        """Assemble a text from drawn texts whose digits are all the same, so that most texts need no drawing.
+
+        Args:
+            which: the index of the text that is replaced.
+        """
+        zeros = re.sub("[1-9]", "0", string)
+        opacity, place, cells = self._wording(which, zeros)
+        opacity = opacity.copy()
+        for digit, cell in zip(re.findall("[0-9]", string), cells, strict=True):
+            if digit != "0":
+                opacity[:, cell] = self._wording(which, zeros.replace("0", digit)).opacity[:, cell]
+        return _Ink(place, 1 - opacity[..., None] / np.float32(255), np.float32(0.5))
+
+    def _draw_wording(self, which: int, string: str) -> "_Wording":
+        text, renderer = self._texts[which], self._canvas.get_renderer()
+        text.set_text(string)
+        box, height = text.get_window_extent(renderer), int(self._canvas.figure.bbox.height)
+        top, left = max(height - math.ceil(box.y1) - 2, 0), max(int(box.x0) - 2, 0)
+        place = slice(top, height - math.floor(box.y0) + 2), slice(left, math.ceil(box.x1) + 2)
+
+        def column(length: int) -> int:
+            before, font = string[:length], text.get_fontproperties()
+            width, _, _ = renderer.get_text_width_height_descent(before, font, ismath=False)
+            return round(float(box.x0 + width)) - left
+
+        cells = [slice(column(at.start()), column(at.end())) for at in re.finditer("[0-9]", string)]
+        return _Wording(self._drawn([text])[place][..., 3].copy(), place, cells)
+
+    def _ink(self, artists: Sequence[Artist]) -> "_Ink":
+        drawn = self._drawn(artists)
+        rows, columns = (np.nonzero(drawn[..., 3].any(axis=axis))[0] for axis in (1, 0))
+        place = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+        opacity = drawn[place][..., 3:] / np.float32(255)
+        return _Ink(place, 1 - opacity, drawn[place][..., :3] * opacity + np.float32(0.5))
+
+    def _drawn(self, artists: Sequence[Artist]) -> NDArray[np.uint8]:
+        """Draw artists on a transparent canvas: (height, width, 4), to be read before anything else is drawn."""
+        self._canvas.restore_region(self._blank)
+        for artist in artists:
+            self._axes.draw_artist(artist)
+        return np.asarray(self._canvas.buffer_rgba())
+
+    def _encode(self) -> bytes:
+        """Return the canvas as a PNG; only pixels that differ from the common ones are looked up in the palette."""
+        pixels = _packed(self._canvas)
+        indices, changed = self._common_indices.copy(), pixels != self._common_pixels
+        indices[changed] = _palette_indices(pixels[changed])
+        drawn, image = io.BytesIO(), Image.fromarray(indices)
+        image.putpalette(_palette()[0].tobytes())
+        image.save(drawn, "png", compress_level=1, compress_type=zlib.Z_RLE)  # rows of equal pixels
+        return drawn.getvalue()
+
+
+class _Ink(NamedTuple):
+    """The effect of a drawing on the pixels below it.
+
+    Args:
+        place: the rows and columns.
+        below: (height, width, 1), how much of each pixel stays visible.
+        added: (height, width, 3) or a number, what is added to that; one half more, since bytes are rounded down.
+    """
+
+    place: tuple[slice, slice]
+    below: NDArray[np.floating]
+    added: NDArray[np.floating] | np.floating
+
+
+class _Wording(NamedTuple):
+    """A black text that was drawn.
+
+    Args:
+        opacity: (height, width), of 255.
+        place: the rows and columns.
+        cells: the columns of each of its digits, counted from the first of `place`.
+    """
+
+    opacity: NDArray[np.uint8]
+    place: tuple[slice, slice]
+    cells: list[slice]
+
+
+@cache
+def _palette() -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Return 256 colours, (256, 3), and the index of the nearest one to each colour of 5 bits a channel, (32768,).
+
+    The palette holds the colours of a sheet and the blends of every two of them, which antialiasing makes.
+    """
+    names = ["#ffffff", "#000000", "#eeeeee", "#cccccc", *(color for color, _ in _DEPTH_STYLES)]
+    bases = np.array([list(bytes.fromhex(name[1:])) for name in names], dtype=np.float32)
+    blends = np.linspace(0, 1, 10, dtype=np.float32)[1:-1, None]
+    ramps = [first + (second - first) * blends for first, second in combinations(bases, 2)]
+    greys = np.repeat(np.linspace(5, 250, 256 - len(bases) - 8 * len(ramps), dtype=np.float32)[:, None], 3, axis=1)
+    colors = np.round(np.concatenate([bases, *ramps, greys])).astype(np.uint8)
+    levels = np.arange(32, dtype=np.float32) * 8 + 4
+    cells = np.stack(np.meshgrid(levels, levels, levels, indexing="ij"), axis=-1).reshape(-1, 3)
+    distances = (colors.astype(np.float32) ** 2).sum(axis=1) - 2 * cells @ colors.astype(np.float32).T
+    nearest = distances.argmin(axis=1).astype(np.uint8)
+    for index, (red, green, blue) in enumerate(colors[: len(bases)].tolist()):
+        nearest[red >> 3 << 10 | green >> 3 << 5 | blue >> 3] = index  # exactly as matplotlib draws them
+    return colors, nearest
+
+
+def _packed(canvas: Any) -> NDArray[np.uint32]:
+    """Return the canvas's pixels, (height, width), each in one number: red in the lowest byte."""
+    return np.asarray(canvas.buffer_rgba()).view("<u4")[..., 0]
+
+
+def _palette_indices(pixels: NDArray[np.uint32]) -> NDArray[np.uint8]:
+    cells = (pixels & 0xF8) << 7 | (pixels >> 6) & 0x3E0 | (pixels >> 19) & 0x1F
+    return np.asarray(_palette()[1][cells])
+
+
+def _counted(depth: int, steps: int) -> str:
+    return f"{depth} (n = {steps})"
+
+
+def _decades(loss: NDArray[np.float64]) -> tuple[float, float] | None:
+    """Return the logarithms to base 10 of limits for `loss`; None if a log axis can show no value of it.
+
+    The limits are rounded outwards to 1/16 to 1/8 of their distance, so that many runs share a few limits and no mark
+    is cut.
+    """
+    shown = np.log10(loss[(loss > 1e-100) & (loss < 1e100)])
+    if not len(shown):
+        return None
+    low, high = shown.min(), shown.max()
+    unit = 2.0 ** np.ceil(np.log2(max(high - low, 1) / 16))
+    return float(np.floor(low / unit - 0.25) * unit), float(np.ceil(high / unit + 0.25) * unit)

@@ -1,0 +1,153 @@
+"""The execution of a chunk: train its specs and write each as a run.
+
+Importing this module loads torch and MLflow; worker processes are forked from one that has done so (`forkserver`).
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import lru_cache
+from typing import Final
+
+from paramshare.errors import in_a_line
+from paramshare.sweep.chunks import Chunk, Row
+from paramshare.tracking.read.run_view import view_of
+from paramshare.tracking.read.seeds import find_finished
+from paramshare.tracking.store import Store, StoreAddress, open_store
+from paramshare.tracking.tags import PARENT
+from paramshare.tracking.write.kinds.seeds import failure_record, seed_record, write_failure, write_run
+from paramshare.tracking.write.orphans import close_seeds
+from paramshare.tracking.write.record import RunExistsError
+from paramshare.tracking.write.spool import OutageError, call_guarded, keep
+from paramshare.training.engines import train_choices
+from paramshare.training.export import Template
+from paramshare.training.kept_templates import make_templates
+from paramshare.training.result import Result
+from paramshare.training.targets import LOSS, Spec
+
+__all__ = ["make_chunk_templates", "recover_chunks", "resume_chunk", "run_chunk"]
+
+_TEMPLATES: Final = "templates"  # the folder beside an embedded store
+
+
+def _never() -> bool:
+    return False
+
+
+def run_chunk(
+    chunk: Chunk, should_stop: Callable[[], bool] = _never, *, discard_when_stopped: bool = False
+) -> list[Row]:
+    """Train the specs of a chunk in this process and write each as a run when its training ends.
+
+    A training that raises becomes a FAILED run and a row with the error; the other specs are still trained. A result
+    that a server cannot accept now is kept in the spool, and its row has the status KEPT.
+
+    Args:
+        should_stop: asked before each spec. If it is true, the remaining specs are not trained and have no rows.
+        discard_when_stopped: whether `should_stop` is also asked before each write. A process that its sweep neither
+            ends nor waits for needs this: it could otherwise write a run long after the sweep has ended.
+    """
+    trainings = _train(chunk)
+    rows: list[Row] = []
+    while not should_stop() and (training := next(trainings, None)):
+        if discard_when_stopped and should_stop():
+            break
+        rows.append(_write(chunk, *training))
+    return rows
+
+
+def resume_chunk(
+    chunk: Chunk, should_stop: Callable[[], bool] = _never, *, discard_when_stopped: bool = False
+) -> list[Row]:
+    """Run a chunk that another process may have begun: runs that the sweep already has are not trained again.
+
+    Args:
+        should_stop, discard_when_stopped: see `run_chunk`.
+
+    Raises:
+        OutageError: a server does not answer. No spec was trained.
+    """
+    remaining, rows = call_guarded(chunk.address, lambda: recover_chunks([chunk]))
+    for part in remaining:
+        rows += run_chunk(part, should_stop, discard_when_stopped=discard_when_stopped)
+    return rows
+
+
+def recover_chunks(chunks: Sequence[Chunk]) -> tuple[list[Chunk], list[Row]]:
+    """Close the runs that lost processes were writing.
+
+    Args:
+        chunks: the chunks of one sweep whose processes have ended.
+
+    Returns:
+        The chunks that remain, without the specs that are written, and the rows of the written runs.
+    """
+    parent = chunks[0].parent_run_id
+    if parent is None:
+        return list(chunks), []
+    store, specs = _store(chunks[0].address), [spec for chunk in chunks for spec in chunk.specs]
+    close_seeds(store, parent, "the process that wrote it was ended", {spec.key() for spec in specs})
+    finished = find_finished(store, specs, parent)
+    rows = [replace(Row.finished(spec, finished[spec.key()]), reused=False) for spec in specs if spec.key() in finished]
+    remaining = [
+        replace(chunk, choices=tuple(choice for choice in chunk.choices if choice.spec.key() not in finished))
+        for chunk in chunks
+    ]
+    return [chunk for chunk in remaining if chunk.choices], rows
+
+
+def make_chunk_templates(chunks: Sequence[Chunk]) -> tuple[Template, ...]:
+    """Return the templates of the chunks' models, made once here for all processes that write models.
+
+    The folder `templates` beside the database of an embedded store keeps them for the next sweep.
+    """
+    database = chunks[0].address.database if chunks else None
+    folder = database.parent / _TEMPLATES if database else None
+    return make_templates((spec for chunk in chunks for spec in chunk.specs), folder)
+
+
+def _train(chunk: Chunk) -> Iterator[tuple[Spec, Result | Exception]]:
+    """Yield each spec with its result, or with the exception that its training raised."""
+    waiting = deque(chunk.choices)
+    while waiting:
+        results: Iterator[Result] | None = None
+        result: Result | Exception | None = None
+        while waiting and not isinstance(result, Exception):
+            try:
+                results = results or train_choices(list(waiting))
+                result = next(results)
+            except Exception as error:  # any error: the other specs are still trained
+                result = error
+            yield waiting.popleft().spec, result
+
+
+def _write(chunk: Chunk, spec: Spec, result: Result | Exception) -> Row:
+    """Write a result as a run. If the server cannot accept the result, keep it in the spool."""
+    address, tags = chunk.address, dict(chunk.tags)
+    if chunk.parent_run_id is not None:
+        tags[PARENT] = chunk.parent_run_id
+    if isinstance(result, Exception):
+        reason = in_a_line(result)
+        try:
+            run_id = call_guarded(address, lambda: write_failure(_store(address), spec, reason, tags))
+        except OutageError:
+            keep(failure_record(spec, reason, tags), address)
+            run_id = ""
+        return Row(spec, run_id, "FAILED", None, {}, 0.0, error=reason)
+    try:
+        run = call_guarded(address, lambda: write_run(_store(address), result, tags, again=chunk.force))
+    except RunExistsError as other:  # another sweep was first
+        return Row.finished(spec, view_of(_store(address).client.get_run(other.run_id), _store(address)))
+    except OutageError as outage:
+        keep(seed_record(result, tags, again=chunk.force), address)
+        return Row.kept(spec, result, str(outage))
+    except Exception:  # a refusal, as when a password has changed, ends the sweep; the result is kept
+        if address.database is None:
+            keep(seed_record(result, tags, again=chunk.force), address)
+        raise
+    return Row.finished(spec, run, result.curves[LOSS])
+
+
+@lru_cache(maxsize=1)
+def _store(address: StoreAddress) -> Store:
+    return open_store(address)
