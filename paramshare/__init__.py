@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     __version__: str
+    from paramshare.recipes.recipe import Data, Metric, Options, Recipe, Step
     from paramshare.sharing.analyze import analyze
     from paramshare.sharing.report import SharingReport
     from paramshare.sharing.twins.untie import untie
@@ -24,8 +25,13 @@ if TYPE_CHECKING:
     from paramshare.training.spec import TrainSpec
 
 __all__ = [
+    "Data",
     "DynamicNet",
+    "Metric",
+    "Options",
+    "Recipe",
     "SharingReport",
+    "Step",
     "TrainResult",
     "TrainSpec",
     "__version__",
@@ -36,8 +42,13 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Data": "paramshare.recipes.recipe",
     "DynamicNet": "paramshare.training.nets",
+    "Metric": "paramshare.recipes.recipe",
+    "Options": "paramshare.recipes.recipe",
+    "Recipe": "paramshare.recipes.recipe",
     "SharingReport": "paramshare.sharing.report",
+    "Step": "paramshare.recipes.recipe",
     "TrainResult": "paramshare.training.result",
     "TrainSpec": "paramshare.training.spec",
     "analyze": "paramshare.sharing.analyze",

@@ -50,7 +50,7 @@ def test_the_command_line_beats_the_environment_beats_dotenv_beats_the_file(
     monkeypatch.setenv("PARAMSHARE_BATCH_SIZE", "3")
     found = Train(steps=4)
     assert (found.steps, found.batch_size, found.input_size, found.hidden_size) == (4, 3, 2, 1)
-    assert found.options["output_size"] == 10
+    assert found.run_options["output_size"] == 10
 
 
 @pytest.mark.parametrize("target", TARGETS.values(), ids=lambda target: target.name)

@@ -108,7 +108,7 @@ class StudySpec(SweepSpec, GroupSpec):
 
     @model_validator(mode="after")
     def _knows_the_metric(self) -> Self:
-        known = [metric.name for metric in self.trained.metrics_of(self.options)]
+        known = [metric.name for metric in self.trained.metrics_of(self.run_options)]
         if self.metric is not None and self.metric not in known:
             raise SpecError(
                 f"the runs would have no metric {self.metric!r} to be compared by; expected one of {', '.join(known)}"

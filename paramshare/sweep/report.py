@@ -82,7 +82,7 @@ def note_of(spec: SweepSpec, rows: Sequence[Row], experiment_id: str, parent_run
             "",
             f"**{counts['finished']} of {counts['planned']} runs finished** ({counts['reused']} re-used, "
             f"{counts['failed']} failed{_diverged(counts['diverged'])}): {target.title}, "
-            f"{_text_of(spec.options)}.",
+            f"{_text_of(spec.run_options)}.",
             "",
             f"| variant | device | seed | {headline.label} | last step's loss | seconds | run | |",
             "| :-- | :-- | --: | --: | --: | --: | :-- | :-- |",

@@ -140,7 +140,7 @@ def _params(spec: SweepSpec, devices: tuple[str, ...]) -> dict[str, str]:
         "target": spec.target,
         "seeds": spec.seeds,
         "variant": ",".join(spec.variant_list),
-        **spec.options,
+        **spec.run_options,
         "engine": spec.engine,
         "devices": ",".join(devices),
     }

@@ -4,13 +4,15 @@ import re
 from dataclasses import replace
 from typing import Annotated, Any, Final, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, model_validator
 
 from paramshare.errors import SpecError
+from paramshare.recipes.loading import find_target
+from paramshare.recipes.spec import OptionValue
 from paramshare.training.choice import ENGINES, Choice, Engine, choose_engine
 from paramshare.training.digits.spec import DIGITS, Placement
 from paramshare.training.spec import LARGEST_FLOAT, LARGEST_SIZE, TrainSpec, canonical_device
-from paramshare.training.targets import TARGETS, Metric, Spec, Target, TargetName, target_named
+from paramshare.training.targets import TARGETS, Metric, Spec, Target
 
 __all__ = ["EngineAsked", "ExperimentName", "SweepSpec", "parse_seeds", "without_null"]
 
@@ -64,11 +66,6 @@ def _check_seeds(text: str) -> str:
     return text
 
 
-def _check_target(name: Any) -> Any:
-    target_named(name)
-    return name
-
-
 def _check_devices(text: str) -> str:
     for name in _parse_list(text):
         if name != "auto":
@@ -94,7 +91,6 @@ ExperimentName = Annotated[
 ]
 
 
-_VARIANTS: Final = tuple(name for target in TARGETS.values() for name in target.variants)
 _OPTIONS: Final = tuple(dict.fromkeys(name for target in TARGETS.values() for name in target.options))
 
 
@@ -121,10 +117,12 @@ class SweepSpec(BaseModel):
 
     model_config = ConfigDict(extra="forbid", json_schema_extra=without_null)
 
-    target: Annotated[TargetName, BeforeValidator(_check_target)] = Field(
+    target: str = Field(
         "dynamicnet",
-        description="what is trained: dynamicnet (the article's net), or digits (a small convolutional net and its "
-        "locally connected and dense twins, on digits moved about a canvas)",
+        description="the recipe to train: dynamicnet (the article's net), digits (a small convolutional net and its "
+        "locally connected and dense twins, on digits moved about a canvas), path/to/file.py:Class, or the name of an "
+        "installed recipe",
+        json_schema_extra={"examples": ["dynamicnet", "digits", "my_recipe.py:Spirals"]},
     )
     seeds: Annotated[str, BeforeValidator(_as_text), AfterValidator(_check_seeds)] = Field(
         "0:10",
@@ -140,8 +138,11 @@ class SweepSpec(BaseModel):
     variant: Annotated[str | None, BeforeValidator(_as_text)] = Field(
         None,
         description="dynamicnet: shared (one middle layer), untied (one for each application); digits: conv, local, "
-        "dense; or a list such as shared,untied; defaults to shared, for digits to conv",
-        json_schema_extra={"pattern": _list_pattern("|".join(_VARIANTS)), "examples": ["shared,untied"]},
+        "dense; of another recipe, its variants; or a list such as shared,untied; defaults to the first of these",
+        json_schema_extra={"pattern": _list_pattern(r"[A-Za-z0-9][A-Za-z0-9_.\-]*"), "examples": ["shared,untied"]},
+    )
+    options: dict[str, OptionValue] = Field(
+        default_factory=dict, description='the options of the recipe by name, such as {"width": 64}'
     )
     steps: int | None = Field(
         None, ge=1, le=LARGEST_SIZE, description=f"SGD steps of each run, of digits at most{_default('steps')}"
@@ -195,6 +196,8 @@ class SweepSpec(BaseModel):
         "MLflow server",
     )
 
+    _trained: Target | None = PrivateAttr(None)
+
     @model_validator(mode="after")
     def _fits_the_target(self) -> Self:
         target = self.trained
@@ -208,23 +211,28 @@ class SweepSpec(BaseModel):
             if value is not None and name not in target.options:
                 option = f"--{name.replace('_', '-')}"
                 raise SpecError(f"{option} is {value!r}, which is not an option of {target.name}; leave it out")
+        if self.options:
+            for variant in self.variant_list:
+                target.new(seed=0, variant=variant, **self.run_options)
         return self
 
     @property
     def trained(self) -> Target:
-        """The target that is trained."""
-        return target_named(self.target)
+        """The target that is trained. A recipe is read once: changes of its file have no effect on this spec."""
+        if self._trained is None:
+            self._trained = find_target(self.target)
+        return self._trained
 
     @property
     def headline(self) -> Metric:
         """The metric by which the variants are compared."""
-        return self.trained.finals_of(self.options)[0]
+        return self.trained.finals_of(self.run_options)[0]
 
     @property
-    def options(self) -> dict[str, object]:
+    def run_options(self) -> dict[str, object]:
         """The options of every run beside its seed, variant and device, defaults of the target included."""
         given = {name: value for name, value in self._given().items() if value is not None}
-        return {**self.trained.options, **given}
+        return {**self.trained.options, **given, **self.options}
 
     @property
     def seed_list(self) -> tuple[int, ...]:
@@ -250,7 +258,7 @@ class SweepSpec(BaseModel):
         Raises:
             SpecError: the engine does not run on one of the devices.
         """
-        new, options = self.trained.new, self.options
+        new, options = self.trained.new, self.run_options
         return tuple(
             choose_engine(new(seed=0, variant=variant, device=device, **options), self.engine)
             for variant in self.variant_list

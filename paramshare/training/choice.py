@@ -5,7 +5,7 @@ from typing import Final, Literal, NamedTuple, get_args
 
 from paramshare.errors import SpecError
 from paramshare.training.spec import Arithmetic, TrainSpec
-from paramshare.training.targets import Spec, TargetName, target_of
+from paramshare.training.targets import Spec, target_of
 
 __all__ = ["ENGINES", "Choice", "Engine", "EngineName", "choose_engine"]
 
@@ -23,14 +23,14 @@ class _Able(NamedTuple):
     arithmetic: Arithmetic
 
 
-_ENGINES: Final[dict[TargetName, dict[EngineName, _Able]]] = {
+_ENGINES: Final[dict[str, dict[EngineName, _Able]]] = {
     "dynamicnet": {
         "reference": _Able(_ANYWHERE, "direct"),
         "exact": _Able(("cpu",), "direct"),
         "gram": _Able(("cpu", "cuda"), "gram"),
     },
-    "digits": {"reference": _Able(_ANYWHERE, "direct")},
 }
+_OF_OTHERS: Final[dict[EngineName, _Able]] = {"reference": _Able(_ANYWHERE, "direct")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +68,10 @@ def choose_engine(spec: Spec, engine: Engine = "auto") -> Choice:
         raise SpecError(f"there is no engine called {engine!r}; expected {', '.join(ENGINES)}")
     target = target_of(spec).name
     name, reason = _fastest(spec) if engine == "auto" else (engine, "asked for")
-    if name not in _ENGINES[target]:
-        raise SpecError(
-            f"the engine {name} does not train {target}; expected {' or '.join(('auto', *_ENGINES[target]))}"
-        )
-    devices, arithmetic = _ENGINES[target][name]
+    engines = _ENGINES.get(target, _OF_OTHERS)
+    if name not in engines:
+        raise SpecError(f"the engine {name} does not train {target}; expected {' or '.join(('auto', *engines))}")
+    devices, arithmetic = engines[name]
     if _kind(spec) not in devices:
         able = " and ".join(devices)
         raise SpecError(

@@ -7,6 +7,7 @@ from itertools import groupby
 from typing import Any, Final, overload
 
 from paramshare.errors import SpecError
+from paramshare.recipes.training import train_recipe
 from paramshare.training.choice import Choice, Engine, EngineName, choose_engine
 from paramshare.training.devices import choose_devices, find_devices
 from paramshare.training.digits.train import train_digits
@@ -17,14 +18,14 @@ from paramshare.training.memory import check_memory
 from paramshare.training.reference import train_reference
 from paramshare.training.result import Result, TrainResult
 from paramshare.training.spec import TrainSpec
-from paramshare.training.targets import Spec, TargetName, target_of
+from paramshare.training.targets import Spec, target_of
 from paramshare.training.torch_defaults import torch_defaults
 
 __all__ = ["train", "train_choices", "train_many"]
 
 _log = logging.getLogger(__name__)
 
-_ONE: Final[dict[tuple[TargetName, EngineName], Callable[[Any], Result]]] = {
+_ONE: Final[dict[tuple[str, EngineName], Callable[[Any], Result]]] = {
     ("dynamicnet", "reference"): train_reference,
     ("dynamicnet", "exact"): train_exact,
     ("dynamicnet", "gram"): train_gram,
@@ -119,14 +120,14 @@ def _results(choices: Iterable[Choice], on_result: Callable[[Any], object]) -> I
     for (target, name, device, reason, together), group in groupby(choices, key=_trained_alike):
         specs: list[Any] = [choice.spec for choice in group]
         _log.info("%d runs on %s by the engine %s: %s", len(specs), device, name, reason)
-        results = train_lanes(specs) if together else map(_ONE[target, name], specs)
+        results = train_lanes(specs) if together else map(_ONE.get((target, name), train_recipe), specs)
         while result := _next(results):
             result = replace(result, reason=reason)
             on_result(result)
             yield result
 
 
-def _trained_alike(choice: Choice) -> tuple[TargetName, EngineName, str, str, bool]:
+def _trained_alike(choice: Choice) -> tuple[str, EngineName, str, str, bool]:
     return target_of(choice.spec).name, choice.engine, choice.spec.device, choice.reason, choice.together
 
 

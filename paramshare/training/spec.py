@@ -108,7 +108,7 @@ class TrainSpec:
         return hashed(KEY_VERSION, fields)
 
 
-def hashed(version: str, fields: Mapping[str, str | int | float]) -> str:
+def hashed(version: str, fields: Mapping[str, str | int | float | None]) -> str:
     """The key (32 hex digits) of a spec with these fields, of a kind and version of spec."""
     canonical = json.dumps({"key": version, **fields}, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:32]

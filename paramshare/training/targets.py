@@ -68,15 +68,7 @@ class Spec(Protocol):
     def arithmetic(self) -> str:
         """How the numbers are added up: `direct` as the reference does."""
 
-    @property
-    def input_shape(self) -> tuple[int, ...]:
-        """Of one sample of what the net takes."""
-
-    @property
-    def output_size(self) -> int:
-        """How many numbers the net gives for one."""
-
-    def as_dict(self) -> dict[str, str | int | float]:
+    def as_dict(self) -> Mapping[str, str | int | float | None]:
         """Every field by its name, in the order of the fields."""
 
     def key(self) -> str:
@@ -140,7 +132,7 @@ class Target:
         converges: whether a training ends before its last step where it has converged.
     """
 
-    name: TargetName
+    name: str
     title: str
     spec: type[Spec]
     variants: tuple[str, ...]
@@ -172,6 +164,15 @@ class Target:
     def shape(self, spec: Spec) -> Spec:
         """A spec of seed 0 that has the shape of `spec` and is otherwise as it comes: equal for nets of one shape."""
         return self.new(seed=0, **{name: getattr(spec, name) for name in self.shapes})
+
+    def parse(self, params: Mapping[str, str]) -> Spec:
+        """Return the spec that a run's parameters give.
+
+        Raises:
+            KeyError: a parameter is missing.
+            SpecError, ValueError: the parameters are not a valid spec.
+        """
+        return self.new(**{entry.name: _parsed(entry.type, params[entry.name]) for entry in fields(self.spec)})
 
     def new(self, **values: object) -> Spec:
         """A spec of this target.
@@ -251,8 +252,16 @@ def target_of(spec: Spec) -> Target:
     Raises:
         SpecError: it is no spec.
     """
+    own = getattr(spec, "target", None)  # the spec of a recipe names its target
+    if isinstance(own, Target):
+        return own
     for target in TARGETS.values():
         if isinstance(spec, target.spec):
             return target
     given = f"the class {spec.__name__}" if isinstance(spec, type) else f"of type {type(spec).__name__}"
     raise SpecError(f"spec is {given}; expected what is trained, such as TrainSpec(seed=0)")
+
+
+def _parsed(kind: object, text: str) -> int | float | str:
+    """Convert the text of a parameter to the type of its field."""
+    return int(text) if kind is int else float(text) if kind is float else text

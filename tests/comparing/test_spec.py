@@ -63,7 +63,7 @@ def test_every_metric_that_a_study_can_be_asked_for_is_one_that_its_runs_have(
     found = read_ended(open_store(address))
     assert outcome.failed == 0
     for run in found:
-        assert {one.name for one in spec.trained.metrics_of(spec.options)} <= run.metrics.keys()
+        assert {one.name for one in spec.trained.metrics_of(spec.run_options)} <= run.metrics.keys()
 
 
 @pytest.mark.parametrize(("command", "spec"), [(Study, StudySpec), (Compare, CompareSpec)])

@@ -2,9 +2,8 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from mlflow.entities import Metric, Run
@@ -134,10 +133,7 @@ class RunView:
         """
         params = {**_FIRST_ARITHMETIC, **self.params}
         try:
-            values: dict[str, Any] = {
-                entry.name: _parse(entry.type, params[entry.name]) for entry in fields(self.target.spec)
-            }
-            spec = self.target.spec(**values)
+            spec = self.target.parse(params)
         except KeyError as error:
             raise changed_run(self.run_id, f"it has no parameter {error.args[0]}") from error
         except (SpecError, ValueError) as error:
@@ -206,11 +202,6 @@ def read_run(store: Store, run_id: str) -> RunView:
     for part in ("spec", "curves", "finals"):
         getattr(view, part)
     return view
-
-
-def _parse(kind: object, text: str) -> int | float | str:
-    """Convert the text of a parameter to the type of its field."""
-    return int(text) if kind is int else float(text) if kind is float else text
 
 
 def _origin(tags: Mapping[str, str]) -> str:

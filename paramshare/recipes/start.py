@@ -1,0 +1,137 @@
+"""From a seed to the start of a training: the data, and the model of the variant with its initial weights.
+
+All variants of a seed that are made by axes or a function begin as the same function, on the same data in the same
+order: data and model are drawn first, the variant is made from the model, and the order of the examples and everything
+that is drawn in training come from generators of their own.
+"""
+
+import random
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any, Final
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
+
+from paramshare.errors import SpecError
+from paramshare.recipes.loop import example_count, take
+from paramshare.recipes.recipe import Data, Recipe
+from paramshare.recipes.spec import RecipeSpec
+from paramshare.sharing.twins.untie import untie
+
+__all__ = ["Start", "begin", "derived_seed", "restored_random_state", "sample_inputs", "seed_all"]
+
+_NUMPY_SEEDS: Final = 2**32
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """The start of a training, on the CPU.
+
+    Args:
+        recipe: the instance of this training.
+        data: its data.
+        model: the variant's model with its initial weights.
+        order: the generator of the order of the examples.
+        example: the model's arguments for one example.
+    """
+
+    recipe: Recipe
+    data: Data
+    model: nn.Module
+    order: torch.Generator
+    example: tuple[Any, ...]
+
+
+@contextmanager
+def restored_random_state() -> Iterator[None]:
+    """Restore the global generators of Python, NumPy and torch, of every device, at the end of the block."""
+    python, numpy, cpu = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    devices = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)
+        torch.set_rng_state(cpu)
+        if devices:
+            torch.cuda.set_rng_state_all(devices)
+
+
+def seed_all(seed: int) -> None:
+    """Seed the global generators of Python, NumPy and torch, of every device."""
+    random.seed(seed)
+    np.random.seed(seed % _NUMPY_SEEDS)
+    torch.manual_seed(seed)
+
+
+def derived_seed(seed: int, purpose: str) -> int:
+    """Return a seed for one purpose, below 2**63: generators of different purposes are independent."""
+    return int.from_bytes(sha256(f"{seed} {purpose}".encode()).digest()[:8]) >> 1
+
+
+def begin(spec: RecipeSpec) -> Start:
+    """Draw the start of a training. It changes the global generators; see `restored_random_state`.
+
+    Raises:
+        SpecError: the recipe returns something that cannot be trained. Its own exceptions are not caught.
+    """
+    recipe = spec.instance()
+    seed_all(spec.seed)
+    data = recipe.data(torch.Generator().manual_seed(derived_seed(spec.seed, "data")))
+    _check_data(data)
+    model = recipe.model()
+    _check_model(model)
+    order = torch.Generator().manual_seed(derived_seed(spec.seed, "order"))
+    example = sample_inputs(recipe, data)
+    model = _variant(recipe, spec.variant, model, example)
+    seed_all(derived_seed(spec.seed, "training"))
+    return Start(recipe, data, model.train(), order, example)
+
+
+def sample_inputs(recipe: Recipe, data: Data) -> tuple[Any, ...]:
+    """Return the model's arguments for one example.
+
+    It is the first example of tensors; of other data, the first example of a batch of the seed 0.
+    """
+    try:
+        example_count(data.train)
+        batch = data.train
+    except SpecError:
+        batch = next(iter(recipe.batches(data.train, torch.Generator().manual_seed(0))))
+    inputs = recipe.inputs(take(batch, slice(0, 1)))
+    return inputs if isinstance(inputs, tuple) else (inputs,)
+
+
+def _variant(recipe: Recipe, name: str, model: nn.Module, example: tuple[Any, ...]) -> nn.Module:
+    variant = recipe.variants[name]
+    if variant is None or isinstance(variant, Mapping):
+        return model
+    if callable(variant):
+        changed = variant(model)
+        _check_model(changed, f"the variant {name}")
+        return changed
+    assert isinstance(variant, Collection)
+    return untie(model, set(variant), args=example)
+
+
+def _check_data(data: object) -> None:
+    if not isinstance(data, Data):
+        raise SpecError(f"data returns {type(data).__name__}; expected ps.Data(train=..., test=...)")
+    devices = {str(part.device) for part in tree_leaves((data.train, data.test)) if isinstance(part, Tensor)} - {"cpu"}
+    if devices:
+        raise SpecError(f"data returns tensors on {', '.join(sorted(devices))}; return them on the CPU")
+
+
+def _check_model(model: object, what: str = "model") -> None:
+    if not isinstance(model, nn.Module):
+        raise SpecError(f"{what} returns {type(model).__name__}; expected a torch.nn.Module")
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise SpecError(f"{what} returns a module without trainable parameters")
+    devices = {str(tensor.device) for tensor in (*model.parameters(), *model.buffers())} - {"cpu"}
+    if devices:
+        raise SpecError(f"{what} returns a module on {', '.join(sorted(devices))}; build it on the CPU")

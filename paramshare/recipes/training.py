@@ -1,0 +1,159 @@
+"""Train a recipe: the engine `reference` of every recipe."""
+
+import math
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
+
+from paramshare.errors import SpecError
+from paramshare.recipes.loop import evaluated, on_device
+from paramshare.recipes.recipe import Step
+from paramshare.recipes.spec import RecipeSpec
+from paramshare.recipes.start import Start, begin, restored_random_state
+from paramshare.sharing.analyze import analyze
+from paramshare.training.targets import LOSS, MACS, PARAMETERS
+
+__all__ = ["RecipeResult", "train_recipe"]
+
+_CURVES: Final = "train/"
+
+
+@dataclass(frozen=True, slots=True)
+class RecipeResult:
+    """One finished training of a recipe. `engine` to `seconds` are as in `TrainResult`.
+
+    Args:
+        spec: what was trained.
+        losses: float32 (steps,), the loss of every step before its update.
+        values: other curves by metric, float64 (steps,); NaN where a step has no value.
+        finals: every metric of the trained model by name, such as `final/accuracy`.
+        macs: multiply-accumulates of one example, forward; None if they are not known.
+        net: the trained model, on the CPU.
+        example: the model's arguments for one example, on the CPU.
+        data: the tensors of the training data by position, on the CPU.
+    """
+
+    spec: RecipeSpec
+    engine: str
+    threads: int
+    losses: NDArray[np.float32]
+    values: dict[str, NDArray[np.float64]]
+    finals: dict[str, float]
+    macs: int | None
+    net: nn.Module
+    example: tuple[Any, ...]
+    data: dict[str, Tensor]
+    started: float
+    seconds: float
+    reason: str = ""
+
+    @property
+    def curves(self) -> dict[str, NDArray[Any]]:
+        """Return the values of every step by metric, the loss first."""
+        return {LOSS: self.losses, **self.values}
+
+    @property
+    def sizes(self) -> dict[str, float]:
+        """Return the number of free parameters and, if they are known, the multiply-accumulates, by metric."""
+        parameters = float(sum(parameter.numel() for parameter in self.net.parameters()))
+        return {PARAMETERS: parameters, **({} if self.macs is None else {MACS: float(self.macs)})}
+
+    @property
+    def final_loss(self) -> float:
+        """Return the loss of the last step."""
+        return float(self.losses[-1])
+
+    @property
+    def diverged_at(self) -> int | None:
+        """Return the first step, counted from 0, whose loss is not finite; None if all are.
+
+        If only a metric of the trained model is not finite, it is the number of steps.
+        """
+        steps = np.flatnonzero(~np.isfinite(self.losses))
+        if len(steps):
+            return int(steps[0])
+        return None if all(map(math.isfinite, self.finals.values())) else len(self.losses)
+
+
+def train_recipe(spec: RecipeSpec, change: Callable[[nn.Module], object] | None = None) -> RecipeResult:
+    """Train `spec` by its recipe's `fit`, at torch's present number of threads.
+
+    The recipe's own exceptions are not caught. Global generators are restored.
+
+    Args:
+        change: called with the initial model on the CPU; it changes the model in place. Defaults to None.
+
+    Raises:
+        SpecError: the recipe returns something that cannot be trained.
+    """
+    started, clock = time.time(), time.perf_counter()
+    with restored_random_state():
+        start = begin(spec)
+        if change is not None:
+            change(start.model)
+        model = start.model.to(spec.device)
+        data = type(start.data)(on_device(start.data.train, spec.device), on_device(start.data.test, spec.device))
+        losses, values = _fitted(start, model, data)
+        finals = evaluated(start.recipe, model, data)
+    seconds = time.perf_counter() - clock
+    model = model.cpu()
+    return RecipeResult(
+        spec=spec,
+        engine="reference",
+        threads=torch.get_num_threads(),
+        losses=losses,
+        values=values,
+        finals={f"final/{name}": value for name, value in finals.items()},
+        macs=_macs(spec, model, start.example),
+        net=model,
+        example=start.example,
+        data=_tensors(start.data.train),
+        started=started,
+        seconds=seconds,
+    )
+
+
+def _fitted(start: Start, model: nn.Module, data: Any) -> tuple[NDArray[np.float32], dict[str, NDArray[np.float64]]]:
+    """Train the model in place and return the loss and the other values of every step."""
+    losses: list[float] = []
+    values = defaultdict[str, dict[int, float]](dict)
+    for step in start.recipe.fit(model, data, start.order):
+        step = step if isinstance(step, Step) else Step(float(step))
+        for name, value in step.values.items():
+            values[_CURVES + name if "/" not in name else name][len(losses)] = float(value)
+        losses.append(float(step.loss))
+    if not losses:
+        raise SpecError("fit yields no step; yield ps.Step(loss) for each one")
+    curves = {name: np.full(len(losses), math.nan) for name in values}
+    for name, by_step in values.items():
+        curves[name][list(by_step)] = list(by_step.values())
+    return np.array(losses, dtype=np.float32), curves
+
+
+def _tensors(data: Any) -> dict[str, Tensor]:
+    """Return the tensors of the training data by name: `features`, `targets`, and `part 3` for further ones."""
+    names = ("features", "targets")
+    tensors = [part for part in tree_leaves(data) if isinstance(part, Tensor)]
+    return {names[place] if place < len(names) else f"part {place + 1}": part for place, part in enumerate(tensors)}
+
+
+_known_macs: dict[tuple[object, ...], int | None] = {}
+
+
+def _macs(spec: RecipeSpec, model: nn.Module, example: tuple[Any, ...]) -> int | None:
+    """Return the multiply-accumulates of one example, counted once for each variant and options."""
+    asked = (spec.recipe, spec.options, spec.variant)
+    if asked not in _known_macs:
+        try:
+            _known_macs[asked] = analyze(model, args=example).totals.macs
+        except Exception:  # such as a model that cannot run without values
+            _known_macs[asked] = None
+    return _known_macs[asked]
