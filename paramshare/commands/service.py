@@ -10,7 +10,6 @@ from paramshare.commands.options import address_of
 from paramshare.commands.output import FAILED, print_json
 from paramshare.errors import SettingsError
 from paramshare.settings import StoreSettings
-from paramshare.tracking.display.views import View
 from paramshare.validation import sentences
 
 __all__ = ["Doctor", "Relocate", "Ui"]
@@ -20,10 +19,11 @@ class Ui(StoreSettings):
     """Open MLflow's pages on the store, at the experiment. Ctrl-C ends them."""
 
     port: int = Field(5000, ge=1, le=65535, description="the port on 127.0.0.1 for an embedded store's pages")
-    view: View | None = Field(
+    view: str | None = Field(
         None,
         description="what the page opens on: every seed of DynamicNet (seeds) or digits (digits-seeds), their variants "
-        "as groups (dynamicnet, digits), the median curves of their last sweep (sweep, digits-sweep), or all counts; "
+        "as groups (dynamicnet, digits), the median curves of their last sweep (sweep, digits-sweep), all counts "
+        "(counts), or of another recipe NAME-seeds, NAME or NAME-sweep; "
         "if not given, the seeds trained last",
     )
     browser: bool = Field(True, description="open a browser on the page")
@@ -32,7 +32,7 @@ class Ui(StoreSettings):
     def cli_cmd(self) -> None:
         """Serve the pages of an embedded store until interrupted; for a server, print the address of its pages."""
         from paramshare.tracking.display.urls import experiment_url
-        from paramshare.tracking.pages import add_views, newest_seeds, served_pages, server_url
+        from paramshare.tracking.pages import add_views, check_view, newest_seeds, served_pages, server_url
         from paramshare.tracking.store import open_store, store_failures
 
         address = address_of(self)
@@ -40,6 +40,8 @@ class Ui(StoreSettings):
         with store_failures(address):
             add_views(store)
             view = self.view or newest_seeds(store)
+            if self.view:
+                check_view(store, view)
         if store.address.database is None:
             base = (self.pages_url or server_url(store.address)).rstrip("/") + "/"
             self._show(experiment_url(base, store.experiment_id, view))

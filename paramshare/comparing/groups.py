@@ -9,7 +9,7 @@ from paramshare.comparing.spec import CompareSpec
 from paramshare.errors import UsageError
 from paramshare.tracking.read.run_view import RunView
 from paramshare.tracking.tags import TARGET
-from paramshare.training.targets import COSTS, Metric, Target, target_named
+from paramshare.training.targets import COSTS, Metric, Target
 
 __all__ = ["Group", "Grouped", "group", "missing_runs"]
 
@@ -82,7 +82,7 @@ def group(runs: Sequence[RunView], spec: CompareSpec, planned: Iterable[int] = (
             missing and `partial` was not asked for.
     """
     asked = _asked_for(runs, spec)
-    target = target_named(asked[0].facts[TARGET])
+    target = asked[0].target
     _check_alike(asked, spec)
     cells = defaultdict[tuple[str, ...], dict[int, RunView]](dict)
     for run in asked:

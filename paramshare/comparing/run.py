@@ -144,7 +144,7 @@ def log_study(store: Store, parent_run_id: str, concluded: Concluded, command: s
         **{f"{FOLDER}/{one.name}.png": one.png for one in figures},
     }
     grouped = study.grouped
-    views = study_view_tags(grouped.target.name, grouped.common, several_devices="device" not in grouped.common)
+    views = study_view_tags(grouped.target, grouped.common, several_devices="device" not in grouped.common)
     log_report(store, parent_run_id, files, _note(concluded, command, parent_run_id), views)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paramshare.tracking.read.run_view import RunView
+from paramshare.training.export import array_of
 from paramshare.training.result import Result
 from paramshare.training.targets import DEPTH, LOSS
 
@@ -19,7 +20,7 @@ MEASURES: Final = ("largest", "rms", "final")
 
 _FACTOR: Final = 3.0  # how much further than the furthest of a few a training may be
 
-Weights = Mapping[str, NDArray[np.float32]]
+Weights = Mapping[str, NDArray[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,7 @@ class Numbers:
     @classmethod
     def of_result(cls, result: Result) -> "Numbers":
         """Those of a training."""
-        weights = {name: tensor.numpy() for name, tensor in result.net.state_dict().items()}
+        weights = {name: array_of(tensor) for name, tensor in result.net.state_dict().items()}
         return cls._of(result.curves, result.finals, weights)
 
     @classmethod
@@ -163,9 +164,18 @@ def _differing_weights(one: Weights | None, other: Weights | None) -> int | None
     differing = 0
     for name in {*one, *other}:
         a, b = (weights.get(name, np.empty(0, np.float32)) for weights in (one, other))
-        if a.shape == b.shape:
-            same = (a.view(np.uint32) == b.view(np.uint32)) | (np.isnan(a) & np.isnan(b))
-            differing += int((~same).sum())
+        if a.shape == b.shape and a.dtype == b.dtype:
+            both_nan = _is_nan(a) & _is_nan(b)
+            differing += int(((_bits(a) != _bits(b)).reshape(*a.shape, -1).any(axis=-1) & ~both_nan).sum())
         else:
             differing += max(a.size, b.size)
     return differing
+
+
+def _bits(array: NDArray[Any]) -> NDArray[Any]:
+    """Return the bits of each element as whole numbers."""
+    return np.ascontiguousarray(array).view(f"u{min(array.itemsize, 8)}")
+
+
+def _is_nan(array: NDArray[Any]) -> NDArray[np.bool_]:
+    return np.isnan(array) if array.dtype.kind in "fc" else np.zeros(array.shape, dtype=bool)

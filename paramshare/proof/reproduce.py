@@ -7,7 +7,10 @@ from paramshare.errors import SpecError, UsageError
 from paramshare.proof.compare import Comparison, Deviation, Numbers, compare, deviation, within
 from paramshare.proof.environment import Difference, differences
 from paramshare.proof.report import Reproduction
-from paramshare.tracking.read.run_view import RunView, read_run
+from paramshare.recipes.loading import find_target, installed_recipes
+from paramshare.recipes.target import RecipeTarget
+from paramshare.tracking.read.run_view import RunView, read_run, view_of
+from paramshare.tracking.read.runs import find_run
 from paramshare.tracking.store import Store, StoreAddress, open_existing_store, store_failures
 from paramshare.training.choice import ENGINES, Choice, Engine, choose_engine
 from paramshare.training.control import one_bit_control
@@ -22,30 +25,32 @@ _FEWEST_FLIPS: Final = 4
 _MOST_FLIPS: Final = 64
 
 
-def reproduce(run_id: str, address: StoreAddress, engine: Engine = "auto") -> Reproduction:
+def reproduce(run_id: str, address: StoreAddress, engine: Engine = "auto", recipe: str | None = None) -> Reproduction:
     """Train a seed's run again, in this process, and compare all numbers. Writes nothing.
 
     Args:
         run_id: MLflow's id, or its first 8 digits or more.
         address: the store that holds the run.
         engine: what trains it; `auto` is what trained the run.
+        recipe: the reference of the run's recipe. Defaults to None: a built-in or an installed recipe. A path that a
+            store names is never imported.
 
     Raises:
         UsageError: there is no such run, it is none that can be trained again, or not by this engine, or not here.
         ServerError: the store failed.
     """
     with store_failures(address):
-        return reproduce_in(open_existing_store(address), run_id, engine)
+        return reproduce_in(open_existing_store(address), run_id, engine, recipe)
 
 
-def reproduce_in(store: Store, run_id: str, engine: Engine = "auto") -> Reproduction:
+def reproduce_in(store: Store, run_id: str, engine: Engine = "auto", recipe: str | None = None) -> Reproduction:
     """As `reproduce`, in a store that is open.
 
     Raises:
         UsageError: as of `reproduce`.
         MlflowException: the store failed.
     """
-    run = read_run(store, run_id)
+    run = _read(store, run_id, recipe)
     choice = _choose(run, engine)
     choose_devices((run.spec.device,), find_devices())
     held = Numbers.of_run(run, run.weights)
@@ -60,6 +65,32 @@ def reproduce_in(store: Store, run_id: str, engine: Engine = "auto") -> Reproduc
         control=() if compared.equal else _control(run.spec, compared),
         differences=(*_engines(run, result), *differences(run.provenance, run.spec.device, result.threads)),
     )
+
+
+def _read(store: Store, run_id: str, recipe: str | None) -> RunView:
+    """Return a run, with the code of its recipe if it is not of a built-in target.
+
+    Raises:
+        UsageError: the run was trained by another recipe, or by one that is not known here.
+    """
+    target = view_of(find_run(store, run_id), store).target
+    if not isinstance(target, RecipeTarget):
+        if recipe is not None and recipe != target.name:
+            raise UsageError(f"the run {run_id} was trained by {target.name}, not by {recipe}; leave --recipe out")
+        return read_run(store, run_id)
+    if recipe is None and target.name not in installed_recipes():
+        raise UsageError(
+            f"the run {run_id} was trained by the recipe {target.name}, which is not installed here; pass its code "
+            "with --recipe path/to/file.py:Class"
+        )
+    code = find_target(recipe or target.name)
+    if not isinstance(code, RecipeTarget) or (code.name, code.version) != (target.name, target.version):
+        version = code.version if isinstance(code, RecipeTarget) else 1
+        raise UsageError(
+            f"the run {run_id} was trained by {target.name} of version {target.version}, and "
+            f"{recipe or target.name} is {code.name} of version {version}; pass the recipe that trained it"
+        )
+    return read_run(store, run_id, code)
 
 
 def _choose(run: RunView, engine: Engine) -> Choice:

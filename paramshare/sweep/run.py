@@ -1,10 +1,12 @@
 """The course of a sweep: open it, run its chunks, finish it."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from typing import Final
 
+from paramshare.errors import UsageError
+from paramshare.recipes.target import RecipeTarget
 from paramshare.sweep.chunks import Row
 from paramshare.sweep.plan import Plan, check_sweep
 from paramshare.sweep.report import sweep_name
@@ -12,16 +14,20 @@ from paramshare.sweep.result import SweepResult
 from paramshare.sweep.spec import SweepSpec
 from paramshare.sweep.state import Sweep
 from paramshare.sweep.workers.pools import run_chunks
+from paramshare.tracking.display.views import recipe_view_tags
+from paramshare.tracking.read.run_view import RunView
 from paramshare.tracking.read.seeds import find_finished
 from paramshare.tracking.read.sweeps import find_sweep
 from paramshare.tracking.store import Store, StoreAddress, open_store, store_failures
-from paramshare.tracking.tags import ENGINE, ENGINE_REASON, FORCED, SETTLED
+from paramshare.tracking.tags import ENGINE, ENGINE_REASON, FORCED, RECIPE_DIGEST, SETTLED
+from paramshare.tracking.write.kinds.recipes import recipe_tags
 from paramshare.tracking.write.kinds.sweeps import start_sweep
 from paramshare.tracking.write.orphans import close_orphans, close_own
 from paramshare.tracking.write.owners import Owner, renewed_lease
+from paramshare.tracking.write.runs import tag_experiment
 from paramshare.tracking.write.spool import Delivery, deliver, is_healthy
 from paramshare.training.devices import Device
-from paramshare.training.targets import Spec
+from paramshare.training.targets import Spec, Target
 
 __all__ = ["open_sweep", "run_sweep"]
 
@@ -98,6 +104,8 @@ def _open(
     specs = plan.specs
     keys = [run_spec.key() for run_spec in specs]
     reused = {} if spec.force else find_finished(store, specs)
+    if not spec.same_source:
+        _check_source(spec.trained, reused.values())
     sweep_key = hashlib.sha256("".join(sorted(keys)).encode()).hexdigest()[:32]
     parent = find_sweep(store, sweep_key) if len(reused) == len(keys) else None
     if parent is not None:
@@ -107,6 +115,7 @@ def _open(
     run_tags = {**provenance_tags(), **tags}
     parent_tags = {
         **run_tags,
+        **recipe_tags(spec.trained),
         **_engine_tags(plan),
         **owner.tags(),
         **({FORCED: "true"} if spec.force else {}),
@@ -114,7 +123,24 @@ def _open(
     }
     name = sweep_name(spec, plan.devices)
     parent = start_sweep(store, name, sweep_key, _params(spec, plan.devices), parent_tags)
+    tag_experiment(store, recipe_view_tags(spec.trained))
     return Sweep(spec, plan, store, delivery, reused, parent, complete=False, tags=run_tags)
+
+
+def _check_source(target: Target, runs: Iterable[RunView]) -> None:
+    """Refuse to use finished runs of a recipe that another source has trained.
+
+    Raises:
+        UsageError: the source has changed since, and the version has not.
+    """
+    if not isinstance(target, RecipeTarget):
+        return
+    changed = [run for run in runs if run.tags.get(RECIPE_DIGEST) != target.digest]
+    if changed:
+        raise UsageError(
+            f"the source of {target.name} has changed since its version {target.version} trained {len(changed)} of "
+            "these runs; raise `version` in the recipe, or pass --same-source if its numbers are the same"
+        )
 
 
 def _progress_note(store: Store, specs: Sequence[Spec]) -> str:
@@ -137,7 +163,7 @@ def _engine_tags(plan: Plan) -> dict[str, str]:
 def _params(spec: SweepSpec, devices: tuple[str, ...]) -> dict[str, str]:
     """Return the parameters of the parent run, defaults included."""
     params = {
-        "target": spec.target,
+        "target": spec.trained.name,
         "seeds": spec.seeds,
         "variant": ",".join(spec.variant_list),
         **spec.run_options,

@@ -188,6 +188,9 @@ class SweepSpec(BaseModel):
         "seeds at once), or auto (exact on the CPU, gram on CUDA)",
     )
     experiment: ExperimentName = Field("paramshare", description="the MLflow experiment that holds the runs")
+    same_source: bool = Field(
+        False, description="use finished runs of a recipe whose source has changed since, although its version has not"
+    )
     force: bool = Field(False, description="train again, even if the store has finished runs")
     workers: int | None = Field(
         None,

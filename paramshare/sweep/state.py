@@ -145,9 +145,9 @@ class Sweep:
             key: row for key, row in self._rows.items() if row.status == "FINISHED" and not row.reused and row.run_id
         }
         own = {key: row.run_id for key, row in written.items()}
-        seeds = [row.spec.seed for row in written.values()]
+        trained = [(self.spec.trained, row.spec.seed) for row in written.values()]
         policy: Policy = "one_per_sweep" if self.spec.force else "one_per_experiment"
-        for key, run in deduplicate(self.store, self.parent_run_id, own, seeds, policy).items():
+        for key, run in deduplicate(self.store, self.parent_run_id, own, trained, policy).items():
             self._rows[key] = Row.finished(written[key].spec, run)
 
     def _write_parent(self, rows: Sequence[Row], name: str) -> None:
@@ -164,7 +164,7 @@ class Sweep:
             figure=aggregate_curves(bands, name, self.spec.trained.loss),
             table=table_of(rows),
             note=note_of(self.spec, rows, self.store.experiment_id, self.parent_run_id),
-            views=sweep_view_tags(self.spec.trained.name, bands, self.parent_run_id) if bands else {},
+            views=sweep_view_tags(self.spec.trained, bands, self.parent_run_id) if bands else {},
         )
         update_statistics(self.store)
 

@@ -9,15 +9,15 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from paramshare.errors import UsageError
+from paramshare.errors import UsageError, did_you_mean
 from paramshare.processes import HOST, Program, started
-from paramshare.tracking.display.views import View, missing_views, seeds_view
+from paramshare.tracking.display.views import missing_views, seeds_view, view_key
 from paramshare.tracking.pages_server import STOP
-from paramshare.tracking.read.runs import target_of_params
+from paramshare.tracking.read.runs import target_of_run
 from paramshare.tracking.store import Store, StoreAddress
-from paramshare.tracking.tags import KIND
+from paramshare.tracking.tags import KIND, SAVED_VIEW
 
-__all__ = ["DEFAULT_PORT", "add_views", "newest_seeds", "served_pages", "server_url"]
+__all__ = ["DEFAULT_PORT", "add_views", "check_view", "newest_seeds", "served_pages", "server_url"]
 
 DEFAULT_PORT: Final = 5000
 _SERVER: Final = Path(__file__).with_name("pages_server.py")
@@ -42,10 +42,24 @@ def add_views(store: Store) -> None:
             store.client.set_experiment_tag(store.experiment_id, key, value)
 
 
-def newest_seeds(store: Store) -> View:
+def check_view(store: Store, view: str) -> None:
+    """Check that the experiment has a saved view.
+
+    Raises:
+        UsageError: it has not; the message lists those it has.
+    """
+    prefix = f"{SAVED_VIEW}{view_key('')}"
+    tags = store.client.get_experiment(store.experiment_id).tags
+    views = [tag.removeprefix(prefix) for tag in tags if tag.startswith(prefix)]
+    if view not in views:
+        close = did_you_mean(view, views) or f"; expected one of {', '.join(sorted(views))}"
+        raise UsageError(f"the experiment has no view {view!r}{close}")
+
+
+def newest_seeds(store: Store) -> str:
     """Return the view of the seeds of the newest trained target."""
     runs = store.client.search_runs([store.experiment_id], f"tags.`{KIND}` = 'seed'", max_results=1)
-    return seeds_view(target_of_params(runs[0].data.params).name) if runs else "seeds"
+    return seeds_view(target_of_run(runs[0].data.params, runs[0].data.tags)) if runs else "seeds"
 
 
 @contextmanager

@@ -25,10 +25,13 @@ __all__ = [
     "MODEL_FOLDER",
     "MODEL_HISTORY",
     "NOTE",
+    "NOT_EXPORTED",
     "ORDER",
     "OWNER",
     "PARENT",
     "PREFIX",
+    "RECIPE",
+    "RECIPE_DIGEST",
     "RUNS_DONE",
     "RUNS_FINISHED",
     "RUN_COLOR",
@@ -43,6 +46,7 @@ __all__ = [
     "THREADS",
     "USER",
     "VARIANT",
+    "WEIGHTS_FILE",
     "loss_metric",
 ]
 
@@ -56,6 +60,12 @@ KIND: Final = f"{PREFIX}kind"
 KEY: Final = f"{PREFIX}key"
 """The key of a seed's spec."""
 
+RECIPE: Final = f"{PREFIX}recipe"
+"""The description of a seed's recipe, as JSON; runs of the built-in targets have none."""
+
+RECIPE_DIGEST: Final = f"{RECIPE}_digest"
+"""A hash of the source of a seed's recipe."""
+
 VARIANT: Final = f"{PREFIX}variant"
 DEVICE: Final = f"{PREFIX}device"
 THREADS: Final = f"{PREFIX}threads"
@@ -68,6 +78,9 @@ DIVERGED: Final = f"{PREFIX}diverged"
 
 DIVERGED_AT: Final = f"{DIVERGED}_at"
 """The first step whose loss is not finite."""
+
+NOT_EXPORTED: Final = f"{PREFIX}not_exported"
+"""Why a run has weights but no model that MLflow can load."""
 
 ERROR: Final = f"{PREFIX}error"
 """The reason of a FAILED run."""
@@ -131,6 +144,9 @@ MEMORY: Final = "memory/"
 
 MODEL_FOLDER: Final = "model"
 """The folder of a seed's model: its URI is `runs:/<run id>/model`."""
+
+WEIGHTS_FILE: Final = "weights.safetensors"
+"""The weights of a recipe's model that torch cannot export as a graph."""
 
 CURVES_FILE: Final = "loss_curves.png"
 """The figure of a sweep's loss curves."""

@@ -11,10 +11,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from paramshare.recipes.spec import RecipeSpec
+from paramshare.recipes.training import train_recipe
 from paramshare.training.digits.data import draw as draw_digits
 from paramshare.training.digits.train import train_digits
 from paramshare.training.draws import draw
 from paramshare.training.exact import train_exact
+from paramshare.training.export import array_of
 from paramshare.training.reference import train_reference
 from paramshare.training.result import Result
 from paramshare.training.targets import Spec, target_of
@@ -33,9 +36,15 @@ def one_bit_control(spec: Spec, flips: int, seed: int = 0) -> Iterator[Result]:
         flips: how many.
         seed: which weights.
     """
+    rng = np.random.default_rng(seed)
+    if isinstance(spec, RecipeSpec):
+        for number in range(flips + 1):
+            with torch_defaults():
+                result: Result = train_recipe(spec, (lambda net: _flip(net, rng)) if number else None)
+            yield result
+        return
     spec = replace(spec, arithmetic="direct")
     start, train = _ways(spec)
-    rng = np.random.default_rng(seed)
     for number in range(flips + 1):
         with torch_defaults():
             draws = start(spec)
@@ -53,6 +62,7 @@ def _ways(spec: Spec) -> tuple[Callable[[Any], Any], Callable[[Any, Any], Result
 
 
 def _flip(net: torch.nn.Module, rng: np.random.Generator) -> None:
-    weight = next(net.parameters()).detach()
-    bits = weight.numpy().view(np.uint32)  # of the same storage
+    weight = next(parameter for parameter in net.parameters() if parameter.is_floating_point()).detach()
+    values = array_of(weight)  # of the same storage
+    bits = values.view(f"u{values.itemsize}")
     bits[tuple(rng.integers(size) for size in bits.shape)] ^= 1

@@ -12,14 +12,18 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
+from paramshare.errors import SpecError, in_a_line
+from paramshare.recipes.programs import recipe_program
+from paramshare.recipes.spec import RecipeSpec
 from paramshare.training.digits.nets import digits_program
 from paramshare.training.programs import dynamicnet_program
 from paramshare.training.targets import Spec, target_of
 from paramshare.training.torch_defaults import torch_defaults
 
-__all__ = ["Template", "adopt_templates", "exported", "make_template"]
+__all__ = ["Template", "adopt_templates", "array_of", "exported", "make_template"]
 
 _PROGRAMS: Final[dict[str, Callable[[Any], torch.export.ExportedProgram]]] = {
     "dynamicnet": dynamicnet_program,
@@ -40,21 +44,29 @@ class Template:
         shape: what the graph depends on: of the nets that it is for.
         members: each file of the archive that does not depend on the weights, by its name.
         weights: the name of the file that holds each tensor of a net's `state_dict`, by the tensor's.
+        error: why torch cannot export the model of a recipe; empty otherwise. Then there are no members and no weights.
     """
 
     shape: Spec
     members: tuple[tuple[str, bytes], ...]
     weights: tuple[tuple[str, str], ...]
+    error: str = ""
 
     def filled(self, net: nn.Module) -> bytes:
-        """The archive of `net`, which has this shape and is on the CPU."""
+        """The archive of `net`, which has this shape and is on the CPU.
+
+        Raises:
+            SpecError: torch cannot export the model.
+        """
+        if self.error:
+            raise SpecError(self.error)
         state = net.state_dict()
         archive = io.BytesIO()
         with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as file:
             for name, content in self.members:
                 file.writestr(zipfile.ZipInfo(name, _OLDEST), content)
             for name, tensor in self.weights:
-                file.writestr(zipfile.ZipInfo(name, _OLDEST), state[tensor].numpy().tobytes())
+                file.writestr(zipfile.ZipInfo(name, _OLDEST), array_of(state[tensor]).tobytes())
         return archive.getvalue()
 
 
@@ -79,21 +91,33 @@ def adopt_templates(templates: Iterable[Template]) -> None:
 def make_template(shape: Spec) -> Template:
     """Return the template of nets of a shape, exported here unless this process has it."""
     if shape not in _templates:
-        _templates[shape] = _export(shape)
+        try:
+            _templates[shape] = _export(shape)
+        except Exception as error:
+            if not isinstance(shape, RecipeSpec):
+                raise
+            _templates[shape] = Template(shape, (), (), f"torch cannot export the model: {in_a_line(error)}")
     return _templates[shape]
 
 
 def _export(shape: Spec) -> Template:
-    program = io.BytesIO()
+    program, target = io.BytesIO(), target_of(shape)
     with torch_defaults():
-        torch.export.save(_PROGRAMS[target_of(shape).name](shape), program)
+        torch.export.save(_PROGRAMS.get(target.name, recipe_program)(shape), program)
     with zipfile.ZipFile(program) as archive:
         members = {name: archive.read(name) for name in archive.namelist()}
     (config,) = (content for name, content in members.items() if name.endswith(_CONFIG))
     (root,) = {name.partition("/")[0] for name in members}
     weights = {
-        f"{root}{_WEIGHTS}{payload['path_name']}": tensor.removeprefix("net.")
+        f"{root}{_WEIGHTS}{payload['path_name']}": tensor.removeprefix("net.") if target.takes_depth else tensor
         for tensor, payload in json.loads(config)["config"].items()
     }
     fixed = tuple((name, content) for name, content in members.items() if name not in weights)
     return Template(shape, fixed, tuple(weights.items()))
+
+
+def array_of(tensor: torch.Tensor) -> NDArray[Any]:
+    """Return a tensor on the CPU as an array; of bfloat16, which NumPy lacks, as int16 with the same bits."""
+    tensor = tensor.detach()
+    array: NDArray[Any] = (tensor.view(torch.int16) if tensor.dtype is torch.bfloat16 else tensor).numpy()
+    return array

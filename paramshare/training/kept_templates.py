@@ -16,6 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
+from paramshare.recipes.spec import RecipeSpec
 from paramshare.training.export import Template, adopt_templates, make_template
 from paramshare.training.targets import Spec, target_of
 
@@ -49,6 +50,8 @@ def _template(shape: Spec, folder: Path | None) -> Template:
         adopt_templates([kept])
         return kept
     template = make_template(shape)
+    if template.error:
+        return template
     with suppress(OSError):  # a full or read-only disk: the next process exports again
         _write(file, template)
     return template
@@ -82,14 +85,15 @@ def _write(file: Path, template: Template) -> None:
 
 def _digest(shape: Spec) -> str:
     """Return a hash of all that the graph of nets of a shape depends on."""
-    return hashlib.sha256(f"{shape.key()} {shape.variant} {_surroundings()}".encode()).hexdigest()[:32]
+    digest = shape.recipe.digest if isinstance(shape, RecipeSpec) else ""
+    return hashlib.sha256(f"{shape.key()} {shape.variant} {digest}{_surroundings()}".encode()).hexdigest()[:32]
 
 
 @cache
 def _surroundings() -> str:
     """Return the versions and a hash of the code that a graph depends on."""
     code = hashlib.sha256()
-    for folder in ("training", "sharing"):
+    for folder in ("recipes", "training", "sharing"):
         for file in sorted((_SOURCES / folder).rglob("*.py")):
             code.update(file.read_bytes())
     return f"{version('torch')} {platform.python_version()} {platform.machine()} {code.hexdigest()}"

@@ -3,14 +3,14 @@
 from typing import Final
 from urllib.parse import quote
 
-from paramshare.tracking.display.views import View, view_key
+from paramshare.tracking.display.views import view_key
 
 __all__ = ["artifact_url", "experiment_url", "picture_url", "run_url", "search_url"]
 
 _MODE: Final = "workflowType=machine_learning"  # the default of MLflow's pages is for language models
 
 
-def experiment_url(base: str, experiment_id: str, view: View = "seeds") -> str:
+def experiment_url(base: str, experiment_id: str, view: str = "seeds") -> str:
     """Return the page of an experiment, in one of its saved views."""
     return f"{base}#/experiments/{experiment_id}/runs?{_MODE}&compareRunsMode=CHART&viewStateShareKey={view_key(view)}"
 

@@ -16,12 +16,13 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, get_args
 
 from paramshare.tracking.tags import KIND, ORDER, RUNS_FINISHED, SAVED_VIEW, SHARING, TARGET, loss_metric
-from paramshare.training.targets import LOSS, MACS, PARAMETERS, SECONDS, TARGETS, TargetName
+from paramshare.training.targets import LOSS, MACS, PARAMETERS, SECONDS, TARGETS, Target
 
 __all__ = [
     "VIEWS",
     "View",
     "missing_views",
+    "recipe_view_tags",
     "saved_view_tags",
     "seeds_view",
     "study_view_tags",
@@ -31,6 +32,9 @@ __all__ = [
 
 View = Literal["seeds", "digits-seeds", "dynamicnet", "digits", "sweep", "digits-sweep", "counts"]
 VIEWS: Final[tuple[View, ...]] = get_args(View)
+"""The views that every experiment has. Those of a recipe are added with its first sweep."""
+
+_DYNAMICNET, _DIGITS = TARGETS["dynamicnet"], TARGETS["digits"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +66,7 @@ class _Content:
         sections: the charts.
         ascending: the direction of the order.
         groups: parameters. Runs with equal values are drawn as one, at their arithmetic mean.
+        variants: the names of groups by variant, which the page shows folded.
     """
 
     name: str
@@ -71,13 +76,14 @@ class _Content:
     sections: tuple[_Section, ...]
     ascending: bool = True
     groups: tuple[str, ...] = ()
+    variants: tuple[str, ...] = ()
 
 
-def _seeds(target: TargetName) -> _Content:
+def _seeds(target: Target) -> _Content:
     """Return the view of a target's seeds without groups."""
     finals, costs = _metrics(target)
     return _Content(
-        name=f"Seeds of {TARGETS[target].title}",
+        name=f"Seeds of {target.title}",
         condition=_of_target(target),
         order=f"tags.`{ORDER}`",
         columns=("params.`variant`", "params.`seed`", "params.`device`", *_columns(*finals, *costs)),
@@ -89,7 +95,7 @@ def _seeds(target: TargetName) -> _Content:
     )
 
 
-def _groups(target: TargetName, groups: tuple[str, ...] = ("variant",), placement: str = "moved") -> _Content:
+def _groups(target: Target, groups: tuple[str, ...] = ("variant",), placement: str = "moved") -> _Content:
     """Return the view of a target's seeds in groups.
 
     Args:
@@ -98,9 +104,9 @@ def _groups(target: TargetName, groups: tuple[str, ...] = ("variant",), placemen
     """
     finals, costs = _metrics(target)
     means = "Arithmetic means, not medians:"  # 40 characters fit in a window of 1920 pixels
-    restricted = f" AND params.`placement` = '{placement}'" if target == "digits" else ""
+    restricted = f" AND params.`placement` = '{placement}'" if target.name == "digits" else ""
     return _Content(
-        name=f"{TARGETS[target].title} by {' and '.join(groups)}",
+        name=f"{target.title} by {' and '.join(groups)}",
         condition=_of_target(target) + restricted,
         order=f"tags.`{ORDER}`",
         columns=_columns(*finals, *costs),
@@ -110,35 +116,36 @@ def _groups(target: TargetName, groups: tuple[str, ...] = ("variant",), placemen
             _Section(f"{means} costs", tuple((name,) for name in costs)),
         ),
         groups=groups,
+        variants=target.variants,
     )
 
 
-def _of_target(target: TargetName) -> str:
-    return f"tags.`{KIND}` = 'seed' AND params.`{TARGET}` = '{target}'"
+def _of_target(target: Target) -> str:
+    return f"tags.`{KIND}` = 'seed' AND params.`{TARGET}` = '{target.name}'"
 
 
-def _metrics(target: TargetName) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _metrics(target: Target) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the final metrics of a target, the headline first, and its cost metrics."""
-    macs = (MACS,) if TARGETS[target].counts_macs else ()
-    return tuple(metric.name for metric in TARGETS[target].finals), (PARAMETERS, *macs, SECONDS)
+    macs = (MACS,) if target.counts_macs else ()
+    return tuple(metric.name for metric in target.finals), (PARAMETERS, *macs, SECONDS)
 
 
 def _columns(*metrics: str) -> tuple[str, ...]:
     return tuple(f"metrics.`{name}`" for name in metrics)
 
 
-def _sweep(target: TargetName, groups: Collection[str], run_id: str | None = None) -> _Content:
+def _sweep(target: Target, groups: Collection[str], run_id: str | None = None) -> _Content:
     """Return the view of the medians and quartiles of a sweep's groups in one chart, with a dash for each metric.
 
     Args:
         groups: as in the names of the sweep's metrics.
         run_id: of the sweep. Defaults to None: all sweeps of the target.
     """
-    title = TARGETS[target].title
+    title = target.title
     metrics = tuple(
         loss_metric(name, group) for group in groups for name in ("median", "lower_quartile", "upper_quartile")
     )
-    every = f"tags.`{KIND}` = 'sweep' AND params.`{TARGET}` = '{target}'"
+    every = f"tags.`{KIND}` = 'sweep' AND params.`{TARGET}` = '{target.name}'"
     return _Content(
         name=f"Last sweep of {title}",
         condition=every if run_id is None else f"attributes.run_id = '{run_id}'",
@@ -152,8 +159,8 @@ def _sweep(target: TargetName, groups: Collection[str], run_id: str | None = Non
 _COUNTS: Final = ("shared", "per_use", "unshared", "dense", "factor", "macs")
 
 _CONTENTS: Final[dict[View, _Content]] = {
-    "seeds": _seeds("dynamicnet"),
-    "digits-seeds": _seeds("digits"),
+    "seeds": _seeds(_DYNAMICNET),
+    "digits-seeds": _seeds(_DIGITS),
     "counts": _Content(
         name="Counts",
         condition=f"tags.`{KIND}` = 'count'",
@@ -165,21 +172,21 @@ _CONTENTS: Final[dict[View, _Content]] = {
             _Section("What sharing saves", ((f"{SHARING}factor",), (f"{SHARING}macs",))),
         ),
     ),
-    "dynamicnet": _groups("dynamicnet"),
-    "digits": _groups("digits"),
-    "sweep": _sweep("dynamicnet", [f"{variant}-cpu" for variant in TARGETS["dynamicnet"].variants]),
-    "digits-sweep": _sweep("digits", [f"{variant}-cpu" for variant in TARGETS["digits"].variants]),
+    "dynamicnet": _groups(_DYNAMICNET),
+    "digits": _groups(_DIGITS),
+    "sweep": _sweep(_DYNAMICNET, [f"{variant}-cpu" for variant in _DYNAMICNET.variants]),
+    "digits-sweep": _sweep(_DIGITS, [f"{variant}-cpu" for variant in _DIGITS.variants]),
 }
 
 
-def view_key(view: View) -> str:
+def view_key(view: str) -> str:
     """Return the view's key in an address: `viewStateShareKey=paramshare-seeds`."""
     return f"paramshare-{view}"
 
 
-def seeds_view(target: TargetName) -> View:
+def seeds_view(target: Target) -> str:
     """Return the view of a target's seeds."""
-    return "seeds" if target == "dynamicnet" else "digits-seeds"
+    return _view(target, "seeds")
 
 
 def saved_view_tags(*views: View) -> dict[str, str]:
@@ -187,7 +194,7 @@ def saved_view_tags(*views: View) -> dict[str, str]:
     return {f"{SAVED_VIEW}{view_key(view)}": _packed(_CONTENTS[view]) for view in views}
 
 
-def study_view_tags(target: TargetName, options: Mapping[str, object], *, several_devices: bool) -> dict[str, str]:
+def study_view_tags(target: Target, options: Mapping[str, object], *, several_devices: bool) -> dict[str, str]:
     """Return the experiment's tags that contain the view of a study's groups.
 
     Args:
@@ -195,18 +202,31 @@ def study_view_tags(target: TargetName, options: Mapping[str, object], *, severa
         several_devices: true if the groups differ in their devices, too.
     """
     groups = ("variant", "device") if several_devices else ("variant",)
-    return {f"{SAVED_VIEW}{view_key(target)}": _packed(_groups(target, groups, str(options.get("placement", "moved"))))}
+    content = _groups(target, groups, str(options.get("placement", "moved")))
+    return {f"{SAVED_VIEW}{view_key(target.name)}": _packed(content)}
 
 
-def sweep_view_tags(target: TargetName, groups: Collection[str], run_id: str) -> dict[str, str]:
+def sweep_view_tags(target: Target, groups: Collection[str], run_id: str) -> dict[str, str]:
     """Return the experiment's tags that contain the view of a sweep that has ended. For arguments see `_sweep`."""
-    view: View = "sweep" if target == "dynamicnet" else "digits-sweep"
-    return {f"{SAVED_VIEW}{view_key(view)}": _packed(_sweep(target, groups, run_id))}
+    return {f"{SAVED_VIEW}{view_key(_view(target, 'sweep'))}": _packed(_sweep(target, groups, run_id))}
+
+
+def recipe_view_tags(target: Target) -> dict[str, str]:
+    """Return the experiment's tags that contain the views of a recipe's seeds and variants; none for a built-in one."""
+    if target.name in TARGETS:
+        return {}
+    views = {seeds_view(target): _seeds(target), target.name: _groups(target)}
+    return {f"{SAVED_VIEW}{view_key(view)}": _packed(content) for view, content in views.items()}
 
 
 def missing_views(tags: Collection[str]) -> dict[str, str]:
     """Return the tags of the views that are missing from an experiment's tags: it can be older than the views."""
     return saved_view_tags(*(view for view in VIEWS if f"{SAVED_VIEW}{view_key(view)}" not in tags))
+
+
+def _view(target: Target, kind: str) -> str:
+    """Return the name of a target's view: `seeds` for DynamicNet, `digits-seeds` for others."""
+    return kind if target is _DYNAMICNET else f"{target.name}-{kind}"
 
 
 def _packed(content: _Content) -> str:
@@ -235,7 +255,7 @@ def _state(content: _Content) -> dict[str, Any]:
         "runListHidden": False,
         "isAccordionReordered": True,
         "groupBy": _grouped(content.groups),
-        "groupsExpanded": {f"param.variant.{name}": False for target in TARGETS.values() for name in target.variants},
+        "groupsExpanded": {f"param.variant.{name}": False for name in content.variants},
         "useGroupedValuesInCharts": True,
         "hideEmptyCharts": True,
         "chartsSearchFilter": "",

@@ -2,17 +2,19 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from mlflow.entities import Metric, Run
 from numpy.typing import NDArray
 
 from paramshare.errors import SpecError, UsageError
+from paramshare.recipes.target import RecipeTarget
 from paramshare.tracking.read.artifacts import changed_run, read_weights
 from paramshare.tracking.read.curves import as_trained, value_as_trained
-from paramshare.tracking.read.runs import find_run, target_of_params
+from paramshare.tracking.read.runs import find_run, target_of_run
 from paramshare.tracking.store import Store
 from paramshare.tracking.tags import COMMIT, DIVERGED, ENGINE, KEY, KIND, PREFIX, TARGET
 from paramshare.training.targets import LOSS, SECONDS, Spec, Target
@@ -32,6 +34,8 @@ class RunView:
         tags, params: by name, those that were read.
         metrics: the last value of each metric that was read, as it was trained.
         store: the store of the run. Defaults to None: the view has no curves and no weights, and can be pickled.
+        code: the target of the run's recipe with the recipe's code. Defaults to None: the view of a recipe's run has
+            no spec.
     """
 
     run_id: str
@@ -40,6 +44,7 @@ class RunView:
     params: Mapping[str, str] = field(compare=False)
     metrics: Mapping[str, float] = field(compare=False)
     store: Store | None = field(default=None, repr=False, compare=False)
+    code: Target | None = field(default=None, repr=False, compare=False)
 
     @classmethod
     def listed(cls, run_id: str, seed: int, variant: str, device: str) -> "RunView":
@@ -83,13 +88,15 @@ class RunView:
         Raises:
             SpecError: the target is unknown.
         """
-        return target_of_params(self.params)
+        return target_of_run(self.params, self.tags)
 
     @cached_property
     def facts(self) -> dict[str, str]:
         """Return the settings as text by name: the target, all of the spec except the seed, and the engine."""
         facts = {TARGET: self.target.name, **_FIRST_ARITHMETIC, **self.params}
         del facts["seed"]
+        if isinstance(self.target, RecipeTarget):
+            facts["version"] = str(self.target.version)
         return {**facts, "engine": self.engine}
 
     @property
@@ -133,10 +140,12 @@ class RunView:
         """
         params = {**_FIRST_ARITHMETIC, **self.params}
         try:
-            spec = self.target.parse(params)
+            spec = (self.code or self.target).parse(params)
         except KeyError as error:
             raise changed_run(self.run_id, f"it has no parameter {error.args[0]}") from error
         except (SpecError, ValueError) as error:
+            if self.code is None and isinstance(self.target, RecipeTarget):
+                raise
             raise changed_run(self.run_id, f"its parameters are not a valid spec ({error})") from error
         if spec.key() != self.key:
             raise changed_run(
@@ -167,10 +176,10 @@ class RunView:
         }
 
     @cached_property
-    def weights(self) -> dict[str, NDArray[np.float32]] | None:
+    def weights(self) -> dict[str, NDArray[Any]] | None:
         """Read the weights of the model by name; see `read_weights`."""
         assert self.store is not None
-        return read_weights(self.store, self.run_id)
+        return read_weights(self.store, self.run_id, "net." if self.target.takes_depth else "")
 
     def _metric(self, name: str) -> float:
         if name not in self.metrics:
@@ -184,17 +193,18 @@ def view_of(run: Run, store: Store) -> RunView:
     return RunView(run.info.run_id, run.info.status, run.data.tags, run.data.params, metrics, store)
 
 
-def read_run(store: Store, run_id: str) -> RunView:
+def read_run(store: Store, run_id: str, code: Target | None = None) -> RunView:
     """Read a seed's FINISHED run and check that its spec, curves and metrics are complete.
 
     Args:
         run_id: see `find_run`.
+        code: the recipe of the run. Defaults to None, for a run of a built-in target.
 
     Raises:
         UsageError: there is no such run, it is not a seed's run, is not FINISHED, was changed, or is of another
             version.
     """
-    view = view_of(find_run(store, run_id), store)
+    view = replace(view_of(find_run(store, run_id), store), code=code)
     if view.tags.get(KIND) != "seed":
         raise UsageError(f"the run {view.run_id} {_origin(view.tags)}; pass the id of a run that trained one seed")
     if not view.finished:

@@ -7,11 +7,12 @@ from typing import Final
 from mlflow.entities import Run
 
 from paramshare.errors import UsageError
+from paramshare.recipes.target import described_target
 from paramshare.tracking.store import Store, redacted
-from paramshare.tracking.tags import KIND, TARGET
+from paramshare.tracking.tags import KIND, RECIPE, TARGET
 from paramshare.training.targets import Target, target_named
 
-__all__ = ["ENDED_SEEDS", "FINISHED_SEEDS", "find_run", "search", "target_of_params"]
+__all__ = ["ENDED_SEEDS", "FINISHED_SEEDS", "find_run", "search", "target_of_run"]
 
 FINISHED_SEEDS: Final = f"attributes.status = 'FINISHED' AND tags.`{KIND}` = 'seed'"
 ENDED_SEEDS: Final = f"tags.`{KIND}` = 'seed' AND attributes.status != 'RUNNING' AND attributes.status != 'KILLED'"
@@ -53,10 +54,12 @@ def find_run(store: Store, run_id: str) -> Run:
     return runs[0]
 
 
-def target_of_params(params: Mapping[str, str]) -> Target:
-    """Return the target that a run's parameters name.
+def target_of_run(params: Mapping[str, str], tags: Mapping[str, str]) -> Target:
+    """Return the target that a run trained: of a recipe, without its code.
 
     Raises:
         SpecError: the target is unknown.
     """
+    if RECIPE in tags:
+        return described_target(tags[RECIPE])
     return target_named(params.get(TARGET, _FIRST_TARGET))

@@ -19,14 +19,10 @@ from paramshare.tracking.read.run_view import RunView, view_of
 from paramshare.tracking.read.runs import ENDED_SEEDS, FINISHED_SEEDS, search
 from paramshare.tracking.store import Store
 from paramshare.tracking.store.database import Database
-from paramshare.tracking.tags import DIVERGED, ENGINE, KEY, KIND, PARENT, TARGET
-from paramshare.training.targets import LOSS, SECONDS, TARGETS, Spec
+from paramshare.tracking.tags import DIVERGED, ENGINE, KEY, KIND, PARENT, RECIPE, RECIPE_DIGEST, TARGET
+from paramshare.training.targets import LOSS, SECONDS, TARGETS, Spec, Target, target_of
 
 __all__ = ["Selection", "find_finished", "finished_runs", "read_ended", "read_seeds"]
-
-_FINALS: Final = tuple(metric for target in TARGETS.values() for metric in target.finals)
-_PARAMS: Final = (TARGET, *dict.fromkeys(metric.only[0] for metric in _FINALS if metric.only))
-_METRICS: Final = (LOSS, SECONDS, *dict.fromkeys(metric.name for metric in _FINALS))
 
 _NAMES_A_SEARCH: Final = 200
 
@@ -57,27 +53,34 @@ def find_finished(store: Store, specs: Sequence[Spec], parent_run_id: str | None
         parent_run_id: the id of a sweep. Defaults to None: the runs of all sweeps.
     """
     keys, runs = {spec.key() for spec in specs}, dict[str, RunView]()
-    for run in finished_runs(store, (spec.seed for spec in specs)):
+    for run in finished_runs(store, ((target_of(spec), spec.seed) for spec in specs)):
         of_sweep = parent_run_id is None or run.tags.get(PARENT) == parent_run_id
         if of_sweep and run.key in keys and run.key not in runs:
             runs[run.key] = run
     return runs
 
 
-def finished_runs(store: Store, seeds: Iterable[int]) -> Iterator[RunView]:
-    """Yield the parts that a sweep needs of every FINISHED run of these seeds; runs of one seed newest first.
+def finished_runs(store: Store, trained: Iterable[tuple[Target, int]]) -> Iterator[RunView]:
+    """Yield the parts that a sweep needs of every FINISHED run of these targets and seeds; of one seed newest first.
 
     The value of a tag has no index, and MLflow's search accepts no list of tags. It accepts a list of datasets, and the
     name of a seed's dataset contains the seed. So of a large store only the runs of these seeds are read.
     """
-    names = tuple(target.dataset + str(seed) for seed in dict.fromkeys(seeds) for target in TARGETS.values())
-    yield from read_seeds(store, Selection(True, names, (KEY, PARENT, DIVERGED), _PARAMS, _METRICS))
+    targets, names = dict[str, Target](), dict[str, None]()
+    for target, seed in trained:
+        targets[target.name] = target
+        names[f"{target.dataset}{seed}"] = None
+    finals = [metric for target in targets.values() for metric in target.finals]
+    tags = (KEY, PARENT, DIVERGED, *((RECIPE, RECIPE_DIGEST) if set(targets) - set(TARGETS) else ()))
+    params = (TARGET, *dict.fromkeys(metric.only[0] for metric in finals if metric.only))
+    metrics = (LOSS, SECONDS, *dict.fromkeys(metric.name for metric in finals))
+    yield from read_seeds(store, Selection(True, tuple(names), tags, params, metrics))
 
 
 def read_ended(store: Store) -> list[RunView]:
     """Return the newest FINISHED run of each engine for every spec in the experiment, or else its newest FAILED run."""
     finished, failed = dict[tuple[str, str], RunView](), dict[str, RunView]()
-    for run in read_seeds(store, Selection(finished=False, datasets=None, tags=(KEY, DIVERGED, ENGINE))):
+    for run in read_seeds(store, Selection(finished=False, datasets=None, tags=(KEY, DIVERGED, ENGINE, RECIPE))):
         if run.finished:
             finished.setdefault((run.key, run.engine), run)
         else:

@@ -28,6 +28,7 @@ from paramshare.tracking.tags import KEY, PARENT, SETTLED, SETTLING
 from paramshare.tracking.write.owners import Owner, is_alive
 from paramshare.tracking.write.record import Addition
 from paramshare.tracking.write.runs import add
+from paramshare.training.targets import Target
 
 __all__ = ["Policy", "deduplicate"]
 
@@ -39,7 +40,11 @@ _POLL_EVERY: Final = 0.1  # seconds
 
 
 def deduplicate(
-    store: Store, parent_run_id: str, written: Mapping[str, str], seeds: Iterable[int], policy: Policy
+    store: Store,
+    parent_run_id: str,
+    written: Mapping[str, str],
+    trained: Iterable[tuple[Target, int]],
+    policy: Policy,
 ) -> dict[str, RunView]:
     """Delete the duplicates among the FINISHED runs of a sweep after all of them are written.
 
@@ -50,7 +55,7 @@ def deduplicate(
         store: with `one_per_experiment` an embedded store is left alone, since it has no duplicates.
         parent_run_id: the id of the sweep, which is RUNNING.
         written: the id of the run to keep of each key that the sweep has written.
-        seeds: the seeds of these runs.
+        trained: the target and the seed of each of these runs.
         policy: see `Policy`.
 
     Returns:
@@ -62,13 +67,13 @@ def deduplicate(
     if store.database is not None or not written:
         return {}
     with _turn(store, parent_run_id):
-        replaced = _replace_duplicates(store, parent_run_id, written, seeds)
+        replaced = _replace_duplicates(store, parent_run_id, written, trained)
         add(store, parent_run_id, Addition(tags={SETTLED: "true"}))
     return replaced
 
 
 def _replace_duplicates(
-    store: Store, parent_run_id: str, written: Mapping[str, str], seeds: Iterable[int]
+    store: Store, parent_run_id: str, written: Mapping[str, str], trained: Iterable[tuple[Target, int]]
 ) -> dict[str, RunView]:
     """Delete the sweep's duplicates: repeated runs, and runs of keys that another settled sweep has.
 
@@ -79,7 +84,7 @@ def _replace_duplicates(
     others = dict[str, RunView]()
     own = dict[str, str]()
     run_ids = set[str]()
-    for run in finished_runs(store, seeds):
+    for run in finished_runs(store, trained):
         key = run.key
         run_ids.add(run.run_id)
         if run.tags.get(PARENT) == parent_run_id:

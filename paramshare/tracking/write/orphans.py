@@ -13,7 +13,7 @@ from typing import Final, Literal
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
-from paramshare.tracking.read.runs import FINISHED_SEEDS, search
+from paramshare.tracking.read.runs import FINISHED_SEEDS, search, target_of_run
 from paramshare.tracking.store import Store
 from paramshare.tracking.tags import CLOSED, FORCED, KEY, KIND, PARENT
 from paramshare.tracking.write.deduplication import deduplicate
@@ -82,8 +82,8 @@ def _close_sweep(store: Store, run: Run, status: Literal["FAILED", "KILLED"], re
     if store.database is None and FORCED not in run.data.tags:
         own = list(search(store, f"{FINISHED_SEEDS} AND tags.`{PARENT}` = '{parent_run_id}'"))
         written = {seed.data.tags[KEY]: seed.info.run_id for seed in own}
-        seeds = dict.fromkeys(int(seed.data.params["seed"]) for seed in own)
-        deduplicate(store, parent_run_id, written, seeds, "one_per_experiment")
+        trained = [(target_of_run(seed.data.params, seed.data.tags), int(seed.data.params["seed"])) for seed in own]
+        deduplicate(store, parent_run_id, written, trained, "one_per_experiment")
     add(store, parent_run_id, Addition(status=status))
 
 

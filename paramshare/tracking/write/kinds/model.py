@@ -13,22 +13,27 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import lru_cache
 from importlib.metadata import version
-from typing import Final
+from typing import Any, Final
 
 import mlflow.pyfunc
 import numpy as np
 import torch
+from mlflow.exceptions import MlflowException
 from mlflow.models import Model, ModelSignature
 from mlflow.types import ParamSchema, ParamSpec, Schema, TensorSpec
 
+from paramshare.recipes.programs import check_archive
+from paramshare.recipes.training import RecipeResult
 from paramshare.tracking.tags import MODEL_FOLDER
 from paramshare.tracking.write.record import NIL_ID
-from paramshare.training.export import exported
+from paramshare.training.digits.spec import DigitsSpec
+from paramshare.training.export import array_of, exported
+from paramshare.training.result import Result
+from paramshare.training.spec import TrainSpec
 from paramshare.training.targets import Spec, target_of
 
-__all__ = ["SavedModel", "saved_model"]
+__all__ = ["SavedModel", "plain_weights", "saved_model"]
 
 _DEFAULT_DEPTH: Final = 1
 
@@ -50,13 +55,29 @@ class SavedModel:
     history: str
 
 
-def saved_model(spec: Spec, net: torch.nn.Module) -> SavedModel:
-    """Return `net` of `spec`, on the CPU, as an MLflow model."""
-    texts, history = _shared_texts(spec.input_shape, spec.output_size, target_of(spec).takes_depth)
+def saved_model(result: Result) -> SavedModel:
+    """Return the trained net of `result` as an MLflow model.
+
+    Raises:
+        SpecError: torch cannot export the model of a recipe.
+    """
+    spec, net = result.spec, result.net
+    archive = exported(spec, net)
+    shape = target_of(spec).shape(spec)
+    if shape not in _texts:
+        _texts[shape] = _shared_texts(_signature(result, archive))
+    texts, history = _texts[shape]
     values = {_UUID: uuid.uuid4().hex, _TIME: datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")}
     files: dict[str, bytes | str] = {f"{MODEL_FOLDER}/{path}": _fill(values, text) for path, text in texts.items()}
-    files[f"{MODEL_FOLDER}/data/model.pt2"] = exported(spec, net)
+    files[f"{MODEL_FOLDER}/data/model.pt2"] = archive
     return SavedModel(files, _fill(values, history))
+
+
+def plain_weights(net: torch.nn.Module) -> bytes:
+    """Return the `state_dict` of a module on the CPU in the format of safetensors. Tied weights are written twice."""
+    from safetensors.torch import save
+
+    return save({name: tensor.detach().clone().contiguous() for name, tensor in net.state_dict().items()})
 
 
 def _fill(values: Mapping[str, str], text: str) -> str:
@@ -65,15 +86,53 @@ def _fill(values: Mapping[str, str], text: str) -> str:
     return text
 
 
-@lru_cache(maxsize=4)
-def _shared_texts(inputs: tuple[int, ...], outputs: int, takes_depth: bool) -> tuple[dict[str, str], str]:
+_texts: dict[Spec, tuple[dict[str, str], str]] = {}
+"""The texts of all models of a shape, and their history."""
+
+
+def _signature(result: Result, archive: bytes) -> ModelSignature | None:
+    """Return the signature of the models of the result's shape. The exported graph of a recipe's model is checked.
+
+    Raises:
+        SpecError: the graph computes another function than the model.
+    """
+    if isinstance(result, RecipeResult):
+        net = result.net.eval()
+        check_archive(archive, net, result.example)
+        return _recipe_signature(net, result.example)
+    float32, spec = np.dtype(np.float32), result.spec
+    assert isinstance(spec, TrainSpec | DigitsSpec)
+    return ModelSignature(
+        inputs=Schema([TensorSpec(float32, (-1, *spec.input_shape))]),
+        outputs=Schema([TensorSpec(float32, (-1, spec.output_size))]),
+        params=ParamSchema([ParamSpec("depth", "long", _DEFAULT_DEPTH)]) if target_of(spec).takes_depth else None,
+    )
+
+
+def _recipe_signature(net: torch.nn.Module, example: tuple[Any, ...]) -> ModelSignature | None:
+    """Return the signature of a model of one or several tensors that returns a tensor; None of any other."""
+    with torch.no_grad():
+        output = net(*example)
+    tensors = (*example, output)
+    if not all(isinstance(part, torch.Tensor) and part.dim() for part in tensors):
+        return None
+    try:
+        *inputs, output_spec = (TensorSpec(array_of(part).dtype, (-1, *part.shape[1:])) for part in tensors)
+    except (MlflowException, TypeError):  # a type that MLflow's signatures lack
+        return None
+    if len(inputs) > 1:
+        inputs = [TensorSpec(entry.type, entry.shape, f"input {place}") for place, entry in enumerate(inputs, 1)]
+    return ModelSignature(inputs=Schema(inputs), outputs=Schema([output_spec]))
+
+
+def _shared_texts(signature: ModelSignature | None) -> tuple[dict[str, str], str]:
     """Return the texts of all models with this signature, and their history."""
     model = Model(
         artifact_path=MODEL_FOLDER,
         run_id=NIL_ID,
         utc_time_created=_TIME,
         model_uuid=_UUID,
-        signature=_signature(inputs, outputs, takes_depth),
+        signature=signature,
     )
     model.add_flavor("pytorch", model_data="data", pytorch_version=str(torch.__version__), code=None)
     mlflow.pyfunc.add_to_model(
@@ -89,15 +148,6 @@ def _shared_texts(inputs: tuple[int, ...], outputs: int, takes_depth: bool) -> t
         "requirements.txt": "".join(f"{line}\n" for line in _requirements()),
     }
     return files, json.dumps([model.get_tags_dict()])
-
-
-def _signature(inputs: tuple[int, ...], outputs: int, takes_depth: bool) -> ModelSignature:
-    float32 = np.dtype(np.float32)
-    return ModelSignature(
-        inputs=Schema([TensorSpec(float32, (-1, *inputs))]),
-        outputs=Schema([TensorSpec(float32, (-1, outputs))]),
-        params=ParamSchema([ParamSpec("depth", "long", _DEFAULT_DEPTH)]) if takes_depth else None,
-    )
 
 
 def _requirements() -> list[str]:

@@ -8,7 +8,9 @@ from typing import Final
 
 from mlflow.entities import Dataset, DatasetInput, InputTag
 
+from paramshare.errors import SpecError
 from paramshare.plots import LossPlot
+from paramshare.recipes.target import RecipeTarget
 from paramshare.tracking.display.colors import seed_color
 from paramshare.tracking.display.urls import picture_url
 from paramshare.tracking.read.run_view import RunView
@@ -24,14 +26,17 @@ from paramshare.tracking.tags import (
     KEY,
     KIND,
     MODEL_HISTORY,
+    NOT_EXPORTED,
     NOTE,
     ORDER,
     RUN_COLOR,
     TARGET,
     THREADS,
     VARIANT,
+    WEIGHTS_FILE,
 )
-from paramshare.tracking.write.kinds.model import saved_model
+from paramshare.tracking.write.kinds.model import plain_weights, saved_model
+from paramshare.tracking.write.kinds.recipes import recipe_tags
 from paramshare.tracking.write.record import NIL_ID, Point, Record, now
 from paramshare.tracking.write.runs import write
 from paramshare.training.result import Result
@@ -66,7 +71,7 @@ def seed_record(result: Result, tags: Mapping[str, str], *, again: bool = True) 
     """Return the content of the run of `result`. Arguments as of `write_run`."""
     spec, name = result.spec, run_name(result.spec)
     start = int(result.started * 1000)
-    model = saved_model(spec, result.net)
+    model_tags, model_files = _model(result)
     curves, measure = result.curves, target_of(spec).loss
     own_tags = {
         **_spec_tags(spec),
@@ -74,7 +79,7 @@ def seed_record(result: Result, tags: Mapping[str, str], *, again: bool = True) 
         ENGINE: result.engine,
         ENGINE_REASON: result.reason,
         THREADS: str(result.threads),
-        MODEL_HISTORY: model.history,
+        **model_tags,
         NOTE: f"![loss at every step]({picture_url('', NIL_ID, PLOT_FILE)})\n\n*The loss of every step, on a log axis*",
     }
     return Record(
@@ -86,9 +91,18 @@ def seed_record(result: Result, tags: Mapping[str, str], *, again: bool = True) 
         params=_params(spec),
         points=_points(result, start),
         inputs=(_dataset(result),),
-        files={PLOT_FILE: _PLOT.picture(curves[LOSS], curves.get(DEPTH), name, measure), **model.files},
+        files={PLOT_FILE: _PLOT.picture(curves[LOSS], curves.get(DEPTH), name, measure), **model_files},
         identity="" if again else KEY,
     )
+
+
+def _model(result: Result) -> tuple[dict[str, str], dict[str, bytes | str]]:
+    """Return the tags and files of the trained model: an MLflow model, or its weights if torch cannot export it."""
+    try:
+        model = saved_model(result)
+    except SpecError as error:
+        return {NOT_EXPORTED: str(error)}, {WEIGHTS_FILE: plain_weights(result.net)}
+    return {MODEL_HISTORY: model.history}, model.files
 
 
 def write_failure(store: Store, spec: Spec, reason: str, tags: Mapping[str, str]) -> str:
@@ -135,13 +149,16 @@ def _params(spec: Spec) -> dict[str, str]:
 
 
 def _spec_tags(spec: Spec) -> dict[str, str]:
+    target = target_of(spec)
+    place = target.variants.index(spec.variant) if isinstance(target, RecipeTarget) else None
     return {
         KIND: "seed",
         KEY: spec.key(),
+        **recipe_tags(target),
         VARIANT: spec.variant,
         DEVICE: spec.device,
         ORDER: f"{spec.seed:0{_DIGITS}d} {spec.variant} {spec.device}",
-        RUN_COLOR: seed_color(spec.variant, spec.seed),
+        RUN_COLOR: seed_color(spec.variant, spec.seed, place),
     }
 
 
