@@ -11,7 +11,17 @@ from torch.utils._pytree import tree_leaves, tree_map
 from paramshare.errors import SpecError
 from paramshare.recipes.recipe import Data, Recipe, Step
 
-__all__ = ["evaluated", "example_count", "fit", "mean_loss", "on_device", "shuffled_batches", "take"]
+__all__ = [
+    "batches_of",
+    "evaluated",
+    "example_count",
+    "fit",
+    "loss_of",
+    "mean_loss",
+    "on_device",
+    "shuffled_batches",
+    "take",
+]
 
 _EVALUATION_BATCH = 1000  # examples
 
@@ -29,7 +39,7 @@ def fit(recipe: Recipe, model: nn.Module, data: Data, generator: torch.Generator
     losses: list[float] = []
     evaluations: list[Mapping[str, float]] = []
     every = recipe.option("evaluate_every", 0)
-    for batch in _batches(recipe, data, generator):
+    for batch in batches_of(recipe, data, generator):
         loss, values = backward.loss(on_device(batch, device))
         optimizer.zero_grad()
         backward(loss)
@@ -62,12 +72,7 @@ class _Backward:
     def loss(self, batch: Any) -> tuple[Tensor, Mapping[str, float]]:
         """Return the loss of a batch, and the other numbers of the step."""
         with self._autocast():
-            result = self._recipe.loss(self._model, batch)
-        loss, values = result if isinstance(result, tuple) else (result, {})
-        if not isinstance(loss, Tensor) or loss.numel() != 1:
-            given = f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
-            raise SpecError(f"loss returns {given}; expected a tensor with one element, such as a mean")
-        return loss, {name: float(value) for name, value in values.items()}
+            return loss_of(self._recipe, self._model, batch)
 
     def __call__(self, loss: Tensor) -> None:
         """Compute the gradients and update the weights."""
@@ -87,7 +92,21 @@ class _Backward:
             nn.utils.clip_grad_norm_(self._model.parameters(), self._clip)
 
 
-def _batches(recipe: Recipe, data: Data, generator: torch.Generator) -> Iterator[Any]:
+def loss_of(recipe: Recipe, model: nn.Module, batch: Any) -> tuple[Tensor, Mapping[str, float]]:
+    """Return the loss of a batch, and the other numbers of the step.
+
+    Raises:
+        SpecError: the loss is not a tensor with one element.
+    """
+    result = recipe.loss(model, batch)
+    loss, values = result if isinstance(result, tuple) else (result, {})
+    if not isinstance(loss, Tensor) or loss.numel() != 1:
+        given = f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
+        raise SpecError(f"loss returns {given}; expected a tensor with one element, such as a mean")
+    return loss, {name: float(value) for name, value in values.items()}
+
+
+def batches_of(recipe: Recipe, data: Data, generator: torch.Generator) -> Iterator[Any]:
     """Yield the batches of one epoch after the other, without an end."""
     while True:
         batch = None

@@ -6,6 +6,7 @@ from contextlib import closing, contextmanager, nullcontext
 from typing import Final
 
 from paramshare.errors import UsageError
+from paramshare.recipes.spec import RecipeSpec
 from paramshare.recipes.target import RecipeTarget
 from paramshare.sweep.chunks import Row
 from paramshare.sweep.plan import Plan, check_sweep
@@ -110,6 +111,7 @@ def _open(
     parent = find_sweep(store, sweep_key) if len(reused) == len(keys) else None
     if parent is not None:
         return Sweep(spec, plan, store, delivery, reused, parent, complete=True, tags={})
+    _try_recipe(plan, reused)
     from paramshare.provenance import provenance_tags  # reads versions, asks git
 
     run_tags = {**provenance_tags(), **tags}
@@ -125,6 +127,20 @@ def _open(
     parent = start_sweep(store, name, sweep_key, _params(spec, plan.devices), parent_tags)
     tag_experiment(store, recipe_view_tags(spec.trained))
     return Sweep(spec, plan, store, delivery, reused, parent, complete=False, tags=run_tags)
+
+
+def _try_recipe(plan: Plan, reused: Mapping[str, RunView]) -> None:
+    """Try the start of each variant of a recipe that is to be trained, so that a faulty recipe leaves no runs.
+
+    Raises:
+        SpecError: the recipe fails.
+    """
+    first = {spec.variant: spec for spec in reversed(plan.specs) if spec.key() not in reused}
+    for spec in first.values():
+        if isinstance(spec, RecipeSpec):
+            from paramshare.recipes.trial import try_start  # loads torch
+
+            try_start(spec)
 
 
 def _check_source(target: Target, runs: Iterable[RunView]) -> None:

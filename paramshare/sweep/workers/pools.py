@@ -113,11 +113,19 @@ def run_in_pools(chunks: Sequence[Chunk], workers: int | None, backend: Backend[
     """
     if not chunks:
         return
-    start_server(*backend.modules)  # imports at the same time as this process
+    start_server(*backend.modules, *_modules_of(chunks))  # imports at the same time as this process
     from paramshare.sweep.workers.execution import make_chunk_templates
 
     templates = make_chunk_templates(chunks)
     yield from run_with_restarts(chunks, lambda waiting: _attempt(waiting, workers, templates, backend))
+
+
+def _modules_of(chunks: Sequence[Chunk]) -> list[str]:
+    """Return the modules that the engines of these chunks need beside the library's own.
+
+    The first optimizer of a process imports `torch._dynamo`, which takes seconds.
+    """
+    return ["torch._dynamo"] if any(chunk.choices[0].engine == "reference" for chunk in chunks) else []
 
 
 def run_with_restarts(
