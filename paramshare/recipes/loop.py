@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
 from paramshare.errors import SpecError
+from paramshare.recipes.random_state import restored_random_state
 from paramshare.recipes.recipe import Data, Recipe, Step
 
 __all__ = [
@@ -47,7 +48,8 @@ def fit(recipe: Recipe, model: nn.Module, data: Data, generator: torch.Generator
             scheduler.step()
         losses.append(loss.item())
         if every and len(losses) % every == 0:
-            evaluations.append(evaluated(recipe, model, data))
+            with restored_random_state():
+                evaluations.append(evaluated(recipe, model, data))
             values = {**values, **{f"evaluation/{name}": value for name, value in evaluations[-1].items()}}
         yield Step(losses[-1], values)
         if len(losses) == recipe.option("steps", 1000) or recipe.should_stop(losses, evaluations):

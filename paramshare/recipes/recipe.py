@@ -121,6 +121,11 @@ class Recipe:
     loss_name: ClassVar[str] = "loss"
     """The loss in words, with its unit, such as `cross entropy, nats`."""
 
+    def __init_subclass__(cls, **arguments: Any) -> None:
+        super().__init_subclass__(**arguments)
+        if not vars(cls).get("name"):
+            cls.name = cls.__name__.lower()
+
     def __init__(self, **values: Any) -> None:
         self.options: Any = self.Options(**values)
 

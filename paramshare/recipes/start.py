@@ -5,27 +5,22 @@ order: data and model are drawn first, the variant is made from the model, and t
 that is drawn in training come from generators of their own.
 """
 
-import random
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from hashlib import sha256
-from typing import Any, Final
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from paramshare.errors import SpecError
 from paramshare.recipes.loop import example_count, take
+from paramshare.recipes.random_state import derived_seed, seed_all
 from paramshare.recipes.recipe import Data, Recipe
 from paramshare.recipes.spec import RecipeSpec
 from paramshare.sharing.twins.untie import untie
 
-__all__ = ["Start", "begin", "derived_seed", "restored_random_state", "sample_inputs", "seed_all"]
-
-_NUMPY_SEEDS: Final = 2**32
+__all__ = ["Start", "begin", "sample_inputs"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,33 +40,6 @@ class Start:
     model: nn.Module
     order: torch.Generator
     example: tuple[Any, ...]
-
-
-@contextmanager
-def restored_random_state() -> Iterator[None]:
-    """Restore the global generators of Python, NumPy and torch, of every device, at the end of the block."""
-    python, numpy, cpu = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    devices = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []  # type: ignore[no-untyped-call]
-    try:
-        yield
-    finally:
-        random.setstate(python)
-        np.random.set_state(numpy)
-        torch.set_rng_state(cpu)
-        if devices:
-            torch.cuda.set_rng_state_all(devices)
-
-
-def seed_all(seed: int) -> None:
-    """Seed the global generators of Python, NumPy and torch, of every device."""
-    random.seed(seed)
-    np.random.seed(seed % _NUMPY_SEEDS)
-    torch.manual_seed(seed)
-
-
-def derived_seed(seed: int, purpose: str) -> int:
-    """Return a seed for one purpose, below 2**63: generators of different purposes are independent."""
-    return int.from_bytes(sha256(f"{seed} {purpose}".encode()).digest()[:8]) >> 1
 
 
 def begin(spec: RecipeSpec) -> Start:

@@ -15,9 +15,10 @@ from torch.utils._pytree import tree_leaves
 
 from paramshare.errors import SpecError
 from paramshare.recipes.loop import evaluated, on_device
+from paramshare.recipes.random_state import restored_random_state
 from paramshare.recipes.recipe import Step
 from paramshare.recipes.spec import RecipeSpec
-from paramshare.recipes.start import Start, begin, restored_random_state
+from paramshare.recipes.start import Start, begin
 from paramshare.sharing.analyze import analyze
 from paramshare.training.targets import LOSS, MACS, PARAMETERS
 

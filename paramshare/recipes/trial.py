@@ -7,10 +7,11 @@ from contextlib import contextmanager
 from paramshare.errors import SpecError, UsageError, in_a_line
 from paramshare.recipes.loading import place_of
 from paramshare.recipes.loop import batches_of, loss_of
+from paramshare.recipes.random_state import restored_random_state
 from paramshare.recipes.recipe import Recipe
 from paramshare.recipes.reference import RecipeSource
 from paramshare.recipes.spec import RecipeSpec
-from paramshare.recipes.start import begin, restored_random_state
+from paramshare.recipes.start import begin
 from paramshare.training.torch_defaults import torch_defaults
 
 __all__ = ["recipe_errors", "try_start"]

@@ -25,13 +25,11 @@ _SCALARS: Final = (int, float, bool, str)
 
 
 def check_class(recipe: type[Recipe], reference: str) -> None:
-    """Check what a recipe declares. A missing name is set to the name of the class in lower case.
+    """Check what a recipe declares.
 
     Raises:
         SpecError: a declaration is not valid.
     """
-    if not vars(recipe).get("name"):
-        recipe.name = recipe.__name__.lower()
     if not isinstance(recipe.name, str) or not _NAME.fullmatch(recipe.name):
         raise SpecError(f"{reference}: name is {recipe.name!r}; expected lower-case letters, digits, _, . and -")
     if recipe.name in _BUILT_IN:
