@@ -20,7 +20,7 @@ SOURCES = sorted([*(ROOT / "paramshare").rglob("*.py"), *(ROOT / "flows").rglob(
 
 # Every part, and the parts that it may import. Longest prefix counts; a part may always import itself.
 ALLOWED = {
-    "paramshare": {"paramshare.sharing", "paramshare.training"},  # the public names, imported when used
+    "paramshare": {"paramshare.recipes", "paramshare.sharing", "paramshare.training"},  # imported when used
     "paramshare.errors": set(),
     "paramshare.markdown": set(),
     "paramshare.processes": {"paramshare.errors"},
@@ -64,7 +64,15 @@ ALLOWED = {
         "paramshare.sharing.twins.layers", "paramshare.sharing.twins.observed_pass",
         "paramshare.sharing.twins.replacement",
     },
-    "paramshare.training": {"paramshare.errors", "paramshare.torch_modes"},
+    "paramshare.recipes": {
+        "paramshare.errors", "paramshare.sharing", "paramshare.training.spec", "paramshare.training.targets",
+        "paramshare.training.torch_defaults",
+    },
+    "paramshare.training": {"paramshare.errors", "paramshare.recipes", "paramshare.torch_modes"},
+    "paramshare.training.spec": {"paramshare.errors"},
+    "paramshare.training.targets": {"paramshare.errors", "paramshare.training.digits.spec", "paramshare.training.spec"},
+    "paramshare.training.digits.spec": {"paramshare.errors", "paramshare.training.spec"},
+    "paramshare.training.torch_defaults": {"paramshare.torch_modes"},
     "paramshare.training.digits": {"paramshare.errors", "paramshare.sharing", "paramshare.training"},  # twins by untie
     "paramshare.stats": {"paramshare.errors"},
     "paramshare.bands": set(),
@@ -75,13 +83,16 @@ ALLOWED = {
     "paramshare.tracking.display": {"paramshare.tracking.tags", "paramshare.training.targets"},
     "paramshare.tracking.store": {"paramshare.errors", "paramshare.tracking.display", "paramshare.tracking.tags"},
     "paramshare.tracking.read": {
-        "paramshare.errors", "paramshare.tracking.store", "paramshare.tracking.tags", "paramshare.training.targets",
+        "paramshare.errors", "paramshare.recipes.target", "paramshare.tracking.store", "paramshare.tracking.tags",
+        "paramshare.training.targets",
     },
     "paramshare.tracking.write": {
         "paramshare.errors", "paramshare.tracking.read", "paramshare.tracking.store", "paramshare.tracking.tags",
+        "paramshare.training.targets",
     },
     "paramshare.tracking.write.kinds": {
-        "paramshare.bands", "paramshare.markdown", "paramshare.plots", "paramshare.sharing.report",
+        "paramshare.bands", "paramshare.errors", "paramshare.markdown", "paramshare.plots", "paramshare.recipes",
+        "paramshare.sharing.report",
         "paramshare.sharing.text", "paramshare.tracking.display", "paramshare.tracking.read",
         "paramshare.tracking.store", "paramshare.tracking.tags", "paramshare.tracking.write", "paramshare.training",
     },
@@ -92,10 +103,10 @@ ALLOWED = {
     },
     "paramshare.tracking.pages_server": {"paramshare.processes"},
     "paramshare.sweep": {
-        "paramshare.bands", "paramshare.errors", "paramshare.plots", "paramshare.provenance", "paramshare.tracking",
-        "paramshare.training",
+        "paramshare.bands", "paramshare.errors", "paramshare.plots", "paramshare.provenance", "paramshare.recipes",
+        "paramshare.tracking", "paramshare.training",
     },
-    "paramshare.sweep.spec": {"paramshare.errors", "paramshare.training"},
+    "paramshare.sweep.spec": {"paramshare.errors", "paramshare.recipes", "paramshare.training"},
     "paramshare.sweep.chunks": {"paramshare.tracking", "paramshare.training"},
     "paramshare.sweep.workers": {
         "paramshare.errors", "paramshare.processes", "paramshare.provenance", "paramshare.sweep.chunks",
@@ -112,7 +123,8 @@ ALLOWED = {
         "paramshare.sweep", "paramshare.tracking", "paramshare.training.targets",
     },
     "paramshare.proof": {
-        "paramshare.errors", "paramshare.markdown", "paramshare.provenance", "paramshare.sweep.spec",
+        "paramshare.errors", "paramshare.markdown", "paramshare.provenance", "paramshare.recipes",
+        "paramshare.sweep.spec",
         "paramshare.tracking", "paramshare.training",
     },
     "paramshare.settings": {"paramshare.errors", "paramshare.sweep.spec"},
@@ -179,7 +191,8 @@ HOMES = {
     "rich": ("paramshare.console", "paramshare.tables"),
     "shtab": ("paramshare.completion",),
     "torch": (
-        "paramshare.sharing", "paramshare.torch_modes", "paramshare.training", "paramshare.tracking.write.kinds.model",
+        "paramshare.recipes", "paramshare.sharing", "paramshare.torch_modes", "paramshare.training",
+        "paramshare.tracking.write.kinds.model",
     ),
 }  # fmt: skip
 
@@ -275,8 +288,8 @@ def test_the_top_is_light(statement: str) -> None:
 
 def test_the_public_names_are_these_and_all_of_them_are_there() -> None:
     assert paramshare.__all__ == [
-        "DynamicNet", "SharingReport", "TrainResult", "TrainSpec", "__version__", "analyze", "train", "train_many",
-        "untie",
+        "Data", "DynamicNet", "Metric", "Options", "Recipe", "SharingReport", "Step", "TrainResult", "TrainSpec",
+        "__version__", "analyze", "train", "train_many", "untie",
     ]  # fmt: skip
     assert all(getattr(paramshare, name) is not None for name in paramshare.__all__)
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):

@@ -45,7 +45,9 @@ def _command_of(name: str, spec: BaseModel, positional: str = "") -> str:
     words = ["paramshare", name, *([str(getattr(spec, positional))] if positional else [])]
     for option, field in type(spec).model_fields.items():
         value = getattr(spec, option)
-        if value != field.default and option != positional:
+        if isinstance(value, dict):  # the options of a recipe
+            words += [word for name, entry in value.items() for word in (f"--{name.replace('_', '-')}", str(entry))]
+        elif value != field.default and option != positional:
             switch = f"--{option.replace('_', '-')}"
             words += [switch] if value is True else [switch, str(value)]
     return shlex.join(words)

@@ -193,7 +193,7 @@ def test_a_run_of_digits_is_found_again_by_its_spec(address: StoreAddress) -> No
     [
         (["compare", "--report", "report.pdf"], "expected a file that ends in .html or .md"),
         (["compare", "--report", "nowhere/report.md"], "there is no folder nowhere"),
-        (["study", "--target", "letters"], "there is no target called 'letters'; expected dynamicnet or digits"),
+        (["study", "--target", "letters"], "there is no recipe called 'letters'"),
         (["study", "--target", "digits", "--hidden-size", "5"], "--hidden-size is 5, which is not an option of digits"),
         (["train", "--target", "digits", "--variant", "shared"], "no variant 'shared' of digits"),
         (["train", "--placement", "plain"], "--placement is 'plain', which is not an option of dynamicnet"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import zlib
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -17,7 +17,7 @@ from paramshare.tracking.display.views import (
     sweep_view_tags,
 )
 from paramshare.tracking.store import Store, StoreAddress, open_store
-from paramshare.training.targets import TARGETS, TargetName
+from paramshare.training.targets import TARGETS
 
 LARGEST_TAG = 5000  # characters of an experiment's tag that MLflow takes
 
@@ -40,25 +40,26 @@ def test_a_view_shows_all_of_its_runs_and_fits_in_a_tag(view: Any) -> None:
     assert all(len(value) < LARGEST_TAG for value in tags.values())
 
 
-@pytest.mark.parametrize("target", TARGETS)
-def test_the_view_of_a_target_excludes_the_runs_of_other_targets(target: TargetName) -> None:
-    for view in (seeds_view(target), target):
+@pytest.mark.parametrize("target", ["dynamicnet", "digits"])
+def test_the_view_of_a_target_excludes_the_runs_of_other_targets(target: Literal["dynamicnet", "digits"]) -> None:
+    seeds: Any = seeds_view(TARGETS[target])
+    for view in (seeds, target):
         assert f"params.`target` = '{target}'" in state_of(saved_view_tags(view))["searchFilter"]
 
 
 def test_the_groups_of_a_view_have_one_parameter_unless_a_study_has_several_devices() -> None:
     for several, expected in ((False, ["variant"]), (True, ["variant", "device"])):
-        keys = state_of(study_view_tags("dynamicnet", {}, several_devices=several))["groupBy"]["groupByKeys"]
+        keys = state_of(study_view_tags(TARGETS["dynamicnet"], {}, several_devices=several))["groupBy"]["groupByKeys"]
         assert [key["groupByData"] for key in keys] == expected
 
 
 def test_the_view_of_plain_digits_excludes_moved_digits() -> None:
-    tags = study_view_tags("digits", {"placement": "plain"}, several_devices=False)
+    tags = study_view_tags(TARGETS["digits"], {"placement": "plain"}, several_devices=False)
     assert "params.`placement` = 'plain'" in state_of(tags)["searchFilter"]
 
 
 def test_the_view_of_a_sweep_draws_its_medians_and_quartiles_in_one_chart_on_a_log_axis() -> None:
-    state = state_of(sweep_view_tags("dynamicnet", ["shared-cpu", "untied-cpu"], "abc"))
+    state = state_of(sweep_view_tags(TARGETS["dynamicnet"], ["shared-cpu", "untied-cpu"], "abc"))
     (chart,) = state["compareRunCharts"]
     assert state["searchFilter"] == "attributes.run_id = 'abc'"
     assert (chart["type"], chart["scaleType"]) == ("LINE", "log")

@@ -18,6 +18,7 @@ from paramshare.tracking.write.owners import Owner
 from paramshare.training.engines import train_many
 from paramshare.training.result import TrainResult
 from paramshare.training.spec import TrainSpec
+from paramshare.training.targets import target_of
 
 
 @pytest.fixture
@@ -38,11 +39,11 @@ class Sweep:
         tags = {KIND: "sweep", **(owner or Owner.here()).tags()}
         self.run_id: str = store.client.create_run(store.experiment_id, tags=tags).info.run_id
         self.written = {result.spec.key(): write_run(store, result, {PARENT: self.run_id}).run_id for result in results}
-        self.seeds = [result.spec.seed for result in results]
+        self.trained = [(target_of(result.spec), result.spec.seed) for result in results]
 
     def deduplicate(self, policy: Policy = "one_per_experiment") -> dict[str, RunView]:
         server = replace(self.store, database=None)
-        return deduplicate(server, self.run_id, self.written, self.seeds, policy)
+        return deduplicate(server, self.run_id, self.written, self.trained, policy)
 
     def end(self, status: str = "FINISHED") -> None:
         self.store.client.set_terminated(self.run_id, status)
@@ -50,7 +51,7 @@ class Sweep:
 
 def alive(store: Store, results: list[TrainResult]) -> set[str]:
     """Return the ids of the FINISHED runs, of which each key must have one."""
-    runs = list(finished_runs(store, [result.spec.seed for result in results]))
+    runs = list(finished_runs(store, [(target_of(result.spec), result.spec.seed) for result in results]))
     assert len(runs) == len({run.tags["paramshare.key"] for run in runs}) == len(results)
     return {run.run_id for run in runs}
 
