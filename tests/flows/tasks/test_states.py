@@ -93,7 +93,13 @@ def seeds_of(task_name: str) -> set[int]:
 def test_no_task_of_an_interrupted_sweep_is_completed_unless_its_seeds_were_trained(
     server: PrefectServer, address: StoreAddress, tmp_path: Path
 ) -> None:
+    def begun() -> int:
+        return int(server.ask("task_runs/count", {"task_runs": {"start_time": {"is_null_": False}}}))
+
+    before = begun()
+
     def interrupt(_row: Row) -> None:
+        wait_until(lambda: begun() == before + 3, "the third task begins")
         raise KeyboardInterrupt
 
     with recorded(server, tmp_path / "home", 3), pytest.raises(KeyboardInterrupt):

@@ -40,7 +40,7 @@ def test_every_command_reports_that_the_store_was_moved_and_writes_nothing(
     moved: StoreAddress, former: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert moved.database is not None
-    before, files = moved.database.read_bytes(), sorted(Path.cwd().rglob("*"))
+    before, files = moved.database.read_bytes(), sorted(moved.database.parent.rglob("*"))
     capsys.readouterr()
     for arguments in COMMANDS:
         assert main(arguments) == (1 if arguments == ["doctor"] else 2)
@@ -52,7 +52,7 @@ def test_every_command_reports_that_the_store_was_moved_and_writes_nothing(
         assert "to its runs' files there; run `paramshare relocate --tracking-uri sqlite:///" in message
         assert arguments == ["doctor"] or message.count("\n") == 1
     assert moved.database.read_bytes() == before
-    assert sorted(Path.cwd().rglob("*")) == files
+    assert sorted(moved.database.parent.rglob("*")) == files
     assert not former.exists()
 
 
