@@ -30,7 +30,7 @@ def try_start(spec: RecipeSpec) -> None:
         if type(start.recipe).fit is not Recipe.fit:
             return
         batch = next(batches_of(start.recipe, start.data, start.order))
-        loss = float(loss_of(start.recipe, start.model, batch)[0])
+        loss = loss_of(start.recipe, start.model, batch)[0].item()
     if not math.isfinite(loss):
         raise SpecError(f"the recipe {spec.recipe.reference}, variant {spec.variant}: the loss of step 0 is {loss}")
 
