@@ -109,7 +109,8 @@ ALLOWED = {
     "paramshare.sweep.spec": {"paramshare.errors", "paramshare.recipes", "paramshare.training"},
     "paramshare.sweep.chunks": {"paramshare.tracking", "paramshare.training"},
     "paramshare.sweep.workers": {
-        "paramshare.errors", "paramshare.processes", "paramshare.provenance", "paramshare.sweep.chunks",
+        "paramshare.errors", "paramshare.processes", "paramshare.provenance", "paramshare.recipes",
+        "paramshare.sweep.chunks",
         "paramshare.tracking", "paramshare.training",
     },
     "paramshare.sweep.workers.stop_signal": set(),

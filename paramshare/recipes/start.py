@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from paramshare.errors import SpecError
-from paramshare.recipes.loop import example_count, take
+from paramshare.recipes.examples import example_count, take
 from paramshare.recipes.random_state import derived_seed, seed_all
 from paramshare.recipes.recipe import Data, Recipe
 from paramshare.recipes.spec import RecipeSpec

@@ -14,7 +14,9 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from paramshare.errors import SpecError
-from paramshare.recipes.loop import evaluated, on_device
+from paramshare.recipes.checkpoints import Checkpoints, write_checkpoints
+from paramshare.recipes.evaluation import evaluated
+from paramshare.recipes.examples import on_device
 from paramshare.recipes.random_state import restored_random_state
 from paramshare.recipes.recipe import Step
 from paramshare.recipes.spec import RecipeSpec
@@ -84,13 +86,17 @@ class RecipeResult:
         return None if all(map(math.isfinite, self.finals.values())) else len(self.losses)
 
 
-def train_recipe(spec: RecipeSpec, change: Callable[[nn.Module], object] | None = None) -> RecipeResult:
+def train_recipe(
+    spec: RecipeSpec, change: Callable[[nn.Module], object] | None = None, checkpoints: Checkpoints | None = None
+) -> RecipeResult:
     """Train `spec` by its recipe's `fit`, at torch's present number of threads.
 
     The recipe's own exceptions are not caught. Global generators are restored.
 
     Args:
         change: called with the initial model on the CPU; it changes the model in place. Defaults to None.
+        checkpoints: where the default loop writes checkpoints; it begins at the last one. Defaults to None: nowhere.
+            The checkpoint stays: the caller removes it when the result is safe.
 
     Raises:
         SpecError: the recipe returns something that cannot be trained.
@@ -100,6 +106,8 @@ def train_recipe(spec: RecipeSpec, change: Callable[[nn.Module], object] | None 
         start = begin(spec)
         if change is not None:
             change(start.model)
+        if checkpoints is not None:
+            write_checkpoints(start.recipe, checkpoints.of(spec))
         model = start.model.to(spec.device)
         data = type(start.data)(on_device(start.data.train, spec.device), on_device(start.data.test, spec.device))
         losses, values = _fitted(start, model, data)

@@ -4,14 +4,17 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import torch
+
 from paramshare.errors import SpecError, UsageError, in_a_line
+from paramshare.recipes.batch_stream import BatchStream
 from paramshare.recipes.loading import place_of
-from paramshare.recipes.loop import batches_of, loss_of
 from paramshare.recipes.random_state import restored_random_state
 from paramshare.recipes.recipe import Recipe
 from paramshare.recipes.reference import RecipeSource
 from paramshare.recipes.spec import RecipeSpec
 from paramshare.recipes.start import begin
+from paramshare.recipes.updates import loss_of
 from paramshare.training.torch_defaults import torch_defaults
 
 __all__ = ["recipe_errors", "try_start"]
@@ -29,7 +32,7 @@ def try_start(spec: RecipeSpec) -> None:
         start = begin(spec)
         if type(start.recipe).fit is not Recipe.fit:
             return
-        batch = next(batches_of(start.recipe, start.data, start.order))
+        batch = next(iter(BatchStream(start.recipe, start.data, start.order, torch.device("cpu"))))
         loss = loss_of(start.recipe, start.model, batch)[0].item()
     if not math.isfinite(loss):
         raise SpecError(f"the recipe {spec.recipe.reference}, variant {spec.variant}: the loss of step 0 is {loss}")

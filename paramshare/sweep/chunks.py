@@ -102,6 +102,7 @@ class Chunk:
         parent_run_id: the id of the sweep's run in MLflow; None if the runs have no parent.
         tags: the tags of each run, without the tag of the parent.
         force: whether a run is written although the store has a FINISHED run of its spec.
+        checkpoint_every: seconds between two checkpoints of a recipe's training; 0 for none.
     """
 
     choices: tuple[Choice, ...]
@@ -109,6 +110,7 @@ class Chunk:
     parent_run_id: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
     force: bool = False
+    checkpoint_every: float = 0
 
     @property
     def specs(self) -> tuple[Spec, ...]:
@@ -144,13 +146,14 @@ def make_chunks(
     tags: Mapping[str, str] | None = None,
     *,
     force: bool = False,
+    checkpoint_every: float = 0,
 ) -> list[Chunk]:
     """Return the specs in chunks of one device each. The chunks of a device follow one another.
 
     Args:
         choices: the specs, each with its engine.
         size: maximum number of specs of a chunk; at least `BATCHED_SEEDS` if its engine trains many seeds at once.
-        address, parent_run_id, tags, force: see `Chunk`.
+        address, parent_run_id, tags, force, checkpoint_every: see `Chunk`.
     """
     by_device = sorted(choices, key=lambda choice: choice.spec.device)  # stable: keeps the order within a device
     chunks = []
@@ -158,7 +161,7 @@ def make_chunks(
         queue = list(of_device)
         limit = max(size, BATCHED_SEEDS) if queue[0].together else size
         chunks += [
-            Chunk(tuple(queue[begin : begin + limit]), address, parent_run_id, tags or {}, force)
+            Chunk(tuple(queue[begin : begin + limit]), address, parent_run_id, tags or {}, force, checkpoint_every)
             for begin in range(0, len(queue), limit)
         ]
     return chunks

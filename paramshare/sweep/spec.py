@@ -192,6 +192,13 @@ class SweepSpec(BaseModel):
         False, description="use finished runs of a recipe whose source has changed since, although its version has not"
     )
     force: bool = Field(False, description="train again, even if the store has finished runs")
+    checkpoint_every: float = Field(
+        60,
+        ge=0,
+        allow_inf_nan=False,
+        description="seconds between two checkpoints of a recipe's training, which goes on from its last one if it is "
+        "killed; 0 for none",
+    )
     workers: int | None = Field(
         None,
         ge=1,

@@ -80,8 +80,15 @@ class Sweep:
 
     def chunks(self, size: int) -> list[Chunk]:
         """Return the pending specs in chunks, see `make_chunks`."""
-        address, force = self.store.address, self.spec.force
-        return make_chunks(self.pending, size, address, self.parent_run_id, self.tags, force=force)
+        return make_chunks(
+            self.pending,
+            size,
+            self.store.address,
+            self.parent_run_id,
+            self.tags,
+            force=self.spec.force,
+            checkpoint_every=self.spec.checkpoint_every,
+        )
 
     def add(self, row: Row) -> None:
         """Add the row of a run that has ended."""

@@ -3,10 +3,12 @@
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import groupby
 from typing import Any, Final, overload
 
 from paramshare.errors import SpecError
+from paramshare.recipes.checkpoints import Checkpoints
 from paramshare.recipes.training import train_recipe
 from paramshare.training.choice import Choice, Engine, EngineName, choose_engine
 from paramshare.training.devices import choose_devices, find_devices
@@ -97,12 +99,17 @@ def train_many(
     return train_choices([choose_engine(spec, engine) for spec in specs], on_result)
 
 
-def train_choices(choices: Sequence[Choice], on_result: Callable[[Any], object] | None = None) -> Iterator[Any]:
+def train_choices(
+    choices: Sequence[Choice],
+    on_result: Callable[[Any], object] | None = None,
+    checkpoints: Checkpoints | None = None,
+) -> Iterator[Any]:
     """Train specs whose engines are chosen, as `train_many` does.
 
     Args:
         choices: the specs, each with its engine.
         on_result: called with each result before it is yielded.
+        checkpoints: where trainings of recipes write checkpoints. Defaults to None: nowhere.
 
     Raises:
         SpecError: a spec needs more memory than this machine has. Nothing is trained then.
@@ -113,14 +120,17 @@ def train_choices(choices: Sequence[Choice], on_result: Callable[[Any], object] 
     devices = {choice.spec.device for choice in choices} - {"cpu"}
     if devices:
         choose_devices(sorted(devices), find_devices())
-    return _results(choices, on_result or (lambda _: None))
+    return _results(choices, on_result or (lambda _: None), checkpoints)
 
 
-def _results(choices: Iterable[Choice], on_result: Callable[[Any], object]) -> Iterator[Any]:
+def _results(
+    choices: Iterable[Choice], on_result: Callable[[Any], object], checkpoints: Checkpoints | None
+) -> Iterator[Any]:
+    of_recipe = partial(train_recipe, checkpoints=checkpoints)
     for (target, name, device, reason, together), group in groupby(choices, key=_trained_alike):
         specs: list[Any] = [choice.spec for choice in group]
         _log.info("%d runs on %s by the engine %s: %s", len(specs), device, name, reason)
-        results = train_lanes(specs) if together else map(_ONE.get((target, name), train_recipe), specs)
+        results = train_lanes(specs) if together else map(_ONE.get((target, name), of_recipe), specs)
         while result := _next(results):
             result = replace(result, reason=reason)
             on_result(result)

@@ -10,6 +10,9 @@ from functools import lru_cache
 from typing import Final
 
 from paramshare.errors import in_a_line
+from paramshare.recipes.checkpoints import Checkpoints
+from paramshare.recipes.loading import place_of
+from paramshare.recipes.spec import RecipeSpec
 from paramshare.sweep.chunks import Chunk, Row
 from paramshare.tracking.read.run_view import view_of
 from paramshare.tracking.read.seeds import find_finished
@@ -18,7 +21,7 @@ from paramshare.tracking.tags import PARENT
 from paramshare.tracking.write.kinds.seeds import failure_record, seed_record, write_failure, write_run
 from paramshare.tracking.write.orphans import close_seeds
 from paramshare.tracking.write.record import RunExistsError
-from paramshare.tracking.write.spool import OutageError, call_guarded, keep
+from paramshare.tracking.write.spool import SPOOL, OutageError, call_guarded, keep
 from paramshare.training.engines import train_choices
 from paramshare.training.export import Template
 from paramshare.training.kept_templates import make_templates
@@ -28,6 +31,7 @@ from paramshare.training.targets import LOSS, Spec
 __all__ = ["make_chunk_templates", "recover_chunks", "resume_chunk", "run_chunk"]
 
 _TEMPLATES: Final = "templates"  # the folder beside an embedded store
+_CHECKPOINTS: Final = "checkpoints"
 
 
 def _never() -> bool:
@@ -53,6 +57,7 @@ def run_chunk(
         if discard_when_stopped and should_stop():
             break
         rows.append(_write(chunk, *training))
+        _remove_checkpoint(chunk, rows[-1])
     return rows
 
 
@@ -108,17 +113,31 @@ def make_chunk_templates(chunks: Sequence[Chunk]) -> tuple[Template, ...]:
 
 def _train(chunk: Chunk) -> Iterator[tuple[Spec, Result | Exception]]:
     """Yield each spec with its result, or with the exception that its training raised."""
-    waiting = deque(chunk.choices)
+    waiting, checkpoints = deque(chunk.choices), _checkpoints(chunk)
     while waiting:
         results: Iterator[Result] | None = None
         result: Result | Exception | None = None
         while waiting and not isinstance(result, Exception):
             try:
-                results = results or train_choices(list(waiting))
+                results = results or train_choices(list(waiting), checkpoints=checkpoints)
                 result = next(results)
             except Exception as error:  # any error: the other specs are still trained
                 result = error
             yield waiting.popleft().spec, result
+
+
+def _checkpoints(chunk: Chunk) -> Checkpoints | None:
+    """Return where the trainings of a chunk write checkpoints: beside an embedded store, or beside the spool."""
+    if not chunk.checkpoint_every:
+        return None
+    folder = chunk.address.database.parent if chunk.address.database else SPOOL.parent
+    return Checkpoints(folder / _CHECKPOINTS, chunk.checkpoint_every)
+
+
+def _remove_checkpoint(chunk: Chunk, row: Row) -> None:
+    """Remove the checkpoint of a training whose result is in the store or the spool."""
+    if row.status != "FAILED" and isinstance(row.spec, RecipeSpec) and (checkpoints := _checkpoints(chunk)):
+        checkpoints.remove(row.spec)
 
 
 def _write(chunk: Chunk, spec: Spec, result: Result | Exception) -> Row:
@@ -127,7 +146,8 @@ def _write(chunk: Chunk, spec: Spec, result: Result | Exception) -> Row:
     if chunk.parent_run_id is not None:
         tags[PARENT] = chunk.parent_run_id
     if isinstance(result, Exception):
-        reason = in_a_line(result)
+        paths = [file.path for file in spec.recipe.files] if isinstance(spec, RecipeSpec) else []
+        reason = in_a_line(result) + place_of(result, paths)
         try:
             run_id = call_guarded(address, lambda: write_failure(_store(address), spec, reason, tags))
         except OutageError:
