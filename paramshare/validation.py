@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-__all__ = ["sentences", "sentences_of_keys"]
+__all__ = ["sentences", "sentences_of_keys", "sentences_of_options"]
 
 _POSITIONAL: Final = ("model", "kind", "shell")
 _WHOLE: Final = "expected a whole number"
@@ -37,6 +37,18 @@ _EXPECTED: Final[Mapping[str, str | Callable[[Mapping[str, Any]], str]]] = {
 def sentences(error: ValidationError) -> str:
     """Return what is wrong with each option: `--steps is '-3'; expected at least 1`, joined by semicolons."""
     return _joined(error, _option, "; see paramshare --help")
+
+
+def sentences_of_options(error: ValidationError) -> str:
+    """Return what is wrong with each option of a recipe, whose validators do not name the option."""
+    details = error.errors(include_url=False)
+    unnamed = [detail for detail in details if detail["type"] == "value_error" and detail["loc"]]
+    named = [
+        f"{_option(str(detail['loc'][-1]))} is {detail['input']!r}; {detail['msg'].removeprefix('Value error, ')}"
+        for detail in unnamed
+    ]
+    others = [_sentence(dict(detail), _option, "") for detail in details if detail not in unnamed]
+    return "; ".join(named + others)
 
 
 def sentences_of_keys(error: ValidationError) -> str:
