@@ -1,7 +1,7 @@
 """Commands that train: a class for each recipe, whose options are those of the recipe and of the command."""
 
 from collections.abc import Mapping
-from functools import reduce
+from dataclasses import replace
 from types import NoneType, UnionType
 from typing import Any, ClassVar, Final, Literal, Self, TypeVar, Union, get_args, get_origin
 
@@ -25,6 +25,13 @@ _LINES: Final = {
     "dynamicnet": "the article's net: one layer applied up to three times (shared), or a layer for each time (untied)",
     "digits": "a small convolutional net, beside its locally connected and dense twins, on digits moved about a canvas",
 }
+_VARIANTS: Final = {
+    "shared": "one middle layer",
+    "untied": "a middle layer for each application",
+    "conv": "the convolutional net",
+    "local": "its locally connected twin, with a kernel for each place",
+    "dense": "its dense twin, with a weight from each input to each output",
+}
 _NOT_OWN: Final = {"target", "options", *(name for target in TARGETS.values() for name in target.options)}
 
 Command = TypeVar("Command", bound="TrainingCommand")
@@ -37,6 +44,7 @@ class TrainingCommand(Settings):
 
     options_from: ClassVar[type[BaseModel]] = SweepSpec
     trained: ClassVar[Target | None] = None
+    trains_built_in: ClassVar[bool] = True
 
     target: CliPositionalArg[str] = Field(
         DEFAULT,
@@ -95,11 +103,13 @@ def command_for(command: type[Command], target: Target, *others: Target, referen
         others: recipes whose options the command has, too. Only the script of completion needs them.
         reference: the default of the recipe's argument. Defaults to the name of the target.
     """
+    with_options = [each for each in (target, *others) if command.trains_built_in or each.name not in TARGETS]
     fields: dict[str, Any] = {
         "target": (CliPositionalArg[str], _changed(command.model_fields["target"], default=reference or target.name)),
         **{name: (field.annotation, field) for name, field in _own_fields(command.options_from).items()},
-        **reduce(lambda fields, other: {**_option_fields(other), **fields}, others, _option_fields(target)),
     }
+    for each in reversed(with_options):
+        fields |= _option_fields(each)
     if "variant" in fields:
         fields["variant"] = (str | None, _variant_field(command.options_from, target))
     made = create_model(command.__name__, __base__=command, __doc__=command.__doc__, __module__=__name__, **fields)
@@ -120,7 +130,8 @@ def info_of(target: Target) -> RecipeInfo:
         OptionInfo(name, _type_words(SweepSpec.model_fields[name].annotation), default, _description(target, name))
         for name, default in target.options.items()
     )
-    return recipe_info(target, options, _LINES[target.name])
+    info = recipe_info(target, options, _LINES[target.name])
+    return replace(info, variants={name: _VARIANTS[name] for name in target.variants})
 
 
 def _option_fields(target: Target) -> dict[str, tuple[Any, FieldInfo]]:
@@ -147,6 +158,7 @@ def _class_of(target: Target) -> type[Recipe]:
 def _description(target: Target, name: str) -> str:
     """Return the description of a built-in net's option without the name of the net and the defaults."""
     text = SweepSpec.model_fields[name].description or ""
+    text = text.replace(", of digits at most", " at most" if target.name == "digits" else "")
     return text.removeprefix(f"{target.name}: ").partition("; defaults to")[0]
 
 

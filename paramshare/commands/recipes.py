@@ -36,7 +36,7 @@ class Recipes(BaseModel):
 
     def cli_cmd(self) -> None:
         """Print the list, or the recipe."""
-        from paramshare.console import print_recipe, print_recipes
+        from paramshare.console_recipes import print_recipe, print_recipes
 
         if self.recipe is not None:
             info = info_of(find_target(self.recipe))
