@@ -5,7 +5,6 @@ itself.
 """
 
 import importlib
-import inspect
 import sys
 import traceback
 from collections.abc import Collection
@@ -17,7 +16,7 @@ from types import ModuleType
 from paramshare.errors import SpecError, did_you_mean, in_a_line
 from paramshare.recipes.recipe import Recipe
 from paramshare.recipes.reference import RecipeSource, digest_of_module
-from paramshare.recipes.sources import SourceFile, digest_of, load_files, read_files
+from paramshare.recipes.sources import SourceFile, digest_of, load_files, read_files, text_of_class
 from paramshare.recipes.target import recipe_target
 from paramshare.recipes.validation import check_class
 from paramshare.training.targets import TARGETS, Target
@@ -81,10 +80,11 @@ def source_of(recipe: type[Recipe]) -> RecipeSource:
     check_class(recipe, recipe.__qualname__)
     module = sys.modules.get(recipe.__module__)
     file = getattr(module, "__file__", None)
-    if recipe.__module__ == "__main__" and file:
-        source = find_recipe(f"{file}:{recipe.__qualname__}")
-    elif recipe.__module__ == "__main__" or module is None or file is None:
+    if module is None or file is None or "<locals>" in recipe.__qualname__:
         source = _of_notebook(recipe)
+    elif recipe.__module__ == "__main__":  # the script is running: it is not run a second time
+        files = read_files(Path(file))
+        source = _source(recipe, digest_of(files), f"{file}:{recipe.__qualname__}", files=files)
     else:
         source = _source(recipe, digest_of_module(recipe.__module__), _path(recipe), module=recipe.__module__)
     source.adopt(recipe)
@@ -116,10 +116,9 @@ def _of_module(reference: str, module_name: str, attribute: str) -> RecipeSource
 def _of_notebook(recipe: type[Recipe]) -> RecipeSource:
     import cloudpickle  # type: ignore[import-untyped]
 
-    try:
-        text = inspect.getsource(recipe)
-    except (OSError, TypeError) as error:
-        raise SpecError(f"the source of {recipe.__qualname__} is not known; define the class in a file") from error
+    text = text_of_class(recipe)
+    if not text:
+        raise SpecError(f"the source of {recipe.__qualname__} is not known; define the class in a file")
     digest = digest_of([SourceFile("", "", text)])
     return _source(recipe, digest, recipe.__qualname__, pickled=cloudpickle.dumps(recipe))
 

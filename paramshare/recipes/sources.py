@@ -7,9 +7,12 @@ the sweep has read, even if a file is changed meanwhile, or the worker runs on a
 import ast
 import hashlib
 import importlib.util
+import inspect
 import linecache
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from importlib.abc import Loader
 from importlib.machinery import ModuleSpec
@@ -18,7 +21,7 @@ from types import ModuleType
 
 from paramshare.errors import SpecError
 
-__all__ = ["SourceFile", "digest_of", "load_files", "read_files"]
+__all__ = ["SourceFile", "digest_of", "load_files", "read_files", "stop_if_loaded", "text_of_class"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,22 @@ def read_files(file: Path) -> tuple[SourceFile, ...]:
     return tuple(files)
 
 
+def text_of_class(recipe: type) -> str:
+    """Return the source around a class of a notebook: the cells that define its methods; empty if it is not known."""
+    functions = [function for function in vars(recipe).values() if inspect.isfunction(function)]
+    places = dict.fromkeys(function.__code__.co_filename for function in functions)
+    return "".join(line for place in places for line in linecache.getlines(place))
+
+
+def stop_if_loaded() -> None:
+    """End the run of a recipe's file if its class is being loaded. A function that trains calls this first.
+
+    So a script that defines a recipe and trains it needs no `if __name__ == "__main__"`: workers load its definitions.
+    """
+    if _loading.get():
+        raise _Reached
+
+
 def digest_of(files: Sequence[SourceFile]) -> str:
     """Return a hash (16 hex digits) of the names and contents of the files. It does not depend on their folder."""
     content = hashlib.sha256()
@@ -85,6 +104,22 @@ def load_files(files: Sequence[SourceFile], digest: str) -> ModuleType:
     finally:
         sys.meta_path.remove(finder)
         sys.meta_path.append(finder)  # for imports within functions; everything that is installed comes first
+
+
+class _Reached(BaseException):  # noqa: N818 - no error: `except Exception` of the script must not catch it
+    """A script has reached the line that trains."""
+
+
+_loading: ContextVar[bool] = ContextVar("loading", default=False)
+
+
+@contextmanager
+def _running() -> Iterator[None]:
+    token = _loading.set(True)
+    try:
+        yield
+    finally:
+        _loading.reset(token)
 
 
 class _Finder:
@@ -123,7 +158,10 @@ def _run(name: str, file: SourceFile) -> ModuleType:
     sys.modules[name] = module  # as dataclasses and pickle expect
     try:
         assert isinstance(spec.loader, _TextLoader)
-        spec.loader.exec_module(module)
+        with _running():
+            spec.loader.exec_module(module)
+    except _Reached:
+        pass  # a script that trains what it defines: the rest of it is not run
     except BaseException:
         del sys.modules[name]
         raise
