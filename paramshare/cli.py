@@ -191,8 +191,13 @@ def _refuse(error: Exception, given: list[str]) -> int:
     raise error
 
 
-def _parser(program: type[BaseSettings]) -> tuple[Parser, CliSettingsSource[Parser]]:
-    """Return the parser of the whole command line, and the source of settings that fills it."""
+def _parser(program: type[BaseSettings] | None = None) -> tuple[Parser, CliSettingsSource[Parser]]:
+    """Return the parser of the whole command line, and the source of settings that fills it.
+
+    Args:
+        program: the class of the command line. Defaults to that whose commands train the default recipe.
+    """
+    program = program or program_for(Paramshare, ()).root
     parser = Parser(prog="paramshare", description=Paramshare.__doc__, version=f"paramshare {version('paramshare')}")
     return parser, CliSettingsSource[Parser](program, root_parser=parser, add_argument_method=Parser.add_argument)
 

@@ -50,11 +50,15 @@ class Check(TrainingCommand):
     )
     as_json: bool = Field(False, validation_alias="json", description="print one JSON object instead of text")
 
+    @classmethod
+    def setting_names(cls) -> set[str]:
+        """Return the names of settings. The seed and the device of trials are no settings: `seeds` and `devices` are."""
+        return super().setting_names() - set(_TrialOptions.model_fields)
+
     def spec(self) -> _Asked:
         """Return the recipe and its options."""
         if not isinstance(self.trained, RecipeTarget):
-            wrong = f"{self.target} is built in" if "target" in self.model_fields_set else "RECIPE is missing"
-            raise UsageError(f"{wrong}; pass a recipe of yours, such as path/to/file.py:Class")
+            raise UsageError(f"{self.target} is built in; pass a recipe of yours, such as path/to/file.py:Class")
         options = self.recipe_options()
         self.trained.new(variant=self.trained.variants[0], seed=0, **options)
         return _Asked(self.trained, options)

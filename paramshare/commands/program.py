@@ -49,8 +49,7 @@ def program_for(root: type[Root], given: Sequence[str]) -> Program:
     line = separate(given[len(words) :], *_options_of(plain))
     reference, target = _recipe(line)
     chosen = {command: command_for(command, target, reference=reference)}
-    named = [] if line.recipe is None else [line.recipe]
-    return Program(_with_recipes(root, chosen), [*words, *named, *line.arguments], target.options)
+    return Program(_with_recipes(root, chosen), [*words, reference, *line.arguments], target.options)
 
 
 def program_for_completion(root: type[Root]) -> type[Root]:
