@@ -7,6 +7,7 @@ from typing import Any, Final, Literal, get_args
 
 from paramshare.parser import commands_of
 from paramshare.sharing.formulas.layers_by_name import LAYERS
+from paramshare.tracking.display.views import VIEWS
 from paramshare.training.targets import TARGETS
 
 __all__ = ["Shell", "script"]
@@ -15,6 +16,7 @@ Shell = Literal["bash", "zsh", "fish"]
 
 _FIXED: Final = {"KIND": LAYERS, "SHELL": get_args(Shell)}
 _RECIPE: Final = "RECIPE"  # a built-in one, or a file of Python
+_VIEW: Final = "--view"  # a view of every experiment; a recipe adds its own
 _CHOICES: Final = re.compile(r"\{(.+)\}")
 _PYTHON_FILES: Final = ("MODEL", "MODELS", "--input")  # also take an import path, which no shell can complete
 
@@ -47,6 +49,8 @@ def _complete_values(parser: argparse.ArgumentParser) -> None:
             action.complete = files  # type: ignore[attr-defined]
         elif shown in _FIXED:
             action.choices = _FIXED[shown]
+        elif _VIEW in action.option_strings:
+            action.choices = VIEWS
         elif not action.choices and (match := _CHOICES.fullmatch(shown)):
             action.choices = match[1].split(",")
     for command in commands_of(parser).values():

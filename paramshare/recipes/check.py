@@ -107,7 +107,8 @@ def check_recipe(
             trials.append(trial)
             problems += [f"{spec.variant}: {problem}{places.of(method)}" for method, problem in trial.problems]
             notes += [f"{spec.variant}: {note}" for note in trial.notes]
-    problems += _other_data(trials, specs, places)
+    if not problems:
+        problems += _other_data(trials, specs, places)
     checks = tuple(_variant_check(trial) for trial in trials)
     return CheckReport(
         recipe=target.name,

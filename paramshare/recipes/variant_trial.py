@@ -13,9 +13,10 @@ from torch import nn
 from paramshare.errors import SpecError, in_a_line
 from paramshare.recipes.contents import hash_of, largest_difference, same_function_limit, tensor_bytes
 from paramshare.recipes.loop import evaluated, example_count, on_device, take
+from paramshare.recipes.random_state import derived_seed, restored_random_state, seed_all
 from paramshare.recipes.recipe import Data, Recipe, Step
 from paramshare.recipes.spec import RecipeSpec
-from paramshare.recipes.start import Start, begin, derived_seed, restored_random_state, seed_all
+from paramshare.recipes.start import Start, begin
 from paramshare.sharing.analyze import analyze
 
 __all__ = ["Trial", "try_variant"]
@@ -86,7 +87,8 @@ def try_variant(spec: RecipeSpec) -> Trial:
         first = _tried(spec, timed=False)  # also warms torch up
         tried = _tried(spec, timed=True)
         start = begin(spec)
-        difference, changed = _change_of_function(spec, start)
+        faults = [*_not_finite(tried), *_not_repeated(first, tried, spec.device)]
+        difference, changed = (None, []) if faults else _change_of_function(spec, start)
         macs, notes = _macs(start)
     return Trial(
         variant=spec.variant,
@@ -99,7 +101,7 @@ def try_variant(spec: RecipeSpec) -> Trial:
         losses=tried.losses,
         metrics=tried.metrics,
         seconds=tried.seconds,
-        problems=(*_not_finite(tried), *_not_repeated(first, tried, spec.device), *changed),
+        problems=(*faults, *changed),
         notes=notes,
     )
 
