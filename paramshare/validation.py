@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 __all__ = ["sentences", "sentences_of_keys", "sentences_of_options"]
 
-_POSITIONAL: Final = ("model", "kind", "shell")
+_POSITIONAL: Final = (("analyze", "model"), ("layer", "kind"), ("completion", "shell"), ("init", "file"))
 _WHOLE: Final = "expected a whole number"
 _FLAG: Final = "expected true or false"
 _EXPECTED: Final[Mapping[str, str | Callable[[Mapping[str, Any]], str]]] = {
@@ -63,7 +63,7 @@ def _joined(error: ValidationError, named: Callable[[str], str], advice: str) ->
 
 
 def _option(name: str) -> str:
-    return name.upper() if name in _POSITIONAL else "--" + name.replace("_", "-")
+    return "--" + name.replace("_", "-")
 
 
 def _sentence(detail: Mapping[str, Any], named: Callable[[str], str], advice: str) -> str:
@@ -72,6 +72,8 @@ def _sentence(detail: Mapping[str, Any], named: Callable[[str], str], advice: st
         return str(reason)
     names = [str(part) for part in detail["loc"] if isinstance(part, str)]
     name = named(names[-1] if names else "the command line")
+    if tuple(names[-2:]) in _POSITIONAL:
+        name = names[-1].upper()
     if kind == "missing":
         return f"{name} is missing{advice}"
     if kind == "extra_forbidden":

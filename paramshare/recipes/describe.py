@@ -133,5 +133,6 @@ def _variant_words(variant: Variant) -> str:
     if isinstance(variant, Mapping):
         return ", ".join(f"{name} = {value}" for name, value in variant.items())
     if callable(variant):
-        return f"changed by {getattr(variant, '__name__', 'a function')}"
+        name = getattr(variant, "__name__", "<lambda>")
+        return "changed by a function" if name == "<lambda>" else f"changed by {name}"
     return f"untied along {', '.join(sorted(variant))}"
