@@ -38,9 +38,7 @@ def _task_run_name() -> str:
     persist_result=False,
     **RETRIES,
 )
-def verify_one(
-    member: RunView, address: StoreAddress, engine: Engine, recipe: str | None = None
-) -> State[VerifyRow]:
+def verify_one(member: RunView, address: StoreAddress, engine: Engine, recipe: str | None = None) -> State[VerifyRow]:
     """Train a run again and compare its numbers with those in MLflow."""
     row = verify_member(member, address, engine, recipe)
     get_run_logger().info("run %s: %s", member.run_id, row.verdict)

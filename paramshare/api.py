@@ -1,9 +1,9 @@
 """Train and compare from Python: a script or a notebook.
 
-    study = ps.study(Spirals(width=64), seeds=range(30))
-    study.to_dataframe()
-    study.report("study.html")
-    study                       # shows itself in a notebook
+study = ps.study(Spirals(width=64), seeds=range(30))
+study.to_dataframe()
+study.report("study.html")
+study                       # shows itself in a notebook
 """
 
 from collections.abc import Iterable

@@ -14,7 +14,14 @@ __all__ = ["Parser", "commands_of", "options_of"]
 _NO_DEFAULTS: Final = (" (default: null)", " (default: )", " (default: {})", " (default: False)", " (default: True)")
 _DEFAULT: Final = re.compile(r" \(default: [^)]*\)$")
 _REQUIRED: Final = " (required)"
-_VALUES: Final = {"str": "TEXT", "int": "INT", "float": "NUMBER", "Path": "FILE", "dict[str,Any]": "JSON", "TARGET": "RECIPE"}
+_VALUES: Final = {
+    "str": "TEXT",
+    "int": "INT",
+    "float": "NUMBER",
+    "Path": "FILE",
+    "dict[str,Any]": "JSON",
+    "TARGET": "RECIPE",
+}
 
 
 class Parser(argparse.ArgumentParser):

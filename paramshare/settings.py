@@ -281,8 +281,8 @@ def problems(options: Collection[str] = ()) -> Iterator[str]:
     """Return each setting that no command has, and each settings file that cannot be read.
 
     Args:
-        options: the options of the recipe that the command trains. Those of the recipe that the settings name are known,
-            too; its code runs only if a name is not known otherwise.
+        options: the options of the recipe that the command trains. Those of the recipe that the settings name are
+            known, too; its code runs only if a name is not known otherwise.
     """
     known = {name for command in _commands(Settings) for name in command.setting_names()} | set(options)
     sources: tuple[tuple[str, Callable[[], Iterable[str]], Callable[[str], str]], ...] = (

@@ -11,13 +11,12 @@ from paramshare.cli import Paramshare
 from paramshare.commands.comparing import Compare
 from paramshare.commands.flows import FlowSweep as AnyFlowSweep
 from paramshare.commands.options import address_of
-from paramshare.commands.service import Doctor, Ui
 from paramshare.commands.recipe_options import TrainingCommand, command_for
+from paramshare.commands.service import Doctor, Ui
 from paramshare.commands.training import Train as AnyTrain
 from paramshare.errors import SettingsError
 from paramshare.settings import StoreSettings, attributed, check_names, origin_of
 from paramshare.training.targets import TARGETS, Target
-
 
 Train = command_for(AnyTrain, TARGETS["dynamicnet"])
 FlowSweep = command_for(AnyFlowSweep, TARGETS["dynamicnet"])

@@ -52,7 +52,7 @@ class Check(TrainingCommand):
 
     @classmethod
     def setting_names(cls) -> set[str]:
-        """Return the names of settings. The seed and the device of trials are no settings: `seeds` and `devices` are."""
+        """Return the names of settings. The seed and the device of trials are not settings, `seeds` and `devices` are."""
         return super().setting_names() - set(_TrialOptions.model_fields)
 
     def spec(self) -> _Asked:

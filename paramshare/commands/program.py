@@ -108,7 +108,7 @@ def _with_recipes(root: type[Root], chosen: Mapping[type[TrainingCommand], type[
             made = _with_recipes(command, chosen)
         else:
             continue
-        fields[name] = (CliSubCommand[made], Field(description=root.model_fields[name].description))  # type: ignore[valid-type]
+        fields[name] = (CliSubCommand[made], Field(description=root.model_fields[name].description))  # type: ignore[misc, valid-type]
     return create_model(root.__name__, __base__=root, __doc__=root.__doc__, __module__=__name__, **fields)
 
 

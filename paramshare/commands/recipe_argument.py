@@ -1,4 +1,4 @@
-"""The recipe that a command line names, found before the command line is parsed: its options are those of the recipe."""
+"""Find the recipe that a command line names before the command line is parsed: its options are those of the recipe."""
 
 import re
 from collections.abc import Collection, Sequence

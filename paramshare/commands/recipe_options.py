@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from types import NoneType, UnionType
-from typing import Any, ClassVar, Final, Literal, Self, TypeVar, Union, get_args, get_origin
+from typing import Any, ClassVar, Final, Literal, Self, TypeVar, Union, cast, get_args, get_origin
 
 from pydantic import BaseModel, Field, ValidationError, create_model, model_validator
 from pydantic.fields import FieldInfo
@@ -12,6 +12,7 @@ from pydantic_settings import CliPositionalArg, SettingsConfigDict
 from paramshare.errors import SpecError
 from paramshare.recipes.describe import OptionInfo, RecipeInfo, recipe_info
 from paramshare.recipes.recipe import Recipe
+from paramshare.recipes.spec import OptionValue
 from paramshare.recipes.target import RecipeTarget
 from paramshare.settings import Settings
 from paramshare.sweep.spec import SweepSpec
@@ -128,7 +129,7 @@ def info_of(target: Target) -> RecipeInfo:
         return recipe_info(target)
     options = tuple(
         OptionInfo(name, _type_words(SweepSpec.model_fields[name].annotation), default, _description(target, name))
-        for name, default in target.options.items()
+        for name, default in cast(dict[str, OptionValue], target.options).items()
     )
     info = recipe_info(target, options, _LINES[target.name])
     return replace(info, variants={name: _VARIANTS[name] for name in target.variants})

@@ -79,9 +79,7 @@ class RecipeInfo:
             "version": self.version,
             "options": [asdict(option) for option in self.options],
             "variants": dict(self.variants),
-            "metrics": [
-                {"name": name, "better": better, "description": text} for name, better, text in self.metrics
-            ],
+            "metrics": [{"name": name, "better": better, "description": text} for name, better, text in self.metrics],
         }
 
 

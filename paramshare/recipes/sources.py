@@ -106,7 +106,7 @@ def load_files(files: Sequence[SourceFile], digest: str) -> ModuleType:
         sys.meta_path.append(finder)  # for imports within functions; everything that is installed comes first
 
 
-class _Reached(BaseException):  # noqa: N818 - no error: `except Exception` of the script must not catch it
+class _Reached(BaseException):
     """A script has reached the line that trains."""
 
 

@@ -208,7 +208,12 @@ def _change_of_function(spec: RecipeSpec, start: Start) -> tuple[float | None, l
     if difference <= same_function_limit(built):
         return difference, []
     words = "outputs of other shapes" if math.isinf(difference) else f"outputs that differ by up to {difference:.2g}"
-    return difference, [(f"variants {spec.variant}", f"is another function than the model as built: {words}, relative to the largest one")]
+    return difference, [
+        (
+            f"variants {spec.variant}",
+            f"is another function than the model as built: {words}, relative to the largest one",
+        )
+    ]
 
 
 def _as_built(spec: RecipeSpec) -> nn.Module:

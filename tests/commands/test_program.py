@@ -22,7 +22,19 @@ def test_a_command_that_trains_nothing_imports_no_recipe(
 def test_a_command_that_trains_a_recipe_prints_nothing_but_its_result(
     recipe: str, address: StoreAddress, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = ["train", "--seeds", "0:2", recipe, "--width", "4", "--variant", "conv,local", "--workers", "1", "--json"]
+    arguments = [
+        "train",
+        "--seeds",
+        "0:2",
+        recipe,
+        "--width",
+        "4",
+        "--variant",
+        "conv,local",
+        "--workers",
+        "1",
+        "--json",
+    ]
     assert main(arguments) == 0
     assert Path("imported").exists()
     runs = json.loads(capsys.readouterr().out)["runs"]

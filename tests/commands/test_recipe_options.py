@@ -97,7 +97,9 @@ def test_a_validator_of_the_recipe_names_its_option(recipe: str, capsys: pytest.
     text = Path("toy.py").read_text().replace("import Field", "import Field, field_validator")
     check = "\n        @field_validator('width')\n        def even(cls, value):\n            if value % 2 == 0:\n"
     check += "                raise ValueError('expected an odd number')\n            return value\n"
-    Path("toy.py").write_text(text.replace("        learning_rate: float = 0.1\n", f"        learning_rate: float = 0.1\n{check}"))
+    Path("toy.py").write_text(
+        text.replace("        learning_rate: float = 0.1\n", f"        learning_rate: float = 0.1\n{check}")
+    )
     assert main(["train", recipe, "--width", "4"]) == 2
     assert "paramshare: --width is 4; expected an odd number\n" in capsys.readouterr().err
 

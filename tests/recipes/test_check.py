@@ -1,4 +1,4 @@
-"""Proves what a check finds in a recipe: each kind of fault, in one line with file and line, and nothing in a good one."""
+"""Proves what a check finds: each kind of fault in one line with file and line, and nothing in a good recipe."""
 
 import json
 from typing import Any
@@ -69,6 +69,14 @@ def test_the_report_is_plain_data(checked: CheckReport) -> None:
 
 
 LOSS = "return (model(x) - y).square().mean()"
+HALVED = """def halved(model):
+    with torch.no_grad():
+        [parameter.mul_(0.5) for parameter in model.out.parameters()]
+    return model
+
+
+"""
+NOISE = ("class Toy", "NOISE = torch.Generator()\n\n\nclass Toy")
 FAULTS: dict[str, tuple[tuple[str, ...], str]] = {
     "loss of each example": (
         (LOSS, "return (model(x) - y).square()"),
@@ -131,7 +139,7 @@ FAULTS: dict[str, tuple[tuple[str, ...], str]] = {
         "initial weights (toy.py, line 34, in model)",
     ),
     "losses drawn from elsewhere": (
-        (LOSS, LOSS + " * (1 + torch.rand((), generator=NOISE))", "class Toy", "NOISE = torch.Generator()\n\n\nclass Toy"),
+        (LOSS, LOSS + " * (1 + torch.rand((), generator=NOISE))", *NOISE),
         "the recipe draws random numbers that are not from its generators: the same seed, trained twice, has another "
         "loss at step 0 (toy.py, line 40, in loss)",
     ),
@@ -158,8 +166,7 @@ def test_a_fault_of_every_variant_is_one_line_with_file_and_line(fault: str, cha
 def test_a_variant_that_is_another_function_is_named_with_file_and_line(
     variant: str, line: str, changed: Changed
 ) -> None:
-    halved = "def halved(model):\n    with torch.no_grad():\n        [p.mul_(0.5) for p in model.out.parameters()]\n    return model\n\n\n"
-    report = check_recipe(changed("lambda model: model", variant, "\n\nclass Toy", f"\n\n{halved}class Toy"))
+    report = check_recipe(changed("lambda model: model", variant, "\n\nclass Toy", f"\n\n{HALVED}class Toy"))
     assert report.problems == (line,)
     assert [check.name for check in report.variants][:3] == ["conv", "local", "wide"]
 

@@ -120,7 +120,7 @@ def _main_module_hidden() -> Iterator[None]:
     worker. Workers load what they need from the specs.
     """
     main = sys.modules["__main__"]
-    hidden = {name: vars(main)[name] for name in ("__file__", "__spec__") if name in vars(main)}
+    hidden: dict[str, Any] = {name: vars(main)[name] for name in ("__file__", "__spec__") if name in vars(main)}
     vars(main).update(dict.fromkeys(hidden))
     try:
         yield
