@@ -8,7 +8,7 @@ from paramshare.sharing.text import readable_bytes
 from paramshare.tables import print_table
 
 if TYPE_CHECKING:
-    from paramshare.recipes.check import CheckReport, VariantCheck
+    from paramshare.recipes.checking.check import CheckReport, VariantCheck
     from paramshare.recipes.describe import RecipeInfo
 
 __all__ = ["print_check", "print_recipe", "print_recipes"]

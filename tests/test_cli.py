@@ -22,7 +22,7 @@ from program import PROGRAM, SMALL, refused
 
 from paramshare.cli import Paramshare, _parser, main
 from paramshare.commands.options import curves_place
-from paramshare.commands.program import program_for
+from paramshare.commands.recipes.program import program_for
 from paramshare.parser import commands_of, options_of
 from paramshare.settings import StoreSettings
 from paramshare.sweep.result import SweepResult

@@ -11,7 +11,7 @@ from paramshare.cli import Paramshare
 from paramshare.commands.comparing import Compare
 from paramshare.commands.flows import FlowSweep as AnyFlowSweep
 from paramshare.commands.options import address_of
-from paramshare.commands.recipe_options import TrainingCommand, command_for
+from paramshare.commands.recipes.options import TrainingCommand, command_for
 from paramshare.commands.service import Doctor, Ui
 from paramshare.commands.training import Train as AnyTrain
 from paramshare.errors import SettingsError

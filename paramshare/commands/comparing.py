@@ -9,7 +9,7 @@ from pydantic_settings import CliPositionalArg, SettingsConfigDict
 
 from paramshare.commands.options import address_of, curves_place, flush_command, spec_of, ui_command
 from paramshare.commands.output import check_file, print_result, write_file
-from paramshare.commands.recipe_options import TrainingCommand
+from paramshare.commands.recipes.options import TrainingCommand
 from paramshare.comparing.spec import CompareSpec, StudySpec
 from paramshare.errors import UsageError
 from paramshare.settings import StoreSettings

@@ -8,7 +8,7 @@ from pydantic_settings import SettingsConfigDict
 
 from paramshare.commands.options import address_of, curves_place, flush_command, ui_command
 from paramshare.commands.output import print_result
-from paramshare.commands.recipe_options import TrainingCommand
+from paramshare.commands.recipes.options import TrainingCommand
 from paramshare.settings import StoreSettings
 from paramshare.sweep.spec import SweepSpec
 

@@ -16,8 +16,8 @@ from docs.pages import ROOT, USER_PAGES, blocks, commands, name_of
 from pydantic_settings import BaseSettings
 
 from paramshare.cli import Paramshare, _parser
-from paramshare.commands.program import program_for
-from paramshare.commands.recipe_options import command_for
+from paramshare.commands.recipes.options import command_for
+from paramshare.commands.recipes.program import program_for
 from paramshare.commands.training import Train
 from paramshare.settings import check_names
 from paramshare.training.targets import TARGETS

@@ -8,8 +8,8 @@ from typing import Any, Final, NamedTuple, TypeVar, get_args
 from pydantic import BaseModel, Field, create_model
 from pydantic_settings import CliSubCommand
 
-from paramshare.commands.recipe_argument import CommandLine, separate
-from paramshare.commands.recipe_options import DEFAULT, TrainingCommand, command_for
+from paramshare.commands.recipes.argument import CommandLine, separate
+from paramshare.commands.recipes.options import DEFAULT, TrainingCommand, command_for
 from paramshare.errors import UsageError
 from paramshare.recipes.loading import find_target
 from paramshare.settings import recipe_setting

@@ -8,7 +8,7 @@ from program import refused
 
 from paramshare.cli import main
 from paramshare.commands.comparing import Study
-from paramshare.commands.recipe_options import command_for
+from paramshare.commands.recipes.options import command_for
 from paramshare.commands.training import Train
 from paramshare.recipes.loading import find_target
 from paramshare.training.targets import TARGETS

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from paramshare.errors import SpecError, in_a_line
-from paramshare.recipes.contents import hash_of, largest_difference, same_function_limit, tensor_bytes
+from paramshare.recipes.checking.contents import hash_of, largest_difference, same_function_limit, tensor_bytes
 from paramshare.recipes.loop import evaluated, example_count, on_device, take
 from paramshare.recipes.random_state import derived_seed, restored_random_state, seed_all
 from paramshare.recipes.recipe import Data, Recipe, Step

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from toy_recipe import Changed
 
-from paramshare.recipes.check import CheckReport, check_recipe
+from paramshare.recipes.checking.check import CheckReport, check_recipe
 from paramshare.recipes.target import RecipeTarget
 from paramshare.sharing.analyze import analyze
 

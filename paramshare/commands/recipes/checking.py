@@ -7,7 +7,7 @@ from pydantic import AfterValidator, BaseModel, Field
 from pydantic_settings import CliPositionalArg, SettingsConfigDict
 
 from paramshare.commands.output import print_result
-from paramshare.commands.recipe_options import DEFAULT, TrainingCommand
+from paramshare.commands.recipes.options import DEFAULT, TrainingCommand
 from paramshare.errors import UsageError
 from paramshare.recipes.target import RecipeTarget
 from paramshare.training.spec import canonical_device
@@ -52,7 +52,7 @@ class Check(TrainingCommand):
 
     @classmethod
     def setting_names(cls) -> set[str]:
-        """Return the names of settings. The seed and the device of trials are not settings, `seeds` and `devices` are."""
+        """Return the names of settings. The seed and device of trials are not settings."""
         return super().setting_names() - set(_TrialOptions.model_fields)
 
     def spec(self) -> _Asked:
@@ -67,7 +67,7 @@ class Check(TrainingCommand):
         """Check the recipe and print the result."""
         from paramshare.console import working
         from paramshare.console_recipes import print_check
-        from paramshare.recipes.check import check_recipe
+        from paramshare.recipes.checking.check import check_recipe
         from paramshare.training.devices import choose_devices, find_devices
 
         target, options = self.spec()

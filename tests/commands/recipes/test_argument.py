@@ -2,7 +2,7 @@
 
 import pytest
 
-from paramshare.commands.recipe_argument import separate
+from paramshare.commands.recipes.argument import separate
 from paramshare.errors import UsageError
 
 WITH_VALUE, FLAGS = {"--seeds", "--experiment"}, {"--force", "--json", "--help"}

@@ -5,10 +5,10 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from paramshare.errors import SpecError
-from paramshare.recipes.places import Places
+from paramshare.recipes.checking.places import Places
+from paramshare.recipes.checking.variant_trial import Trial, try_variant
 from paramshare.recipes.spec import OptionValue, RecipeSpec
 from paramshare.recipes.target import RecipeTarget
-from paramshare.recipes.variant_trial import Trial, try_variant
 from paramshare.training.devices import cpu_cores
 from paramshare.training.torch_defaults import torch_defaults
 

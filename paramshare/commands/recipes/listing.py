@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 from pydantic_settings import CliPositionalArg
 
 from paramshare.commands.output import check_file, print_json, write_file
-from paramshare.commands.recipe_options import info_of
+from paramshare.commands.recipes.options import info_of
 from paramshare.errors import UsageError
 from paramshare.recipes.describe import RecipeInfo
 from paramshare.recipes.loading import find_target, installed_recipes
