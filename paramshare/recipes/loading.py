@@ -15,7 +15,7 @@ from types import ModuleType
 
 from paramshare.errors import SpecError, did_you_mean, in_a_line
 from paramshare.recipes.recipe import Recipe
-from paramshare.recipes.reference import RecipeSource, digest_of_module
+from paramshare.recipes.reference import RecipeSource, digest_of_module, known_source
 from paramshare.recipes.sources import SourceFile, digest_of, load_files, read_files, text_of_class
 from paramshare.recipes.target import recipe_target
 from paramshare.recipes.validation import check_class
@@ -78,6 +78,8 @@ def source_of(recipe: type[Recipe]) -> RecipeSource:
         SpecError: the class is not valid.
     """
     check_class(recipe, recipe.__qualname__)
+    if (known := known_source(recipe)) is not None:
+        return known
     module = sys.modules.get(recipe.__module__)
     file = getattr(module, "__file__", None)
     if module is None or file is None or "<locals>" in recipe.__qualname__:

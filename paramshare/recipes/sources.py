@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from importlib.abc import Loader
 from importlib.machinery import ModuleSpec
 from pathlib import Path
-from types import ModuleType
+from types import FunctionType, ModuleType
 
 from paramshare.errors import SpecError
 
@@ -63,10 +63,29 @@ def read_files(file: Path) -> tuple[SourceFile, ...]:
 
 
 def text_of_class(recipe: type) -> str:
-    """Return the source around a class of a notebook: the cells that define its methods; empty if it is not known."""
-    functions = [function for function in vars(recipe).values() if inspect.isfunction(function)]
-    places = dict.fromkeys(function.__code__.co_filename for function in functions)
+    """Return the source of a class of a notebook; empty if it is not known.
+
+    It is that of the cells that define its methods and the functions and classes that they name, and so on.
+    """
+    places: dict[str, None] = {}
+    known: set[object] = set()
+    waiting = _functions(recipe)
+    while waiting:
+        function = waiting.pop(0)
+        if function in known:
+            continue
+        known.add(function)
+        places[function.__code__.co_filename] = None
+        named = (function.__globals__.get(name) for name in function.__code__.co_names)
+        waiting += [each for value in named for each in _functions(value) if each.__module__ == recipe.__module__]
     return "".join(line for place in places for line in linecache.getlines(place))
+
+
+def _functions(value: object) -> list[FunctionType]:
+    """Return a function itself, or the functions that a class defines."""
+    if inspect.isclass(value):
+        return [function for function in vars(value).values() if inspect.isfunction(function)]
+    return [value] if inspect.isfunction(value) else []
 
 
 def stop_if_loaded() -> None:
