@@ -15,7 +15,7 @@ import yaml
 from docs.pages import ROOT, USER_PAGES, blocks, commands, name_of
 from pydantic_settings import BaseSettings
 
-from paramshare.cli import Paramshare, _parser
+from paramshare.cli import Paramshare, _parser, main
 from paramshare.commands.recipes.options import command_for
 from paramshare.commands.recipes.program import program_for
 from paramshare.commands.training import Train
@@ -87,6 +87,7 @@ PARSERS: dict[str, Callable[..., None]] = {
 
 @pytest.mark.parametrize("page", USER_PAGES, ids=name_of)
 def test_every_command_of_a_page_is_taken_by_its_program(page: Path) -> None:
+    assert main(["init", "my_recipe.py"]) == 0
     for program, *arguments in sorted(commands(page)):
         name = Path(program).name
         assert name in PARSERS or name in OUTSIDE, f"{program} {arguments}: no test knows this program"
