@@ -169,12 +169,15 @@ def _run(given: list[str], received: list[int]) -> int:
 
 def _execute(given: list[str]) -> None:
     """Parse the command line and run its command."""
-    program, arguments, options = program_for(Paramshare, given)
-    _, source = _parser(program)
-    source(args=arguments)  # --help and --version end here, whatever the settings are
-    if arguments[0] not in _WITHOUT_SETTINGS:
-        check_names(options)
-    CliApp.run(program, arguments, cli_settings_source=source)
+    program = program_for(Paramshare, given)
+    _, source = _parser(program.root)
+    try:
+        source(args=program.arguments)  # --help and --version end here, whatever the settings are
+    except UsageError as error:
+        raise UsageError(program.with_recipe(str(error))) from error
+    if given[0] not in _WITHOUT_SETTINGS:
+        check_names(program.options)
+    CliApp.run(program.root, program.arguments, cli_settings_source=source)
 
 
 def _refuse(error: Exception, given: list[str]) -> int:

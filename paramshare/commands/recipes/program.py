@@ -29,11 +29,20 @@ class Program(NamedTuple):
         root: the class of the whole command line.
         arguments: the command line with the recipe in the place where it is parsed.
         options: the names of the recipe's options.
+        words: the words that name a command with a recipe, such as `flow sweep`; empty for any other command.
+        recipe: the recipe that the command line names; empty if it names none.
     """
 
     root: type[Any]
     arguments: list[str]
     options: Collection[str]
+    words: str = ""
+    recipe: str = ""
+
+    def with_recipe(self, message: str) -> str:
+        """Return a message in which the command that shows help names the recipe, too."""
+        advice = f"see paramshare {self.words}"
+        return message.replace(f"{advice} --help", f"{advice} {self.recipe} --help") if self.recipe else message
 
 
 def program_for(root: type[Root], given: Sequence[str]) -> Program:
@@ -49,7 +58,8 @@ def program_for(root: type[Root], given: Sequence[str]) -> Program:
     line = separate(given[len(words) :], *_options_of(plain))
     reference, target = _recipe(line)
     chosen = {command: command_for(command, target, reference=reference)}
-    return Program(_with_recipes(root, chosen), [*words, reference, *line.arguments], target.options)
+    arguments = [*words, reference, *line.arguments]
+    return Program(_with_recipes(root, chosen), arguments, target.options, " ".join(words), line.recipe or "")
 
 
 def program_for_completion(root: type[Root]) -> type[Root]:

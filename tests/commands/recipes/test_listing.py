@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from program import refused
+from toy_recipe import NEIGHBOUR, RECIPE
 
 from paramshare.cli import main
 from paramshare.tracking.store import StoreAddress
@@ -38,6 +39,27 @@ def test_a_recipe_is_shown_with_options_variants_and_metrics(recipe: str, capsys
     assert shown["metrics"] == [{"name": "final/error", "better": "lower", "description": "mean absolute error"}]
     assert main(["recipes", recipe]) == 0
     assert "--width         int   3       channels of the convolution" in capsys.readouterr().out
+
+
+def test_installed_recipes_are_listed_trained_by_name_and_do_no_harm_if_they_cannot_be_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "noise_of_package.py").write_text(NEIGHBOUR)
+    (tmp_path / "package_of_toys.py").write_text(RECIPE.replace("from noise ", "from noise_of_package "))
+    metadata = tmp_path / "toys-1.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: toys\nVersion: 1\n")
+    entries = "toy = package_of_toys:Toy\nbroken = nosuch_package:Toy\n"
+    (metadata / "entry_points.txt").write_text(f"[paramshare.recipes]\n{entries}")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert main(["recipes", "--json"]) == 0
+    listed = json.loads(capsys.readouterr().out)["recipes"]
+    assert [recipe["name"] for recipe in listed] == [*TARGETS, "toy", "broken"]
+    assert (
+        listed[-1]["error"] == "importing nosuch_package failed: ModuleNotFoundError: No module named 'nosuch_package'"
+    )
+    assert main(["check", "--width", "5", "toy", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["options"]["width"] == 5
 
 
 def test_the_recipe_that_init_writes_is_checked_and_trained_as_it_is(
