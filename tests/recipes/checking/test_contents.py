@@ -41,7 +41,7 @@ def test_bytes_are_those_of_all_tensors() -> None:
     [
         (ONE, ONE, 0),
         (ONE, ONE * 1.5, 1 / 3),
-        ((ONE, {"y": ONE}), (ONE, {"y": ONE + 1}), 1.0),
+        ((ONE, {"y": ONE}), (ONE, {"y": ONE + 2}), 2 / 3),
         (ONE, ONE[:1], math.inf),
         ((ONE, ONE), ONE, math.inf),
         (torch.zeros(2), torch.zeros(2), 0),
