@@ -31,7 +31,7 @@ def _of_text(files: tuple[SourceFile, ...], name: str, reference: str) -> Recipe
     digest = digest_of(files)
     try:
         module = load_files(files, digest)
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a script may end itself
         place = place_of(error, [file.path for file in files])
         raise SpecError(f"importing {reference} failed{place}: {in_a_line(error)}") from error
     recipe = _chosen(module, name, reference)
@@ -109,7 +109,7 @@ def place_of(error: BaseException, paths: Collection[str]) -> str:
 def _of_module(reference: str, module_name: str, attribute: str) -> RecipeSource:
     try:
         module = importlib.import_module(module_name)
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a script may end itself
         raise SpecError(f"importing {module_name} failed: {in_a_line(error)}") from error
     recipe = _chosen(module, attribute, reference)
     return _source(recipe, digest_of_module(module_name), reference, module=module_name)

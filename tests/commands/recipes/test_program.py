@@ -57,6 +57,13 @@ def test_a_command_that_trains_a_recipe_prints_nothing_but_its_result(
     [
         ("import nosuch\n", "importing bad.py failed (bad.py, line 1, in <module>): ModuleNotFoundError: No module"),
         ("def f(:\n", "bad.py, line 1: invalid syntax"),
+        ("import sys\n\nsys.exit(0)\n", "importing bad.py failed (bad.py, line 3, in <module>): SystemExit: 0"),
+        (
+            "import paramshare as ps\n\nclass Bad(ps.Recipe):\n"
+            "    class Options(ps.Options):\n        sizes: list = []\n"
+            "    data = model = loss = lambda self, *_: 0\n",
+            "bad.py: the option sizes is of type <class 'list'>; expected int, float, bool, str",
+        ),
         ("x = 1\n", "bad.py has no class that inherits ps.Recipe"),
     ],
 )
