@@ -38,9 +38,9 @@ def _task_run_name() -> str:
     persist_result=False,
     **RETRIES,
 )
-def verify_one(member: RunView, address: StoreAddress, engine: Engine) -> State[VerifyRow]:
+def verify_one(member: RunView, address: StoreAddress, engine: Engine, recipe: str | None = None) -> State[VerifyRow]:
     """Train a run again and compare its numbers with those in MLflow."""
-    row = verify_member(member, address, engine)
+    row = verify_member(member, address, engine, recipe)
     get_run_logger().info("run %s: %s", member.run_id, row.verdict)
     return (Failed if row.failed else Completed)(data=row, message=row.verdict)
 
@@ -55,7 +55,7 @@ def verify(spec: VerifySpec) -> State[Verification]:
     sample = draw_sample(spec, context.address)
     rows = []
     for member in sample.members:
-        rows.append(_row(member, verify_one(member, context.address, spec.engine, return_state=True)))
+        rows.append(_row(member, verify_one(member, context.address, spec.engine, spec.recipe, return_state=True)))
         context.on_row(rows[-1])
     verification = sample.outcome(tuple(rows))
     leave_report("verify", verification.summary, lambda: _report(sample.store, verification))

@@ -8,6 +8,9 @@ twin = ps.untie(model, axes={"tie", "depth", "space"}, input_size=(3, 224, 224))
 
 result = ps.train(ps.TrainSpec(seed=0))
 result.losses        # 500 losses, bit for bit those of the plain PyTorch loop
+
+study = ps.study(Spirals(width=64), seeds=range(30))    # a recipe of yours: every variant, compared
+study.report("study.html")
 """
 
 from importlib import import_module
@@ -15,11 +18,12 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     __version__: str
+    from paramshare.api import study, train
     from paramshare.recipes.recipe import Data, Metric, Options, Recipe, Step
     from paramshare.sharing.analyze import analyze
     from paramshare.sharing.report import SharingReport
     from paramshare.sharing.twins.untie import untie
-    from paramshare.training.engines import train, train_many
+    from paramshare.training.engines import train_many
     from paramshare.training.nets import DynamicNet
     from paramshare.training.result import TrainResult
     from paramshare.training.spec import TrainSpec
@@ -36,6 +40,7 @@ __all__ = [
     "TrainSpec",
     "__version__",
     "analyze",
+    "study",
     "train",
     "train_many",
     "untie",
@@ -52,7 +57,8 @@ _HOMES = {
     "TrainResult": "paramshare.training.result",
     "TrainSpec": "paramshare.training.spec",
     "analyze": "paramshare.sharing.analyze",
-    "train": "paramshare.training.engines",
+    "study": "paramshare.api",
+    "train": "paramshare.api",
     "train_many": "paramshare.training.engines",
     "untie": "paramshare.sharing.twins.untie",
 }

@@ -30,6 +30,9 @@ from paramshare.commands.flows import FlowStudy, FlowSweep, FlowVerify
 from paramshare.commands.flushing import Flush
 from paramshare.commands.output import FAILED
 from paramshare.commands.proving import Reproduce, Verify
+from paramshare.commands.recipes.checking import Check
+from paramshare.commands.recipes.listing import Init, Recipes
+from paramshare.commands.recipes.program import program_for, program_for_completion
 from paramshare.commands.service import Doctor, Relocate, Ui
 from paramshare.commands.training import Train
 from paramshare.completion import Shell, script
@@ -75,7 +78,7 @@ class Completion(BaseModel):
 
     def cli_cmd(self) -> None:
         """Print the script."""
-        parser, _ = _parser()
+        parser, _ = _parser(program_for_completion(Paramshare))
         print(script(parser, self.shell))  # noqa: T201 - the answer itself
 
 
@@ -96,7 +99,10 @@ class Paramshare(BaseSettings):
     )
     layer: CliSubCommand[Layer] = Field(description="count one layer from its sizes")
     article: CliSubCommand[Article] = Field(description="check the claims of the source article")
-    train: CliSubCommand[Train] = Field(description="train every variant with every seed")
+    recipes: CliSubCommand[Recipes] = Field(description="list what can be trained, with options and variants")
+    init: CliSubCommand[Init] = Field(description="write a recipe to start from")
+    check: CliSubCommand[Check] = Field(description="check a recipe before it is trained")
+    train: CliSubCommand[Train] = Field(description="train a recipe with every seed")
     study: CliSubCommand[Study] = Field(description="train every variant with the same seeds, and compare")
     compare: CliSubCommand[Compare] = Field(description="compare groups of runs, with n and intervals")
     reproduce: CliSubCommand[Reproduce] = Field(description="train a run again from its id and compare")
@@ -161,13 +167,17 @@ def _run(given: list[str], received: list[int]) -> int:
     return 0
 
 
-def _execute(arguments: list[str]) -> None:
+def _execute(given: list[str]) -> None:
     """Parse the command line and run its command."""
-    _, source = _parser()
-    source(args=arguments)  # --help and --version end here, whatever the settings are
-    if arguments[0] not in _WITHOUT_SETTINGS:
-        check_names()
-    CliApp.run(Paramshare, arguments, cli_settings_source=source)
+    program = program_for(Paramshare, given)
+    _, source = _parser(program.root)
+    try:
+        source(args=program.arguments)  # --help and --version end here, whatever the settings are
+    except UsageError as error:
+        raise UsageError(program.with_recipe(str(error))) from error
+    if given[0] not in _WITHOUT_SETTINGS:
+        check_names(program.options)
+    CliApp.run(program.root, program.arguments, cli_settings_source=source)
 
 
 def _refuse(error: Exception, given: list[str]) -> int:
@@ -184,10 +194,15 @@ def _refuse(error: Exception, given: list[str]) -> int:
     raise error
 
 
-def _parser() -> tuple[Parser, CliSettingsSource[Parser]]:
-    """Return the parser of the whole command line, and the source of settings that fills it."""
+def _parser(program: type[BaseSettings] | None = None) -> tuple[Parser, CliSettingsSource[Parser]]:
+    """Return the parser of the whole command line, and the source of settings that fills it.
+
+    Args:
+        program: the class of the command line. Defaults to that whose commands train the default recipe.
+    """
+    program = program or program_for(Paramshare, ()).root
     parser = Parser(prog="paramshare", description=Paramshare.__doc__, version=f"paramshare {version('paramshare')}")
-    return parser, CliSettingsSource[Parser](Paramshare, root_parser=parser, add_argument_method=Parser.add_argument)
+    return parser, CliSettingsSource[Parser](program, root_parser=parser, add_argument_method=Parser.add_argument)
 
 
 def _cut_short(code: int, end: BaseException) -> int:

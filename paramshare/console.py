@@ -37,6 +37,7 @@ __all__ = [
     "print_reproduction",
     "print_study",
     "print_verification",
+    "stdout_console",
     "sweep_progress",
     "working",
 ]
@@ -116,7 +117,7 @@ def _state(task: Task) -> str:
 
 def print_counts(outcome: "CountOutcome", ui_command: str) -> None:
     """The totals of several models, what failed, and the command that opens MLflow's pages."""
-    console = _stdout()
+    console = stdout_console()
     head = ("model", *MAIN_REGIMES, "factor", "run")
     rows = [
         (
@@ -145,7 +146,7 @@ def print_outcome(outcome: "SweepResult", ui_command: str, curves: str, flush_co
     """
     from paramshare.tracking.write.spool import SPOOL
 
-    console = _stdout()
+    console = stdout_console()
     print_table(console, _COLUMNS, _rows(outcome), frozenset({1, 2, 5, 6}))
     reused = sum(row.reused for row in outcome.rows)
     trained = len(outcome.rows) - reused - outcome.failed
@@ -163,14 +164,14 @@ def print_outcome(outcome: "SweepResult", ui_command: str, curves: str, flush_co
 
 def print_reproduction(outcome: "Reproduction", ui_command: str) -> None:
     """Whether the run came out again, how far it is from it if not, and what of its environment is otherwise here."""
-    console = _stdout()
+    console = stdout_console()
     for line in (*outcome.lines(), f"MLflow's pages: {ui_command}"):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def print_verification(outcome: "Verification", ui_command: str) -> None:
     """A row a run, what there is to say of those that did not come out to the bit, and the command of the pages."""
-    console = _stdout()
+    console = stdout_console()
     members = [(row.member, row.verdict) for row in outcome.rows]
     rows = [(str(one.seed), one.variant, one.device, one.run_id[:8], verdict) for one, verdict in members]
     print_table(console, ("seed", "variant", "device", "run", "verdict"), rows, frozenset({1, 2, 3, 4}))
@@ -186,7 +187,7 @@ def print_study(study: "Study", ui_command: str, report: Path | None) -> None:
     """
     from paramshare.comparing.text import answers, contrast_table, footnotes, group_table, title
 
-    console = _stdout()
+    console = stdout_console()
     for line in (title(study), "", *answers(study)):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     for shown in (group_table(study), *([contrast_table(study)] if study.contrasts else [])):
@@ -198,7 +199,7 @@ def print_study(study: "Study", ui_command: str, report: Path | None) -> None:
 
 def print_checks(checks: Sequence[tuple[str, str, bool]]) -> None:
     """A line a check: what, what was found, whether it is well."""
-    console = _stdout()
+    console = stdout_console()
     for name, found, well in checks:
         console.print("ok" if well else "!!", style="green" if well else "red", end="  ")
         console.print(f"{name:<8}  {found}", markup=False, highlight=False, soft_wrap=True)
@@ -220,5 +221,6 @@ def _cells(row: "Row") -> tuple[str, ...]:
     return str(spec.seed), spec.variant, spec.device, loss, f"{row.seconds:.2f}", row.run_id, remark
 
 
-def _stdout() -> Console:
+def stdout_console() -> Console:
+    """Return the console of stdout, with a fixed width if stdout is not a terminal."""
     return Console() if sys.stdout.isatty() else Console(width=_PLAIN_WIDTH)

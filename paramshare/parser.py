@@ -2,6 +2,7 @@
 
 import argparse
 import inspect
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final, NoReturn
@@ -11,8 +12,16 @@ from paramshare.errors import UsageError, did_you_mean
 __all__ = ["Parser", "commands_of", "options_of"]
 
 _NO_DEFAULTS: Final = (" (default: null)", " (default: )", " (default: {})", " (default: False)", " (default: True)")
+_DEFAULT: Final = re.compile(r" \(default: [^)]*\)$")
 _REQUIRED: Final = " (required)"
-_VALUES: Final = {"str": "TEXT", "int": "INT", "float": "NUMBER", "Path": "FILE", "dict[str,Any]": "JSON"}
+_VALUES: Final = {
+    "str": "TEXT",
+    "int": "INT",
+    "float": "NUMBER",
+    "Path": "FILE",
+    "dict[str,Any]": "JSON",
+    "TARGET": "RECIPE",
+}
 
 
 class Parser(argparse.ArgumentParser):
@@ -33,6 +42,8 @@ class Parser(argparse.ArgumentParser):
     def add_argument(self, *names: Any, **settings: Any) -> argparse.Action:
         """Add an option or a positional argument; help and placeholders lose pydantic's internal names."""
         text = settings.get("help") or ""
+        if not names[0].startswith("-"):  # the description of an argument says what its absence means
+            text = _DEFAULT.sub("", text)
         for default in _NO_DEFAULTS:
             text = text.removesuffix(default)
         needed = text.endswith(_REQUIRED) and names[0].startswith("-")

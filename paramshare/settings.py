@@ -10,7 +10,7 @@ import difflib
 import os
 import re
 import tomllib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 from zoneinfo import ZoneInfo
@@ -25,17 +25,20 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from paramshare.errors import SettingsError, without_secrets
+from paramshare.errors import SettingsError, UsageError, without_secrets
+from paramshare.recipes.loading import find_target
 from paramshare.sweep.spec import ExperimentName
 
 __all__ = [
     "DaskSettings",
+    "Settings",
     "StackSettings",
     "StoreSettings",
     "attributed",
     "check_names",
     "origin_of",
     "problems",
+    "recipe_setting",
     "unused_variables",
     "without_options",
 ]
@@ -93,8 +96,8 @@ def _check_scheduler(address: str) -> str:
     return address
 
 
-class StoreSettings(BaseSettings):
-    """What every command needs: which store. A command adds its own fields."""
+class Settings(BaseSettings):
+    """Options that are settings, too. Each command with such options inherits this class."""
 
     model_config = SettingsConfigDict(
         env_prefix=_PREFIX,
@@ -106,18 +109,6 @@ class StoreSettings(BaseSettings):
         cli_kebab_case=True,
         cli_implicit_flags=True,
         populate_by_name=True,
-    )
-
-    experiment: ExperimentName = Field("paramshare", description="the MLflow experiment that holds the runs")
-    tracking_uri: str | None = Field(
-        None,
-        description="an MLflow server's http(s):// address, or sqlite:///path/to/mlflow.db; "
-        "defaults to MLFLOW_TRACKING_URI, else to mlruns/mlflow.db in this folder",
-    )
-
-    pages_url: Annotated[str, AfterValidator(_check_pages_url)] | None = Field(
-        None,
-        description="where browsers find MLflow's pages, such as http://127.0.0.1:5000; the tracking URI if not given",
     )
 
     @classmethod
@@ -132,6 +123,30 @@ class StoreSettings(BaseSettings):
         """The command line, the environment, `.env`, `paramshare.toml`, MLflow's variables."""
         toml_settings, mlflow_settings = TomlConfigSettingsSource(settings_cls), _MlflowSource(settings_cls)
         return init_settings, env_settings, dotenv_settings, toml_settings, mlflow_settings
+
+    @classmethod
+    def setting_names(cls) -> set[str]:
+        """Return the names under which the fields are set: a field's alias if it has one, else its own name."""
+        return {
+            field.validation_alias if isinstance(field.validation_alias, str) else name
+            for name, field in cls.model_fields.items()
+        }
+
+
+class StoreSettings(Settings):
+    """What a command with a store needs. A command adds its own fields."""
+
+    experiment: ExperimentName = Field("paramshare", description="the MLflow experiment that holds the runs")
+    tracking_uri: str | None = Field(
+        None,
+        description="an MLflow server's http(s):// address, or sqlite:///path/to/mlflow.db; "
+        "defaults to MLFLOW_TRACKING_URI, else to mlruns/mlflow.db in this folder",
+    )
+
+    pages_url: Annotated[str, AfterValidator(_check_pages_url)] | None = Field(
+        None,
+        description="where browsers find MLflow's pages, such as http://127.0.0.1:5000; the tracking URI if not given",
+    )
 
 
 class DaskSettings(StoreSettings):
@@ -179,14 +194,26 @@ class StackSettings(BaseSettings):
             raise SettingsError(f"STACK_{str(first['loc'][0]).upper()}: {first['msg']}") from error
 
 
-def check_names() -> None:
+def check_names(options: Collection[str] = ()) -> None:
     """Refuse a setting that no command has: it would be ignored, and whoever wrote it would never know.
+
+    Args:
+        options: the options of the recipe that the command trains.
 
     Raises:
         SettingsError: a name in the environment, `.env` or `paramshare.toml` is unknown, or a file cannot be read.
     """
-    for problem in problems():
+    for problem in problems(options):
         raise SettingsError(problem)
+
+
+def recipe_setting() -> str | None:
+    """Return the recipe that the settings name; None if they name none or cannot be read."""
+    try:
+        value = _set_values().get("target", ("", None))[1]
+    except SettingsError:
+        return None
+    return value if isinstance(value, str) else None
 
 
 def without_options() -> StoreSettings:
@@ -250,9 +277,14 @@ def unused_variables() -> list[str]:
     return [f"{name} is not used: {advice}" for name, advice in _UNUSED.items() if os.environ.get(name)]
 
 
-def problems() -> Iterator[str]:
-    """Return each setting that no command has, and each settings file that cannot be read."""
-    known = {name for command in _commands(StoreSettings) for name in _names(command)}
+def problems(options: Collection[str] = ()) -> Iterator[str]:
+    """Return each setting that no command has, and each settings file that cannot be read.
+
+    Args:
+        options: the options of the recipe that the command trains. Those of the recipe that the settings name are
+            known, too; its code runs only if a name is not known otherwise.
+    """
+    known = {name for command in _commands(Settings) for name in command.setting_names()} | set(options)
     sources: tuple[tuple[str, Callable[[], Iterable[str]], Callable[[str], str]], ...] = (
         (_TOML_FILE.name, _toml, str),
         (_ENV_FILE.name, lambda: _prefixed(_env_file()), _variable),
@@ -264,13 +296,24 @@ def problems() -> Iterator[str]:
         except SettingsError as error:
             yield str(error)
             continue
-        for name in unknown:
+        if unknown:
+            known |= _options_of(recipe_setting())
+        for name in filter(lambda name: name not in known, unknown):
             close = difflib.get_close_matches(name, known, n=1)
             expected = f"did you mean {shown(close[0])}?" if close else f"expected one of {', '.join(sorted(known))}"
+            expected += "" if close or recipe_setting() else "; for an option of your recipe, set target to the recipe"
             yield f"there is no setting called {shown(name)} (found in {source}); {expected}"
 
 
-def _commands(settings: type[BaseSettings]) -> Iterator[type[BaseSettings]]:
+def _options_of(reference: str | None) -> set[str]:
+    """Return the options of a recipe; none if there is no such recipe."""
+    try:
+        return set(find_target(reference).options) if reference else set()
+    except UsageError:  # commands that train it report the error
+        return set()
+
+
+def _commands(settings: type[Settings]) -> Iterator[type[Settings]]:
     """Return a class of settings and all classes that add to it: the commands that are imported."""
     yield settings
     for command in settings.__subclasses__():
@@ -279,14 +322,6 @@ def _commands(settings: type[BaseSettings]) -> Iterator[type[BaseSettings]]:
 
 def _variable(name: str) -> str:
     return _PREFIX + name.upper()
-
-
-def _names(command: type[BaseSettings]) -> set[str]:
-    """Return the names under which a command's fields are set: a field's alias if it has one, else its own name."""
-    return {
-        field.validation_alias if isinstance(field.validation_alias, str) else name
-        for name, field in command.model_fields.items()
-    }
 
 
 def _prefixed(environment: Iterable[str]) -> set[str]:

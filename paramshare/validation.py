@@ -6,9 +6,9 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-__all__ = ["sentences", "sentences_of_keys"]
+__all__ = ["sentences", "sentences_of_keys", "sentences_of_options"]
 
-_POSITIONAL: Final = ("model", "kind", "shell")
+_POSITIONAL: Final = (("analyze", "model"), ("layer", "kind"), ("completion", "shell"), ("init", "file"))
 _WHOLE: Final = "expected a whole number"
 _FLAG: Final = "expected true or false"
 _EXPECTED: Final[Mapping[str, str | Callable[[Mapping[str, Any]], str]]] = {
@@ -39,6 +39,18 @@ def sentences(error: ValidationError) -> str:
     return _joined(error, _option, "; see paramshare --help")
 
 
+def sentences_of_options(error: ValidationError) -> str:
+    """Return what is wrong with each option of a recipe, whose validators do not name the option."""
+    details = error.errors(include_url=False)
+    unnamed = [detail for detail in details if detail["type"] == "value_error" and detail["loc"]]
+    named = [
+        f"{_option(str(detail['loc'][-1]))} is {detail['input']!r}; {detail['msg'].removeprefix('Value error, ')}"
+        for detail in unnamed
+    ]
+    others = [_sentence(dict(detail), _option, "") for detail in details if detail not in unnamed]
+    return "; ".join(named + others)
+
+
 def sentences_of_keys(error: ValidationError) -> str:
     """Return what is wrong with each key of a JSON object: `"steps" is -3; expected at least 1`, likewise."""
     return _joined(error, json.dumps, "")
@@ -51,7 +63,7 @@ def _joined(error: ValidationError, named: Callable[[str], str], advice: str) ->
 
 
 def _option(name: str) -> str:
-    return name.upper() if name in _POSITIONAL else "--" + name.replace("_", "-")
+    return "--" + name.replace("_", "-")
 
 
 def _sentence(detail: Mapping[str, Any], named: Callable[[str], str], advice: str) -> str:
@@ -60,6 +72,8 @@ def _sentence(detail: Mapping[str, Any], named: Callable[[str], str], advice: st
         return str(reason)
     names = [str(part) for part in detail["loc"] if isinstance(part, str)]
     name = named(names[-1] if names else "the command line")
+    if tuple(names[-2:]) in _POSITIONAL:
+        name = names[-1].upper()
     if kind == "missing":
         return f"{name} is missing{advice}"
     if kind == "extra_forbidden":

@@ -13,15 +13,16 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 from program import PROGRAM, SMALL, refused
 
-from paramshare.cli import _parser, main
+from paramshare.cli import Paramshare, _parser, main
 from paramshare.commands.options import curves_place
+from paramshare.commands.recipes.program import program_for
 from paramshare.parser import commands_of, options_of
 from paramshare.settings import StoreSettings
 from paramshare.sweep.result import SweepResult
@@ -124,9 +125,12 @@ def examples() -> list[str]:
 
 @pytest.mark.parametrize("example", examples())
 def test_an_example_in_a_command_s_help_is_a_command_line(example: str) -> None:
+    assert main(["init", "my_recipe.py"]) == 0
     _, *arguments = shlex.split(example, comments=True)
-    parser, _ = _parser()
-    parser.parse_args(arguments)
+    program = program_for(Paramshare, arguments)
+    parser, _ = _parser(program.root)
+    with suppress(SystemExit):  # of --help
+        parser.parse_args(program.arguments)
 
 
 def test_the_usage_shows_a_required_option_without_brackets(capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,13 +9,17 @@ from pydantic import BaseModel
 
 from paramshare.cli import Paramshare
 from paramshare.commands.comparing import Compare
-from paramshare.commands.flows import FlowSweep
+from paramshare.commands.flows import FlowSweep as AnyFlowSweep
 from paramshare.commands.options import address_of
+from paramshare.commands.recipes.options import TrainingCommand, command_for
 from paramshare.commands.service import Doctor, Ui
-from paramshare.commands.training import Train
+from paramshare.commands.training import Train as AnyTrain
 from paramshare.errors import SettingsError
 from paramshare.settings import StoreSettings, attributed, check_names, origin_of
 from paramshare.training.targets import TARGETS, Target
+
+Train = command_for(AnyTrain, TARGETS["dynamicnet"])
+FlowSweep = command_for(AnyFlowSweep, TARGETS["dynamicnet"])
 
 
 def commands(group: type[BaseModel]) -> Iterator[type[BaseModel]]:
@@ -50,7 +54,7 @@ def test_the_command_line_beats_the_environment_beats_dotenv_beats_the_file(
     monkeypatch.setenv("PARAMSHARE_BATCH_SIZE", "3")
     found = Train(steps=4)
     assert (found.steps, found.batch_size, found.input_size, found.hidden_size) == (4, 3, 2, 1)
-    assert found.run_options["output_size"] == 10
+    assert found.spec().run_options["output_size"] == 10
 
 
 @pytest.mark.parametrize("target", TARGETS.values(), ids=lambda target: target.name)
@@ -59,8 +63,8 @@ def test_every_option_of_every_command_can_come_from_the_environment(
     command: type[Train], target: Target, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     values = {**VALUES, "target": target.name, "variant": target.variants[-1]}
-    others = {name for other in TARGETS.values() for name in other.options} - set(target.options)
-    there = set(command.model_fields) - others
+    command = command_for(command, target) if issubclass(command, TrainingCommand) else command
+    there = set(command.model_fields)
     for name in there:
         alias = command.model_fields[name].validation_alias or name
         monkeypatch.setenv(f"PARAMSHARE_{str(alias).upper()}", values.get(name, "1"))

@@ -21,6 +21,18 @@ SOURCES = sorted([*(ROOT / "paramshare").rglob("*.py"), *(ROOT / "flows").rglob(
 # Every part, and the parts that it may import. Longest prefix counts; a part may always import itself.
 ALLOWED = {
     "paramshare": {"paramshare.recipes", "paramshare.sharing", "paramshare.training"},  # imported when used
+    "paramshare.api": {
+        "paramshare.errors", "paramshare.recipes.recipe", "paramshare.recipes.sources", "paramshare.results",
+        "paramshare.training",
+    },
+    "paramshare.results": {
+        "paramshare.comparing", "paramshare.console", "paramshare.errors", "paramshare.plots", "paramshare.recipes",
+        "paramshare.settings", "paramshare.sweep", "paramshare.tracking.store", "paramshare.validation",
+    },
+    "paramshare.recipes.template": {"paramshare"},  # a recipe of a user
+    "paramshare.recipes.checking": {
+        "paramshare.errors", "paramshare.recipes", "paramshare.sharing", "paramshare.training",
+    },
     "paramshare.errors": set(),
     "paramshare.markdown": set(),
     "paramshare.processes": {"paramshare.errors"},
@@ -128,9 +140,15 @@ ALLOWED = {
         "paramshare.sweep.spec",
         "paramshare.tracking", "paramshare.training",
     },
-    "paramshare.settings": {"paramshare.errors", "paramshare.sweep.spec"},
+    "paramshare.settings": {"paramshare.errors", "paramshare.recipes.loading", "paramshare.sweep.spec"},
     "paramshare.validation": set(),
-    "paramshare.completion": {"paramshare.parser", "paramshare.sharing.formulas.layers_by_name"},
+    "paramshare.completion": {
+        "paramshare.parser", "paramshare.sharing.formulas.layers_by_name", "paramshare.tracking.display.views",
+        "paramshare.training.targets",
+    },
+    "paramshare.console_recipes": {
+        "paramshare.console", "paramshare.recipes", "paramshare.sharing.text", "paramshare.tables",
+    },
     "paramshare.doctor": {
         "paramshare.errors", "paramshare.provenance", "paramshare.settings", "paramshare.tracking",
         "paramshare.training", "paramshare.validation",
@@ -160,6 +178,11 @@ ALLOWED = {
         "paramshare.comparing", "paramshare.console", "paramshare.counting", "paramshare.doctor", "paramshare.errors",
         "paramshare.flows", "paramshare.plots", "paramshare.proof", "paramshare.settings", "paramshare.sharing",
         "paramshare.sweep", "paramshare.tracking", "paramshare.training.devices", "paramshare.validation",
+    },
+    "paramshare.commands.recipes": {
+        "paramshare.commands.output", "paramshare.console", "paramshare.console_recipes", "paramshare.errors",
+        "paramshare.recipes", "paramshare.settings", "paramshare.sweep.spec", "paramshare.training.devices",
+        "paramshare.training.spec", "paramshare.training.targets", "paramshare.validation",
     },
     "paramshare.progress_lines": set(),
     "paramshare.torch_modes": {"paramshare.errors"},
@@ -290,7 +313,7 @@ def test_the_top_is_light(statement: str) -> None:
 def test_the_public_names_are_these_and_all_of_them_are_there() -> None:
     assert paramshare.__all__ == [
         "Data", "DynamicNet", "Metric", "Options", "Recipe", "SharingReport", "Step", "TrainResult", "TrainSpec",
-        "__version__", "analyze", "train", "train_many", "untie",
+        "__version__", "analyze", "study", "train", "train_many", "untie",
     ]  # fmt: skip
     assert all(getattr(paramshare, name) is not None for name in paramshare.__all__)
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):

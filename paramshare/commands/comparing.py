@@ -9,6 +9,7 @@ from pydantic_settings import CliPositionalArg, SettingsConfigDict
 
 from paramshare.commands.options import address_of, curves_place, flush_command, spec_of, ui_command
 from paramshare.commands.output import check_file, print_result, write_file
+from paramshare.commands.recipes.options import TrainingCommand
 from paramshare.comparing.spec import CompareSpec, StudySpec
 from paramshare.errors import UsageError
 from paramshare.settings import StoreSettings
@@ -53,16 +54,18 @@ class Compare(StoreSettings, CompareSpec):
         print_result(comparison, self.as_json, partial(print_study, report=self.report), view)
 
 
-class StudyCommand(StoreSettings, StudySpec):
+class StudyCommand(StoreSettings, TrainingCommand):
     """The options and the output of commands that run a study."""
 
     model_config = SettingsConfigDict(extra="ignore")
+
+    options_from = StudySpec
 
     as_json: bool = Field(False, validation_alias="json", description="print one JSON object instead of tables")
 
     def spec(self) -> StudySpec:
         """Return the spec of the study, without the options of the store and the output."""
-        return spec_of(self, StudySpec)
+        return StudySpec(**self.sweep_values())
 
     def finish(self, result: "tuple[SweepResult, Comparison | None]") -> NoReturn:
         """Print the result and exit with its code.
@@ -82,9 +85,11 @@ class StudyCommand(StoreSettings, StudySpec):
 
 
 class Study(StudyCommand):
-    """Train every variant with the same seeds, compare the variants, and store a report with the sweep.
+    """Train every variant of a recipe with the same seeds, compare the variants, and store a report with the sweep.
 
     paramshare study --variant shared,untied --seeds 0:100 --devices auto
+    paramshare study digits --seeds 0:30
+    paramshare study digits --help                  # the options of another recipe
     """
 
     def cli_cmd(self) -> None:

@@ -102,6 +102,7 @@ class FlowSweep(SweepCommand, _TrainingFlow):
     """Run the sweep of `train` as a Prefect flow, with history and a report, on your Prefect server or a temporary one.
 
     paramshare flow sweep --seeds 0:100 --devices auto
+    paramshare flow sweep digits --help             # the options of another recipe
     """
 
     model_config = SettingsConfigDict(extra="ignore")
@@ -117,6 +118,7 @@ class FlowStudy(StudyCommand, _TrainingFlow):
     """Run `study` as a Prefect flow, with history and a report, on your Prefect server or a temporary one.
 
     paramshare flow study --variant shared,untied --seeds 0:100 --devices auto
+    paramshare flow study digits --help             # the options of another recipe
     """
 
     model_config = SettingsConfigDict(extra="ignore")

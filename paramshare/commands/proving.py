@@ -24,6 +24,7 @@ class Reproduce(StoreSettings, EngineSpec):
     bit in one weight. Exit code 1: the run was not reproduced.
 
     paramshare reproduce 209d02a9 --engine reference
+    paramshare reproduce 209d02a9 --recipe my_recipe.py:Spirals
     """
 
     model_config = SettingsConfigDict(extra="ignore")
@@ -37,7 +38,7 @@ class Reproduce(StoreSettings, EngineSpec):
         from paramshare.proof.reproduce import reproduce
 
         with working(f"training {self.run_id} again"):
-            reproduction: Reproduction = reproduce(self.run_id, address_of(self), self.engine)
+            reproduction: Reproduction = reproduce(self.run_id, address_of(self), self.engine, self.recipe)
         print_result(reproduction, self.as_json, print_reproduction, ui_command(self))
 
 

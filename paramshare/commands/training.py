@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, NoReturn
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from paramshare.commands.options import address_of, curves_place, flush_command, spec_of, ui_command
+from paramshare.commands.options import address_of, curves_place, flush_command, ui_command
 from paramshare.commands.output import print_result
+from paramshare.commands.recipes.options import TrainingCommand
 from paramshare.settings import StoreSettings
 from paramshare.sweep.spec import SweepSpec
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["SweepCommand", "Train"]
 
 
-class SweepCommand(StoreSettings, SweepSpec):
+class SweepCommand(StoreSettings, TrainingCommand):
     """The options and the output of commands that run a sweep."""
 
     model_config = SettingsConfigDict(extra="ignore")
@@ -26,7 +27,7 @@ class SweepCommand(StoreSettings, SweepSpec):
 
     def spec(self) -> SweepSpec:
         """Return the spec of the sweep, without the options of the store and the output."""
-        return spec_of(self, SweepSpec)
+        return SweepSpec(**self.sweep_values())
 
     def finish(self, result: "SweepResult") -> NoReturn:
         """Print the result and exit with its code."""
@@ -37,9 +38,11 @@ class SweepCommand(StoreSettings, SweepSpec):
 
 
 class Train(SweepCommand):
-    """Train every variant with every seed on this machine; each training is a run in MLflow.
+    """Train a recipe with every seed on this machine; each training is a run in MLflow.
 
     paramshare train --seeds 0:100 --devices cpu
+    paramshare train digits --channels 4
+    paramshare train digits --help                  # the options of another recipe
     """
 
     def cli_cmd(self) -> None:

@@ -43,13 +43,14 @@ def _command_of(name: str, spec: BaseModel, positional: str = "") -> str:
         positional: the field that is no option but stands alone, if one is.
     """
     words = ["paramshare", name, *([str(getattr(spec, positional))] if positional else [])]
-    for option, field in type(spec).model_fields.items():
-        value = getattr(spec, option)
-        if isinstance(value, dict):  # the options of a recipe
-            words += [word for name, entry in value.items() for word in (f"--{name.replace('_', '-')}", str(entry))]
-        elif value != field.default and option != positional:
+    values = {option: getattr(spec, option) for option in type(spec).model_fields if option != positional}
+    defaults = {option: field.get_default() for option, field in type(spec).model_fields.items()}
+    values |= values.pop("options", {})  # of a recipe
+    for option, value in values.items():
+        if option not in defaults or value != defaults[option]:
             switch = f"--{option.replace('_', '-')}"
-            words += [switch] if value is True else [switch, str(value)]
+            no_switch = f"--no-{option.replace('_', '-')}"
+            words += [switch] if value is True else [no_switch] if value is False else [switch, str(value)]
     return shlex.join(words)
 
 
@@ -125,4 +126,4 @@ class StudySpec(SweepSpec, GroupSpec):
     @property
     def command(self) -> str:
         """The command that makes the study again."""
-        return _command_of("study", self)
+        return _command_of("study", self, "" if self.target == "dynamicnet" else "target")

@@ -31,6 +31,11 @@ class EngineSpec(BaseModel):
         "auto",
         description="what trains the runs again: reference, exact or gram; auto is the engine that the run names",
     )
+    recipe: str | None = Field(
+        None,
+        description="the recipe that trained the runs, such as path/to/file.py:Class; not needed for a built-in or an "
+        "installed one",
+    )
 
 
 class SampleSpec(EngineSpec):

@@ -8,6 +8,7 @@ from paramshare.errors import in_a_line
 from paramshare.proof.report import Verification, VerifyRow
 from paramshare.proof.reproduce import reproduce
 from paramshare.proof.spec import VerifySpec
+from paramshare.recipes.loading import find_target
 from paramshare.tracking.read.run_view import RunView
 from paramshare.tracking.read.sweeps import Members, read_members
 from paramshare.tracking.store import Store, StoreAddress, open_existing_store, store_failures
@@ -44,9 +45,11 @@ def draw_sample(spec: VerifySpec, address: StoreAddress) -> Sample:
     """Draw the runs that `spec` asks for; the same spec and sweep give the same ones.
 
     Raises:
-        UsageError: there is no such sweep.
+        UsageError: there is no such sweep, or no such recipe.
         ServerError: the store failed.
     """
+    if spec.recipe is not None:
+        find_target(spec.recipe)
     with store_failures(address):
         store = open_existing_store(address)
         sweep = read_members(store, spec.parent_run_id)
@@ -55,10 +58,12 @@ def draw_sample(spec: VerifySpec, address: StoreAddress) -> Sample:
     return Sample(store, sweep, tuple(sweep.runs[place] for place in sorted(places)))
 
 
-def verify_member(member: RunView, address: StoreAddress, engine: Engine = "auto") -> VerifyRow:
+def verify_member(
+    member: RunView, address: StoreAddress, engine: Engine = "auto", recipe: str | None = None
+) -> VerifyRow:
     """Train one run again and compare it. What is raised becomes a row that says so: the others go on."""
     try:
-        return VerifyRow(member, reproduce(member.run_id, address, engine))
+        return VerifyRow(member, reproduce(member.run_id, address, engine, recipe))
     except Exception as error:  # whatever it was, the other runs go on
         return VerifyRow(member, error=in_a_line(error))
 
@@ -79,6 +84,6 @@ def verify(
     sample = draw_sample(spec, address)
     rows = []
     for member in sample.members:
-        rows.append(verify_member(member, address, spec.engine))
+        rows.append(verify_member(member, address, spec.engine, spec.recipe))
         on_row(rows[-1])
     return sample.outcome(tuple(rows))

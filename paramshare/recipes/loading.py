@@ -5,7 +5,6 @@ itself.
 """
 
 import importlib
-import inspect
 import sys
 import traceback
 from collections.abc import Collection
@@ -16,8 +15,8 @@ from types import ModuleType
 
 from paramshare.errors import SpecError, did_you_mean, in_a_line
 from paramshare.recipes.recipe import Recipe
-from paramshare.recipes.reference import RecipeSource, digest_of_module
-from paramshare.recipes.sources import SourceFile, digest_of, load_files, read_files
+from paramshare.recipes.reference import RecipeSource, digest_of_module, known_source
+from paramshare.recipes.sources import SourceFile, digest_of, load_files, read_files, text_of_class
 from paramshare.recipes.target import recipe_target
 from paramshare.recipes.validation import check_class
 from paramshare.training.targets import TARGETS, Target
@@ -32,7 +31,7 @@ def _of_text(files: tuple[SourceFile, ...], name: str, reference: str) -> Recipe
     digest = digest_of(files)
     try:
         module = load_files(files, digest)
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a script may end itself
         place = place_of(error, [file.path for file in files])
         raise SpecError(f"importing {reference} failed{place}: {in_a_line(error)}") from error
     recipe = _chosen(module, name, reference)
@@ -79,12 +78,15 @@ def source_of(recipe: type[Recipe]) -> RecipeSource:
         SpecError: the class is not valid.
     """
     check_class(recipe, recipe.__qualname__)
+    if (known := known_source(recipe)) is not None:
+        return known
     module = sys.modules.get(recipe.__module__)
     file = getattr(module, "__file__", None)
-    if recipe.__module__ == "__main__" and file:
-        source = find_recipe(f"{file}:{recipe.__qualname__}")
-    elif recipe.__module__ == "__main__" or module is None or file is None:
+    if module is None or file is None or "<locals>" in recipe.__qualname__:
         source = _of_notebook(recipe)
+    elif recipe.__module__ == "__main__":  # the script is running: it is not run a second time
+        files = read_files(Path(file))
+        source = _source(recipe, digest_of(files), f"{file}:{recipe.__qualname__}", files=files)
     else:
         source = _source(recipe, digest_of_module(recipe.__module__), _path(recipe), module=recipe.__module__)
     source.adopt(recipe)
@@ -107,7 +109,7 @@ def place_of(error: BaseException, paths: Collection[str]) -> str:
 def _of_module(reference: str, module_name: str, attribute: str) -> RecipeSource:
     try:
         module = importlib.import_module(module_name)
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a script may end itself
         raise SpecError(f"importing {module_name} failed: {in_a_line(error)}") from error
     recipe = _chosen(module, attribute, reference)
     return _source(recipe, digest_of_module(module_name), reference, module=module_name)
@@ -116,10 +118,9 @@ def _of_module(reference: str, module_name: str, attribute: str) -> RecipeSource
 def _of_notebook(recipe: type[Recipe]) -> RecipeSource:
     import cloudpickle  # type: ignore[import-untyped]
 
-    try:
-        text = inspect.getsource(recipe)
-    except (OSError, TypeError) as error:
-        raise SpecError(f"the source of {recipe.__qualname__} is not known; define the class in a file") from error
+    text = text_of_class(recipe)
+    if not text:
+        raise SpecError(f"the source of {recipe.__qualname__} is not known; define the class in a file")
     digest = digest_of([SourceFile("", "", text)])
     return _source(recipe, digest, recipe.__qualname__, pickled=cloudpickle.dumps(recipe))
 

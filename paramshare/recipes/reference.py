@@ -10,7 +10,7 @@ from paramshare.errors import SpecError, in_a_line
 from paramshare.recipes.recipe import Recipe
 from paramshare.recipes.sources import SourceFile, digest_of, load_files
 
-__all__ = ["RecipeSource", "digest_of_module"]
+__all__ = ["RecipeSource", "digest_of_module", "known_source"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +73,11 @@ class RecipeSource:
 
 
 _loaded: dict[RecipeSource, type[Recipe]] = {}
+
+
+def known_source(recipe: type[Recipe]) -> RecipeSource | None:
+    """Return the source from which this process has loaded a class; None if it has not."""
+    return next((source for source, loaded in _loaded.items() if loaded is recipe), None)
 
 
 def digest_of_module(module: str) -> str:

@@ -7,18 +7,21 @@ the sweep has read, even if a file is changed meanwhile, or the worker runs on a
 import ast
 import hashlib
 import importlib.util
+import inspect
 import linecache
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from importlib.abc import Loader
 from importlib.machinery import ModuleSpec
 from pathlib import Path
-from types import ModuleType
+from types import FunctionType, ModuleType
 
 from paramshare.errors import SpecError
 
-__all__ = ["SourceFile", "digest_of", "load_files", "read_files"]
+__all__ = ["SourceFile", "digest_of", "load_files", "read_files", "stop_if_loaded", "text_of_class"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,41 @@ def read_files(file: Path) -> tuple[SourceFile, ...]:
     return tuple(files)
 
 
+def text_of_class(recipe: type) -> str:
+    """Return the source of a class of a notebook; empty if it is not known.
+
+    It is that of the cells that define its methods and the functions and classes that they name, and so on.
+    """
+    places: dict[str, None] = {}
+    known: set[object] = set()
+    waiting = _functions(recipe)
+    while waiting:
+        function = waiting.pop(0)
+        if function in known:
+            continue
+        known.add(function)
+        places[function.__code__.co_filename] = None
+        named = (function.__globals__.get(name) for name in function.__code__.co_names)
+        waiting += [each for value in named for each in _functions(value) if each.__module__ == recipe.__module__]
+    return "".join(line for place in places for line in linecache.getlines(place))
+
+
+def _functions(value: object) -> list[FunctionType]:
+    """Return a function itself, or the functions that a class defines."""
+    if inspect.isclass(value):
+        return [function for function in vars(value).values() if inspect.isfunction(function)]
+    return [value] if inspect.isfunction(value) else []
+
+
+def stop_if_loaded() -> None:
+    """End the run of a recipe's file if its class is being loaded. A function that trains calls this first.
+
+    So a script that defines a recipe and trains it needs no `if __name__ == "__main__"`: workers load its definitions.
+    """
+    if _loading.get():
+        raise _Reached
+
+
 def digest_of(files: Sequence[SourceFile]) -> str:
     """Return a hash (16 hex digits) of the names and contents of the files. It does not depend on their folder."""
     content = hashlib.sha256()
@@ -85,6 +123,22 @@ def load_files(files: Sequence[SourceFile], digest: str) -> ModuleType:
     finally:
         sys.meta_path.remove(finder)
         sys.meta_path.append(finder)  # for imports within functions; everything that is installed comes first
+
+
+class _Reached(BaseException):
+    """A script has reached the line that trains."""
+
+
+_loading: ContextVar[bool] = ContextVar("loading", default=False)
+
+
+@contextmanager
+def _running() -> Iterator[None]:
+    token = _loading.set(True)
+    try:
+        yield
+    finally:
+        _loading.reset(token)
 
 
 class _Finder:
@@ -123,7 +177,10 @@ def _run(name: str, file: SourceFile) -> ModuleType:
     sys.modules[name] = module  # as dataclasses and pickle expect
     try:
         assert isinstance(spec.loader, _TextLoader)
-        spec.loader.exec_module(module)
+        with _running():
+            spec.loader.exec_module(module)
+    except _Reached:
+        pass  # a script that trains what it defines: the rest of it is not run
     except BaseException:
         del sys.modules[name]
         raise

@@ -4,11 +4,22 @@ import re
 from dataclasses import replace
 from typing import Annotated, Any, Final, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationInfo,
+    model_validator,
+)
 
 from paramshare.errors import SpecError
 from paramshare.recipes.loading import find_target
+from paramshare.recipes.reference import RecipeSource
 from paramshare.recipes.spec import OptionValue
+from paramshare.recipes.target import recipe_target
 from paramshare.training.choice import ENGINES, Choice, Engine, choose_engine
 from paramshare.training.digits.spec import DIGITS, Placement
 from paramshare.training.spec import LARGEST_FLOAT, LARGEST_SIZE, TrainSpec, canonical_device
@@ -17,6 +28,7 @@ from paramshare.training.targets import TARGETS, Metric, Spec, Target
 __all__ = ["EngineAsked", "ExperimentName", "SweepSpec", "parse_seeds", "without_null"]
 
 _MOST_SEEDS: Final = 1_000_000
+_RECIPE: Final = "recipe"  # in the context of a validation
 _SEED_PART: Final = re.compile(r"(\d+)(?::(\d+))?")
 
 
@@ -208,8 +220,22 @@ class SweepSpec(BaseModel):
 
     _trained: Target | None = PrivateAttr(None)
 
+    @classmethod
+    def of_recipe(cls, source: RecipeSource, **values: Any) -> Self:
+        """Return the sweep of a recipe whose class this process has, such as one of a notebook.
+
+        Args:
+            values: the other fields by name.
+
+        Raises:
+            pydantic.ValidationError: a value is not valid.
+        """
+        return cls.model_validate({"target": source.reference, **values}, context={_RECIPE: source})
+
     @model_validator(mode="after")
-    def _fits_the_target(self) -> Self:
+    def _fits_the_target(self, info: ValidationInfo) -> Self:
+        if info.context and _RECIPE in info.context:
+            self._trained = recipe_target(info.context[_RECIPE])
         target = self.trained
         for name in self.variant_list:
             if name not in target.variants:

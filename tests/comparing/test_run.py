@@ -18,6 +18,7 @@ from serving import MlflowServer
 from paramshare.bands import Band
 from paramshare.cli import main
 from paramshare.commands.comparing import Study as StudyCommand
+from paramshare.commands.recipes.options import command_for
 from paramshare.comparing.run import compare, run_study
 from paramshare.comparing.spec import CompareSpec, StudySpec
 from paramshare.comparing.study import Study
@@ -33,6 +34,7 @@ from paramshare.training.digits.data import Draws, draw
 from paramshare.training.digits.spec import DigitsSpec
 from paramshare.training.engines import train
 from paramshare.training.spec import TrainSpec
+from paramshare.training.targets import TARGETS
 
 SPEC = StudySpec.model_validate({**SIZES, "seeds": "0:6", "devices": "cpu", "workers": 1})
 DIGITS = ["--target", "digits", "--placement", "plain", "--examples", "60", "--steps", "12", "--channels", "2"]
@@ -174,7 +176,7 @@ def test_a_study_whose_runs_failed_answers_as_it_was_asked_to(
     outcome, _ = studied(address)
     failed = replace(outcome, rows=(replace(outcome.rows[0], status="FAILED", error="no room"), *outcome.rows[1:]))
     with pytest.raises(SystemExit) as left:
-        StudyCommand(as_json=True).finish((failed, None))
+        command_for(StudyCommand, TARGETS["dynamicnet"])(as_json=True).finish((failed, None))
     assert left.value.code == 1
     assert json.loads(capsys.readouterr().out)["runs"][0]["status"] == "FAILED"
 
@@ -194,9 +196,12 @@ def test_a_run_of_digits_is_found_again_by_its_spec(address: StoreAddress) -> No
         (["compare", "--report", "report.pdf"], "expected a file that ends in .html or .md"),
         (["compare", "--report", "nowhere/report.md"], "there is no folder nowhere"),
         (["study", "--target", "letters"], "there is no recipe called 'letters'"),
-        (["study", "--target", "digits", "--hidden-size", "5"], "--hidden-size is 5, which is not an option of digits"),
+        (
+            ["study", "--target", "digits", "--hidden-size", "5"],
+            "unrecognized arguments: --hidden-size 5; did you mean --batch-size?; see paramshare study digits --help",
+        ),
         (["train", "--target", "digits", "--variant", "shared"], "no variant 'shared' of digits"),
-        (["train", "--placement", "plain"], "--placement is 'plain', which is not an option of dynamicnet"),
+        (["train", "--placement", "plain"], "unrecognized arguments: --placement plain"),
         (["train", "--target", "digits", "--engine", "gram"], "the engine gram does not train digits"),
     ],
 )

@@ -35,6 +35,7 @@ def test_the_examples_of_a_page_run_and_print_what_it_shows(
     page: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("PARAMSHARE_WORKERS", "1")
+    monkeypatch.syspath_prepend(Path.cwd())  # as in a notebook
     with suppress(ImportError):
         import_torchvision()  # with any build of torch
     write_modules(page)

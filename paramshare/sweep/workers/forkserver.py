@@ -12,6 +12,7 @@ import multiprocessing.forkserver
 import multiprocessing.resource_tracker
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
@@ -95,20 +96,36 @@ def worker_arguments(stop: StopSignal, templates: "Sequence[Template]") -> tuple
 
 @contextmanager
 def starting_processes() -> Iterator[None]:
-    """Defer signals while a chunk is submitted to a pool, which starts its processes.
+    """Defer signals while a chunk is submitted to a pool, which starts its processes; hide the main module from them.
 
     If a process of the pool is killed meanwhile, the pool closes its pipes while `submit` uses them.
 
     Raises:
         BrokenProcessPool: the pipes of the pool were closed.
     """
-    with _signals_deferred():
+    with _signals_deferred(), _main_module_hidden():
         try:
             yield
         except OSError as error:
             if error.errno not in _CLOSED:
                 raise
             raise BrokenProcessPool("a process ended while others were started") from error
+
+
+@contextmanager
+def _main_module_hidden() -> Iterator[None]:
+    """Hide the file of the main module until the end of the block.
+
+    A process that starts would import it, so that a script without `if __name__ == "__main__"` would train in every
+    worker. Workers load what they need from the specs.
+    """
+    main = sys.modules["__main__"]
+    hidden: dict[str, Any] = {name: vars(main)[name] for name in ("__file__", "__spec__") if name in vars(main)}
+    vars(main).update(dict.fromkeys(hidden))
+    try:
+        yield
+    finally:
+        vars(main).update(hidden)
 
 
 @contextmanager

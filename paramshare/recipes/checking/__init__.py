@@ -1,0 +1,1 @@
+"""The check of a recipe before it is trained."""
