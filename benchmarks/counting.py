@@ -156,7 +156,7 @@ def libraries() -> tuple[Any, Any]:
     """torchvision and transformers, with whatever build of torch."""
     sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
     warnings.simplefilter("ignore")
-    from sharing.model_libraries import import_torchvision, import_transformers
+    from support.models.model_libraries import import_torchvision, import_transformers
 
     return import_torchvision(), import_transformers()
 

@@ -12,10 +12,11 @@ import pytest
 
 from paramshare.training.spec import TrainSpec
 
-if TYPE_CHECKING:
-    from serving import MlflowServer
+pytest.register_assert_rewrite("support")
 
+if TYPE_CHECKING:
     from paramshare.tracking.store import StoreAddress
+    from support.tracking.mlflow_server import MlflowServer
 
 # A shell that starts the tests in the background has Ctrl-C ignored, in all that they start too.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -90,12 +91,12 @@ def address(migrated: Path, tmp_path: Path) -> "StoreAddress":
 @pytest.fixture(scope="session")
 def mlflow_server(migrated: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator["MlflowServer"]:
     """MLflow's server, started once: it takes seconds. A test that ends it or stops it starts one of its own."""
-    from serving import serving
+    from support.tracking.mlflow_server import running_mlflow_server
 
     folder = tmp_path_factory.mktemp("served")
     for file in migrated.parent.glob("mlflow.db*"):
         shutil.copy(file, folder)
-    with serving(folder) as server:
+    with running_mlflow_server(folder) as server:
         yield server
 
 

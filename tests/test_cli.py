@@ -18,7 +18,6 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
-from program import PROGRAM, SMALL, refused
 
 from paramshare.cli import _parser, main
 from paramshare.commands.options import curves_place
@@ -26,6 +25,7 @@ from paramshare.parser import commands_of, options_of
 from paramshare.settings import StoreSettings
 from paramshare.sweep.result import SweepResult
 from paramshare.tracking.store import StoreAddress, open_store
+from support.command_line import PROGRAM, SMALL, refused
 
 
 @pytest.mark.parametrize(

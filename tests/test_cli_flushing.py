@@ -5,7 +5,6 @@ import shlex
 from pathlib import Path
 
 import pytest
-from program import SIZES, refused
 
 from paramshare.cli import main
 from paramshare.console import print_outcome
@@ -16,6 +15,7 @@ from paramshare.tracking.write.kinds.seeds import seed_record
 from paramshare.tracking.write.spool import keep, spooled
 from paramshare.training.engines import train
 from paramshare.training.spec import TrainSpec
+from support.command_line import SIZES, refused
 
 RESULT = train(TrainSpec(seed=3, **SIZES))  # type: ignore[arg-type]
 FAR = StoreAddress("http://somebody:secret@mlflow.example:5000", "two words; rm -r")

@@ -4,11 +4,11 @@ import json
 from pathlib import Path
 
 import pytest
-from program import SMALL, refused
-from tampering import tamper
 
 from paramshare.cli import main
 from paramshare.tracking.store import StoreAddress
+from support.command_line import SMALL, refused
+from support.tracking.sql_edits import tamper
 
 NOBODY = "0" * 32
 

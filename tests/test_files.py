@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import pytest
-from disk import files_of_at_most
 
 from paramshare.commands.output import write_file
 from paramshare.errors import UsageError
+from support.file_size_limit import files_of_at_most
 
 
 def test_what_was_there_stays_where_the_disk_has_no_room_for_the_new_one(tmp_path: Path) -> None:

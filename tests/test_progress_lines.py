@@ -10,7 +10,6 @@ from types import SimpleNamespace
 from typing import cast
 
 import pytest
-from program import PROGRAM, SMALL
 
 from paramshare import console
 from paramshare.progress_lines import lines_of_progress, readable_seconds
@@ -20,6 +19,7 @@ from paramshare.sweep.spec import SweepSpec
 from paramshare.sweep.state import Sweep
 from paramshare.tracking.store import StoreAddress
 from paramshare.tracking.write.spool import Delivery
+from support.command_line import PROGRAM, SMALL
 
 SOON = partial(lines_of_progress, first=0.02, between=0.02)
 

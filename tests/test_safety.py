@@ -15,10 +15,7 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
-from gate import gate_before
 from mlflow import MlflowClient
-from program import PROGRAM, SIZES, SMALL, clean_environment, free_port
-from serving import MlflowServer
 
 from paramshare.cli import main
 from paramshare.errors import StoreError, without_secrets
@@ -26,6 +23,10 @@ from paramshare.sweep.run import run_sweep
 from paramshare.sweep.spec import SweepSpec
 from paramshare.tracking.pages import server_url
 from paramshare.tracking.store import StoreAddress, open_store
+from support.command_line import PROGRAM, SIZES, SMALL, clean_environment
+from support.ports import free_port
+from support.rejecting_proxy import gate_before
+from support.tracking.mlflow_server import MlflowServer
 
 CONSOLE = Path(sys.executable).with_name("paramshare")
 USER, SECRET = "me", "s3cr%2Ft-p4ss"

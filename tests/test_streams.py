@@ -6,10 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from program import PROGRAM, SMALL, without_progress
 
 from paramshare.cli import main
 from paramshare.tracking.store import StoreAddress
+from support.command_line import PROGRAM, SMALL, without_progress
 
 LAYER = ["layer", "linear", "--in", "4", "--out", "2"]
 TRAIN = ["train", "--seeds", "0:1", "--workers", "1", *SMALL]

@@ -9,11 +9,11 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
-from program import SMALL
 
 import paramshare
 from paramshare.cli import main
 from paramshare.tracking.store import StoreAddress
+from support.command_line import SMALL
 
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted([*(ROOT / "paramshare").rglob("*.py"), *(ROOT / "flows").rglob("*.py")])

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import psutil
 import pytest
-from program import PROGRAM, free_port
 
 from paramshare.cli import main
 from paramshare.tracking.pages import served_pages
 from paramshare.tracking.store import StoreAddress, open_store
+from support.command_line import PROGRAM
+from support.ports import free_port
 
 
 def answers(port: int) -> bool:

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from typing import Protocol
 
 import pytest
-from browser.chromium import Page, find_chromium, running_chromium
+
+from support.chromium import Page, find_chromium, running_chromium
 
 
 class Served(Protocol):

@@ -9,8 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import pytest
-from browser.chromium import Page, find_chromium, sees
-from serving import MlflowServer
 from torch import Tensor, nn
 
 from paramshare.sharing.analyze import analyze
@@ -18,6 +16,8 @@ from paramshare.sharing.report import SharingReport
 from paramshare.tracking.display.urls import experiment_url, run_url, search_url
 from paramshare.tracking.store import open_store
 from paramshare.tracking.write.kinds.counts import write_report
+from support.chromium import Page, find_chromium, sees
+from support.tracking.mlflow_server import MlflowServer
 
 pytestmark = [
     pytest.mark.browser,

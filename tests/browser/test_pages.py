@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from urllib.parse import quote
 
 import pytest
-from browser.chromium import Page, find_chromium, sees
-from serving import MlflowServer
 
 from paramshare.sweep.result import SweepResult
 from paramshare.sweep.run import run_sweep
@@ -21,6 +19,8 @@ from paramshare.sweep.spec import SweepSpec
 from paramshare.tracking.display.urls import artifact_url, experiment_url, run_url
 from paramshare.tracking.store import Store, open_store
 from paramshare.tracking.tags import CURVES_FILE
+from support.chromium import Page, find_chromium, sees
+from support.tracking.mlflow_server import MlflowServer
 
 pytestmark = [
     pytest.mark.browser,

@@ -10,15 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from browser.chromium import Page, find_chromium, sees
-from program import SIZES
-from serving import MlflowServer
 
 from paramshare.comparing.run import report_of, run_study
 from paramshare.comparing.spec import StudySpec
 from paramshare.comparing.study import Study
 from paramshare.comparing.text import answers
 from paramshare.tracking.display.urls import experiment_url, run_url
+from support.chromium import Page, find_chromium, sees
+from support.command_line import SIZES
+from support.tracking.mlflow_server import MlflowServer
 
 pytestmark = [
     pytest.mark.browser,

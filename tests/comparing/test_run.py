@@ -12,8 +12,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from program import SIZES
-from serving import MlflowServer
 
 from paramshare.bands import Band
 from paramshare.cli import main
@@ -33,6 +31,8 @@ from paramshare.training.digits.data import Draws, draw
 from paramshare.training.digits.spec import DigitsSpec
 from paramshare.training.engines import train
 from paramshare.training.spec import TrainSpec
+from support.command_line import SIZES
+from support.tracking.mlflow_server import MlflowServer
 
 SPEC = StudySpec.model_validate({**SIZES, "seeds": "0:6", "devices": "cpu", "workers": 1})
 DIGITS = ["--target", "digits", "--placement", "plain", "--examples", "60", "--steps", "12", "--channels", "2"]

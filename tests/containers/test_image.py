@@ -15,7 +15,8 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from containers.engine import docker, why_no_engine
+
+from support.containers.docker_engine import docker, why_no_engine
 
 ROOT = Path(__file__).parents[2]
 NAME = f"paramshare-image-test-{os.getpid()}"

@@ -16,15 +16,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from browser.chromium import Page, find_chromium, running_chromium, sees
-from containers.stack import PATIENCE, SERVICES, Stack, check_sweep, request, wait_for
 from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.schedules import CronSchedule
-from program import PROGRAM, SMALL, clean_environment
-from wholeness import runs_of
 
 from paramshare.sweep.spec import SweepSpec
 from paramshare.tracking.display.urls import run_url
+from support.chromium import Page, find_chromium, running_chromium, sees
+from support.command_line import PROGRAM, SMALL, clean_environment
+from support.containers.compose_stack import PATIENCE, SERVICES, Stack, check_sweep, request
+from support.tracking.sweep_checks import runs_of
+from support.waiting import wait_until
 
 MLFLOW_SEARCH = "/api/2.0/mlflow/experiments/search"
 DEPLOYMENTS = {
@@ -129,7 +130,7 @@ def test_a_schedule_fires_and_its_run_finishes(stack: Stack) -> None:
             ended = [run for run in runs if run.auto_scheduled and run.state and run.state.is_final()]
             return ended[0] if ended else None
 
-        run = wait_for(fired, "a scheduled run has ended")
+        run = wait_until(fired, "a scheduled run has ended")
         assert run.deployment_id == deployment.id
         assert run.state is not None
         assert run.state.name == "Completed"
@@ -157,7 +158,7 @@ def test_the_gpu_worker_is_handed_every_gpu_and_works_for_its_pool(stack: Stack)
                 workers = client.read_workers_for_work_pool("gpu")
             return [one.status for one in workers] == ["ONLINE"] * 2 or None
 
-        wait_for(both_online, "a worker for each of the two GPUs is online")
+        wait_until(both_online, "a worker for each of the two GPUs is online")
     finally:
         stack.compose("rm", "--stop", "--force", "worker-gpu", **settings)
 

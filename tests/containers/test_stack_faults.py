@@ -16,14 +16,15 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest
-from containers.stack import Stack, check_sweep, request, spec_of, wait_for
-from draws import DRAWS
 from prefect.client.schemas.objects import FlowRun
-from program import SMALL, clean_environment
-from stack import worker
-from wholeness import runs_of
 
 from paramshare.tracking.tags import ALIVE_UNTIL
+from support.command_line import SMALL, clean_environment
+from support.containers.compose_stack import Stack, check_sweep, request, spec_of
+from support.flows.prefect_worker import running_worker
+from support.repetitions import DRAWS
+from support.tracking.sweep_checks import runs_of
+from support.waiting import wait_until
 
 MLFLOW_SEARCH = "/api/2.0/mlflow/experiments/search"
 REVISION = "SELECT version_num FROM alembic_version"
@@ -45,7 +46,7 @@ def completed(run: FlowRun) -> None:
 def under_way(stack: Stack, experiment: str) -> UUID:
     """The flow run of a sweep that has finished some of its seeds and not all."""
     flow_run = stack.start_flow("sweep/sweep-cpu", spec_of(experiment, SEEDS))
-    finished = wait_for(lambda: stack.finished(experiment) or None, "the sweep is under way")
+    finished = wait_until(lambda: stack.finished(experiment) or None, "the sweep is under way")
     assert finished < SEEDS
     return flow_run
 
@@ -331,7 +332,7 @@ def test_a_worker_on_another_host_joins_with_two_settings_and_the_passwords(
         "PREFECT_API_AUTH_STRING": stack.auth,
         "PARAMSHARE_TRACKING_URI": stack.tracking_uri,
     }
-    with worker(tmp_path / "host", {**clean_environment(tmp_path / "home"), **settings}) as joined:
+    with running_worker(tmp_path / "host", {**clean_environment(tmp_path / "home"), **settings}) as joined:
         sweep(stack, "elsewhere", 4)
         assert joined.health() == 200
     assert len(runs_of(stack.store("elsewhere"), "seed", "FINISHED")) == 4

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from compose_policy import POLICIES, Config, violations
+
+from support.containers.compose_policy import POLICIES, Config, violations
 
 ROOT = Path(__file__).parents[2]
 PROFILES = ("gpu", "cli")

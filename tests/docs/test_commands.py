@@ -12,12 +12,13 @@ from pathlib import Path
 
 import pytest
 import yaml
-from docs.pages import ROOT, USER_PAGES, blocks, commands, name_of
 from pydantic_settings import BaseSettings
 
 from paramshare.cli import Paramshare, _parser
 from paramshare.commands.training import Train
 from paramshare.settings import check_names
+from support import ROOT
+from support.user_pages import USER_PAGES, blocks, commands, name_of
 
 OUTSIDE = {  # programs of others, and of the shell; `bash -n` reads their syntax
     "apt-get", "cd", "curl", "dask", "echo", "eval", "export", "git", "prefect", "printf", "source",

@@ -3,7 +3,8 @@
 import re
 
 import pytest
-from docs.pages import ROOT
+
+from support import ROOT
 
 QUOTED = [
     ("docs/training.md", "training, exact, shared", "1.83"),

@@ -4,7 +4,9 @@ import re
 from pathlib import Path
 
 import pytest
-from docs.pages import PAGES, ROOT, USER_PAGES, anchors, links, name_of
+
+from support import ROOT
+from support.user_pages import PAGES, USER_PAGES, anchors, links, name_of
 
 OURS = [page for page in PAGES if page.exists()]  # CONTRIBUTING.md may come
 SOURCES = [

@@ -11,10 +11,10 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from docs.pages import USER_PAGES, Block, blocks, commands_of, name_of
-from sharing.model_libraries import import_torchvision
 
 from paramshare.cli import main
+from support.models.model_libraries import import_torchvision
+from support.user_pages import USER_PAGES, Block, blocks, commands_of, name_of
 
 NOT_RUN = ("flow", "ui")
 FEWER_SEEDS = "0:2"

@@ -18,9 +18,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from draws import DRAWS
-from program import PROGRAM, SIZES, SMALL, clean_environment, without_progress
-from wholeness import check_parent, check_runs, trained
 
 from paramshare.sweep.spec import SweepSpec
 from paramshare.tracking.read.curves import read_losses
@@ -28,6 +25,9 @@ from paramshare.tracking.read.runs import FINISHED_SEEDS, search
 from paramshare.tracking.store import Store, StoreAddress, open_store
 from paramshare.tracking.tags import KEY
 from paramshare.training.engines import train
+from support.command_line import PROGRAM, SIZES, SMALL, clean_environment, without_progress
+from support.repetitions import DRAWS
+from support.tracking.sweep_checks import check_parent, check_runs, trained
 
 LOCKED = 30.0  # seconds
 ROOM = "24m"

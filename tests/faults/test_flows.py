@@ -11,13 +11,16 @@ import time
 from pathlib import Path
 
 import pytest
-from draws import DRAWS
-from program import PROGRAM, SIZES, clean_environment, history, pool_processes
-from stack import prefect_server, wait_until
-from wholeness import check_database, check_parent, check_runs, runs_of, trained
 
 from paramshare.sweep.spec import SweepSpec
 from paramshare.tracking.store import Store, StoreAddress, open_store
+from support.command_line import PROGRAM, SIZES, clean_environment
+from support.flows.flow_records import history
+from support.flows.prefect_server import running_prefect_server
+from support.processes import pool_processes
+from support.repetitions import DRAWS
+from support.tracking.sweep_checks import check_database, check_parent, check_runs, runs_of, trained
+from support.waiting import wait_until
 
 SPEC = {**SIZES, "seeds": "0:60", "devices": "cpu", "workers": 2}
 PATIENCE = 600.0  # seconds
@@ -63,7 +66,7 @@ def test_a_flow_whose_process_is_killed_goes_on_with_others(draw: int, address: 
 
 def test_a_flow_whose_prefect_server_dies_goes_on_and_ends_when_it_is_back(address: StoreAddress) -> None:
     store = open_store(address)
-    with prefect_server(Path("prefect-home").resolve()) as server:
+    with running_prefect_server(Path("prefect-home").resolve()) as server:
         wait_until(server.answers, "Prefect answers")
         flow = started({**server.environment, "PREFECT_CLIENT_MAX_RETRIES": "8"})  # as a worker's flows have
         try:

@@ -18,14 +18,16 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from draws import DRAWS
-from program import PROGRAM, SIZES, clean_environment, fork_servers, free_port, pool_processes, without_progress
-from wholeness import check_database, check_parent, check_runs, runs_of, trained
 
 from paramshare.sweep.spec import SweepSpec
 from paramshare.tracking.pages import served_pages
 from paramshare.tracking.store import StoreAddress, open_store
 from paramshare.training.result import TrainResult
+from support.command_line import PROGRAM, SIZES, clean_environment, without_progress
+from support.ports import free_port
+from support.processes import fork_servers, pool_processes
+from support.repetitions import DRAWS
+from support.tracking.sweep_checks import check_database, check_parent, check_runs, runs_of, trained
 
 SEEDS = 30
 SPEC = {**SIZES, "seeds": f"0:{SEEDS}", "variant": "shared,untied", "devices": "cpu", "workers": 2}

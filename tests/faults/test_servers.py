@@ -18,9 +18,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from draws import DRAWS
-from program import PROGRAM, SIZES, SMALL, clean_environment, free_port, without_progress
-from wholeness import check_parent, check_runs, trained
 
 from paramshare.sweep.chunks import make_chunks
 from paramshare.sweep.spec import SweepSpec
@@ -32,6 +29,10 @@ from paramshare.tracking.store import Store, StoreAddress, open_store
 from paramshare.tracking.tags import KEY, KIND
 from paramshare.tracking.write.spool import Delivery, deliver, spooled
 from paramshare.training.engines import train
+from support.command_line import PROGRAM, SIZES, SMALL, clean_environment, without_progress
+from support.ports import free_port
+from support.repetitions import DRAWS
+from support.tracking.sweep_checks import check_parent, check_runs, trained
 
 SEEDS = 40
 TOLD = "paramshare: "

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from draws import DRAWS
-from program import PROGRAM, SIZES, clean_environment, free_port, without_progress
-from wholeness import check_database, check_runs, runs_of, trained
 
 from paramshare.sweep.spec import SweepSpec
 from paramshare.tracking.pages import served_pages
 from paramshare.tracking.store import StoreAddress, open_store
+from support.command_line import PROGRAM, SIZES, clean_environment, without_progress
+from support.ports import free_port
+from support.repetitions import DRAWS
+from support.tracking.sweep_checks import check_database, check_runs, runs_of, trained
 
 SPEC = {**SIZES, "devices": "cpu", "workers": 2}
 PATIENCE = 600.0  # seconds, on a busy machine too

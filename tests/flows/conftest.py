@@ -6,7 +6,8 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from stack import PrefectServer, prefect_server, register
+
+from support.flows.prefect_server import PrefectServer, register, running_prefect_server
 
 MIGRATED, REGISTERED = "migrated.db", "registered.db"
 
@@ -15,7 +16,7 @@ MIGRATED, REGISTERED = "migrated.db", "registered.db"
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
     """A server on which everything is registered and every schedule paused. A test that changes it needs its own."""
     home = tmp_path_factory.mktemp("prefect") / "home"
-    with prefect_server(home) as started:
+    with running_prefect_server(home) as started:
         _copy(home / "prefect.db", home / MIGRATED)
         done = register(started)
         assert done.returncode == 0, done.stderr

@@ -13,9 +13,6 @@ from typing import Any
 from urllib.parse import unquote
 
 import pytest
-from program import history
-from recorded import connected, recorded
-from stack import PrefectServer
 
 from paramshare.cli import main
 from paramshare.counting.report import CountOutcome, CountRow
@@ -23,6 +20,8 @@ from paramshare.counting.spec import CountSpec
 from paramshare.flows.context import FlowContext, run_flow
 from paramshare.flows.count import count
 from paramshare.tracking.store import Store, StoreAddress, open_store
+from support.flows.flow_records import connected, history, recorded
+from support.flows.prefect_server import PrefectServer
 
 NETS = """
 import torch

@@ -10,9 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from program import SMALL, history
-from recorded import recorded
-from stack import PrefectServer
 
 from paramshare.cli import main
 from paramshare.comparing.run import compare
@@ -20,6 +17,9 @@ from paramshare.comparing.spec import CompareSpec
 from paramshare.comparing.text import answers
 from paramshare.tracking.read.runs import search
 from paramshare.tracking.store import StoreAddress, open_store
+from support.command_line import SMALL
+from support.flows.flow_records import history, recorded
+from support.flows.prefect_server import PrefectServer
 
 OPTIONS = ["flow", "study", "--json", "--seeds", "0:4", "--workers", "1", *SMALL]
 

@@ -9,15 +9,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from program import PROGRAM, SIZES, SMALL, clean_environment, history
-from recorded import connected
-from stack import PrefectServer
 
 from paramshare.cli import main
 from paramshare.sweep.run import run_sweep
 from paramshare.sweep.spec import SweepSpec
 from paramshare.tracking.read.curves import read_losses
 from paramshare.tracking.store import Store, StoreAddress, open_store
+from support.command_line import PROGRAM, SIZES, SMALL, clean_environment
+from support.flows.flow_records import connected, history
+from support.flows.prefect_server import PrefectServer
 
 SWEEP = ["flow", "sweep", "--json", *SMALL, "--seeds", "0:5"]
 

@@ -17,15 +17,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from machines import HUB, PATIENCE, Machine, cannot, network, wait_until
-from program import PROGRAM, SIZES, clean_environment
-from wholeness import check_parent, check_runs, runs_of, trained
 
 from paramshare.sweep.spec import SweepSpec
 from paramshare.tracking.store import Store, StoreAddress, open_store
 from paramshare.training.result import TrainResult
+from support.command_line import PROGRAM, SIZES, clean_environment
+from support.hosts.network_namespaces import HUB, Machine, network, why_no_namespaces
+from support.tracking.sweep_checks import check_parent, check_runs, runs_of, trained
+from support.waiting import PATIENCE, wait_until
 
-if why := cannot():
+if why := why_no_namespaces():
     pytest.skip(why, allow_module_level=True)
 pytest.importorskip("prefect_dask", reason="the extra `dask` is not installed: make install-dev")
 

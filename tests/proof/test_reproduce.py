@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tampering import tamper
 
 from paramshare.errors import DeviceError, UsageError
 from paramshare.proof.reproduce import reproduce
@@ -19,6 +18,7 @@ from paramshare.tracking.write.kinds.seeds import write_run
 from paramshare.training.choice import EngineName
 from paramshare.training.engines import train
 from paramshare.training.spec import VARIANTS, TrainSpec, Variant
+from support.tracking.sql_edits import tamper
 
 
 @pytest.fixture

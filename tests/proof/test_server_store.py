@@ -1,12 +1,11 @@
 """Proves that runs are reproduced from a real MLflow server as from an embedded store, weights included."""
 
-from program import SIZES
-from serving import MlflowServer
-
 from paramshare.proof.spec import VerifySpec
 from paramshare.proof.verify import verify
 from paramshare.sweep.run import run_sweep
 from paramshare.sweep.spec import SweepSpec
+from support.command_line import SIZES
+from support.tracking.mlflow_server import MlflowServer
 
 
 def test_the_runs_of_a_server_come_out_again(mlflow_server: MlflowServer, experiment: str) -> None:

@@ -4,9 +4,7 @@ import json
 from dataclasses import replace
 
 import pytest
-from program import SIZES
 from pydantic import ValidationError
-from tampering import tamper
 
 from paramshare.bands import Band
 from paramshare.errors import StoreError, UsageError
@@ -19,6 +17,8 @@ from paramshare.sweep.run import run_sweep
 from paramshare.sweep.spec import SweepSpec
 from paramshare.tracking.store import StoreAddress, open_store
 from paramshare.tracking.write.kinds.sweeps import finish_sweep, start_sweep
+from support.command_line import SIZES
+from support.tracking.sql_edits import tamper
 
 
 def swept(address: StoreAddress, seeds: str = "0:6", **given: object) -> SweepResult:

@@ -10,10 +10,7 @@ from pathlib import Path
 import mlflow
 import numpy as np
 import pytest
-from gate import gate_before
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric
-from program import SIZES, free_port
-from serving import MlflowServer
 
 from paramshare.errors import ServerError
 from paramshare.sweep.chunks import Row
@@ -28,6 +25,10 @@ from paramshare.tracking.tags import CLOSED, KIND
 from paramshare.tracking.write.record import NIL_ID, Point, Record
 from paramshare.tracking.write.runs import write
 from paramshare.training.engines import train
+from support.command_line import SIZES
+from support.ports import free_port
+from support.rejecting_proxy import gate_before
+from support.tracking.mlflow_server import MlflowServer
 
 NAMES = ("train/loss", "depth", "not finite")
 RECORD = Record(

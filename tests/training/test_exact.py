@@ -7,11 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from any_size import SPECS
 from hypothesis import given, settings
 
 from paramshare.training.engines import train
 from paramshare.training.spec import VARIANTS, TrainSpec, Variant
+from support.training_specs import SPECS
 
 
 def assert_bitwise_equal(spec: TrainSpec) -> None:

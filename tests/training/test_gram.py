@@ -9,8 +9,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from any_size import SPECS
-from draws import DRAWS
 from hypothesis import given, settings
 from numpy.typing import NDArray
 
@@ -20,6 +18,8 @@ from paramshare.training.exact import train_exact
 from paramshare.training.gram import descend
 from paramshare.training.nets import DynamicNet
 from paramshare.training.spec import VARIANTS, TrainSpec, Variant
+from support.repetitions import DRAWS
+from support.training_specs import SPECS
 
 
 @pytest.fixture(autouse=True)

@@ -9,11 +9,13 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from recorded import connected
-from stack import ROOT, PrefectServer, wait_until
 
 from paramshare.errors import SettingsError
 from paramshare.flows.operations.deployments import check_versions, find_file, names_in, read_file
+from support import ROOT
+from support.flows.flow_records import connected
+from support.flows.prefect_server import PrefectServer
+from support.waiting import wait_until
 
 DEPLOYMENTS = (
     "count/count-cpu", "study/study-cpu", "sweep/sweep-cpu", "sweep/sweep-gpu", "sweep/sweep-nightly",

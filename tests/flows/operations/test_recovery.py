@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
-from stack import PrefectServer
 
 from paramshare.flows.operations.recovery import lost_workers, reschedule_interrupted
+from support.flows.prefect_server import PrefectServer
 
 
 def run_of(server: PrefectServer, owner: str, state: str, pid: int = 0) -> str:

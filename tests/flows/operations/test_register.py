@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
-from program import free_port
-from recorded import connected
-from stack import ROOT, PrefectServer, prefect_server
 
 from paramshare.flows.operations.register import main
 from paramshare.settings import StackSettings
+from support import ROOT
+from support.flows.flow_records import connected
+from support.flows.prefect_server import PrefectServer, running_prefect_server
+from support.ports import free_port
 
 NIGHTLY = "sweep/sweep-nightly"
 
@@ -22,7 +23,7 @@ NIGHTLY = "sweep/sweep-nightly"
 @pytest.fixture(scope="module")
 def server(registered_home: Path) -> Iterator[PrefectServer]:
     """A server of this module alone, since the tests change its registrations."""
-    with prefect_server(registered_home) as started:
+    with running_prefect_server(registered_home) as started:
         yield started
 
 

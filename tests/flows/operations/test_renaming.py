@@ -13,11 +13,12 @@ import pytest
 from prefect.client.base import PrefectHttpxSyncClient
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.variables import Variable
-from recorded import connected
-from stack import ROOT, PrefectServer, prefect_server
 
 from paramshare.flows.operations.register import _ours, main
 from paramshare.flows.operations.renaming import copy_former, delete_former, former_name, transfer_schedules
+from support import ROOT
+from support.flows.flow_records import connected
+from support.flows.prefect_server import PrefectServer, running_prefect_server
 
 FORMER, NAME = "study/old", "study/study-old"
 SCHEDULES = {"nightly": True, "weekly": False, "added-1": True}
@@ -36,7 +37,7 @@ SET_BY_HAND = {
 @pytest.fixture(scope="module")
 def server(registered_home: Path) -> Iterator[PrefectServer]:
     """A server of this module alone, since the tests change its registrations."""
-    with prefect_server(registered_home) as started:
+    with running_prefect_server(registered_home) as started:
         yield started
 
 

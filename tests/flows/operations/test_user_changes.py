@@ -9,10 +9,10 @@ import pytest
 from prefect.client.schemas.objects import ConcurrencyLimitStrategy, ConcurrencyOptions, GlobalConcurrencyLimit
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.variables import Variable
-from recorded import connected
-from stack import PrefectServer
 
 from paramshare.flows.operations.user_changes import keep_changes, record_registered
+from support.flows.flow_records import connected
+from support.flows.prefect_server import PrefectServer
 
 ENTRY = {
     "name": "sweep-nightly",

@@ -11,11 +11,14 @@ import time
 from pathlib import Path
 
 import pytest
-from program import clean_environment, free_port
-from stack import PrefectServer, wait_until, worker
 
 from paramshare.flows.operations.worker import main
 from paramshare.processes import children, end, orphans
+from support.command_line import clean_environment
+from support.flows.prefect_server import PrefectServer
+from support.flows.prefect_worker import running_worker
+from support.ports import free_port
+from support.waiting import wait_until
 
 
 def test_orphans_are_the_flows_of_a_name_without_their_own_children_and_end_in_time() -> None:
@@ -68,7 +71,7 @@ def test_a_worker_without_the_address_of_prefect_names_the_setting(capsys: pytes
 
 def test_a_worker_that_waits_for_prefect_is_unhealthy_and_ends_at_once(tmp_path: Path) -> None:
     environment = {**clean_environment(tmp_path / "home"), "PREFECT_API_URL": f"http://127.0.0.1:{free_port()}/api"}
-    with worker(tmp_path / "w", environment) as waiting:
+    with running_worker(tmp_path / "w", environment) as waiting:
         wait_until(lambda: waiting.health() == 503, "it answers that it is not well")
         wait_until(lambda: "waiting for Prefect" in waiting.log.read_text(), "it says so")
         before = time.monotonic()
@@ -82,7 +85,7 @@ def test_a_gpu_worker_runs_a_prefect_worker_for_each_gpu_and_is_unhealthy_if_one
     server: PrefectServer, tmp_path: Path
 ) -> None:
     arguments = ("--pool", "gpu", "--devices", "0,1", "--limit", "5")
-    with worker(tmp_path / "w", server.environment, *arguments) as gpus:
+    with running_worker(tmp_path / "w", server.environment, *arguments) as gpus:
         wait_until(lambda: gpus.health() == 200, gpus.log.read_text)
         shown, limits = [], []
         for pid in children(gpus.process.pid):

@@ -17,9 +17,6 @@ from prefect.client.schemas.objects import State, StateType
 from prefect.futures import PrefectTaskRunFuture
 from prefect.settings import PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW, temporary_settings
 from prefect.states import Failed
-from program import SIZES, history
-from recorded import connected, recorded
-from stack import PrefectServer, wait_until
 
 from paramshare.flows.context import FlowContext, run_flow
 from paramshare.flows.sweep import sweep
@@ -30,6 +27,10 @@ from paramshare.sweep.spec import SweepSpec
 from paramshare.tracking.read.runs import search
 from paramshare.tracking.store import StoreAddress, open_store
 from paramshare.training.targets import Spec
+from support.command_line import SIZES
+from support.flows.flow_records import connected, history, recorded
+from support.flows.prefect_server import PrefectServer
+from support.waiting import wait_until
 
 Status = Literal["FINISHED", "FAILED", "KEPT"]
 TASKS = "SELECT t.name, t.state_type, s.message FROM task_run t JOIN task_run_state s ON s.id = t.state_id"

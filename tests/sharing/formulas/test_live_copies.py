@@ -9,14 +9,10 @@ from typing import Any
 import pytest
 import torch
 from hypothesis import given
-from sharing.formulas.layer_cases import (
-    Case,
-    attentions,
-    few,
-    rnns,
-)
 from torch import Tensor, nn
 from torch.func import functional_call
+
+from support.models.layer_cases import Case, attentions, few, rnns
 
 RNNS: dict[str, Any] = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
 

@@ -15,18 +15,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sharing.formulas.layer_cases import (
-    Case,
-    bilinears,
-    convs,
-    few,
-    layers,
-    linears,
-    multiplying,
-    norms,
-    same_padding,
-    transposed_convs,
-)
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.utils.flop_counter import FlopCounterMode
@@ -43,6 +31,18 @@ from paramshare.sharing.formulas import (
     norm,
     prelu,
     rnn,
+)
+from support.models.layer_cases import (
+    Case,
+    bilinears,
+    convs,
+    few,
+    layers,
+    linears,
+    multiplying,
+    norms,
+    same_padding,
+    transposed_convs,
 )
 
 

@@ -5,7 +5,6 @@ import random
 
 import pytest
 import torch
-from sharing.twins.small_models import Call, Loop, net, one_storage, parameter_count
 from torch import nn
 
 from paramshare.errors import SpecError
@@ -15,6 +14,7 @@ from paramshare.sharing.tracing.trace import trace
 from paramshare.sharing.twins.layers.convolution import LocalConv
 from paramshare.sharing.twins.untie import UntieWarning, untie
 from paramshare.training.nets import DynamicNet
+from support.models.twin_models import Call, Loop, net, one_storage, parameter_count
 
 
 def test_a_twin_can_be_copied_and_saved() -> None:

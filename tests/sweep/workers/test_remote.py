@@ -7,8 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from program import SIZES, free_port
-from wholeness import runs_of
 
 from paramshare.errors import UsageError
 from paramshare.sweep.chunks import Chunk
@@ -25,6 +23,9 @@ from paramshare.tracking.pages import served_pages
 from paramshare.tracking.read.curves import read_losses
 from paramshare.tracking.store import StoreAddress, open_store
 from paramshare.tracking.write.spool import OutageError
+from support.command_line import SIZES
+from support.ports import free_port
+from support.tracking.sweep_checks import runs_of
 
 CHOICES = SweepSpec.model_validate({**SIZES, "seeds": "0:4", "devices": "cpu"}).run_choices(("cpu",))
 SPECS = [choice.spec for choice in CHOICES]

@@ -1,4 +1,4 @@
-"""A real Prefect server that can be killed and started again, and real workers beside it."""
+"""A Prefect server that can be killed and started again."""
 
 import json
 import os
@@ -8,24 +8,15 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from program import clean_environment, free_port
-
-ROOT = Path(__file__).parents[1]
-PATIENCE = 600.0  # seconds for anything that must happen, on a machine that others use, too
-
-
-def wait_until(met: Callable[[], Any], what: str, within: float = PATIENCE) -> Any:
-    """What `met` gives as soon as it is true."""
-    deadline = time.monotonic() + within
-    while not (found := met()):
-        assert time.monotonic() < deadline, f"not within {within:g} s: {what}"
-        time.sleep(0.2)
-    return found
+from support import ROOT
+from support.command_line import clean_environment
+from support.ports import free_port
+from support.waiting import PATIENCE, wait_until
 
 
 class PrefectServer:
@@ -124,7 +115,7 @@ class PrefectServer:
 
 
 @contextmanager
-def prefect_server(home: Path) -> Iterator[PrefectServer]:
+def running_prefect_server(home: Path) -> Iterator[PrefectServer]:
     server = PrefectServer(home)
     try:
         server.start()
@@ -141,71 +132,3 @@ def register(server: PrefectServer, **environment: str) -> subprocess.CompletedP
         capture_output=True,
         text=True,
     )
-
-
-class Worker:
-    """A worker of a folder, as a program of its own."""
-
-    def __init__(self, folder: Path, environment: dict[str, str], *arguments: str) -> None:
-        folder.mkdir(exist_ok=True)
-        self.folder = folder
-        self.port = free_port()
-        self.log = folder / "worker.log"
-        with self.log.open("ab") as log:
-            given = (*(arguments or ("--pool", "cpu")), f"--health-port={self.port}")
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "paramshare.flows.worker", *given],
-                cwd=folder,
-                env=environment,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-
-    def health(self) -> int:
-        """The status that its health page answers with; 0 where nothing answers."""
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/health", timeout=10) as answer:
-                return int(answer.status)
-        except urllib.error.HTTPError as error:
-            return error.code
-        except OSError:
-            return 0
-
-    def flows(self) -> list[int]:
-        """The flow processes that workers of this folder have started, whoever their parents are now."""
-        from paramshare.processes import orphans
-
-        return sorted(orphans([file.read_text() for file in (self.folder / "mlruns" / "workers").glob("*")]))
-
-    def kill(self) -> None:
-        """Kill it and everything that it has started, at once."""
-        flows = self.flows()
-        for pid in [self.process.pid, *_children(self.process.pid), *flows]:
-            with suppress(ProcessLookupError):
-                os.killpg(pid, signal.SIGKILL)
-        self.process.wait(PATIENCE)
-        wait_until(lambda: not self.flows(), "no flow of a killed worker is there")
-
-    def stop(self) -> None:
-        """End it, whatever it takes."""
-        if self.process.poll() is None:
-            self.process.terminate()
-            with suppress(subprocess.TimeoutExpired):
-                self.process.wait(120)
-        self.kill()
-
-
-def _children(pid: int) -> set[int]:
-    from paramshare.processes import children
-
-    return children(pid)
-
-
-@contextmanager
-def worker(folder: Path, environment: dict[str, str], *arguments: str) -> Iterator[Worker]:
-    started = Worker(folder, environment, *arguments)
-    try:
-        yield started
-    finally:
-        started.stop()

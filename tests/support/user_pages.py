@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+from support import ROOT
+
 USER_PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 PAGES = (*USER_PAGES, *(ROOT / name for name in ("ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md")))
 

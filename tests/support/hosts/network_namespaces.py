@@ -5,23 +5,18 @@ A machine that is killed loses all of its processes at once. Needs root, `ip` an
 """
 
 import ctypes
-import json
 import os
 import shutil
-import signal
 import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-PATIENCE = 600.0  # seconds for anything that must happen, on a busy machine, too
 HUB = "10.77.0.1"
 _NEW_NETWORK = 0x40000000  # CLONE_NEWNET of setns(2)
 
 
-def cannot() -> str:
+def why_no_namespaces() -> str:
     """Why machines cannot be made here; empty where they can."""
     if os.geteuid() != 0:
         return "only root can make namespaces"
@@ -32,14 +27,6 @@ def cannot() -> str:
     tried = subprocess.run(["ip", "netns", "add", name], capture_output=True, text=True)
     subprocess.run(["ip", "netns", "delete", name], capture_output=True)
     return tried.stderr.strip()
-
-
-def wait_until(met: Callable[[], object], what: str, patience: float = PATIENCE) -> None:
-    """Wait for something that must happen."""
-    deadline = time.monotonic() + patience
-    while not met():
-        assert time.monotonic() < deadline, f"{what} did not happen"
-        time.sleep(0.05)
 
 
 class Machine:
@@ -117,68 +104,6 @@ def network(folder: Path, names: Sequence[str]) -> Iterator[dict[str, Machine]]:
             finally:
                 for machine in machines.values():
                     machine.kill()
-
-
-@contextmanager
-def dask_cluster(
-    folder: Path, environment: Mapping[str, str], workers: int = 2, *options: str
-) -> Iterator[tuple[str, list[subprocess.Popen[bytes]]]]:
-    """A scheduler and workers on this machine's loopback; gives the scheduler's address and the workers' processes.
-
-    Args:
-        options: of each worker, beside one process and one thread.
-    """
-    file = folder / "scheduler.json"
-    dask = [sys.executable, "-m", "dask"]
-    with ExitStack() as stack:
-        quiet = ["--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0"]
-        stack.enter_context(
-            _process([*dask, "scheduler", *quiet, "--port", "0", "--scheduler-file", str(file)], folder, environment)
-        )
-        wait_until(file.exists, "the scheduler's start")
-        address = _scheduler_address(file)
-        started = []
-        for number in range(workers):
-            own = folder / f"worker-{number}"
-            own.mkdir()
-            command = [*dask, "worker", address, *quiet, "--nworkers", "1", *(options or ("--nthreads", "1"))]
-            started.append(stack.enter_context(_process(command, own, environment)))
-        wait_until(lambda: len(_registered(folder)) >= workers, "the workers' start")
-        yield address, started
-
-
-def end_group(process: subprocess.Popen[bytes]) -> None:
-    """End a process and all that it has started, at once."""
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-
-
-@contextmanager
-def _process(command: Sequence[str], folder: Path, environment: Mapping[str, str]) -> Iterator[subprocess.Popen[bytes]]:
-    with (folder / "said.log").open("wb") as said:
-        process = subprocess.Popen(
-            command,
-            cwd=folder,
-            env=dict(environment),
-            stdin=subprocess.DEVNULL,
-            stdout=said,
-            stderr=said,
-            start_new_session=True,
-        )
-    try:
-        yield process
-    finally:
-        end_group(process)
-
-
-def _scheduler_address(file: Path) -> str:
-    address: str = json.loads(file.read_text())["address"]
-    return address
-
-
-def _registered(folder: Path) -> list[str]:
-    return [line for line in (folder / "said.log").read_text().splitlines() if "Register worker addr" in line]
 
 
 def _namespace(stack: ExitStack, name: str) -> str:

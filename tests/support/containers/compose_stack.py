@@ -6,34 +6,33 @@ import json
 import os
 import shutil
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.client import HTTPConnection
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 from uuid import UUID
 
 from httpx import TransportError
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import FlowRun
 from prefect.exceptions import PrefectHTTPStatusError
-from program import SIZES, free_port
-from wholeness import check_parent, check_runs, trained
 
 from paramshare.sweep.spec import SweepSpec
 from paramshare.tracking.store import Store, StoreAddress, open_store
+from support import ROOT
+from support.command_line import SIZES
+from support.ports import free_port
+from support.tracking.sweep_checks import check_parent, check_runs, trained
+from support.waiting import wait_until
 
-ROOT = Path(__file__).parents[2]
 IMAGES = ("paramshare:cpu", "paramshare-mlflow", "postgres:17")
 SERVICES = ("postgres", "mlflow", "prefect", "worker")
 PATIENCE = 900.0  # seconds that anything may take: a minute is usual, a busy machine takes many
 
-Found = TypeVar("Found")
 
-
-def why_not() -> str | None:
+def why_no_stack() -> str | None:
     """Why no stack can be brought up here, if so."""
     if not shutil.which("docker"):
         return "no docker here"
@@ -41,15 +40,6 @@ def why_not() -> str | None:
         if subprocess.run(["docker", "image", "inspect", image], capture_output=True).returncode:
             return f"no engine that has the image {image} answers: `make image VARIANT=cpu` makes ours"
     return None
-
-
-def wait_for(what: Callable[[], Found | None], said: str) -> Found:
-    """Ask again and again until something is found."""
-    deadline = time.monotonic() + PATIENCE
-    while (found := what()) is None:
-        assert time.monotonic() < deadline, f"not within {PATIENCE:.0f} s: {said}"
-        time.sleep(0.5)
-    return found
 
 
 @dataclass
@@ -164,7 +154,7 @@ class Stack:
             now = self.container(service)
             return (now["RestartCount"] > before["RestartCount"] and now["State"]["Running"]) or None
 
-        wait_for(started, f"{service} is started again")
+        wait_until(started, f"{service} is started again", PATIENCE, 0.5)
 
     def query(self, database: str, sql: str) -> list[str]:
         """The rows of a query, asked behind the servers' backs."""
@@ -219,7 +209,7 @@ class Stack:
                 return None
             return found if found.state and found.state.is_final() else None
 
-        return wait_for(look, f"the flow run {flow_run} has ended")
+        return wait_until(look, f"the flow run {flow_run} has ended", PATIENCE, 0.5)
 
 
 @contextmanager

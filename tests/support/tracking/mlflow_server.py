@@ -5,10 +5,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from program import free_port
-
 from paramshare.tracking.pages import served_pages
 from paramshare.tracking.store import StoreAddress, open_store
+from support.ports import free_port
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,7 @@ class MlflowServer:
 
 
 @contextmanager
-def serving(folder: Path) -> Iterator[MlflowServer]:
+def running_mlflow_server(folder: Path) -> Iterator[MlflowServer]:
     """Serve the store in `folder` until the block is left."""
     server = MlflowServer(folder, free_port())
     with served_pages(open_store(server.embedded("served")), server.port):

@@ -1,13 +1,14 @@
-"""Flows that run in this process, against a Prefect server that others use, too, and what it has kept of them."""
+"""Flows in this process that a shared Prefect server records, and copies of those records."""
 
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-
-from stack import PrefectServer, wait_until
+from typing import Any
 
 from paramshare.flows.api.server import _in_effect
+from support.flows.prefect_server import PrefectServer
+from support.waiting import wait_until
 
 ENDED = "SELECT count(*) FROM task_run WHERE state_type IN ('COMPLETED', 'FAILED', 'CRASHED', 'CANCELLED')"
 OF_FLOW_RUNS = (("task_run", "flow_run_id"), ("artifact", "flow_run_id"), ("flow_run", "id"))
@@ -40,3 +41,9 @@ def recorded(server: PrefectServer, home: Path, tasks: int) -> Iterator[None]:
             for table, column in OF_FLOW_RUNS:
                 copy.executemany(f"DELETE FROM {table} WHERE {column} = ?", before)
             copy.commit()
+
+
+def history(home: Path, query: str) -> list[tuple[Any, ...]]:
+    """Return the rows of a query of the database of Prefect in `home`."""
+    with closing(sqlite3.connect(home / "prefect.db")) as connection:
+        return connection.execute(query).fetchall()

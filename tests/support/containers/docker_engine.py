@@ -4,9 +4,10 @@ import os
 import shutil
 import subprocess
 from functools import cache
-from pathlib import Path
 
-SCRIPT = Path(__file__).parents[3] / "shared" / "container-engine" / "engine.sh"
+from support import ROOT
+
+SCRIPT = ROOT.parent / "shared" / "container-engine" / "engine.sh"
 
 
 @cache
