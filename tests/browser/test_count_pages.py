@@ -72,7 +72,7 @@ def pages(mlflow_server: MlflowServer) -> Pages:
     return Pages(report, base, run_url(f"{base}/", experiment, run_id), two, view)
 
 
-def test_the_runs_note_shows_the_picture_the_totals_ties_and_warnings(pages: Pages, page: Page) -> None:
+def test_the_note_of_a_count_shows_the_picture_totals_ties_and_warnings(pages: Pages, page: Page) -> None:
     page.open(pages.url)
     sees(page, "nets:Net on 3,32,32", "Sharing factor", *pages.report.ties[0].names)
     page.wait_until("[...document.images].some(image => image.complete && image.naturalWidth >= 600)")
@@ -83,7 +83,7 @@ def test_the_runs_note_shows_the_picture_the_totals_ties_and_warnings(pages: Pag
     sees(page, *pages.report.warnings)
 
 
-def test_the_runs_page_shows_every_count_as_a_metric_and_exactly_as_a_parameter(pages: Pages, page: Page) -> None:
+def test_the_page_of_a_count_shows_each_number_as_a_metric_and_as_an_exact_parameter(pages: Pages, page: Page) -> None:
     page.open(pages.url)
     sees(page, "sharing/factor", "memory/dense_with_adam", "paramshare.sharing/1")
     rows = page.evaluate(ROWS)
@@ -93,31 +93,31 @@ def test_the_runs_page_shows_every_count_as_a_metric_and_exactly_as_a_parameter(
         assert [name, str(count)] in rows
 
 
-def test_the_layers_are_shown_as_a_table(pages: Pages, page: Page) -> None:
+def test_the_layers_of_a_count_are_shown_as_a_table(pages: Pages, page: Page) -> None:
     page.open(pages.tab("artifacts/layers.json"))
     sees(page, "View as table", "unshared_live", *(layer.name for layer in pages.report.layers))
 
 
-def test_the_report_is_shown_as_text_and_the_chart_as_a_picture(pages: Pages, page: Page) -> None:
+def test_the_report_of_a_count_is_shown_as_text_and_its_chart_as_a_picture(pages: Pages, page: Page) -> None:
     page.open(pages.tab("artifacts/sharing.txt"))
     sees(page, "sharing factor", "unused in this pass: 0")
     page.open(pages.tab("artifacts/sharing.png"))
     page.wait_until("[...document.images].some(image => image.complete && image.naturalWidth >= 600)")
 
 
-def test_the_metrics_page_draws_the_counts(pages: Pages, page: Page) -> None:
+def test_the_metrics_page_of_a_count_draws_its_numbers(pages: Pages, page: Page) -> None:
     page.open(pages.tab("model-metrics"))
     sees(page, "sharing", "memory")
     page.wait_until("document.querySelectorAll('.js-plotly-plot .point').length >= 5")
 
 
-def test_the_saved_view_shows_every_count_with_its_numbers_and_bars(pages: Pages, page: Page) -> None:
+def test_the_saved_view_of_counts_shows_each_run_with_numbers_and_bars(pages: Pages, page: Page) -> None:
     page.open(pages.view)
     sees(page, "nets:Net", "nets:Twin", "Parameters", "What sharing saves", "sharing/factor")
     page.wait_until("document.querySelectorAll('.js-plotly-plot .point').length >= 12")  # 3 runs, 4 charts in view
 
 
-def test_a_search_shows_the_runs_that_meet_it_and_no_others(pages: Pages, page: Page) -> None:
+def test_a_search_on_the_page_of_counts_shows_the_matching_runs_only(pages: Pages, page: Page) -> None:
     page.open(pages.side_by_side)
     sees(page, "nets:Net on 3,32,32", "nets:Twin on 1×3×32×32")
     assert "nets:Stranger" not in page.text()

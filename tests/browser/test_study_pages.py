@@ -55,7 +55,7 @@ def pages(mlflow_server: MlflowServer, tmp_path_factory: pytest.TempPathFactory)
 
 
 @pytest.mark.parametrize("width", [1280, 390])
-def test_the_report_alone_can_be_read_on_a_page_of_any_width(pages: Pages, page: Page, width: int) -> None:
+def test_a_study_report_is_readable_at_any_page_width(pages: Pages, page: Page, width: int) -> None:
     page.resize(width, 900)
     page.open(pages.report.as_uri())
     sees(page, *answers(pages.study), "Against each other", "geometric mean")
@@ -70,7 +70,7 @@ def test_the_report_alone_can_be_read_on_a_page_of_any_width(pages: Pages, page:
     assert page.evaluate("[...document.querySelectorAll('link, script, [src^=http]')].length") == 0
 
 
-def test_the_runs_page_shows_the_answers_and_the_figures(pages: Pages, page: Page) -> None:
+def test_the_page_of_a_study_shows_its_answers_and_figures(pages: Pages, page: Page) -> None:
     page.open(pages.run)
     sees(page, *(answer.split(" (")[0] for answer in answers(pages.study)))
     page.wait_until(
@@ -78,7 +78,7 @@ def test_the_runs_page_shows_the_answers_and_the_figures(pages: Pages, page: Pag
     )
 
 
-def test_the_saved_view_shows_the_variants_as_groups(pages: Pages, page: Page) -> None:
+def test_the_saved_view_of_a_study_shows_its_variants_as_groups(pages: Pages, page: Page) -> None:
     page.open(pages.view)
     sees(page, "Group by: variant", "Group: shared", "Group: untied", "Arithmetic means, not medians: loss")
     page.wait_until(

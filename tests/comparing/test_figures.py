@@ -13,7 +13,7 @@ from paramshare.stats.estimate import Estimate, Interval
 
 
 @pytest.mark.parametrize("span", [1.02, 1.2, 3, 6, 50, 250, 1e5])
-def test_a_log_axis_has_three_labels_or_more_and_no_crowd(span: float) -> None:
+def test_a_log_axis_has_at_least_three_labels_that_do_not_overlap(span: float) -> None:
     axes = Figure().add_subplot()
     axes.scatter([0.97, 0.97 * span], [0, 0])
     figures._log(axes)
@@ -36,7 +36,9 @@ def test_a_log_axis_has_three_labels_or_more_and_no_crowd(span: float) -> None:
         ((10, 10), {"values"}),
     ],
 )
-def test_whatever_diverged_every_figure_that_has_a_number_is_drawn(diverged: tuple[int, int], names: set[str]) -> None:
+def test_every_figure_with_a_finite_number_is_drawn_if_runs_diverged(
+    diverged: tuple[int, int], names: set[str]
+) -> None:
     groups = {
         name: [*[math.inf] * count, *(1.0 + seed / 7 for seed in range(10 - count))]
         for name, count in zip(("shared", "untied"), diverged, strict=True)
@@ -64,7 +66,7 @@ def test_only_curves_over_steps_join_their_points_by_lines(monkeypatch: pytest.M
     assert not joined
 
 
-def test_an_interval_without_end_is_drawn_as_an_arrow_at_the_last_dot() -> None:
+def test_an_unbounded_interval_is_drawn_as_an_arrow_at_the_last_dot() -> None:
     axes = Figure().add_subplot()
     estimate = Estimate(math.inf, 9, Interval(1.5, math.inf, 0.95, "t"))
     figures._interval(axes, estimate, 0, np.array([0.5, 3.0]))

@@ -55,7 +55,7 @@ HALVED = [value / 2 * math.exp(noise) for value, noise in zip(SHARED, RNG.normal
 NOISY = [value * math.exp(noise) for value, noise in zip(SHARED, RNG.normal(0, 0.5, 30), strict=True)]
 
 
-def test_a_difference_that_is_there_is_said_with_its_size_n_interval_and_direction() -> None:
+def test_a_significant_difference_is_reported_with_size_n_interval_and_direction() -> None:
     found = study({"shared": SHARED, "untied": HALVED})
     (contrast,) = found.contrasts
     assert (contrast.one, contrast.other) == ("untied", "shared")
@@ -72,7 +72,7 @@ def test_a_difference_that_is_there_is_said_with_its_size_n_interval_and_directi
     )
 
 
-def test_what_so_few_runs_cannot_show_is_called_underpowered_and_not_zero() -> None:
+def test_too_few_runs_for_a_difference_are_reported_as_underpowered() -> None:
     found = study({"shared": SHARED[:5], "untied": NOISY[:5]})
     (answer,) = answers(found)
     assert "cannot be told from it by" in answer
@@ -80,7 +80,7 @@ def test_what_so_few_runs_cannot_show_is_called_underpowered_and_not_zero() -> N
     assert contrast_table(found).rows[-1][1].startswith("underpowered: d = 0.8 takes ")
 
 
-def test_a_difference_that_so_many_runs_would_have_shown_is_none() -> None:
+def test_no_difference_among_enough_runs_is_reported_as_no_difference() -> None:
     found = study({"shared": SHARED, "untied": NOISY})
     assert not found.contrasts[0].found.significant
     (answer,) = answers(found)
@@ -88,13 +88,13 @@ def test_a_difference_that_so_many_runs_would_have_shown_is_none() -> None:
     assert f"and shows no difference in {words}" in answer
 
 
-def test_a_sentence_begins_with_a_capital_unless_it_would_change_a_name() -> None:
+def test_an_answer_begins_with_a_capital_unless_that_changes_a_name() -> None:
     devices = [*runs({"shared": SHARED[:3]}), *runs({"shared": SHARED[:3]}, facts={**FACTS, "device": "cuda:0"})]
     spec = CompareSpec.model_validate({"by": "device"})
     assert answers(make_study("e", group(devices, spec), spec, {}))[0].startswith("cuda:0 instead of cpu takes as many")
 
 
-def test_runs_that_diverged_are_counted_and_are_the_worst() -> None:
+def test_diverged_runs_are_counted_and_ranked_worst() -> None:
     found = study({"shared": [math.inf, math.nan, *SHARED[2:]], "untied": HALVED})
     by_row = {name: cells for name, *cells in group_table(found).rows}
     assert by_row["runs finished"] == ["30", "30"]
@@ -104,7 +104,7 @@ def test_runs_that_diverged_are_counted_and_are_the_worst() -> None:
     assert any("diverged" in note for note in footnotes(found))
 
 
-def test_the_amount_counts_the_runs_that_diverged_as_its_test_does() -> None:
+def test_the_estimated_ratio_counts_diverged_runs_as_its_test_does() -> None:
     diverged = [math.inf] * 3
     found = study({"shared": diverged + SHARED[3:], "untied": HALVED})
     (answer,) = answers(found)
@@ -116,7 +116,7 @@ def test_the_amount_counts_the_runs_that_diverged_as_its_test_does() -> None:
 @pytest.mark.parametrize(
     "untied", [[math.inf] * 30, [*[math.nan] * 18, *(0.9 * value for value in SHARED[18:])]], ids=["all", "most"]
 )
-def test_a_group_most_of_which_diverged_is_worse_by_no_amount(untied: list[float]) -> None:
+def test_a_mostly_diverged_group_is_worse_by_an_unknown_amount(untied: list[float]) -> None:
     """Of the second, those that did not diverge are better: that is no reason to say `brings ... to 0.9`."""
     found = study({"shared": SHARED, "untied": untied})
     assert found.contrasts[0].found.significant
@@ -126,13 +126,13 @@ def test_a_group_most_of_which_diverged_is_worse_by_no_amount(untied: list[float
     assert contrast_table(found).rows[-1][1] == "shared is better"
 
 
-def test_a_group_against_one_that_always_diverges_is_better_by_no_amount() -> None:
+def test_a_group_is_better_by_an_unknown_amount_than_an_entirely_diverged_group() -> None:
     (answer,) = answers(study({"shared": [math.inf] * 30, "untied": SHARED}))
     assert "is better by the trained net's loss" in answer
     assert "how far from shared is not known" in answer
 
 
-def test_three_pairs_have_no_interval_beside_their_verdict_and_the_other_intervals_are_explained() -> None:
+def test_three_pairs_have_a_verdict_without_an_interval_and_their_other_intervals_have_a_footnote() -> None:
     found = study({"shared": [1.0, 1.1, 1.2], "untied": [0.5, 0.54, 0.58]})
     assert "0.4909 times that of shared (n = 3 pairs, too few for an interval of the test at 95 %" in answers(found)[0]
     by_row = dict(contrast_table(found).rows)
@@ -141,7 +141,7 @@ def test_three_pairs_have_no_interval_beside_their_verdict_and_the_other_interva
     assert by_row["difference of the means"].endswith(f"]{note[0]}")
 
 
-def test_a_difference_that_is_none_among_all_comparisons_is_explained_beside_its_interval() -> None:
+def test_a_difference_that_the_holm_adjustment_removes_has_a_footnote_at_its_interval() -> None:
     shared, untied = [100.0] * 8, [100.0 + above for above in (-2, 1, 3, 4, 5, 6, 7, 8)]  # p = 6 / 256
     found = study({"shared": shared, "untied": untied, "noise": [190.0, 11, 192, 13, 194, 15, 196, 17]})
     first = found.contrasts[0].found
@@ -150,7 +150,7 @@ def test_a_difference_that_is_none_among_all_comparisons_is_explained_beside_its
     assert any(Note.ONE_OF_MANY in note for note in footnotes(found))
 
 
-def test_the_verdict_leans_as_its_test_does_and_not_as_the_number_of_wins() -> None:
+def test_the_verdict_follows_its_test_and_not_the_number_of_wins() -> None:
     """28 pairs halved and 32 a hundredth worse."""
     losses = np.exp(np.random.default_rng(3).normal(0, 0.1, 60))
     untied = np.where(np.arange(60) < 28, losses / 2, losses * 1.01)
@@ -161,7 +161,7 @@ def test_the_verdict_leans_as_its_test_does_and_not_as_the_number_of_wins() -> N
     assert " and brings " in answers(found)[0]
 
 
-def test_every_mark_in_the_tables_has_its_footnote() -> None:
+def test_every_mark_in_the_tables_has_a_footnote() -> None:
     found = study({"shared": [1.0, 1.0, 1.0], "untied": [2.0, 2.0, 3.0]})
     tables = (group_table(found), contrast_table(found))
     marks = {
@@ -171,13 +171,13 @@ def test_every_mark_in_the_tables_has_its_footnote() -> None:
     assert marks
 
 
-def test_no_interval_is_shown_where_there_is_none() -> None:
+def test_a_table_of_single_runs_shows_no_interval() -> None:
     found = study({"shared": [1.0], "untied": [2.0]})
     by_row = {name: cells for name, *cells in group_table(found).rows}
     assert all("[" not in cell for cells in by_row.values() for cell in cells)
 
 
-def test_three_groups_give_three_pairs_whose_p_is_adjusted() -> None:
+def test_three_groups_give_three_comparisons_with_adjusted_p_values() -> None:
     values = {
         "conv": [0.92, 0.93, 0.91, 0.95, 0.90, 0.94, 0.92],
         "local": [0.1, 0.2, 0.1, 0.15, 0.12, 0.11, 0.16],
@@ -197,14 +197,14 @@ def test_three_groups_give_three_pairs_whose_p_is_adjusted() -> None:
     assert second.startswith("Dense instead of conv takes 2,000 more parameters (3,000, 3 times as many)")
 
 
-def test_the_data_are_json_whatever_diverged() -> None:
+def test_the_json_of_a_study_is_valid_if_runs_diverged() -> None:
     plain = study({"shared": [math.inf, 1.0, 2.0], "untied": [0.5, 0.6, 0.7]}).as_dict()
     read = json.loads(json.dumps(plain, allow_nan=False))
     assert read["groups"][0]["values"] == {"0": None, "1": 1.0, "2": 2.0}
     assert read["contrasts"][0]["paired"] is True
 
 
-def test_missing_runs_stand_among_the_answers() -> None:
+def test_missing_runs_are_among_the_answers() -> None:
     spec = CompareSpec(partial=True)
     some = [run for run in runs({"shared": SHARED, "untied": HALVED}) if run.run_id != "untied3"]
     found = make_study("e", group(some, spec), spec, {})
@@ -221,7 +221,7 @@ def test_missing_runs_stand_among_the_answers() -> None:
     st.sampled_from([LOSS, "final/accuracy_unseen"]),
     st.booleans(),
 )
-def test_a_verdict_is_a_difference_exactly_if_the_interval_beside_it_excludes_none_or_says_why(
+def test_a_verdict_is_a_difference_exactly_if_its_shown_interval_excludes_no_difference_or_has_a_footnote(
     data: st.DataObject, count: int, n: int, values: st.SearchStrategy[float], metric: str, paired: bool
 ) -> None:
     drawn = {name: data.draw(st.lists(values, min_size=n, max_size=n)) for name in ["conv", "local", "dense"][:count]}

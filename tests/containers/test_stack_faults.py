@@ -52,7 +52,7 @@ def under_way(stack: Stack, experiment: str) -> UUID:
 
 
 @pytest.mark.parametrize("service", ["postgres", "mlflow", "prefect", "worker"])
-def test_a_service_killed_in_the_middle_of_a_sweep_loses_nothing(stack: Stack, service: str) -> None:
+def test_a_service_killed_during_a_sweep_loses_no_run(stack: Stack, service: str) -> None:
     experiment = f"killed-{service}"
     flow_run = under_way(stack, experiment)
     stack.kill(service)
@@ -82,7 +82,7 @@ def backup(stack: Stack, swept: FlowRun) -> str:
     return stack.run("make", "--silent", "backup").strip()
 
 
-def test_a_backup_brings_everything_back_after_the_volumes_are_gone(stack: Stack, backup: str) -> None:
+def test_a_backup_restores_everything_after_the_volumes_are_deleted(stack: Stack, backup: str) -> None:
     before = known_flow_runs(stack)
     assert sorted(file.name for file in (stack.folder / backup).iterdir()) == [
         "SHA256SUMS", "artifacts.tar", "mlflow.dump", "prefect.dump",
@@ -105,7 +105,7 @@ def test_a_backup_brings_everything_back_after_the_volumes_are_gone(stack: Stack
 
 @pytest.mark.parametrize("broken", ["mlflow.dump", "prefect.dump", "artifacts.tar"])
 @pytest.mark.parametrize("summed", [False, True], ids=["by what it is", "though its sum is right"])
-def test_a_backup_that_is_broken_changes_nothing(stack: Stack, backup: str, broken: str, summed: bool) -> None:
+def test_a_damaged_backup_is_refused_and_changes_nothing(stack: Stack, backup: str, broken: str, summed: bool) -> None:
     copy = f"{backup}-{broken}-{summed}"
     folder = shutil.copytree(stack.folder / backup, stack.folder / copy)
     content = (folder / broken).read_bytes()
@@ -131,7 +131,7 @@ def with_faults(stack: Stack, name: str, fault: str) -> dict[str, str]:
     return {"PATH": f"{docker.parent}{os.pathsep}{os.environ['PATH']}", "REAL_DOCKER": real}
 
 
-def test_a_backup_that_fails_leaves_no_folder(stack: Stack, backup: str) -> None:
+def test_a_failed_backup_leaves_no_folder(stack: Stack, backup: str) -> None:
     before = sorted((stack.folder / "backups").iterdir())
     failing = with_faults(stack, "failing", 'case "$*" in *artifacts*|*write*) exit 1;; esac')
     with pytest.raises(AssertionError):
@@ -151,7 +151,7 @@ def everything(stack: Stack) -> tuple[list[str], list[str], list[str]]:
     )
 
 
-def test_a_restore_that_is_killed_is_undone_or_kept_by_the_next_even_where_that_fails(
+def test_a_killed_restore_is_undone_or_kept_by_the_next_restore_even_if_that_fails(
     stack: Stack, swept: FlowRun
 ) -> None:
     older = everything(stack)
@@ -205,7 +205,7 @@ def build(stack: Stack) -> dict[str, str]:
     return settings
 
 
-def test_an_upgrade_of_a_running_stack_keeps_everything_and_a_sweep_under_way_goes_on(
+def test_an_upgrade_during_a_sweep_keeps_all_runs_and_the_sweep_finishes(
     stack: Stack, swept: FlowRun, build: dict[str, str]
 ) -> None:
     experiment = "during-an-upgrade"
@@ -237,7 +237,7 @@ def make_older(stack: Stack) -> list[str]:
     return new
 
 
-def test_an_upgrade_that_fails_loses_nothing_of_a_running_stack_or_of_older_databases_and_can_be_made_again(
+def test_a_failed_upgrade_loses_nothing_and_can_be_repeated(
     stack: Stack, swept: FlowRun, build: dict[str, str]
 ) -> None:
     """One long story, as each chapter begins where the one before it ended."""
@@ -296,7 +296,9 @@ def locked(stack: Stack, swept: FlowRun) -> Before:
     return before
 
 
-def test_down_and_up_again_finds_everything_as_it_was_and_registers_nothing_twice(stack: Stack, locked: Before) -> None:
+def test_a_stack_that_is_stopped_and_started_keeps_its_runs_and_registers_nothing_twice(
+    stack: Stack, locked: Before
+) -> None:
     check_sweep(stack, "swept", 6)
     assert locked.flow_runs
     assert known_flow_runs(stack) >= locked.flow_runs
@@ -304,9 +306,7 @@ def test_down_and_up_again_finds_everything_as_it_was_and_registers_nothing_twic
     assert registered(stack) == locked.deployments
 
 
-def test_with_passwords_on_nobody_gets_an_answer_without_and_everything_works_with(
-    stack: Stack, locked: Before
-) -> None:
+def test_the_stack_with_passwords_answers_only_clients_that_have_them(stack: Stack, locked: Before) -> None:
     body, kind = json.dumps({"max_results": 1}), {"Content-Type": "application/json"}
     assert request(stack.mlflow_port, "POST", MLFLOW_SEARCH, kind, body, host=stack.host)[0] == 401
     assert request(stack.mlflow_port, "GET", "/", {}, host=stack.host)[0] == 401

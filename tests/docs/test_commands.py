@@ -83,7 +83,7 @@ PARSERS: dict[str, Callable[..., None]] = {
 
 
 @pytest.mark.parametrize("page", USER_PAGES, ids=name_of)
-def test_every_command_of_a_page_is_taken_by_its_program(page: Path) -> None:
+def test_every_command_on_a_page_is_accepted_by_its_program(page: Path) -> None:
     for program, *arguments in sorted(commands(page)):
         name = Path(program).name
         assert name in PARSERS or name in OUTSIDE, f"{program} {arguments}: no test knows this program"
@@ -92,14 +92,14 @@ def test_every_command_of_a_page_is_taken_by_its_program(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", USER_PAGES, ids=name_of)
-def test_every_shell_block_of_a_page_is_correct_shell(page: Path) -> None:
+def test_every_shell_block_of_a_page_is_valid_shell(page: Path) -> None:
     for block in blocks(page):
         if block.language == "sh":
             done = subprocess.run(["bash", "-n"], input=block.text, capture_output=True, text=True)
             assert done.returncode == 0, f"{block.text}{done.stderr}"
 
 
-def test_a_command_that_is_refused_is_found() -> None:
+def test_a_command_with_an_unknown_option_is_detected() -> None:
     with pytest.raises(Exception, match="did you mean --seeds"):
         parse_paramshare("train", "--sedes", "0:3")
     with pytest.raises(Exception, match="below b"):
@@ -109,7 +109,7 @@ def test_a_command_that_is_refused_is_found() -> None:
 
 
 @pytest.mark.parametrize("page", USER_PAGES, ids=name_of)
-def test_every_settings_file_of_a_page_is_valid(page: Path, tmp_path: Path) -> None:
+def test_every_settings_file_on_a_page_is_valid(page: Path, tmp_path: Path) -> None:
     for block in blocks(page):
         if block.language == "toml":
             (tmp_path / "paramshare.toml").write_text(block.text)
@@ -119,7 +119,7 @@ def test_every_settings_file_of_a_page_is_valid(page: Path, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("page", USER_PAGES, ids=name_of)
-def test_every_setting_of_the_stack_on_a_page_is_one_of_its_compose_file(page: Path) -> None:
+def test_every_stack_setting_on_a_page_is_in_the_compose_file(page: Path) -> None:
     known = (ROOT / "docker" / "compose.yaml").read_text()
     assert yaml.safe_load(known)["services"]
     names = [line.partition("=")[0] for block in blocks(page) if block.language == "ini" for line in block.text.split()]

@@ -90,7 +90,9 @@ def check_completes(address: StoreAddress, folder: Path, seeds: int, at_least_re
 
 
 @pytest.mark.parametrize("moment", ("while it trains", "before it starts", "when it ends")[:DRAWS])
-def test_a_database_locked_for_half_a_minute_is_waited_for(moment: str, address: StoreAddress, tmp_path: Path) -> None:
+def test_a_sweep_waits_for_a_database_locked_for_half_a_minute(
+    moment: str, address: StoreAddress, tmp_path: Path
+) -> None:
     database, seeds = address.database, 20
     assert database is not None
     with closing(sqlite3.connect(database, timeout=60, isolation_level=None)) as other:
@@ -151,7 +153,7 @@ def small_disk(address: StoreAddress, tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("left", (2_000_000, 0, 300_000)[:DRAWS])
-def test_a_full_disk_is_said_in_a_line_and_what_was_finished_is_whole(
+def test_a_full_disk_is_reported_in_one_line_and_finished_runs_are_complete(
     left: int, small_disk: Path, address: StoreAddress, tmp_path: Path
 ) -> None:
     """Full at once, after some runs, after some more; then there is room again."""
@@ -180,7 +182,7 @@ def _fill(folder: Path, ballast: Path, left: int) -> None:
         file.write(b"\0" * max(room - room % 4096, 0))
 
 
-def test_a_database_that_may_not_grow_is_said_in_a_line_and_what_was_finished_is_whole(
+def test_a_database_that_cannot_grow_is_reported_in_one_line_and_finished_runs_are_complete(
     address: StoreAddress, tmp_path: Path
 ) -> None:
     """The system's own limit on the size of files, as of a quota: it meets the database and not the small files."""

@@ -42,7 +42,7 @@ def check_ended(flow: subprocess.Popen[str], out: str, err: str, store: Store) -
 
 
 @pytest.mark.parametrize("draw", range(DRAWS))
-def test_a_flow_whose_process_is_killed_goes_on_with_others(draw: int, address: StoreAddress) -> None:
+def test_a_flow_replaces_its_killed_training_processes(draw: int, address: StoreAddress) -> None:
     rng = random.Random(draw)
     home = Path("prefect-home").resolve()
     flow = started(clean_environment(home))
@@ -64,7 +64,7 @@ def test_a_flow_whose_process_is_killed_goes_on_with_others(draw: int, address: 
     assert {"COMPLETED"} < states <= {"COMPLETED", "CRASHED", "RUNNING"}  # of the one killed it can come out of order
 
 
-def test_a_flow_whose_prefect_server_dies_goes_on_and_ends_when_it_is_back(address: StoreAddress) -> None:
+def test_a_flow_survives_an_outage_of_its_prefect_server(address: StoreAddress) -> None:
     store = open_store(address)
     with running_prefect_server(Path("prefect-home").resolve()) as server:
         wait_until(server.answers, "Prefect answers")

@@ -148,7 +148,7 @@ def check(address: StoreAddress, expected: dict[str, TrainResult], database: Pat
 
 
 @pytest.mark.parametrize("draw", range(DRAWS))
-def test_a_sweep_killed_in_every_phase_goes_on_and_ends_as_if_never_killed(
+def test_a_sweep_killed_in_any_phase_resumes_and_ends_like_an_unkilled_one(
     draw: int, address: StoreAddress, expected: dict[str, TrainResult]
 ) -> None:
     rng = random.Random(draw)
@@ -168,7 +168,7 @@ def test_a_sweep_killed_in_every_phase_goes_on_and_ends_as_if_never_killed(
 
 
 @pytest.mark.parametrize("draw", range(DRAWS))
-def test_a_sweep_whose_workers_are_killed_goes_on_with_others(
+def test_a_sweep_replaces_its_killed_workers(
     draw: int, address: StoreAddress, expected: dict[str, TrainResult]
 ) -> None:
     rng = random.Random(draw)
@@ -184,7 +184,7 @@ def test_a_sweep_whose_workers_are_killed_goes_on_with_others(
     check(address, expected)
 
 
-def test_a_sweep_whose_workers_are_killed_for_ever_gives_up_in_one_line_and_goes_on_the_next_time(
+def test_a_sweep_whose_workers_are_always_killed_stops_with_one_line_and_can_be_resumed(
     address: StoreAddress, expected: dict[str, TrainResult]
 ) -> None:
     with started(command(), address) as sweep:
@@ -203,7 +203,7 @@ def test_a_sweep_whose_workers_are_killed_for_ever_gives_up_in_one_line_and_goes
 
 
 @pytest.mark.parametrize("moment", ["while it imports", "while its workers train"])
-def test_a_sweep_whose_fork_server_is_killed_goes_on_with_another(
+def test_a_sweep_replaces_its_killed_fork_server(
     moment: str, address: StoreAddress, expected: dict[str, TrainResult]
 ) -> None:
     with started(command(), address) as sweep:
@@ -219,7 +219,7 @@ def test_a_sweep_whose_fork_server_is_killed_goes_on_with_another(
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_sweep_told_to_end_does_within_seconds_leaves_the_truth_and_goes_on(
+def test_a_terminated_sweep_ends_within_seconds_and_can_be_resumed(
     number: signal.Signals, address: StoreAddress, expected: dict[str, TrainResult]
 ) -> None:
     rng = random.Random(number)
@@ -248,7 +248,7 @@ def test_a_sweep_told_to_end_does_within_seconds_leaves_the_truth_and_goes_on(
     check(address, expected)
 
 
-def test_a_sweep_of_long_seeds_does_not_wait_for_them_when_it_is_told_to_end(address: StoreAddress) -> None:
+def test_a_terminated_sweep_does_not_wait_for_the_end_of_long_seeds(address: StoreAddress) -> None:
     with started(command(seeds="0:4", steps=5_000_000), address) as sweep:
         assert sweep.wait_until(lambda: sweep.count(SWEEPING) == 1 and len(sweep.workers()) == 2)
         time.sleep(8)
@@ -261,7 +261,7 @@ def test_a_sweep_of_long_seeds_does_not_wait_for_them_when_it_is_told_to_end(add
     assert [run.info.status for run in runs_of(open_store(address), "sweep")] == ["KILLED"]
 
 
-def test_a_sweep_killed_while_it_writes_to_a_server_goes_on_and_leaves_nothing_half_written(
+def test_a_sweep_killed_while_it_writes_to_a_server_resumes_without_incomplete_runs(
     address: StoreAddress, expected: dict[str, TrainResult]
 ) -> None:
     rng = random.Random(0)

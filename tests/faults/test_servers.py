@@ -144,7 +144,7 @@ def check_completes(server: Server) -> None:
     check_parent(store, list(check_runs(store, trained(specs)).values()))
 
 
-def test_a_server_that_is_down_at_the_start_is_said_in_seconds_and_nothing_is_trained(
+def test_a_server_that_is_down_at_the_start_is_reported_within_seconds_before_training(
     server: Server, here: Path
 ) -> None:
     server.kill()
@@ -157,7 +157,7 @@ def test_a_server_that_is_down_at_the_start_is_said_in_seconds_and_nothing_is_tr
 
 
 @pytest.mark.parametrize("moment", (7, 0, 1, 23)[:DRAWS])
-def test_a_server_killed_in_the_middle_loses_nothing_and_flush_delivers_what_was_kept(
+def test_a_server_killed_during_a_sweep_loses_no_result_and_flush_delivers_the_kept_ones(
     moment: int, server: Server, here: Path
 ) -> None:
     process = sweep(server)
@@ -197,7 +197,7 @@ def test_a_server_killed_in_the_middle_loses_nothing_and_flush_delivers_what_was
     check_completes(server)
 
 
-def test_the_same_command_delivers_what_was_kept_and_trains_none_of_it_again(server: Server, here: Path) -> None:
+def test_the_same_command_delivers_kept_results_and_trains_none_of_them_again(server: Server, here: Path) -> None:
     process = sweep(server)
     wait_for(server, 5, process)
     server.kill()
@@ -208,7 +208,7 @@ def test_the_same_command_delivers_what_was_kept_and_trains_none_of_it_again(ser
     assert spooled(server.address) == []
 
 
-def test_a_server_that_comes_back_gets_all_before_the_sweep_ends(server: Server, here: Path) -> None:
+def test_a_restarted_server_gets_all_kept_results_before_the_sweep_ends(server: Server, here: Path) -> None:
     process = sweep(server, 400)
     wait_for(server, 5, process)
     server.kill()
@@ -224,7 +224,7 @@ def test_a_server_that_comes_back_gets_all_before_the_sweep_ends(server: Server,
     assert store.client.get_run(outcome["parent_run_id"]).info.status == "FINISHED"
 
 
-def test_a_server_that_stops_answering_holds_no_sweep_up_for_long(server: Server, here: Path) -> None:
+def test_a_server_that_stops_answering_delays_a_sweep_only_briefly(server: Server, here: Path) -> None:
     process = sweep(server, MLFLOW_HTTP_REQUEST_TIMEOUT="2")
     wait_for(server, 5, process)
     server.signal(signal.SIGSTOP)
@@ -236,7 +236,7 @@ def test_a_server_that_stops_answering_holds_no_sweep_up_for_long(server: Server
     check_completes(server)
 
 
-def test_a_sweep_that_is_terminated_while_the_server_is_gone_ends_in_seconds_and_keeps_what_it_had(
+def test_a_sweep_terminated_during_a_server_outage_ends_within_seconds_and_keeps_its_results(
     server: Server, here: Path
 ) -> None:
     process = sweep(server, 4000)
@@ -260,7 +260,7 @@ def test_a_sweep_that_is_terminated_while_the_server_is_gone_ends_in_seconds_and
     assert len(keys) == len(set(keys)) >= kept
 
 
-def test_what_was_trained_is_kept_where_a_server_begins_to_refuse(
+def test_results_are_kept_if_a_server_starts_to_refuse_requests(
     server: Server, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     choices = SweepSpec.model_validate({**SIZES, "seeds": "0:2", "devices": "cpu"}).run_choices(("cpu",))

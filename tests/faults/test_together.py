@@ -61,7 +61,7 @@ def check(address: StoreAddress, said: Sequence[dict[str, Any]], seeds: str) -> 
 
 
 @pytest.mark.parametrize(("seeds", "other"), (("0:40", "20:60"), ("0:40", "0:40"))[:DRAWS])
-def test_two_sweeps_at_once_in_an_embedded_store_write_every_run_once(
+def test_two_simultaneous_sweeps_in_an_embedded_store_write_each_run_once(
     seeds: str, other: str, address: StoreAddress
 ) -> None:
     check(address, sweeps([seeds, other]), f"{seeds},{other}")
@@ -70,7 +70,7 @@ def test_two_sweeps_at_once_in_an_embedded_store_write_every_run_once(
 
 
 @pytest.mark.parametrize("others", (2, 1)[:DRAWS])
-def test_sweeps_at_once_on_a_server_agree_on_one_run_a_seed(others: int, address: StoreAddress) -> None:
+def test_simultaneous_sweeps_on_a_server_keep_one_run_for_each_seed(others: int, address: StoreAddress) -> None:
     port = free_port()
     with served_pages(open_store(address), port):
         remote = StoreAddress(f"http://127.0.0.1:{port}", "remote")
@@ -81,6 +81,6 @@ def test_sweeps_at_once_on_a_server_agree_on_one_run_a_seed(others: int, address
     check_database(address.database)
 
 
-def test_two_sweeps_at_once_make_the_store_that_they_write_to() -> None:
+def test_two_simultaneous_sweeps_create_their_common_store() -> None:
     said = sweeps(["0:4", "2:6"])
     check(StoreAddress.of(None, "paramshare"), said, "0:6")

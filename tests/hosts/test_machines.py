@@ -151,7 +151,7 @@ def ended(sweep: subprocess.Popen[str]) -> dict[str, object]:
 
 
 @pytest.mark.parametrize("draw", range(3))
-def test_a_sweep_on_dask_goes_on_without_a_machine_that_is_killed_in_the_middle(
+def test_a_sweep_on_dask_survives_a_host_that_is_killed(
     draw: int, site: Site, store: Store, expected: dict[str, TrainResult]
 ) -> None:
     rng = random.Random(draw)
@@ -167,7 +167,7 @@ def test_a_sweep_on_dask_goes_on_without_a_machine_that_is_killed_in_the_middle(
     assert hosts == {"a", "b"}  # each run says where it was trained
 
 
-def test_a_sweep_on_dask_told_to_end_does_and_no_worker_writes_on(
+def test_a_terminated_sweep_on_dask_ends_and_its_workers_stop_writing(
     site: Site, store: Store, expected: dict[str, TrainResult]
 ) -> None:
     site.both_dask_workers()
@@ -188,7 +188,7 @@ def test_a_sweep_on_dask_told_to_end_does_and_no_worker_writes_on(
     whole(store, expected)
 
 
-def test_a_sweep_that_dies_is_noticed_by_the_workers_which_write_no_more_than_the_run_in_hand(
+def test_workers_of_a_killed_sweep_finish_at_most_their_current_run(
     site: Site, store: Store, expected: dict[str, TrainResult]
 ) -> None:
     site.both_dask_workers()
@@ -204,7 +204,7 @@ def test_a_sweep_that_dies_is_noticed_by_the_workers_which_write_no_more_than_th
     whole(store, expected)
 
 
-def test_a_sweep_that_loses_its_scheduler_says_so_in_a_line_and_goes_on_the_next_time(
+def test_a_sweep_that_loses_its_dask_scheduler_reports_it_in_one_line_and_can_be_resumed(
     site: Site, store: Store, expected: dict[str, TrainResult]
 ) -> None:
     site.both_dask_workers()
@@ -224,7 +224,7 @@ def test_a_sweep_that_loses_its_scheduler_says_so_in_a_line_and_goes_on_the_next
     whole(store, expected)
 
 
-def test_a_flow_run_on_a_machine_that_is_killed_is_taken_up_on_another(
+def test_a_flow_run_on_a_killed_host_is_resumed_on_another_host(
     site: Site, store: Store, expected: dict[str, TrainResult]
 ) -> None:
     """Two workers, each told two settings: where Prefect is, and where MLflow is."""

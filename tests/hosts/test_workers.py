@@ -77,7 +77,7 @@ def sweeps(address: StoreAddress) -> list[str]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_worker_told_to_end_leaves_the_truth_and_the_next_goes_on_with_the_same_run(
+def test_a_terminated_worker_leaves_consistent_states_and_the_next_worker_resumes_its_flow_run(
     number: int, server: PrefectServer, address: StoreAddress, environment: dict[str, str], tmp_path: Path
 ) -> None:
     with running_worker(tmp_path / "w", environment) as first:
@@ -95,7 +95,7 @@ def test_a_worker_told_to_end_leaves_the_truth_and_the_next_goes_on_with_the_sam
 
 
 @pytest.mark.parametrize("what", ["everything", "the worker alone", "Prefect's worker alone"])
-def test_what_a_killed_worker_has_left_is_taken_up_by_the_next_one_of_the_folder(
+def test_a_flow_run_of_a_killed_worker_is_resumed_by_the_next_worker_of_the_folder(
     what: str, server: PrefectServer, address: StoreAddress, environment: dict[str, str], tmp_path: Path
 ) -> None:
     with running_worker(tmp_path / "w", environment) as first:
@@ -119,7 +119,7 @@ def _parents_of(pids: list[int]) -> set[int]:
     return {int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]) for pid in pids}
 
 
-def test_a_flow_that_is_killed_under_its_worker_is_taken_up_by_the_same_worker(
+def test_a_killed_flow_process_is_resumed_by_the_same_worker(
     server: PrefectServer, address: StoreAddress, environment: dict[str, str], tmp_path: Path
 ) -> None:
     with running_worker(tmp_path / "w", environment) as only:
@@ -133,7 +133,7 @@ def test_a_flow_that_is_killed_under_its_worker_is_taken_up_by_the_same_worker(
 
 
 @pytest.mark.parametrize("seconds", [3, 75])
-def test_a_prefect_server_that_is_gone_for_a_while_fails_no_run(
+def test_an_outage_of_the_prefect_server_fails_no_flow_run(
     seconds: int, server: PrefectServer, address: StoreAddress, environment: dict[str, str], tmp_path: Path
 ) -> None:
     with running_worker(tmp_path / "w", environment) as only:
@@ -150,7 +150,7 @@ def test_a_prefect_server_that_is_gone_for_a_while_fails_no_run(
     assert sweeps(address) == ["FINISHED"]
 
 
-def test_two_workers_at_two_places_share_the_work_and_one_that_is_killed_takes_nothing_with_it(
+def test_two_workers_share_flow_runs_and_those_of_a_killed_worker_complete(
     server: PrefectServer, address: StoreAddress, environment: dict[str, str], tmp_path: Path
 ) -> None:
     with (
@@ -179,7 +179,7 @@ def _name(of: Worker) -> str:
     return file.read_text()
 
 
-def test_a_schedule_fires_and_starts_no_second_copy_of_itself(
+def test_a_schedule_starts_flow_runs_one_at_a_time(
     server: PrefectServer, address: StoreAddress, environment: dict[str, str], tmp_path: Path
 ) -> None:
     deployment = server.ask("deployments/name/sweep/sweep-nightly")
