@@ -77,13 +77,13 @@ def test_analyze_prints_a_table_and_writes_json_and_a_chart(capsys: pytest.Captu
 
 
 @pytest.mark.usefixtures("nets")
-def test_json_on_stdout_is_one_object_and_nothing_else(capsys: pytest.CaptureFixture[str]) -> None:
+def test_analyze_with_json_prints_one_object(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["analyze", "nets.py:Net", "--input", "3,8,8", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["model"] == "nets.py:Net"
 
 
 @pytest.mark.usefixtures("nets")
-def test_what_a_model_prints_is_no_part_of_the_answer(capsys: pytest.CaptureFixture[str]) -> None:
+def test_output_of_a_model_goes_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["analyze", "nets.py:Chatty", "--input", "3,8,8", "--json"]) == 0
     out, err = capsys.readouterr()
     assert json.loads(out)["totals"]["shared"] == 8 * 27 + 8 + 90
@@ -91,7 +91,7 @@ def test_what_a_model_prints_is_no_part_of_the_answer(capsys: pytest.CaptureFixt
 
 
 @pytest.mark.usefixtures("nets")
-def test_pairs_are_numbers_where_they_look_like_numbers(capsys: pytest.CaptureFixture[str]) -> None:
+def test_pairs_of_arguments_are_parsed_as_numbers(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["analyze", "nets.py:Net", "--input", "3,8,8", "--args", "width=4", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["totals"]["shared"] == 4 * 27 + 4 + 50
 
@@ -106,7 +106,7 @@ def test_pairs_are_numbers_where_they_look_like_numbers(capsys: pytest.CaptureFi
     ],
 )
 @pytest.mark.usefixtures("nets")
-def test_dicts_and_arguments_by_name_can_be_given(
+def test_analyze_accepts_dicts_and_named_arguments(
     arguments: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["analyze", "nets.py:Batch", *arguments, "--json"]) == 0
@@ -118,7 +118,9 @@ EXAMPLES = [line.strip() for line in (Analyze.__doc__ or "").splitlines() if lin
 
 
 @pytest.mark.parametrize("example", [line for line in EXAMPLES if " torch.nn:" in line])
-def test_the_examples_of_the_help_run(example: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_examples_in_the_help_of_analyze_run_without_warnings(
+    example: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(shlex.split(example)[1:]) == 0
     out, err = capsys.readouterr()
     assert "sharing factor" in out
@@ -126,7 +128,7 @@ def test_the_examples_of_the_help_run(example: str, capsys: pytest.CaptureFixtur
 
 
 @pytest.mark.usefixtures("nets")
-def test_track_keeps_the_report_as_a_run_and_says_where(
+def test_analyze_with_track_writes_a_run_and_prints_its_id(
     address: StoreAddress, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["analyze", "nets.py:Net", "--input", "3,8,8", "--track"]) == 0
@@ -181,7 +183,9 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     ],
 )
 @pytest.mark.usefixtures("nets")
-def test_bad_input_to_analyze_gets_one_line(arguments: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_invalid_input_of_analyze_is_refused_in_one_line(
+    arguments: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert said in refused(capsys, "analyze", *arguments.split())
 
 
@@ -196,11 +200,13 @@ def test_bad_input_to_analyze_gets_one_line(arguments: str, said: str, capsys: p
         ("linear --out 4", "--in is missing"),
     ],
 )
-def test_bad_input_to_layer_gets_one_line(arguments: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_invalid_input_of_layer_is_refused_in_one_line(
+    arguments: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert said in refused(capsys, "layer", *arguments.split())
 
 
-def test_layer_and_article_answer_without_torch() -> None:
+def test_layer_and_article_work_without_torch() -> None:
     program = (
         "import sys; from paramshare.cli import main; code = main(); assert 'torch' not in sys.modules; sys.exit(code)"
     )
@@ -211,7 +217,7 @@ def test_layer_and_article_answer_without_torch() -> None:
 
 
 @pytest.mark.usefixtures("nets")
-def test_a_file_that_cannot_be_written_is_said_in_one_line_and_nothing_is_left(
+def test_a_report_file_that_cannot_be_written_is_reported_in_one_line_and_leaves_nothing(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert main(["analyze", "nets.py:Net", "--input", "3,8,8", "--report", "/dev/fd/report.json"]) == 2
@@ -234,7 +240,7 @@ def test_a_file_that_cannot_be_written_is_said_in_one_line_and_nothing_is_left(
         ['{"model": "nets.py:Net", "input": "3,8,8", "width": 4}'],
     ],
 )
-def test_bad_input_to_flow_count_gets_one_line_that_names_no_option_of_analyze(
+def test_an_error_of_flow_count_names_no_option_of_analyze(
     models: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert "--" not in refused(capsys, "flow", "count", *models).replace("--help", "")
@@ -243,7 +249,7 @@ def test_bad_input_to_flow_count_gets_one_line_that_names_no_option_of_analyze(
 @pytest.mark.parametrize("size", ["1,3,8,8", "4,8,8"])
 @pytest.mark.parametrize("name", ["Net", "Needs"])
 @pytest.mark.usefixtures("nets")
-def test_a_model_that_cannot_be_counted_names_no_option_of_one_command_alone(name: str, size: str) -> None:
+def test_an_error_about_a_model_names_no_option_of_a_command(name: str, size: str) -> None:
     with pytest.raises(SpecError) as refusal:
         analyze_model(ModelSpec(model=f"nets.py:{name}", input=size))
     assert "--" not in str(refusal.value)

@@ -20,7 +20,7 @@ def swept(address: StoreAddress, capsys: pytest.CaptureFixture[str]) -> dict[str
     return dict(json.loads(capsys.readouterr().out))
 
 
-def test_reproduce_says_bitwise_equal_and_exits_0(
+def test_reproduce_prints_bitwise_equal_and_exits_with_0(
     swept: dict[str, list[dict[str, str]]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     run_id = swept["runs"][1]["run_id"]
@@ -35,7 +35,7 @@ def test_reproduce_says_bitwise_equal_and_exits_0(
     assert (said["verdict"], said["run_engine"], said["engine"]) == ("bitwise equal", "exact", "reference")
 
 
-def test_reproduce_finds_what_was_changed_and_exits_1(
+def test_reproduce_and_verify_detect_a_changed_loss_and_exit_with_1(
     swept: dict[str, list[dict[str, str]]], address: StoreAddress, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tamper(address, "UPDATE metrics SET value = value * 2 WHERE key = 'train/loss' AND step = 7")
@@ -46,7 +46,7 @@ def test_reproduce_finds_what_was_changed_and_exits_1(
     assert "0 of 3 runs reproduced, a sample of the 4 of shared seeds 0:4 on cpu" in capsys.readouterr().out
 
 
-def test_verify_prints_a_row_a_run_and_exits_0(
+def test_verify_prints_a_row_for_each_run_and_exits_with_0(
     swept: dict[str, list[dict[str, str]]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["verify", "--sample", "2"]) == 0
@@ -80,7 +80,7 @@ def test_verify_prints_a_row_a_run_and_exits_0(
         (("flow", "verify", "--tracking-uri", "sqlite:////none/mlflow.db"), "there is no store at"),
     ],
 )
-def test_what_cannot_be_done_gets_one_line_and_exit_2_and_nothing_is_written(
+def test_invalid_requests_to_reproduce_and_verify_are_refused_in_one_line(
     arguments: tuple[str, ...],
     said: str,
     swept: dict[str, list[dict[str, str]]],
@@ -89,7 +89,7 @@ def test_what_cannot_be_done_gets_one_line_and_exit_2_and_nothing_is_written(
     assert said in refused(capsys, *arguments)
 
 
-def test_where_there_is_no_store_none_is_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_reproduce_and_verify_do_not_create_a_store(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for command in ("reproduce", NOBODY), ("verify",), ("flow", "verify"):
         assert main(command) == 2
         assert "there is no store at" in capsys.readouterr().err
@@ -97,7 +97,9 @@ def test_where_there_is_no_store_none_is_made(tmp_path: Path, capsys: pytest.Cap
 
 
 @pytest.mark.parametrize("command", [("reproduce",), ("verify",), ("flow", "verify")])
-def test_help_says_what_each_option_is(command: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_help_of_reproduce_and_verify_describes_the_engine_option(
+    command: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main([*command, "--help"]) == 0
     out, err = capsys.readouterr()
     assert out.startswith(f"usage: paramshare {' '.join(command)}")

@@ -73,7 +73,7 @@ def missing(printed: str, cells: list[str]) -> Counter[str]:
 
 @pytest.mark.parametrize("width", [40, 60, 72, 79, 80, 120])
 @pytest.mark.parametrize("kind", [a_sweep, a_count, a_verification, a_comparison])
-def test_a_table_shows_every_word_whole_within_the_terminals_width(
+def test_a_table_in_a_terminal_shows_every_word_within_its_width(
     kind: Callable[[], Printed], width: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", str(width))
@@ -89,7 +89,7 @@ def test_a_table_shows_every_word_whole_within_the_terminals_width(
 
 
 @pytest.mark.parametrize("kind", [a_sweep, a_count, a_verification, a_comparison])
-def test_a_table_that_goes_to_a_file_shows_every_word_whole_and_a_line_a_row_of_a_sweep(
+def test_a_table_in_a_file_shows_every_word_and_each_row_of_a_sweep_in_one_line(
     kind: Callable[[], Printed], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("COLUMNS", "40")

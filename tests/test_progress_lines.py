@@ -34,7 +34,7 @@ def lines_of(capsys: pytest.CaptureFixture[str], wanted: str) -> list[str]:
     return text.splitlines()
 
 
-def test_a_sweep_without_a_terminal_prints_how_many_runs_are_done(
+def test_a_sweep_without_a_terminal_prints_the_number_of_finished_runs(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(console, "lines_of_progress", SOON)
@@ -49,7 +49,7 @@ def test_a_sweep_without_a_terminal_prints_how_many_runs_are_done(
         assert lines_of(capsys, "paramshare: training (exact): 3 of 5 runs, ")
 
 
-def test_a_long_step_without_a_terminal_is_named_again_and_again(
+def test_a_long_step_without_a_terminal_prints_repeated_lines(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(console, "lines_of_progress", SOON)
@@ -68,11 +68,11 @@ def test_a_short_step_without_a_terminal_prints_nothing(capsys: pytest.CaptureFi
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(0.2, "0 s"), (59.4, "59 s"), (185, "3 min 5 s"), (7440, "2 h 4 min")])
-def test_a_duration_is_readable(seconds: float, text: str) -> None:
+def test_a_duration_is_printed_in_readable_units(seconds: float, text: str) -> None:
     assert readable_seconds(seconds) == text
 
 
-def test_the_bar_is_drawn_in_the_terminal_of_stderr_though_stdout_is_a_pipe(address: StoreAddress) -> None:
+def test_the_progress_bar_is_drawn_on_a_stderr_terminal_while_stdout_is_a_pipe(address: StoreAddress) -> None:
     terminal, its_end = pty.openpty()
     command = [*PROGRAM, "train", "--seeds", "0:1", "--workers", "1", "--json", *SMALL]
     environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100"}
@@ -91,7 +91,7 @@ def test_the_bar_is_drawn_in_the_terminal_of_stderr_though_stdout_is_a_pipe(addr
     assert b"1/1" in drawn
 
 
-def test_other_libraries_draw_no_bar_in_a_log_unless_the_user_asks_for_it() -> None:
+def test_progress_bars_of_other_libraries_are_disabled_unless_the_user_enables_them() -> None:
     program = (
         "from paramshare.progress_lines import no_foreign_bars; no_foreign_bars()\n"
         "from tqdm import tqdm; list(tqdm(range(3)))\n"

@@ -8,7 +8,7 @@ from support.command_line import SIZES
 from support.tracking.mlflow_server import MlflowServer
 
 
-def test_the_runs_of_a_server_come_out_again(mlflow_server: MlflowServer, experiment: str) -> None:
+def test_runs_of_a_server_are_reproduced_to_the_bit(mlflow_server: MlflowServer, experiment: str) -> None:
     server = mlflow_server.remote(experiment)
     diverging = {**SIZES, "seeds": "0:2", "devices": "cpu", "workers": 1, "learning_rate": 1e6}
     run_sweep(SweepSpec.model_validate(diverging), server, {})
