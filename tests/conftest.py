@@ -90,7 +90,7 @@ def address(migrated: Path, tmp_path: Path) -> "StoreAddress":
 
 @pytest.fixture(scope="session")
 def mlflow_server(migrated: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator["MlflowServer"]:
-    """MLflow's server, started once: it takes seconds. A test that ends it or stops it starts one of its own."""
+    """Start MLflow's server once a session: a start takes seconds. Tests share it, each with its own experiment."""
     from support.tracking.mlflow_server import running_mlflow_server
 
     folder = tmp_path_factory.mktemp("served")
@@ -101,9 +101,25 @@ def mlflow_server(migrated: Path, tmp_path_factory: pytest.TempPathFactory) -> I
 
 
 @pytest.fixture
+def own_mlflow_server(address: "StoreAddress") -> Iterator["MlflowServer"]:
+    """Start MLflow's server over the embedded store of this test, for a test that stops, kills or changes it."""
+    from support.tracking.mlflow_server import running_mlflow_server
+
+    assert address.database is not None
+    with running_mlflow_server(address.database.parent) as server:
+        yield server
+
+
+@pytest.fixture
 def experiment() -> str:
-    """The name of an experiment of this test's own, on a server that other tests use, too."""
+    """Return the name of an experiment of this test's own, on a server that other tests use, too."""
     return f"experiment-{uuid4().hex[:8]}"
+
+
+@pytest.fixture
+def server_address(mlflow_server: "MlflowServer", experiment: str) -> "StoreAddress":
+    """Return the address of an experiment of this test's own on the shared server, over HTTP."""
+    return mlflow_server.remote(experiment)
 
 
 @pytest.fixture

@@ -26,6 +26,7 @@ from paramshare.settings import StoreSettings
 from paramshare.sweep.result import SweepResult
 from paramshare.tracking.store import StoreAddress, open_store
 from support.command_line import PROGRAM, SMALL, refused
+from support.processes import maps
 
 
 @pytest.mark.parametrize(
@@ -327,7 +328,7 @@ def test_ctrl_c_during_imports_ends_the_program_without_a_traceback(tmp_path: Pa
     train = subprocess.Popen(
         [sys.executable, "-m", "paramshare", "train"], cwd=tmp_path, stderr=subprocess.PIPE, text=True
     )
-    while "pydantic_core" not in Path(f"/proc/{train.pid}/maps").read_text():
+    while not maps(train.pid, "pydantic_core"):
         assert train.poll() is None
         time.sleep(0.01)
     train.send_signal(signal.SIGINT)

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
@@ -25,6 +24,7 @@ from paramshare.tracking.pages import server_url
 from paramshare.tracking.store import StoreAddress, open_store
 from support.command_line import PROGRAM, SIZES, SMALL, clean_environment
 from support.ports import free_port
+from support.processes import command_lines
 from support.rejecting_proxy import gate_before
 from support.tracking.mlflow_server import MlflowServer
 
@@ -144,20 +144,10 @@ def guarded(mlflow_server: MlflowServer, monkeypatch: pytest.MonkeyPatch) -> Ite
         yield gate
 
 
-def command_lines() -> str:
-    """The command line of every process on this machine."""
-    found = b""
-    for file in Path("/proc").glob("[0-9]*/cmdline"):
-        with suppress(OSError):
-            found += file.read_bytes() + b"\n"
-    return found.decode(errors="replace")
-
-
 def hidden_in(text: str) -> list[str]:
     return [secret for secret in HIDDEN if secret in text]
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the processes' command lines are read from /proc")
 def test_the_password_of_a_server_appears_in_no_output_file_or_run(
     guarded: str,
     mlflow_server: MlflowServer,

@@ -72,7 +72,7 @@ def pages(mlflow_server: MlflowServer) -> Pages:
     return Pages(report, base, run_url(f"{base}/", experiment, run_id), two, view)
 
 
-def test_the_note_of_a_count_shows_the_picture_totals_ties_and_warnings(pages: Pages, page: Page) -> None:
+def test_the_page_of_a_count_shows_its_note_with_picture_totals_ties_and_warnings(pages: Pages, page: Page) -> None:
     page.open(pages.url)
     sees(page, "nets:Net on 3,32,32", "Sharing factor", *pages.report.ties[0].names)
     page.wait_until("[...document.images].some(image => image.complete && image.naturalWidth >= 600)")

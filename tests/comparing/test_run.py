@@ -32,15 +32,9 @@ from paramshare.training.digits.spec import DigitsSpec
 from paramshare.training.engines import train
 from paramshare.training.spec import TrainSpec
 from support.command_line import SIZES
-from support.tracking.mlflow_server import MlflowServer
 
 SPEC = StudySpec.model_validate({**SIZES, "seeds": "0:6", "devices": "cpu", "workers": 1})
 DIGITS = ["--target", "digits", "--placement", "plain", "--examples", "60", "--steps", "12", "--channels", "2"]
-
-
-@pytest.fixture
-def server(mlflow_server: MlflowServer, experiment: str) -> StoreAddress:
-    return mlflow_server.remote(experiment)
 
 
 def studied(address: StoreAddress) -> tuple[SweepResult, Study]:
@@ -80,15 +74,17 @@ def test_the_study_report_is_an_artifact_of_the_sweep_whose_note_has_the_answers
     assert len(list(store.client.search_runs([store.experiment_id]))) == before
 
 
-def test_a_server_and_an_embedded_store_give_the_same_study(address: StoreAddress, server: StoreAddress) -> None:
-    numbers = [json.dumps(study.as_dict()["contrasts"]) for _, study in (studied(address), studied(server))]
+def test_a_server_and_an_embedded_store_give_the_same_study(
+    address: StoreAddress, server_address: StoreAddress
+) -> None:
+    numbers = [json.dumps(study.as_dict()["contrasts"]) for _, study in (studied(address), studied(server_address))]
     assert numbers[0] == numbers[1]
 
 
 def test_curves_of_many_runs_read_from_a_server_are_bit_for_bit_those_of_the_store(
-    server: StoreAddress, small: TrainSpec
+    server_address: StoreAddress, small: TrainSpec
 ) -> None:
-    store, ids, curves = open_store(server), [], []
+    store, ids, curves = open_store(server_address), [], []
     for seed in range(3):
         result = train(replace(small, seed=seed))
         curve = np.array([np.nan, np.inf, *result.losses[2:]], np.float32)

@@ -26,6 +26,7 @@ from paramshare.tracking.store import Store, StoreAddress, open_store
 from paramshare.tracking.tags import KEY
 from paramshare.training.engines import train
 from support.command_line import PROGRAM, SIZES, SMALL, clean_environment, without_progress
+from support.processes import opens
 from support.repetitions import DRAWS
 from support.tracking.sweep_checks import check_parent, check_runs, trained
 
@@ -99,7 +100,7 @@ def test_a_sweep_waits_for_a_database_locked_for_half_a_minute(
         if moment == "before it starts":
             other.execute("BEGIN IMMEDIATE")
             process = sweep(tmp_path, seeds)
-            wait_for(lambda: _opens(process, database), process)
+            wait_for(lambda: opens(process.pid, database), process)  # it waits for the lock from here on
         else:
             process = sweep(tmp_path, seeds)
             finished = 3 if moment == "while it trains" else seeds
@@ -114,22 +115,6 @@ def test_a_sweep_waits_for_a_database_locked_for_half_a_minute(
     assert (process.returncode, without_progress(said)) == (0, "")
     assert {run["status"] for run in json.loads(out)["runs"]} == {"FINISHED"}
     assert len(list(search(check_whole(address), FINISHED_SEEDS))) == seeds
-
-
-def _opens(process: subprocess.Popen[str], database: Path) -> bool:
-    """Whether the process has the database open: so it waits for the lock from here on."""
-    files = Path("/proc", str(process.pid), "fd")
-    if not files.exists():  # no Linux: time will tell
-        time.sleep(10)
-        return True
-    return any(_leads_to(file, database) for file in files.iterdir())
-
-
-def _leads_to(file: Path, database: Path) -> bool:
-    try:
-        return file.readlink() == database
-    except OSError:
-        return False
 
 
 @pytest.fixture

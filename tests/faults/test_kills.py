@@ -20,13 +20,12 @@ from pathlib import Path
 import pytest
 
 from paramshare.sweep.spec import SweepSpec
-from paramshare.tracking.pages import served_pages
 from paramshare.tracking.store import StoreAddress, open_store
 from paramshare.training.result import TrainResult
 from support.command_line import PROGRAM, SIZES, clean_environment, without_progress
-from support.ports import free_port
 from support.processes import fork_servers, pool_processes
 from support.repetitions import DRAWS
+from support.tracking.mlflow_server import MlflowServer
 from support.tracking.sweep_checks import check_database, check_parent, check_runs, runs_of, trained
 
 SEEDS = 30
@@ -262,21 +261,20 @@ def test_a_terminated_sweep_does_not_wait_for_the_end_of_long_seeds(address: Sto
 
 
 def test_a_sweep_killed_while_it_writes_to_a_server_resumes_without_incomplete_runs(
-    address: StoreAddress, expected: dict[str, TrainResult]
+    address: StoreAddress, own_mlflow_server: MlflowServer, expected: dict[str, TrainResult]
 ) -> None:
     rng = random.Random(0)
-    port = free_port()
     assert address.database is not None
-    with served_pages(open_store(address), port):
-        remote = StoreAddress(f"http://127.0.0.1:{port}", "remote")
-        open_store(remote)
-        arguments = [*command(experiment="remote"), f"--tracking-uri={remote.uri}"]
-        for phase in WRITING:
-            with started(arguments, address) as sweep:
-                if sweep.wait_for(phase, rng):
-                    sweep.process.kill()
-                sweep.ended()
-        finish(arguments, address)
-        check(remote, expected, address.database)
+    remote = own_mlflow_server.remote("remote")
+    open_store(remote)
+    arguments = [*command(experiment="remote"), f"--tracking-uri={remote.uri}"]
+    for phase in WRITING:
+        with started(arguments, address) as sweep:
+            if sweep.wait_for(phase, rng):
+                sweep.process.kill()
+            sweep.ended()
+    finish(arguments, address)
+    check(remote, expected, address.database)
+    own_mlflow_server.stop()
     with closing(sqlite3.connect(address.database)) as connection:
         assert connection.execute("SELECT count(*) FROM runs WHERE status = 'RUNNING'").fetchone() == (0,)

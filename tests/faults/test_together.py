@@ -11,11 +11,10 @@ from typing import Any
 import pytest
 
 from paramshare.sweep.spec import SweepSpec
-from paramshare.tracking.pages import served_pages
 from paramshare.tracking.store import StoreAddress, open_store
 from support.command_line import PROGRAM, SIZES, clean_environment, without_progress
-from support.ports import free_port
 from support.repetitions import DRAWS
+from support.tracking.mlflow_server import MlflowServer
 from support.tracking.sweep_checks import check_database, check_runs, runs_of, trained
 
 SPEC = {**SIZES, "devices": "cpu", "workers": 2}
@@ -70,15 +69,15 @@ def test_two_simultaneous_sweeps_in_an_embedded_store_write_each_run_once(
 
 
 @pytest.mark.parametrize("others", (2, 1)[:DRAWS])
-def test_simultaneous_sweeps_on_a_server_keep_one_run_for_each_seed(others: int, address: StoreAddress) -> None:
-    port = free_port()
-    with served_pages(open_store(address), port):
-        remote = StoreAddress(f"http://127.0.0.1:{port}", "remote")
-        open_store(remote)
-        said = sweeps(["0:20"] + ["10:30"] * others, f"--tracking-uri={remote.uri}", "--experiment=remote")
-        check(remote, said, "0:30")
-    assert address.database is not None
-    check_database(address.database)
+def test_simultaneous_sweeps_on_a_server_keep_one_run_for_each_seed(
+    others: int, own_mlflow_server: MlflowServer
+) -> None:
+    remote = own_mlflow_server.remote("remote")
+    open_store(remote)
+    said = sweeps(["0:20"] + ["10:30"] * others, f"--tracking-uri={remote.uri}", "--experiment=remote")
+    check(remote, said, "0:30")
+    own_mlflow_server.stop()
+    check_database(own_mlflow_server.folder / "mlflow.db")
 
 
 def test_two_simultaneous_sweeps_create_their_common_store() -> None:

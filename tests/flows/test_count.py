@@ -102,14 +102,16 @@ def plain(found: object) -> Any:
 
 
 @pytest.fixture(scope="module")
-def counted(server: PrefectServer, migrated: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Counted]:
+def counted(
+    prefect_server: PrefectServer, migrated: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Counted]:
     folder = tmp_path_factory.mktemp("counted")
     shutil.copytree(migrated.parent, folder / "mlruns")
     (folder / "nets.py").write_text(NETS)
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.chdir(folder)
         monkeypatch.syspath_prepend(folder)
-        yield Counted(folder, server)
+        yield Counted(folder, prefect_server)
     sys.modules.pop("nets", None)
 
 
@@ -177,11 +179,11 @@ def test_a_count_flow_completes_in_a_thread_with_an_event_loop(counted: Counted)
 
 
 def test_flow_count_exits_with_1_if_a_model_failed_and_counts_the_others(
-    server: PrefectServer, address: StoreAddress, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    prefect_server: PrefectServer, address: StoreAddress, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "nets.py").write_text(NETS)
     wide = json.dumps({"model": "nets.py:Net", "input": "3,8,8", "args": {"width": 16}})
-    with connected(server):
+    with connected(prefect_server):
         assert main(["flow", "count", "--json", "nets.py:Net@3x8x8", wide, "nets.py:Needs@3"]) == 1
     found = json.loads(capsys.readouterr().out)["models"]
     assert [model["totals"] and model["totals"]["shared"] for model in found] == [4 * 28, 16 * 28, None]

@@ -41,10 +41,10 @@ class Studied:
 
 
 @pytest.fixture(scope="module")
-def studied(server: PrefectServer, migrated: Path, tmp_path_factory: pytest.TempPathFactory) -> Studied:
+def studied(prefect_server: PrefectServer, migrated: Path, tmp_path_factory: pytest.TempPathFactory) -> Studied:
     folder = tmp_path_factory.mktemp("studied")
     shutil.copytree(migrated.parent, folder / "mlruns")
-    return Studied(folder, server)
+    return Studied(folder, prefect_server)
 
 
 def test_the_study_flow_gives_the_comparison_of_the_library(studied: Studied) -> None:

@@ -49,10 +49,10 @@ class Verified:
 
 
 @pytest.fixture(scope="module")
-def verified(server: PrefectServer, migrated: Path, tmp_path_factory: pytest.TempPathFactory) -> Verified:
+def verified(prefect_server: PrefectServer, migrated: Path, tmp_path_factory: pytest.TempPathFactory) -> Verified:
     folder = tmp_path_factory.mktemp("verified")
     shutil.copytree(migrated.parent, folder / "mlruns")
-    return Verified(folder, server)
+    return Verified(folder, prefect_server)
 
 
 def test_the_flow_compares_each_run_and_finds_the_changed_one(verified: Verified) -> None:

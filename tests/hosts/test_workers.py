@@ -21,6 +21,7 @@ from paramshare.tracking.store import StoreAddress, open_store
 from support.command_line import SIZES
 from support.flows.prefect_server import PrefectServer, register, running_prefect_server
 from support.flows.prefect_worker import Worker, running_worker
+from support.processes import parents
 from support.tracking.sweep_checks import check_database, check_parent, check_runs, runs_of, trained
 from support.waiting import wait_until
 
@@ -107,16 +108,12 @@ def test_a_flow_run_of_a_killed_worker_is_resumed_by_the_next_worker_of_the_fold
             first.process.kill()
             first.process.wait()
         else:
-            (parent,) = _parents_of(first.flows())
+            (parent,) = parents(first.flows())
             os.kill(parent, signal.SIGKILL)
             assert first.process.wait(90) == 1  # it does not go on with half of its workers
         wait_until(lambda: not first.flows(), "no process is left", 90)
     with running_worker(tmp_path / "w", environment):
         check(server, address, run_id, kept)
-
-
-def _parents_of(pids: list[int]) -> set[int]:
-    return {int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]) for pid in pids}
 
 
 def test_a_killed_flow_process_is_resumed_by_the_same_worker(

@@ -15,14 +15,16 @@ import sqlite3
 import subprocess
 import sys
 import time
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).parents[3]
+from paramshare.processes import children
+from support import ROOT
+from support.processes import command_line, is_running
+
 TASKS = 40
 EVENTS = 300  # emitted last: a third of them was lost when the server did not catch up before it stopped
 
@@ -88,10 +90,10 @@ import os
 from pathlib import Path
 from filelock import FileLock
 from paramshare.flows.api.server import prefect_api, server_starting
+from paramshare.processes import children
 
 def servers():
-    found = [children.read_text().split() for children in Path("/proc/self/task").glob("*/children")]
-    return str(sum(map(len, found)))
+    return str(len(children(os.getpid())))
 
 home = Path(os.environ["PREFECT_HOME"])
 with FileLock(home / "paramshare.lock"), server_starting():
@@ -141,18 +143,6 @@ def rows(home: Path, query: str) -> list[Any]:
         return connection.execute(query).fetchall()
     finally:
         connection.close()
-
-
-def processes() -> dict[int, tuple[int, str]]:
-    """Process id -> (parent's id, command line), without those that have ended and wait to be reaped."""
-    found = {}
-    for folder in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):  # it has just ended
-            state, parent = (folder / "stat").read_text().rpartition(")")[2].split()[:2]
-            command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-            if state != "Z":
-                found[int(folder.name)] = (int(parent), command)
-    return found
 
 
 @dataclass(frozen=True)
@@ -322,7 +312,7 @@ def ended(request: pytest.FixtureRequest, staying: dict[str, tuple[subprocess.Po
     parent, home = staying[how]
     assert parent.stdout is not None
     assert parent.stdout.readline() == "running\n", parent.communicate()
-    servers = {pid for pid, (ppid, args) in processes().items() if ppid == parent.pid and "server.py" in args}
+    servers = {pid for pid in children(parent.pid) if "server.py" in command_line(pid)}
     if how == "exception":
         parent.communicate("\n", timeout=60)
     else:
@@ -330,7 +320,7 @@ def ended(request: pytest.FixtureRequest, staying: dict[str, tuple[subprocess.Po
         parent.wait(60)
         parent.communicate()
     deadline = time.monotonic() + 10
-    while (left := processes().keys() & servers) and time.monotonic() < deadline:
+    while (left := {pid for pid in servers if is_running(pid)}) and time.monotonic() < deadline:
         time.sleep(0.1)
     for pid in left:
         os.kill(pid, signal.SIGKILL)

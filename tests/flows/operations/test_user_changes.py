@@ -43,8 +43,8 @@ def deployed(**changes: Any) -> dict[str, DeploymentResponse]:
 
 
 @pytest.fixture(autouse=True)
-def _recorded(server: PrefectServer) -> Any:
-    with connected(server):
+def _recorded(prefect_server: PrefectServer) -> Any:
+    with connected(prefect_server):
         before = Variable.get("paramshare_registered")
         record_registered({"deployments": [ENTRY]})
         yield

@@ -41,7 +41,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 def test_the_flow_on_dask_writes_the_runs_of_train_bit_for_bit(
     cluster: str,
-    server: PrefectServer,
+    prefect_server: PrefectServer,
     address: StoreAddress,
     migrated: Path,
     tmp_path: Path,
@@ -52,7 +52,7 @@ def test_the_flow_on_dask_writes_the_runs_of_train_bit_for_bit(
     shutil.copytree(migrated.parent, folder / "mlruns")
     monkeypatch.chdir(folder)
     command = ["flow", "sweep", "--json", *SMALL, "--seeds", "0:5", "--dask-scheduler", cluster]
-    with recorded(server, home, tasks=3):
+    with recorded(prefect_server, home, tasks=3):
         assert main(command) == 0
     out, err = capsys.readouterr()
     said = json.loads(out)["runs"]

@@ -92,7 +92,7 @@ def seeds_of(task_name: str) -> set[int]:
 
 
 def test_no_task_of_an_interrupted_sweep_is_completed_unless_its_seeds_were_trained(
-    server: PrefectServer, address: StoreAddress, tmp_path: Path
+    prefect_server: PrefectServer, address: StoreAddress, tmp_path: Path
 ) -> None:
     def begun() -> int:
         return int(server.ask("task_runs/count", {"task_runs": {"start_time": {"is_null_": False}}}))
@@ -103,7 +103,7 @@ def test_no_task_of_an_interrupted_sweep_is_completed_unless_its_seeds_were_trai
         wait_until(lambda: begun() == before + 3, "the third task begins")
         raise KeyboardInterrupt
 
-    with recorded(server, tmp_path / "home", 3), pytest.raises(KeyboardInterrupt):
+    with recorded(prefect_server, tmp_path / "home", 3), pytest.raises(KeyboardInterrupt):
         run_flow(sweep, FAST, FlowContext(address, on_row=interrupt))
     trained = finished_seeds(address)
     states = {name: kind for name, kind, _ in history(tmp_path / "home", TASKS)}
@@ -113,14 +113,16 @@ def test_no_task_of_an_interrupted_sweep_is_completed_unless_its_seeds_were_trai
 
 
 def test_a_task_whose_process_is_ended_in_the_middle_of_a_seed_is_cancelled(
-    server: PrefectServer, address: StoreAddress, tmp_path: Path
+    prefect_server: PrefectServer, address: StoreAddress, tmp_path: Path
 ) -> None:
     def tasks_run() -> bool:
-        return bool(server.ask("task_runs/count", {"task_runs": {"state": {"type": {"any_": ["RUNNING"]}}}}) == 2)
+        return bool(
+            prefect_server.ask("task_runs/count", {"task_runs": {"state": {"type": {"any_": ["RUNNING"]}}}}) == 2
+        )
 
     interrupter = threading.Thread(target=interrupt_when, args=(tasks_run,))
     interrupter.start()
-    with recorded(server, tmp_path / "home", 2), pytest.raises(KeyboardInterrupt):
+    with recorded(prefect_server, tmp_path / "home", 2), pytest.raises(KeyboardInterrupt):
         run_flow(sweep, SLOW, FlowContext(address))
     interrupter.join()
     assert sorted(history(tmp_path / "home", TASKS)) == [
@@ -136,7 +138,7 @@ def interrupt_when(met: Callable[[], bool]) -> None:
 
 
 def test_a_task_with_a_failed_seed_is_failed_and_not_retried(
-    server: PrefectServer, address: StoreAddress, monkeypatch: pytest.MonkeyPatch
+    prefect_server: PrefectServer, address: StoreAddress, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     chunk, calls = chunk_of(address, "0:2"), []
 
@@ -146,7 +148,7 @@ def test_a_task_with_a_failed_seed_is_failed_and_not_retried(
 
     monkeypatch.setattr("paramshare.flows.tasks.training.run_chunk", run)
     alone = temporary_settings({PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW: "ignore"})
-    with connected(server), alone:
+    with connected(prefect_server), alone:
         state = train_chunk(chunk, return_state=True)
     assert (state.type, len(calls)) == (StateType.FAILED, 1)
     assert [row.status for row in rows_of(FutureOf(state))] == ["FINISHED", "FAILED"]

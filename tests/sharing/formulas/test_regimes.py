@@ -58,7 +58,7 @@ def _one_thread() -> Iterator[None]:
 @same_padding
 @settings(few, max_examples=100)
 @given(layers)
-def test_shared_equals_the_number_of_parameters_of_torchs_module(layer: Case) -> None:
+def test_formula_of_shared_parameters_equals_the_number_in_torchs_module(layer: Case) -> None:
     assert layer.regimes.shared == sum(parameter.numel() for parameter in layer.module.parameters())
 
 
@@ -74,7 +74,9 @@ def test_formula_macs_are_half_the_flops_that_torch_counts(layer: Case) -> None:
 @same_padding
 @settings(few, max_examples=50)
 @given(st.one_of(linears(), convs(), transposed_convs()))
-def test_dense_connects_every_output_to_every_input_and_unshared_has_a_bias_at_every_output(layer: Case) -> None:
+def test_formula_of_dense_connects_all_outputs_to_all_inputs_and_unshared_has_a_bias_at_each_output(
+    layer: Case,
+) -> None:
     outputs, inputs = layer.out.numel(), layer.inputs[0].numel()
     biases = 0 if layer.module.bias is None else outputs
     assert layer.regimes.dense_macs == inputs * outputs
