@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
+from weakref import WeakSet
 
 import pytest
 
@@ -15,6 +16,8 @@ from paramshare.training.spec import TrainSpec
 pytest.register_assert_rewrite("support")
 
 if TYPE_CHECKING:
+    from sqlalchemy import Connection, Engine
+
     from paramshare.tracking.store import StoreAddress
     from support.tracking.mlflow_server import MlflowServer
 
@@ -63,6 +66,34 @@ def _nothing_from_outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
     monkeypatch.setenv("PYTHONSAFEPATH", "")  # the command line sets it for what it starts
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def _connected_engines() -> Iterator["WeakSet[Engine]"]:
+    """Note each engine of SQLAlchemy that connects to a database, whether MLflow's or the product's."""
+    from sqlalchemy import Engine, event
+
+    engines: WeakSet[Engine] = WeakSet()
+
+    def note(connection: "Connection") -> None:
+        engines.add(connection.engine)
+
+    event.listen(Engine, "engine_connect", note)
+    yield engines
+    event.remove(Engine, "engine_connect", note)
+
+
+@pytest.fixture(autouse=True)
+def _no_open_database(_connected_engines: "WeakSet[Engine]") -> Iterator[None]:
+    """Close the connections that engines keep: MLflow keeps its engines until the process ends.
+
+    Each test has a store of its own, so a process would run out of file descriptors. A later use of an engine connects
+    again.
+    """
+    yield
+    for engine in list(_connected_engines):
+        engine.dispose()
+    _connected_engines.clear()
 
 
 @pytest.fixture(scope="session")
