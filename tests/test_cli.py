@@ -105,24 +105,48 @@ def test_an_error_suggests_the_nearest_command_or_option(
     assert nearest in refused(capsys, *arguments)
 
 
-@pytest.mark.parametrize("command", [["analyze"], ["layer"], ["train"], ["compare"], ["flow", "count"], ["doctor"]])
-def test_help_texts_contain_neither_python_types_nor_null(
+def commands(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+    """Yield the parser of a command and of each command below it."""
+    yield parser
+    for command in commands_of(parser).values():
+        yield from commands(command)
+
+
+COMMANDS = [command.prog.split()[1:] for command in commands(_parser()[0])]
+"""The words of each command; none for the program itself."""
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_the_help_of_a_command_is_printed_without_python_types(
     command: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([*command, "--help"]) == 0
-    said = capsys.readouterr().out
-    assert not re.search(r"null|dict\[|\bstr\b|\bPath\b|False|True", said)
+    out, err = capsys.readouterr()
+    assert out.startswith(" ".join(("usage: paramshare", *command)))
+    assert not re.search(r"null|dict\[|\bstr\b|\bPath\b|False|True", out)
+    assert err == ""
+
+
+def test_the_program_without_a_command_prints_its_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 0
+    assert capsys.readouterr().out.startswith("usage: paramshare")
+
+
+def test_every_option_has_a_help_text() -> None:
+    without = [
+        f"{command.prog} {name}"
+        for command in commands(_parser()[0])
+        for name, option in options_of(command).items()
+        if not option.help
+    ]
+    assert without == []
 
 
 def examples() -> list[str]:
-    """The command lines in the help of every command."""
+    """Return the command lines in the help of every command."""
 
-    def of(parser: argparse.ArgumentParser) -> Iterator[str]:
-        yield from re.findall(r"(?:^|\$\()(paramshare [^>)\n]*)", parser.description or "", flags=re.MULTILINE)
-        for command in commands_of(parser).values():
-            yield from of(command)
-
-    return list(of(_parser()[0]))
+    pattern = re.compile(r"(?:^|\$\()(paramshare [^>)\n]*)", flags=re.MULTILINE)
+    return [line for command in commands(_parser()[0]) for line in pattern.findall(command.description or "")]
 
 
 @pytest.mark.parametrize("example", examples())
@@ -293,16 +317,6 @@ def test_the_table_and_summary_of_train_mark_diverged_runs(
     out = capsys.readouterr().out
     assert "2 trained, 0 re-used, 0 failed, 2 diverged\n" in out
     assert [line.split()[-1] for line in out.splitlines() if line.startswith("   ")] == ["diverged"] * 2
-
-
-def test_every_command_prints_its_help(capsys: pytest.CaptureFixture[str]) -> None:
-    for command in ([], ["train"], ["flow"], ["flow", "sweep"], ["ui"], ["doctor"]):
-        assert main([*command, "--help"]) == 0
-        out, err = capsys.readouterr()
-        assert out.startswith("usage: paramshare")
-        assert err == ""
-    assert main([]) == 0
-    assert capsys.readouterr().out.startswith("usage: paramshare")
 
 
 @pytest.mark.parametrize("command", [["article"], ["doctor"], ["--help"]])

@@ -4,8 +4,6 @@ files whole or not at all, and `layer` and `article` without torch.
 
 import json
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -16,6 +14,7 @@ from paramshare.counting.run import analyze_model
 from paramshare.counting.spec import ModelSpec
 from paramshare.errors import SpecError
 from paramshare.tracking.store import StoreAddress, open_store
+from support.command_line import refused
 
 NETS = """
 from torch import nn
@@ -140,18 +139,6 @@ def test_analyze_with_track_writes_a_run_and_prints_its_id(
     assert pages.endswith(" ui --view counts")
 
 
-def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    """What is said of a command that must be refused: one line, exit 2, nothing on stdout, nothing written."""
-    before = sorted(file for file in Path.cwd().rglob("*") if "__pycache__" not in file.parts)
-    assert main(arguments) == 2
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert err.startswith("paramshare: ")
-    assert err.count("\n") == 1
-    assert sorted(file for file in Path.cwd().rglob("*") if "__pycache__" not in file.parts) == before
-    return err
-
-
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -206,14 +193,16 @@ def test_invalid_input_of_layer_is_refused_in_one_line(
     assert said in refused(capsys, "layer", *arguments.split())
 
 
-def test_layer_and_article_work_without_torch() -> None:
-    program = (
-        "import sys; from paramshare.cli import main; code = main(); assert 'torch' not in sys.modules; sys.exit(code)"
-    )
-    stem = "layer conv2d --in 3,299,299 --out 32 --kernel 3 --stride 2 --padding 0 --no-bias".split()
-    for arguments, said in ((stem, "19,181,664"), (["article"], "10,543,232")):
-        done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=True)
-        assert said in done.stdout
+@pytest.mark.parametrize(
+    ("arguments", "number"),
+    [
+        ("layer conv2d --in 3,299,299 --out 32 --kernel 3 --stride 2 --padding 0 --no-bias", "19,181,664"),
+        ("article", "10,543,232"),
+    ],
+)
+def test_layer_and_article_print_known_numbers(arguments: str, number: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments.split()) == 0
+    assert number in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("nets")

@@ -94,14 +94,3 @@ def test_reproduce_and_verify_do_not_create_a_store(tmp_path: Path, capsys: pyte
         assert main(command) == 2
         assert "there is no store at" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize("command", [("reproduce",), ("verify",), ("flow", "verify")])
-def test_the_help_of_reproduce_and_verify_describes_the_engine_option(
-    command: tuple[str, ...], capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main([*command, "--help"]) == 0
-    out, err = capsys.readouterr()
-    assert out.startswith(f"usage: paramshare {' '.join(command)}")
-    assert "--engine" in out
-    assert err == ""

@@ -6,20 +6,17 @@ import subprocess
 import sys
 import time
 from functools import partial
-from types import SimpleNamespace
-from typing import cast
 
 import pytest
 
 from paramshare import console
 from paramshare.progress_lines import lines_of_progress, readable_seconds
 from paramshare.sweep.chunks import Row
-from paramshare.sweep.plan import Plan
+from paramshare.sweep.run import run_sweep
 from paramshare.sweep.spec import SweepSpec
 from paramshare.sweep.state import Sweep
 from paramshare.tracking.store import StoreAddress
-from paramshare.tracking.write.spool import Delivery
-from support.command_line import PROGRAM, SMALL
+from support.command_line import PROGRAM, SIZES, SMALL
 
 SOON = partial(lines_of_progress, first=0.02, between=0.02)
 
@@ -35,18 +32,25 @@ def lines_of(capsys: pytest.CaptureFixture[str], wanted: str) -> list[str]:
 
 
 def test_a_sweep_without_a_terminal_prints_the_number_of_finished_runs(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    address: StoreAddress, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(console, "lines_of_progress", SOON)
-    plan = Plan(("cpu",), SweepSpec(seeds="0:5").run_choices(("cpu",)))
-    sweep = SimpleNamespace(delivery=Delivery(), specs=plan.specs, pending=plan.choices[2:], plan=plan)
-    row = SimpleNamespace(status="FINISHED", error="")
+    spec = SweepSpec.model_validate({**SIZES, "devices": "cpu", "workers": 1, "seeds": "0:4"})
+    run_sweep(spec.model_copy(update={"seeds": "0:2"}), address, {})
+    finished = iter((3, 4))
     with console.sweep_progress() as (opened, ended):
         assert lines_of(capsys, "paramshare: opening the store, 0 s\n")
-        opened(cast(Sweep, sweep))
-        assert lines_of(capsys, "paramshare: training (exact): 2 of 5 runs, 0 s\n")
-        ended(cast(Row, row))
-        assert lines_of(capsys, "paramshare: training (exact): 3 of 5 runs, ")
+
+        def on_open(sweep: Sweep) -> None:
+            opened(sweep)
+            assert lines_of(capsys, "paramshare: training (exact): 2 of 4 runs, ")
+
+        def on_row(row: Row) -> None:
+            ended(row)
+            assert lines_of(capsys, f"paramshare: training (exact): {next(finished)} of 4 runs, ")
+
+        run_sweep(spec, address, {}, on_open, on_row)
+    assert list(finished) == []
 
 
 def test_a_long_step_without_a_terminal_prints_repeated_lines(

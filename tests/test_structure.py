@@ -287,6 +287,7 @@ LOADED_BY: "dict[str, tuple[list[str], set[str]]]" = {
     "analyze": (["analyze", "net.py:net", "--input", "4"], {"mlflow", "prefect", "scipy", "sklearn", "matplotlib"}),
     "analyze, without torch's compiler": (["analyze", "net.py:net", "--input", "4"], {"torch._dynamo", "sympy"}),
     "layer": (["layer", "linear", "--in", "4", "--out", "2"], {"torch", "mlflow", "prefect", "scipy", "numpy"}),
+    "article": (["article"], {"torch", "mlflow", "prefect", "scipy", "numpy"}),
     "train, nothing to do": (  # MLflow itself imports scipy.sparse
         ["train", *SMALL, "--seeds", "0"],
         {"torch", "matplotlib", "scipy.stats", "scipy.optimize", "sklearn", "prefect"},

@@ -22,14 +22,23 @@ def clean_environment(home: Path) -> dict[str, str]:
 
 def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     """Return the error of a command that must fail: one line, exit code 2, nothing on stdout, nothing written."""
-    before = sorted(Path.cwd().rglob("*"))
+    before = _files()
     assert main(arguments) == 2
     out, err = capsys.readouterr()
     assert out == ""
     assert err.startswith("paramshare: ")
     assert err.count("\n") == 1
-    assert sorted(Path.cwd().rglob("*")) == before
+    assert _files() == before
     return err
+
+
+def _files() -> list[Path]:
+    """Return the files in the working directory, without compiled modules and the files of open SQLite databases."""
+    return sorted(
+        file
+        for file in Path.cwd().rglob("*")
+        if "__pycache__" not in file.parts and not file.name.endswith(("-wal", "-shm"))
+    )
 
 
 def without_progress(stderr: str) -> str:

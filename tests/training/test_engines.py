@@ -6,7 +6,6 @@ import logging
 from dataclasses import replace
 
 import pytest
-import torch
 
 from paramshare.errors import SpecError
 from paramshare.training.choice import Choice, Engine, choose_engine
@@ -85,17 +84,6 @@ def test_train_many_trains_nothing_if_one_spec_is_refused(small: TrainSpec) -> N
     with pytest.raises(SpecError):
         train_many([small, replace(small, device="cuda:0")], "exact", told.append)
     assert told == []
-
-
-def test_the_thread_count_is_restored_between_two_results(small: TrainSpec) -> None:
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    try:
-        for result in train_many([small, replace(small, seed=4)]):
-            assert result.threads == 1
-            assert torch.get_num_threads() == 2
-    finally:
-        torch.set_num_threads(before)
 
 
 def test_a_choice_of_an_engine_is_plain_data() -> None:

@@ -170,9 +170,16 @@ def test_contradictory_precisions_do_not_stop_a_training(expected: list[list[obj
 
 def test_the_settings_of_the_caller_are_restored_between_two_results() -> None:
     with SETTINGS["the default dtype is float64"](), torch.no_grad():
-        for _ in train_many([DYNAMICNET, replace(DYNAMICNET, seed=4)]):
-            assert torch.get_default_dtype() == torch.float64
-            assert not torch.is_grad_enabled()
+        before = torch.get_num_threads()
+        torch.set_num_threads(2)
+        try:
+            for result in train_many([DYNAMICNET, replace(DYNAMICNET, seed=4)]):
+                assert result.threads == 1
+                assert torch.get_num_threads() == 2
+                assert torch.get_default_dtype() == torch.float64
+                assert not torch.is_grad_enabled()
+        finally:
+            torch.set_num_threads(before)
 
 
 def test_simultaneous_trainings_in_two_threads_share_the_settings_of_the_process() -> None:

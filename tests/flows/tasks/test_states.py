@@ -30,6 +30,7 @@ from paramshare.training.targets import Spec
 from support.command_line import SIZES
 from support.flows.flow_records import connected, history, recorded
 from support.flows.prefect_server import PrefectServer
+from support.tracking.sweep_checks import runs_of
 from support.waiting import wait_until
 
 Status = Literal["FINISHED", "FAILED", "KEPT"]
@@ -95,7 +96,7 @@ def test_no_task_of_an_interrupted_sweep_is_completed_unless_its_seeds_were_trai
     prefect_server: PrefectServer, address: StoreAddress, tmp_path: Path
 ) -> None:
     def begun() -> int:
-        return int(server.ask("task_runs/count", {"task_runs": {"start_time": {"is_null_": False}}}))
+        return int(prefect_server.ask("task_runs/count", {"task_runs": {"start_time": {"is_null_": False}}}))
 
     before = begun()
 
@@ -138,20 +139,15 @@ def interrupt_when(met: Callable[[], bool]) -> None:
 
 
 def test_a_task_with_a_failed_seed_is_failed_and_not_retried(
-    prefect_server: PrefectServer, address: StoreAddress, monkeypatch: pytest.MonkeyPatch
+    prefect_server: PrefectServer, address: StoreAddress
 ) -> None:
-    chunk, calls = chunk_of(address, "0:2"), []
-
-    def run(_chunk: Chunk, _should_stop: object) -> list[Row]:
-        calls.append(_chunk)
-        return [row_of(chunk, 0, "FINISHED"), row_of(chunk, 1, "FAILED")]
-
-    monkeypatch.setattr("paramshare.flows.tasks.training.run_chunk", run)
+    chunk = Chunk(SweepSpec.model_validate({**SIZES, "seeds": "0:2"}).run_choices(("cuda:99",)), address)
     alone = temporary_settings({PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW: "ignore"})
     with connected(prefect_server), alone:
         state = train_chunk(chunk, return_state=True)
-    assert (state.type, len(calls)) == (StateType.FAILED, 1)
-    assert [row.status for row in rows_of(FutureOf(state))] == ["FINISHED", "FAILED"]
+    assert state.type == StateType.FAILED
+    assert [row.status for row in rows_of(FutureOf(state))] == ["FAILED", "FAILED"]
+    assert len(runs_of(open_store(address), "seed", "FAILED")) == 2  # a second attempt would write them again
 
 
 def test_the_rows_of_a_task_that_raised_raise_its_exception() -> None:

@@ -100,9 +100,3 @@ def test_the_initial_weights_of_digits_have_the_distribution_of_torchs_defaults(
         for name, values in layer.named_parameters():
             assert values.abs().max() <= bound, name
             assert float(values.detach().abs().mean()) == pytest.approx(bound / 2, rel=0.35)
-
-
-def test_drawing_digits_does_not_change_the_global_generators() -> None:
-    before = torch.get_rng_state()
-    draw(DigitsSpec(seed=5, variant="dense", steps=20))
-    assert torch.get_rng_state().equal(before)
