@@ -1,4 +1,4 @@
-"""What every test stands on: an empty working directory, no settings from outside, a real store at hand."""
+"""Fixtures of all tests: an empty working directory, no settings from outside, stores and servers."""
 
 import os
 import shutil
@@ -50,7 +50,7 @@ def _forget_settings(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _no_settings_from_outside(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Nor do they reach what serves a whole session or module."""
+    """Remove settings of the user for fixtures of a whole session or module."""
     with pytest.MonkeyPatch.context() as monkeypatch:
         _forget_settings(monkeypatch)
         monkeypatch.setenv("PREFECT_HOME", str(tmp_path_factory.mktemp("prefect-home")))
@@ -60,7 +60,7 @@ def _no_settings_from_outside(tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 @pytest.fixture(autouse=True)
 def _nothing_from_outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No setting of the person who runs the tests reaches them, and nothing they write reaches that person."""
+    """Remove settings of the user, and let tests write to a temporary folder only."""
     _forget_settings(monkeypatch)
     monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "prefect-home"))
     monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -98,7 +98,7 @@ def _no_open_database(_connected_engines: "WeakSet[Engine]") -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store's fresh database: MLflow takes seconds to make one, a copy takes none."""
+    """Create the database of a store once: MLflow takes seconds for it, a copy takes none."""
     from paramshare.tracking.store import StoreAddress, open_store
 
     folder = tmp_path_factory.mktemp("migrated")
@@ -109,7 +109,7 @@ def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def address(migrated: Path, tmp_path: Path) -> "StoreAddress":
-    """An embedded store of this test's own, at the place that the command line would use."""
+    """Return the address of an embedded store of this test's own, in the default place of the command line."""
     from paramshare.tracking.store import StoreAddress
 
     folder = tmp_path / "mlruns"
@@ -155,5 +155,5 @@ def server_address(mlflow_server: "MlflowServer", experiment: str) -> "StoreAddr
 
 @pytest.fixture
 def small() -> TrainSpec:
-    """A spec that trains in milliseconds, with sizes that are all different."""
+    """Return a spec that trains in milliseconds, with sizes that are all different."""
     return TrainSpec(seed=3, batch_size=4, input_size=8, hidden_size=6, output_size=3, steps=20)

@@ -55,7 +55,7 @@ class Needs(nn.Module):
 
 @pytest.fixture
 def nets(tmp_path: Path) -> Path:
-    """A file with nets, in the working directory."""
+    """Write a file with nets to the working directory."""
     file = tmp_path / "nets.py"
     file.write_text(NETS)
     return file

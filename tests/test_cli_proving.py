@@ -15,7 +15,7 @@ NOBODY = "0" * 32
 
 @pytest.fixture
 def swept(address: StoreAddress, capsys: pytest.CaptureFixture[str]) -> dict[str, list[dict[str, str]]]:
-    """What `train` says of a sweep of four seeds."""
+    """Return the JSON of `train` for a sweep of four seeds."""
     assert main(["train", "--seeds", "0:4", "--json", *SMALL, "--workers", "1"]) == 0
     return dict(json.loads(capsys.readouterr().out))
 

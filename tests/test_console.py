@@ -66,7 +66,7 @@ def a_comparison() -> Printed:
 
 
 def missing(printed: str, cells: list[str]) -> Counter[str]:
-    """The words of the cells that stand nowhere in the text."""
+    """Return the words of the cells that are not in the text."""
     wanted = Counter(word.rstrip(",;:") for cell in cells for word in cell.split())
     return wanted - Counter(word.rstrip(",;:") for word in printed.split())
 
@@ -102,12 +102,12 @@ def test_a_table_in_a_file_shows_every_word_and_each_row_of_a_sweep_in_one_line(
 
 
 def plain(printed: str) -> str:
-    """The text without the escapes of bold letters."""
+    """Return the text without the escape sequences of bold letters."""
     return printed.replace("\x1b[1m", "").replace("\x1b[0m", "")
 
 
 def is_of_table(line: str, cells: list[str]) -> bool:
-    """Whether a line shows a cell; sentences and footnotes are wrapped by the terminal itself."""
+    """Return whether a line shows a cell; the terminal itself wraps sentences and footnotes."""
     return (
         line[:1] not in FOOTNOTES
         and any(cell in line for cell in cells)

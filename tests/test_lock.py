@@ -20,7 +20,7 @@ PIN = re.compile(r"^([\w.-]+)==([^\s;\\]+)(?: ;([^\\]*))?")
 
 
 def pins(lock: str) -> dict[str, str]:
-    """What a lock pins on this platform, by name."""
+    """Return the versions that a lock pins on this platform, by name."""
     found = {}
     for line in (ROOT / lock).read_text().splitlines():
         match = PIN.match(line)

@@ -53,12 +53,12 @@ CELL = 4 * 3**0.5 + 1e-9
 
 
 def pixels(picture: bytes) -> NDArray[np.uint8]:
-    """(height, width, 3), what a picture shows."""
+    """Return the pixels of a picture as (height, width, 3)."""
     return np.array(Image.open(io.BytesIO(picture)).convert("RGB"))
 
 
 def drawn_in_one_go(losses: NDArray[np.float64], depths: NDArray[np.int64], title: str, limits: tuple) -> bytes:
-    """A run's picture as matplotlib makes it anew."""
+    """Draw the picture of a run with matplotlib alone."""
     figure = Figure(figsize=(8, 4.5), dpi=100, layout="constrained")
     axes = figure.add_subplot(xlabel="step", ylabel="loss (summed squared error)", yscale="log", ylim=limits)
     axes.set_title(title, parse_math=False)
@@ -75,13 +75,13 @@ def drawn_in_one_go(losses: NDArray[np.float64], depths: NDArray[np.int64], titl
 
 
 def rows_of_depth_3(picture: bytes) -> NDArray[np.int64]:
-    """The row of each pixel of the marks of depth 3, those of the legend left out."""
+    """Return the row of each pixel of the markers of depth 3, without the legend."""
     orange = (pixels(picture) == (0xD5, 0x5E, 0x00)).all(axis=2)
     return np.nonzero(orange[:, :600])[0]
 
 
 def counts_drawn(axes: Axes) -> dict[str, dict[str, float]]:
-    """By regime the length of each bar, by the name of the row that it is drawn in."""
+    """Return the length of each bar, by regime and by the name of its row."""
     names = [label.get_text() for label in axes.get_yticklabels()]
     return {
         str(bars.get_label()): {names[round(bar.get_y() + bar.get_height() / 2)]: bar.get_width() for bar in bars}
@@ -121,7 +121,7 @@ def test_each_pixel_of_a_loss_picture_is_the_nearest_palette_colour_to_matplotli
 
 @pytest.fixture(scope="module")
 def alone() -> dict[str, bytes]:
-    """The picture of each of RUNS, by a LossPlot of its own."""
+    """Draw the picture of each of RUNS with its own LossPlot."""
     return {name: LossPlot().picture(*run, LONG) for name, run in RUNS.items()}
 
 

@@ -132,7 +132,7 @@ SIGNED_IN = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
 
 @pytest.fixture
 def guarded(mlflow_server: MlflowServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """MLflow's own server behind a gate that asks for a user and password, as `host:port`."""
+    """Start a proxy before MLflow's server that requires a user and password; yield its `host:port`."""
     for name in SIGNED_IN:
         monkeypatch.setenv(name, "")  # put back in the end, whoever signs in
         monkeypatch.delenv(name)
@@ -293,7 +293,7 @@ PLANTED = (
 
 @pytest.fixture
 def trap(tmp_path: Path) -> Path:
-    """A working directory full of modules that say so when they are imported."""
+    """Fill a working directory with modules that leave a trace when they are imported."""
     folder = tmp_path / "trap"
     folder.mkdir()
     for name in PLANTED:

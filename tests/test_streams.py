@@ -25,7 +25,7 @@ def shell(redirection: str, arguments: list[str], **environment: str) -> "subpro
 
 @pytest.fixture
 def trained(address: StoreAddress, capsys: pytest.CaptureFixture[str]) -> StoreAddress:
-    """A store that has what TRAIN trains: a process has only its answer to give, and need not load torch for it."""
+    """Train TRAIN once: a process that reuses the run need not load torch."""
     assert main(TRAIN) == 0
     capsys.readouterr()
     return address

@@ -21,7 +21,7 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 
 def load(name: str) -> ModuleType:
-    """A module of benchmarks/, some of whose names are also names of modules of the tests."""
+    """Import a module of benchmarks/ under its own name; some modules of the tests have the same name."""
     spec = importlib.util.spec_from_file_location(name, BENCHMARKS / f"{name}.py")
     assert spec
     assert spec.loader

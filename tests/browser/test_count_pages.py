@@ -44,7 +44,7 @@ class Net(nn.Module):
 
 @dataclass(frozen=True)
 class Pages:
-    """What a report left in a store, and where a server shows it."""
+    """The report of a run in a store, and the addresses at which a server shows it."""
 
     report: SharingReport
     base: str
@@ -53,14 +53,14 @@ class Pages:
     view: str
 
     def tab(self, name: str) -> str:
-        """The address of a tab of the run's page."""
+        """Return the address of a tab of the run's page."""
         path, _, query = self.url.partition("?")
         return f"{path}/{name}?{query}"
 
 
 @pytest.fixture(scope="module")
 def pages(mlflow_server: MlflowServer) -> Pages:
-    """A small model's report, written and served."""
+    """Write the report of a small model, and serve it."""
     store = open_store(mlflow_server.embedded("counts"))
     report = analyze(Net(), (3, 32, 32))
     run_id = write_report(store, report, {"model": "nets:Net", "input": "3,32,32"}, {})

@@ -49,7 +49,7 @@ NOTE = "[...document.querySelectorAll('table')].filter(table => !table.closest('
 
 @dataclass(frozen=True)
 class Pages:
-    """What a sweep left in a store, and where a server shows it."""
+    """The sweep in a store, and the address at which a server shows it."""
 
     store: Store
     outcome: SweepResult
@@ -57,21 +57,21 @@ class Pages:
 
     @property
     def experiment(self) -> str:
-        """The experiment page's address."""
+        """Return the address of the experiment's page."""
         return experiment_url(self.base, self.outcome.experiment_id)
 
     def run(self, run_id: str, tab: str = "") -> str:
-        """The address of a run's page, or of one of its tabs."""
+        """Return the address of a run's page, or of one of its tabs."""
         return run_url(self.base, self.outcome.experiment_id, f"{run_id}{tab}")
 
     def name(self, run_id: str) -> str:
-        """What the store calls a run."""
+        """Return the name of a run in the store."""
         return str(self.store.client.get_run(run_id).info.run_name)
 
 
 @pytest.fixture(scope="module")
 def pages(mlflow_server: MlflowServer) -> Pages:
-    """A sweep of two seeds, trained, written and served."""
+    """Train and write a sweep of two seeds, and serve it."""
     address = mlflow_server.embedded("sweep")
     outcome = run_sweep(SPEC, address, {})
     return Pages(open_store(address), outcome, mlflow_server.url)

@@ -33,7 +33,7 @@ LETTER = f"Math.min(...{TEXTS}.map(one => parseFloat(getComputedStyle(one).fontS
 
 @dataclass(frozen=True)
 class Pages:
-    """What a study left, and where a server shows it."""
+    """The results of a study, and the addresses at which a server shows them."""
 
     study: Study
     report: Path
@@ -44,7 +44,7 @@ class Pages:
 
 @pytest.fixture(scope="module")
 def pages(mlflow_server: MlflowServer, tmp_path_factory: pytest.TempPathFactory) -> Pages:
-    """A study of tiny nets, written and served."""
+    """Run and write a study of tiny nets, and serve it."""
     address, base = mlflow_server.embedded(SPEC.experiment), mlflow_server.url
     outcome, study = run_study(SPEC, address, {})
     assert study is not None

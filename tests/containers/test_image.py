@@ -42,7 +42,7 @@ class Images:
     mlflow: str = f"{NAME}-mlflow"
 
     def build(self, **variables: str) -> subprocess.CompletedProcess[str]:
-        """What came of `make image`."""
+        """Run `make image`, and return the result."""
         given = [f"{name}={value}" for name, value in {"VARIANT": "cpu", **variables}.items()]
         return subprocess.run(
             ["make", "image", f"REPOSITORY={NAME}", *given], cwd=self.sources, capture_output=True, text=True

@@ -36,7 +36,7 @@ DEPLOYMENTS = {
 
 @pytest.fixture(scope="module")
 def page() -> Iterator[Page]:
-    """A tab of a browser that knows nothing but loopback."""
+    """Open a tab of a browser that can reach loopback only."""
     program = find_chromium()
     if program is None:
         pytest.skip("no chromium on the PATH: apt-get install chromium")

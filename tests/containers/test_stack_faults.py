@@ -34,7 +34,7 @@ PASSWORDS = {"STACK_MLFLOW_PASSWORD": "on", "STACK_PREFECT_PASSWORD": "on"}
 
 
 def sweep(stack: Stack, experiment: str, seeds: int) -> None:
-    """Let a worker sweep, and see it complete."""
+    """Run a sweep on a worker, and check that it completes."""
     completed(stack.ended(stack.start_flow("sweep/sweep-cpu", spec_of(experiment, seeds))))
 
 
@@ -44,7 +44,7 @@ def completed(run: FlowRun) -> None:
 
 
 def under_way(stack: Stack, experiment: str) -> UUID:
-    """The flow run of a sweep that has finished some of its seeds and not all."""
+    """Return the flow run of a sweep that has finished some of its seeds and not all."""
     flow_run = stack.start_flow("sweep/sweep-cpu", spec_of(experiment, SEEDS))
     finished = wait_until(lambda: stack.finished(experiment) or None, "the sweep is under way")
     assert finished < SEEDS
@@ -78,7 +78,7 @@ def known_flow_runs(stack: Stack) -> set[UUID]:
 
 @pytest.fixture(scope="module")
 def backup(stack: Stack, swept: FlowRun) -> str:
-    """The folder of a backup, relative to the sources."""
+    """Make a backup, and return its folder relative to the sources."""
     return stack.run("make", "--silent", "backup").strip()
 
 
@@ -122,7 +122,7 @@ def test_a_damaged_backup_is_refused_and_changes_nothing(stack: Stack, backup: s
 
 
 def with_faults(stack: Stack, name: str, fault: str) -> dict[str, str]:
-    """Settings with which a command's every call of docker goes through a line of shell first."""
+    """Return settings with which each call of docker by a command first runs a line of shell."""
     docker = stack.folder / name / "docker"
     docker.parent.mkdir()
     docker.write_text(f'#!/bin/sh\n{fault}\nexec "$REAL_DOCKER" "$@"\n')
@@ -143,7 +143,7 @@ FILES = "from pathlib import Path; print(*sorted(path for path in Path('/data').
 
 
 def everything(stack: Stack) -> tuple[list[str], list[str], list[str]]:
-    """What the stack holds: MLflow's runs, Prefect's flow runs, the artifacts."""
+    """Return the content of the stack: MLflow's runs, Prefect's flow runs, the artifacts."""
     return (
         stack.query("mlflow", "SELECT run_uuid FROM runs ORDER BY 1"),
         stack.query("prefect", "SELECT id FROM flow_run ORDER BY 1"),
@@ -193,7 +193,7 @@ def test_a_killed_restore_is_undone_or_kept_by_the_next_restore_even_if_that_fai
 
 @pytest.fixture
 def build(stack: Stack) -> dict[str, str]:
-    """Settings with which `make upgrade` builds the images that are there."""
+    """Return settings with which `make upgrade` builds the images that exist."""
     before = stack.run("docker", "image", "inspect", "--format={{json .Config.Labels}}", "paramshare:cpu")
     labels = {name.rpartition(".")[2]: label for name, label in json.loads(before).items()}
     settings = {"STACK_COMMIT": labels["revision"], "STACK_VERSION": labels["version"]}
@@ -224,7 +224,7 @@ command.downgrade(_get_alembic_config("postgresql+psycopg://mlflow@postgres:5432
 
 
 def schemas(stack: Stack) -> list[str]:
-    """The revisions of both databases."""
+    """Return the schema revisions of both databases."""
     return [*stack.query("mlflow", REVISION), *stack.query("prefect", REVISION)]
 
 
@@ -279,7 +279,7 @@ def registered(stack: Stack) -> list[tuple[UUID, str, dict[str, object]]]:
 
 @dataclass(frozen=True)
 class Before:
-    """What a stack had before it went down."""
+    """The content of a stack before it was stopped."""
 
     flow_runs: set[UUID]
     deployments: list[tuple[UUID, str, dict[str, object]]]
@@ -287,7 +287,7 @@ class Before:
 
 @pytest.fixture(scope="module")
 def locked(stack: Stack, swept: FlowRun) -> Before:
-    """The stack down and up again, with both passwords switched on and on another address; it stays so."""
+    """Stop and start the stack with both passwords on and on another address; it stays so."""
     before = Before(known_flow_runs(stack), registered(stack))
     stack.down()
     assert stack.compose("ps", "--all", "--quiet") == ""

@@ -58,7 +58,7 @@ def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> N
 
 
 def check_whole(address: StoreAddress) -> Store:
-    """Of every FINISHED run: every loss to the bit, picture, model and data; no key twice; a sound database."""
+    """Check that each FINISHED run has every loss to the bit, picture, model and data, and no key is there twice."""
     store = open_store(address)
     spec = SweepSpec.model_validate({**SIZES, "seeds": "0:4000", "devices": "cpu"})
     expected = {one.key(): one for one in spec.train_specs(("cpu",))}
@@ -78,7 +78,7 @@ def check_whole(address: StoreAddress) -> Store:
 
 
 def check_completes(address: StoreAddress, folder: Path, seeds: int, at_least_reused: int) -> None:
-    """The same command does the rest, and the parent run tells of all."""
+    """Run the same command again, and check that it completes the sweep and its parent run."""
     process = sweep(folder, seeds)
     out, said = process.communicate(timeout=600)
     assert process.returncode == 0, said
@@ -119,7 +119,7 @@ def test_a_sweep_waits_for_a_database_locked_for_half_a_minute(
 
 @pytest.fixture
 def small_disk(address: StoreAddress, tmp_path: Path) -> Iterator[Path]:
-    """A file system of its own for `mlruns/`, with little room."""
+    """Mount a small file system for `mlruns/`."""
     if os.geteuid() != 0 or shutil.which("mount") is None:
         pytest.skip("only root can mount a file system of little room")
     folder, aside = tmp_path / "mlruns", tmp_path / "aside"
@@ -160,7 +160,7 @@ def test_a_full_disk_is_reported_in_one_line_and_finished_runs_are_complete(
 
 
 def _fill(folder: Path, ballast: Path, left: int) -> None:
-    """Leave `left` bytes of room."""
+    """Fill a disk up to `left` free bytes."""
     room = shutil.disk_usage(folder).free - left
     with ballast.open("wb") as file:
         file.truncate(0)

@@ -27,14 +27,14 @@ PATIENCE = 600.0  # seconds
 
 
 def started(environment: dict[str, str]) -> subprocess.Popen[str]:
-    """The flow of SPEC, under way."""
+    """Start the flow of SPEC."""
     options = [f"--{name.replace('_', '-')}={value}" for name, value in SPEC.items()]
     command = [*PROGRAM, "flow", "sweep", "--json", *options]
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def check_ended(flow: subprocess.Popen[str], out: str, err: str, store: Store) -> None:
-    """It has completed, and every run and their parent are as if nothing had happened."""
+    """Check that the flow has completed with the same runs and parent as without a fault."""
     assert flow.returncode == 0, err
     assert {run["status"] for run in json.loads(out)["runs"]} == {"FINISHED"}
     expected = trained(SweepSpec.model_validate(SPEC).train_specs(("cpu",)))

@@ -70,7 +70,7 @@ class Started:
         return int(self.database.execute(query).fetchone()[0])
 
     def wait_until(self, met: Callable[[], bool]) -> bool:
-        """Whether it was met before the sweep ended."""
+        """Wait for a condition; return false if the sweep ended before."""
         begin = time.monotonic()
         while not met():
             assert time.monotonic() - begin < PATIENCE, self.kill()
@@ -95,11 +95,11 @@ class Started:
         return met and self.process.poll() is None
 
     def workers(self) -> list[int]:
-        """The pool's processes."""
+        """Return the processes of the pool."""
         return pool_processes(self.process.pid)
 
     def kill(self) -> str:
-        """End whatever is left of it; what it said."""
+        """Kill all that is left of it, and return its stderr."""
         with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         return self.ended()[1]
@@ -129,7 +129,7 @@ def started(arguments: list[str], address: StoreAddress) -> Iterator[Started]:
 
 
 def finish(arguments: list[str], address: StoreAddress) -> None:
-    """The same command once more, and nobody touches it."""
+    """Run the same command once more without a fault."""
     with started(arguments, address) as sweep:
         out, err = sweep.ended()
         assert (sweep.process.returncode, err) == (0, "")

@@ -40,7 +40,7 @@ def server(own_mlflow_server: MlflowServer) -> MlflowServer:
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where the sweeps run: not where the server keeps its store."""
+    """Return the working directory of the sweeps, which is not the folder of the server's store."""
     folder = tmp_path / "here"
     folder.mkdir()
     monkeypatch.chdir(folder)
@@ -69,7 +69,7 @@ def wait_for(server: MlflowServer, finished: int, process: subprocess.Popen[str]
 
 
 def ended(process: subprocess.Popen[str], code: int, within: float = 600) -> tuple[dict[str, Any], str]:
-    """What a sweep printed: its JSON, and what it said beside it."""
+    """Wait for a sweep, check its exit code, and return its JSON and its stderr."""
     out, said = process.communicate(timeout=within)
     assert process.returncode == code, (out, said)
     assert "Traceback" not in said
@@ -81,7 +81,7 @@ def statuses(outcome: dict[str, Any]) -> Counter[str]:
 
 
 def check_whole(server: MlflowServer, seeds: int = SEEDS) -> Store:
-    """One FINISHED run for every seed, each with every loss to the bit, its picture and its model."""
+    """Check that each seed has one FINISHED run with every loss to the bit, its picture and its model."""
     store = open_store(server.remote(EXPERIMENT))
     spec = SweepSpec.model_validate({**SIZES, "seeds": f"0:{seeds}", "devices": "cpu"})
     expected = {one.key(): one for one in spec.train_specs(("cpu",))}
@@ -96,7 +96,7 @@ def check_whole(server: MlflowServer, seeds: int = SEEDS) -> Store:
 
 
 def check_completes(server: MlflowServer) -> None:
-    """The same command completes the sweep and trains nothing again."""
+    """Check that the same command completes the sweep and trains nothing again."""
     outcome, _ = ended(sweep(server), 0)
     assert statuses(outcome) == {"FINISHED": SEEDS}
     assert all(run["reused"] for run in outcome["runs"])

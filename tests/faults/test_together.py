@@ -22,7 +22,7 @@ PATIENCE = 600.0  # seconds, on a busy machine too
 
 
 def together(commands: Sequence[Sequence[str]]) -> list[str]:
-    """What each of the commands printed, all of them started at once; none of them complained."""
+    """Start commands at once, check that none fails or prints an error, and return their outputs."""
     environment = clean_environment(Path("prefect-home").resolve())
     started = [
         subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -40,7 +40,7 @@ def together(commands: Sequence[Sequence[str]]) -> list[str]:
 
 
 def sweeps(seeds: Sequence[str], *options: str) -> list[dict[str, Any]]:
-    """What sweeps over these seeds say that ran at the same time."""
+    """Return the outcomes of simultaneous sweeps over these seeds."""
     sizes = [f"--{name.replace('_', '-')}={value}" for name, value in SPEC.items()]
     return [
         json.loads(out)
@@ -49,7 +49,7 @@ def sweeps(seeds: Sequence[str], *options: str) -> list[dict[str, Any]]:
 
 
 def check(address: StoreAddress, said: Sequence[dict[str, Any]], seeds: str) -> None:
-    """Every seed once and whole, and each sweep names the run that is there."""
+    """Check that each seed has one complete run, which each sweep names."""
     store = open_store(address)
     expected = trained(SweepSpec.model_validate({**SPEC, "seeds": seeds}).train_specs(("cpu",)))
     run_ids = check_runs(store, expected)

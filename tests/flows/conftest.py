@@ -30,13 +30,13 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prefect
 
 @pytest.fixture(scope="module")
 def migrated_home(prefect_server: PrefectServer, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A `$PREFECT_HOME` with an empty, migrated database: a migration takes ten seconds."""
+    """Return a `$PREFECT_HOME` with an empty, migrated database: a migration takes ten seconds."""
     return _home(prefect_server.home / MIGRATED, tmp_path_factory)
 
 
 @pytest.fixture(scope="module")
 def registered_home(prefect_server: PrefectServer, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A `$PREFECT_HOME` after the first `python -m paramshare.flows.register`."""
+    """Return a `$PREFECT_HOME` after the first `python -m paramshare.flows.register`."""
     return _home(prefect_server.home / REGISTERED, tmp_path_factory)
 
 

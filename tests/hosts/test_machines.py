@@ -40,7 +40,7 @@ AT_ONCE = 20.0  # seconds in which a sweep that is told to end must have
 
 @dataclass
 class Site:
-    """Servers on the hub, and what the machines around it are told."""
+    """The servers on the hub, and the settings of the machines around it."""
 
     machines: dict[str, Machine]
     environment: Mapping[str, str]
@@ -60,7 +60,7 @@ class Site:
         wait_until(lambda: self.machines["hub"].said().count("Register worker addr") > before, "the worker's start")
 
     def sweep(self, **given: object) -> subprocess.Popen[str]:
-        """`paramshare flow sweep` on the hub, on the Dask cluster."""
+        """Start `paramshare flow sweep` on the hub, on the Dask cluster."""
         spec = SweepSpec.model_validate({**SPEC, **given}).model_dump(exclude_none=True)
         options = [f"--{key.replace('_', '-')}={value}" for key, value in spec.items() if key != "force"]
         options += ["--force"] if spec["force"] else []
@@ -74,7 +74,7 @@ class Site:
         )
 
     def both_dask_workers(self) -> None:
-        """Have a Dask worker on each machine, and nothing else."""
+        """Start a Dask worker on each machine that has none."""
         for name in "ab":
             if not self.machines[name].processes:
                 self.dask_worker(name)
@@ -88,7 +88,7 @@ class Site:
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory, migrated: Path) -> Iterator[Site]:
-    """An MLflow server, a Prefect server and a Dask scheduler on the hub; machines a and b around it."""
+    """Start an MLflow server, a Prefect server and a Dask scheduler on the hub, with machines a and b around it."""
     folder = tmp_path_factory.mktemp("site")
     environment = {
         **clean_environment(folder),
@@ -128,7 +128,7 @@ def answers(url: str) -> bool:
 
 @pytest.fixture
 def store(site: Site, request: pytest.FixtureRequest) -> Store:
-    """An experiment of the test's own."""
+    """Open an experiment of the test's own."""
     site.store = open_store(StoreAddress(f"http://{HUB}:5000", request.node.name))
     return site.store
 
@@ -139,7 +139,7 @@ def expected() -> dict[str, TrainResult]:
 
 
 def whole(store: Store, expected: dict[str, TrainResult]) -> None:
-    """Every run once, with its bits; the newest sweep complete; none left RUNNING."""
+    """Check that each run exists once with its bits, the newest sweep is complete, and none is RUNNING."""
     check_parent(store, list(check_runs(store, expected).values()))
 
 

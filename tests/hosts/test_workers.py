@@ -39,7 +39,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
 
 @pytest.fixture
 def environment(server: PrefectServer, address: StoreAddress) -> dict[str, str]:
-    """All that a worker needs, here or on another machine: two settings."""
+    """Return all that a worker needs, here or on another machine: two settings."""
     return {**server.environment, "PARAMSHARE_TRACKING_URI": address.uri}
 
 
@@ -62,7 +62,7 @@ def wait_for_middle(server: PrefectServer, address: StoreAddress, run_id: str, a
 
 
 def check(server: PrefectServer, address: StoreAddress, run_id: str, kept: set[str]) -> None:
-    """The flow run completes, and the store holds all of it once; what was finished before was not trained again."""
+    """Check that the flow run completes, that each run exists once, and that finished runs were not trained again."""
     wait_until(lambda: server.state(run_id) in ("Completed", "Failed"), f"{run_id} ends")
     assert server.state(run_id) == "Completed", server.run(run_id)["state"]
     store = open_store(address)

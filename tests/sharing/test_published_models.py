@@ -45,7 +45,7 @@ def millions(number: int) -> int:
 
 
 def by_layer(report: SharingReport) -> dict[str, tuple[int, int]]:
-    """Free parameters and connections of each direct part of a net."""
+    """Return the free parameters and connections of each direct part of a net."""
     return {row.name: (row.counts.shared, row.counts.unshared) for row in report.rows(depth=1)}
 
 

@@ -1,4 +1,4 @@
-"""What several tests use: programs and servers that are started, checks of what they leave, models that are counted.
+"""Helpers of several test modules: programs and servers that are started, checks of results, models to count.
 
 A module here has no tests. What one test module alone uses stays in that module, and fixtures in `conftest.py`.
 """

@@ -39,7 +39,7 @@ _ANSWER = 30.0  # seconds
 
 
 def find_chromium() -> str | None:
-    """The program, or None where there is none."""
+    """Return the program; None if it is not installed."""
     return next((path for name in _NAMES if (path := shutil.which(name))), None)
 
 
@@ -68,13 +68,13 @@ class Page:
         self.wait_until("document.readyState === 'complete'")
 
     def evaluate(self, expression: str) -> Any:
-        """What a JavaScript expression gives, as plain data; a promise is waited for."""
+        """Return the value of a JavaScript expression as plain data; wait for a promise."""
         answer = self.ask("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
         assert "exceptionDetails" not in answer, answer["exceptionDetails"]
         return answer["result"].get("value")
 
     def wait_until(self, expression: str, seconds: float = 60.0) -> None:
-        """Look again and again until a JavaScript expression is true.
+        """Evaluate a JavaScript expression repeatedly until it is true.
 
         Raises:
             AssertionError: it is not within `seconds`; what the page shows then stands in the message.
@@ -91,7 +91,7 @@ class Page:
         self.ask("Emulation.setDeviceMetricsOverride", **screen)
 
     def text(self) -> str:
-        """The text that a person sees."""
+        """Return the visible text."""
         return str(self.evaluate("document.body ? document.body.innerText : ''"))
 
     def screenshot(self, path: Path) -> None:
@@ -130,7 +130,7 @@ class Chromium:
 
     @contextmanager
     def page(self, width: int = 1600, height: int = 1000) -> Iterator[Page]:
-        """A new tab, `width` × `height` CSS pixels, closed when the block is left."""
+        """Open a tab of `width` × `height` CSS pixels until the end of the block."""
         request = urllib.request.Request(f"http://127.0.0.1:{self.port}/json/new?about:blank", method="PUT")
         with urllib.request.urlopen(request, timeout=_ANSWER) as answer:
             target = json.load(answer)

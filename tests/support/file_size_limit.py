@@ -1,4 +1,4 @@
-"""A disk that has no room left, without one."""
+"""A limit on the size of files, in place of a full disk."""
 
 import resource
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def files_of_at_most(size: int) -> Iterator[None]:
-    """As on a full disk: no file of this process can grow beyond `size` bytes."""
+    """Let no file of this process grow beyond `size` bytes, as on a full disk."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:

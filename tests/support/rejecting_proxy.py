@@ -1,4 +1,4 @@
-"""A gate before a real server on 127.0.0.1, which passes requests on or refuses them."""
+"""An HTTP proxy before a real server on 127.0.0.1, which forwards requests or rejects them."""
 
 import http.server
 import threading
@@ -9,7 +9,7 @@ from urllib.request import Request, urlopen
 
 @contextmanager
 def gate_before(port: int, refusal: Callable[[http.server.BaseHTTPRequestHandler], int | None]) -> Iterator[str]:
-    """A gate before the server on `port`, as `host:port`.
+    """Start a proxy before the server on `port`, and yield its address as `host:port`.
 
     Args:
         refusal: the status with which a request is refused, by its method, path and headers; None to pass it on.

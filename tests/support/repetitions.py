@@ -1,4 +1,4 @@
-"""How much is drawn of what would take long: a fault's moments, published nets. `make test-all` draws more of all.
+"""The number of repetitions of slow tests: moments of a fault, published nets. `make test-all` repeats them more often.
 
 Once by default, as each fault takes minutes; `make test-faults DRAWS=4`, likewise the other targets.
 """

@@ -1,4 +1,4 @@
-"""Specs of any size, by which the engines are held to the reference."""
+"""Specs of any size, for the comparison of engines with the reference."""
 
 from hypothesis import strategies as st
 

@@ -1,4 +1,4 @@
-"""The pages for users, and what a test needs of them: their blocks of code, their commands, their links."""
+"""The pages for users, and their parts that tests need: blocks of code, commands, links."""
 
 import re
 import shlex

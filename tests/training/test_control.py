@@ -17,7 +17,7 @@ from paramshare.training.spec import TrainSpec
 
 @pytest.fixture
 def starts(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
-    """The first layer's weights at the start of each training that a control makes."""
+    """Return the weights of the first layer at the start of each training of a control."""
     seen = []
 
     def noted(spec: TrainSpec, draws: Draws) -> TrainResult:

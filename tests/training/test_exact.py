@@ -15,7 +15,7 @@ from support.training_specs import SPECS
 
 
 def assert_bitwise_equal(spec: TrainSpec) -> None:
-    """Both engines' whole results, NaN and the signs of zeros included."""
+    """Compare all results of both engines, including NaN and the signs of zeros."""
     exact, reference = train(spec, "exact"), train(spec, "reference")
     assert (exact.engine, reference.engine) == ("exact", "reference")
     np.testing.assert_array_equal(exact.losses.view(np.int32), reference.losses.view(np.int32))

@@ -28,7 +28,7 @@ def _one_thread() -> None:
 
 
 def plain_loop(net: DynamicNet, draws: Draws, spec: TrainSpec) -> NDArray[np.float64]:
-    """The losses of the article's loop on `net`, which is trained, in its precision."""
+    """Train `net` with the article's loop in its precision, and return the losses."""
     x, y = (data.to(net.output_linear.weight.dtype) for data in (draws.x, draws.y))
     optimizer = torch.optim.SGD(net.parameters(), lr=spec.learning_rate, momentum=spec.momentum)
     losses = []
@@ -65,7 +65,7 @@ def test_gram_in_float64_trains_any_size_as_the_plain_loop(spec: TrainSpec) -> N
 
 
 def deviation(losses: NDArray[np.generic], reference: NDArray[np.float64]) -> float:
-    """The root mean square, over the steps, of the log of the ratio."""
+    """Return the root mean square, over the steps, of the log of the ratio."""
     return float(np.sqrt(np.mean(np.log(losses / reference) ** 2)))
 
 

@@ -44,7 +44,7 @@ def assert_same_bits(one: TrainResult, other: TrainResult) -> None:
 
 
 def assert_close(together: TrainResult, alone: TrainResult) -> None:
-    """The same to what float32 lets few steps drift apart."""
+    """Compare two results within the drift that float32 causes in few steps."""
     assert together.spec == alone.spec
     np.testing.assert_allclose(together.losses, alone.losses, rtol=2e-4)
     np.testing.assert_array_equal(together.depths, alone.depths)

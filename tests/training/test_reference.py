@@ -17,7 +17,7 @@ PLAIN_SCRIPT = Path(__file__).with_name("plain_script.py")
 
 
 def plain_losses(seed: int) -> np.ndarray:
-    """The losses of the plain script, run alone in a process of its own."""
+    """Run the plain script in its own process, and return its losses."""
     done = subprocess.run([sys.executable, PLAIN_SCRIPT, str(seed)], capture_output=True, text=True, check=True)
     return np.array([float.fromhex(line) for line in done.stdout.split()])
 

@@ -120,7 +120,7 @@ with prefect_api() as url:
 
 
 def environment(home: Path, **more: str) -> dict[str, str]:
-    """This environment without Prefect's settings, for a process whose `$PREFECT_HOME` is `home`."""
+    """Return the environment without Prefect's settings, for a process with `home` as its `$PREFECT_HOME`."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
     return clean | {"PREFECT_HOME": str(home), "PYTHONPATH": str(ROOT)} | more
 
@@ -167,7 +167,7 @@ def fresh(tmp_path_factory: pytest.TempPathFactory) -> Fresh:
 
 @pytest.fixture
 def home(fresh: Fresh, tmp_path: Path) -> Path:
-    """A `$PREFECT_HOME` whose database is already migrated, which saves ten seconds a test."""
+    """Return a `$PREFECT_HOME` whose database is already migrated, which saves ten seconds a test."""
     return Path(shutil.copytree(fresh.home, tmp_path / "home"))
 
 
@@ -221,7 +221,7 @@ def test_the_settings_of_the_process_are_restored_after_the_block(fresh: Fresh) 
 
 @pytest.fixture(scope="module")
 def configured(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
-    """A home, and what SHOW prints in it where a server of the user's is configured."""
+    """Return a home, and the output of SHOW in it if the user has configured a server."""
     home = tmp_path_factory.mktemp("configured") / "home"
     out, error = start(SHOW, home, PREFECT_API_URL="http://127.0.0.1:9/api").communicate(timeout=60)
     assert out, error
@@ -230,7 +230,7 @@ def configured(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str
 
 @pytest.fixture(scope="module")
 def empty(fresh: Fresh, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """What SHOW prints where the environment names no server, `.env` does, and an address of pages is set."""
+    """Return the output of SHOW if the environment has an empty API URL, `.env` another, and pages an address."""
     home = Path(shutil.copytree(fresh.home, tmp_path_factory.mktemp("empty") / "home"))
     (home.parent / ".env").write_text("PREFECT_API_URL=http://127.0.0.1:9/api\n")
     out, error = start(SHOW, home, PREFECT_API_URL="", PREFECT_UI_URL="http://127.0.0.1:8").communicate(timeout=60)
@@ -301,7 +301,7 @@ class Ended:
 
 @pytest.fixture(scope="module")
 def staying(fresh: Fresh, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[subprocess.Popen[str], Path]]:
-    """One parent for each end, all started at once to save time."""
+    """Start one parent for each end, all at once to save time."""
     homes = {how: shutil.copytree(fresh.home, tmp_path_factory.mktemp(how) / "home") for how in ENDS}
     return {how: (start(STAY, home), home) for how, home in homes.items()}
 

@@ -18,7 +18,7 @@ _QUIET: Final = {"DO_NOT_TRACK": "1", "MLFLOW_DISABLE_TELEMETRY": "true", "PREFE
 
 
 def violations(config: Config) -> list[str]:
-    """Everything that breaks a policy, in words that begin with the policy's name."""
+    """Return everything that violates a policy; each begins with the name of the policy."""
     return [f"{policy.__name__}: {found}" for policy in POLICIES for found in policy(config)]
 
 
@@ -63,7 +63,7 @@ def the_order_of_start_is_by_health(config: Config) -> Iterator[str]:
 
 
 def what_ends_is_waited_for(config: Config) -> Iterator[str]:
-    """Else `up --wait` fails when it has ended."""
+    """Check that another service waits for it: otherwise `up --wait` fails when it has ended."""
     waited = {
         other
         for _, service in _services(config)

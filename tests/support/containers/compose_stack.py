@@ -33,7 +33,7 @@ PATIENCE = 900.0  # seconds that anything may take: a minute is usual, a busy ma
 
 
 def why_no_stack() -> str | None:
-    """Why no stack can be brought up here, if so."""
+    """Return why no stack can be started here; None if one can."""
     if not shutil.which("docker"):
         return "no docker here"
     for image in IMAGES:
@@ -59,37 +59,37 @@ class Stack:
 
     @property
     def host(self) -> str:
-        """The address on which it is published."""
+        """Return the address on which the stack is published."""
         return self.settings.get("STACK_BIND", "127.0.0.1")
 
     @property
     def mlflow(self) -> str:
-        """MLflow's address, as a browser or a laptop knows it."""
+        """Return the address of MLflow for a browser or a client outside of the stack."""
         return f"http://{self.host}:{self.mlflow_port}"
 
     @property
     def prefect(self) -> str:
-        """The address of Prefect's pages."""
+        """Return the address of Prefect's pages."""
         return f"http://{self.host}:{self.prefect_port}"
 
     @property
     def auth(self) -> str | None:
-        """The user and password of Prefect's API, if it asks for them."""
+        """Return the user and password of Prefect's API, if it requires them."""
         return self.secret("prefect_auth") if self.settings.get("STACK_PREFECT_PASSWORD") == "on" else None
 
     @property
     def tracking_uri(self) -> str:
-        """MLflow's address as a client is given it: with the password, if it asks for one."""
+        """Return the address of MLflow for a client, with the password if it requires one."""
         if self.settings.get("STACK_MLFLOW_PASSWORD") != "on":
             return self.mlflow
         return self.mlflow.replace("//", f"//admin:{self.secret('mlflow_admin_password')}@")
 
     def secret(self, name: str) -> str:
-        """What `make secrets` has made."""
+        """Return a secret that `make secrets` has created."""
         return (self.folder / "docker" / "secrets" / name).read_text()
 
     def run(self, *command: str, **settings: str) -> str:
-        """Run a command as a person would in the stack's folder; its stdout."""
+        """Run a command in the stack's folder, and return its stdout."""
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("STACK_", "COMPOSE_"))}
         own = {
             "COMPOSE_PROJECT_NAME": self.project,
@@ -115,27 +115,27 @@ class Stack:
         return self.run("docker", "compose", *arguments, **settings)
 
     def up(self, *services: str, **settings: str) -> None:
-        """Bring it up, or what is given of it, and wait until it is well."""
+        """Start the stack, or the given services, and wait until it is healthy."""
         try:
             self.compose("up", "--detach", "--wait", "--no-build", *services, **settings)
         except AssertionError as error:
             raise AssertionError(f"{error}\n{self.compose('logs', '--tail=30')[-6000:]}") from None
 
     def down(self, *options: str) -> None:
-        """Take its containers and networks away."""
+        """Remove its containers and networks."""
         self.compose("--profile", "*", "down", "--timeout", "60", "--remove-orphans", *options)
 
     def container(self, service: str) -> dict[str, Any]:
-        """What the engine knows of a service's container."""
+        """Return the engine's description of the container of a service."""
         (name,) = self.compose("--profile", "*", "ps", "--all", "--quiet", service).split()
         return dict(json.loads(self.run("docker", "inspect", name))[0])
 
     def inside(self, service: str, *command: str) -> str:
-        """Run a command in a service's container; its stdout."""
+        """Run a command in the container of a service, and return its stdout."""
         return self.compose("exec", "-T", service, *command)
 
     def kill(self, service: str) -> None:
-        """Let a service's first process die as by a fault. (`docker kill` is a wish: nothing is started again.)"""
+        """Kill the first process of a service as a fault does: after `docker kill` nothing would be restarted."""
         killer = [
             "docker",
             "run",
@@ -157,7 +157,7 @@ class Stack:
         wait_until(started, f"{service} is started again", PATIENCE, 0.5)
 
     def query(self, database: str, sql: str) -> list[str]:
-        """The rows of a query, asked behind the servers' backs."""
+        """Return the rows of an SQL query, without the servers."""
         psql = [
             "psql",
             "--no-psqlrc",
@@ -170,7 +170,7 @@ class Stack:
         return self.inside("postgres", *psql, f"--command={sql}").split()
 
     def finished(self, experiment: str) -> int:
-        """How many runs of seeds of an experiment are FINISHED."""
+        """Count the FINISHED runs of seeds of an experiment."""
         sql = (
             "SELECT count(*) FROM runs JOIN experiments USING (experiment_id) JOIN tags USING (run_uuid) "
             f"WHERE experiments.name = '{experiment}' AND runs.status = 'FINISHED' "
@@ -179,7 +179,7 @@ class Stack:
         return int(self.query("mlflow", sql)[0])
 
     def store(self, experiment: str) -> Store:
-        """MLflow, as a laptop opens it."""
+        """Open MLflow as a client outside of the stack."""
         return open_store(StoreAddress(self.tracking_uri, experiment))
 
     @contextmanager
@@ -195,7 +195,7 @@ class Stack:
             return client.create_flow_run_from_deployment(found.id, parameters={"spec": spec}).id
 
     def ended(self, flow_run: UUID) -> FlowRun:
-        """A flow run when it has come to its end."""
+        """Wait for the end of a flow run, and return it."""
 
         def look() -> FlowRun | None:
             try:
@@ -239,7 +239,7 @@ def spec_of(experiment: str, seeds: int) -> dict[str, object]:
 
 
 def check_sweep(stack: Stack, experiment: str, seeds: int) -> None:
-    """Exactly one FINISHED run for every seed, whole and with the bits that this machine gives, and its parent."""
+    """Check that each seed has one FINISHED run with the bits of this machine, and that the parent is complete."""
     specs = SweepSpec.model_validate(spec_of(experiment, seeds)).train_specs(("cpu",))
     store = stack.store(experiment)
     check_parent(store, list(check_runs(store, trained(specs)).values()))

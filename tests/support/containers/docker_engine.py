@@ -1,4 +1,4 @@
-"""A Docker engine for the tests: the one that answers, or the one whose script lies beside the checkout."""
+"""A Docker engine for the tests: a running one, or the one whose script is beside the checkout."""
 
 import os
 import shutil
@@ -12,7 +12,7 @@ SCRIPT = ROOT.parent / "shared" / "container-engine" / "engine.sh"
 
 @cache
 def why_no_engine() -> str | None:
-    """Why no engine can be had here; None where one answers to `docker`."""
+    """Return why there is no engine here; None if one answers to `docker`."""
     if _answers():
         return None
     if not SCRIPT.exists():
@@ -26,7 +26,7 @@ def why_no_engine() -> str | None:
 
 
 def docker(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
-    """What came of a docker command, whether it succeeded or not."""
+    """Run a docker command, and return the result of a success or failure."""
     return subprocess.run(["docker", *arguments], capture_output=True, text=True, env=os.environ | settings)
 
 

@@ -16,14 +16,14 @@ OF_FLOW_RUNS = (("task_run", "flow_run_id"), ("artifact", "flow_run_id"), ("flow
 
 @contextmanager
 def connected(server: PrefectServer) -> Iterator[None]:
-    """Flows in this block talk to `server`."""
+    """Connect flows in this block to `server`."""
     with _in_effect(server.url):
         yield
 
 
 @contextmanager
 def recorded(server: PrefectServer, home: Path, tasks: int) -> Iterator[None]:
-    """Flows in this block talk to `server`; what it has kept of them is in `home` afterwards, and of no others.
+    """Connect flows in this block to `server`, and copy its records of them, and of no others, to `home`.
 
     Args:
         tasks: how many task runs there will be. The server records their ends some time after them.

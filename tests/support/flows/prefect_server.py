@@ -30,7 +30,7 @@ class PrefectServer:
 
     @property
     def environment(self) -> dict[str, str]:
-        """For a client of it."""
+        """Return the environment for a client of the server."""
         return {**clean_environment(self.home / "client"), "PREFECT_API_URL": self.url}
 
     def start(self) -> None:
@@ -64,14 +64,14 @@ class PrefectServer:
             self._process.wait(PATIENCE)
 
     def stop(self) -> None:
-        """So that nothing is lost, and surely."""
+        """Stop the server in order, or kill it."""
         try:
             self.kill(signal.SIGTERM)
         finally:
             self.kill()
 
     def ask(self, path: str, body: object = None, method: str | None = None) -> Any:
-        """The answer to a request, from its JSON. A server on SQLite that is busy says so, and is asked again."""
+        """Send a request, and return its JSON answer. Repeat it while the server answers that SQLite is busy."""
         data = None if body is None else json.dumps(body).encode()
         headers = {"content-type": "application/json"}
         request = urllib.request.Request(f"{self.url}/{path}", data, headers, method=method)
@@ -87,7 +87,7 @@ class PrefectServer:
                 time.sleep(1)
 
     def refused(self, path: str, body: object) -> tuple[int, str]:
-        """The status and the words with which a request is refused."""
+        """Send a request that must be refused, and return the status and the text."""
         try:
             answer = self.ask(path, body)
         except urllib.error.HTTPError as error:
@@ -110,7 +110,7 @@ class PrefectServer:
         return str(self.run(run_id)["state_name"])
 
     def history(self, run_id: str) -> list[str]:
-        """The names of a run's states, in time."""
+        """Return the names of the states of a run in the order of time."""
         return [state["name"] for state in self.ask(f"flow_run_states/?flow_run_id={run_id}")]
 
 

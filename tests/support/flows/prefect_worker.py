@@ -35,7 +35,7 @@ class Worker:
             )
 
     def health(self) -> int:
-        """The status that its health page answers with; 0 where nothing answers."""
+        """Return the status of its health page; 0 if nothing answers."""
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/health", timeout=10) as answer:
                 return int(answer.status)
@@ -45,11 +45,11 @@ class Worker:
             return 0
 
     def flows(self) -> list[int]:
-        """The flow processes that workers of this folder have started, whoever their parents are now."""
+        """Return the flow processes that workers of this folder have started, for any parent that they have now."""
         return sorted(orphans([file.read_text() for file in (self.folder / "mlruns" / "workers").glob("*")]))
 
     def kill(self) -> None:
-        """Kill it and everything that it has started, at once."""
+        """Kill it and all processes that it has started."""
         flows = self.flows()
         for pid in [self.process.pid, *children(self.process.pid), *flows]:
             with suppress(ProcessLookupError):
@@ -58,7 +58,7 @@ class Worker:
         wait_until(lambda: not self.flows(), "no flow of a killed worker is there")
 
     def stop(self) -> None:
-        """End it, whatever it takes."""
+        """End it in order, or kill it."""
         if self.process.poll() is None:
             self.process.terminate()
             with suppress(subprocess.TimeoutExpired):

@@ -16,7 +16,7 @@ from support.waiting import wait_until
 def dask_cluster(
     folder: Path, environment: Mapping[str, str], workers: int = 2, *options: str
 ) -> Iterator[tuple[str, list[subprocess.Popen[bytes]]]]:
-    """A scheduler and workers on this machine's loopback; gives the scheduler's address and the workers' processes.
+    """Start a scheduler and workers on loopback; yield the scheduler's address and the workers' processes.
 
     Args:
         options: of each worker, beside one process and one thread.
@@ -41,7 +41,7 @@ def dask_cluster(
 
 
 def end_group(process: subprocess.Popen[bytes]) -> None:
-    """End a process and all that it has started, at once."""
+    """Kill a process and all that it has started."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()

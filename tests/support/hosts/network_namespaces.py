@@ -17,7 +17,7 @@ _NEW_NETWORK = 0x40000000  # CLONE_NEWNET of setns(2)
 
 
 def why_no_namespaces() -> str:
-    """Why machines cannot be made here; empty where they can."""
+    """Return why machines cannot be made here; empty if they can."""
     if os.geteuid() != 0:
         return "only root can make namespaces"
     missing = [program for program in ("ip", "unshare", "mount") if not shutil.which(program)]
@@ -38,7 +38,7 @@ class Machine:
         folder.mkdir(parents=True)
 
     def start(self, command: Sequence[str], environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
-        """Start a program there, which is process 1 of a namespace: with it goes all that it has started."""
+        """Start a program there as process 1 of a namespace: its end is the end of all that it has started."""
         apart = ["unshare", "--pid", "--fork", "--kill-child=SIGKILL", "--uts", "--mount-proc"]
         named = ["sh", "-c", 'hostname "$0"; exec "$@"', self.name, *command]
         with (self.folder / f"said-{len(self.processes)}.log").open("wb") as said:
@@ -55,11 +55,11 @@ class Machine:
         return process
 
     def said(self) -> str:
-        """All that its programs have said."""
+        """Return the output of all its programs."""
         return "".join(file.read_text(errors="replace") for file in sorted(self.folder.glob("said-*.log")))
 
     def kill(self) -> None:
-        """End everything on it at once."""
+        """Kill everything on it at once."""
         for process in self.processes:
             with suppress(ProcessLookupError):
                 process.kill()
@@ -69,7 +69,7 @@ class Machine:
 
 @contextmanager
 def network(folder: Path, names: Sequence[str]) -> Iterator[dict[str, Machine]]:
-    """Machines of these names and one called `hub`, whose network this process is in while the block runs."""
+    """Make machines with these names and a hub, whose network this process uses during the block."""
     prefix = f"paramshare-{os.getpid()}"
     with ExitStack() as stack:
         hub = _namespace(stack, f"{prefix}-hub")
@@ -120,7 +120,7 @@ def _ip(*arguments: str) -> None:
 
 @contextmanager
 def _inside(namespace: str) -> Iterator[None]:
-    """Let this thread, and what it starts, be in the network of a namespace."""
+    """Use the network of a namespace in this thread and in the processes that it starts."""
     with Path("/proc/thread-self/ns/net").open() as former, Path("/run/netns", namespace).open() as other:
         _enter(other.fileno())
         try:

@@ -77,7 +77,7 @@ def transformers_or_skip() -> ModuleType:
 
 @contextmanager
 def without_memory() -> Iterator[None]:
-    """A block in which every parameter of a new module is on the meta device.
+    """Put every parameter of a new module in this block on the meta device.
 
     (`torch.device("meta")` puts every new tensor there, and ends a constructor that computes a width with one.)
     """

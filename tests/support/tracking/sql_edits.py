@@ -1,4 +1,4 @@
-"""Changes to a store behind MLflow's back."""
+"""Changes to an embedded store by SQL, without MLflow."""
 
 import sqlite3
 from contextlib import closing

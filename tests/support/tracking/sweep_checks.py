@@ -1,4 +1,4 @@
-"""What a sweep must have left, whatever happened to it: every run once and whole, nothing RUNNING, a sound database."""
+"""Checks of the result of a sweep, after any fault: each run once and complete, none RUNNING, a sound database."""
 
 import json
 import sqlite3
@@ -22,18 +22,18 @@ from paramshare.training.spec import TrainSpec
 
 
 def trained(specs: Sequence[TrainSpec]) -> dict[str, TrainResult]:
-    """What each spec gives where nothing goes wrong, by key."""
+    """Return the result of each spec without faults, by key."""
     return {result.spec.key(): result for result in train_many(list(specs))}
 
 
 def runs_of(store: Store, kind: str, status: str | None = None) -> list[Run]:
-    """The runs of a kind, of a status if one is given; the newest first."""
+    """Return the runs of a kind, of one status if it is given; the newest first."""
     of_status = f" AND attributes.status = '{status}'" if status else ""
     return list(search(store, f"tags.`paramshare.kind` = '{kind}'{of_status}"))
 
 
 def check_runs(store: Store, expected: Mapping[str, TrainResult]) -> dict[str, str]:
-    """Exactly one FINISHED run of each key, whole and with the bits of `expected`, and none RUNNING.
+    """Check that each key has one complete FINISHED run with the bits of `expected`, and no run is RUNNING.
 
     Returns:
         The id of each run by its key.
@@ -48,7 +48,7 @@ def check_runs(store: Store, expected: Mapping[str, TrainResult]) -> dict[str, s
 
 
 def check_parent(store: Store, run_ids: Sequence[str]) -> None:
-    """The newest sweep is FINISHED, has everything, and its table names exactly these runs."""
+    """Check that the newest sweep is FINISHED and complete, and that its table names exactly these runs."""
     parent = runs_of(store, "sweep")[0]
     parent_id = parent.info.run_id
     assert parent.info.status == "FINISHED"
@@ -70,7 +70,7 @@ def check_parent(store: Store, run_ids: Sequence[str]) -> None:
 
 
 def check_database(database: Path) -> None:
-    """SQLite finds nothing wrong with the file."""
+    """Check that SQLite finds no fault in the file."""
     with closing(sqlite3.connect(database)) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
         assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
