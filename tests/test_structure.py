@@ -316,3 +316,11 @@ def test_a_command_loads_no_library_that_it_does_not_use(
     loaded = set(done.stderr.split())
     assert {"paramshare.cli"} <= loaded, done.stderr
     assert loaded & unwanted == set()
+
+
+def test_modules_beside_tests_are_in_the_support_package() -> None:
+    """A program that a test runs as a process stays beside it."""
+    tests = ROOT / "tests"
+    modules = {path.relative_to(tests) for path in tests.rglob("*.py") if not path.name.startswith("test_")}
+    elsewhere = {str(path) for path in modules if path.parts[0] != "support" and path.name != "conftest.py"}
+    assert elsewhere == {"training/plain_script.py"}

@@ -101,7 +101,7 @@ def test_no_task_of_an_interrupted_sweep_is_completed_unless_its_seeds_were_trai
     before = begun()
 
     def interrupt(_row: Row) -> None:
-        wait_until(lambda: begun() == before + 3, "the third task begins")
+        wait_until(lambda: begun() >= before + 3, "the third task begins")  # the fourth can begin, too
         raise KeyboardInterrupt
 
     with recorded(prefect_server, tmp_path / "home", 3), pytest.raises(KeyboardInterrupt):
