@@ -43,9 +43,9 @@ def test_whatever_diverged_every_figure_that_has_a_number_is_drawn(diverged: tup
     }
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        drawn = {one.name: one for one in figures.draw(study(groups))}
+        drawn = {figure.name: figure for figure in figures.draw(study(groups))}
     assert drawn.keys() == names
-    assert all("a run that diverged" in one.title for name, one in drawn.items() if name in ("parameters", "finals"))
+    assert all("a run that diverged" in drawn[name].title for name in names & {"parameters", "finals"})
 
 
 def test_only_curves_over_steps_join_their_points_by_lines(monkeypatch: pytest.MonkeyPatch) -> None:

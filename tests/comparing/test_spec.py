@@ -45,7 +45,7 @@ def test_a_command_says_what_is_not_as_it_comes(spec: StudySpec | CompareSpec, c
 def test_a_metric_that_the_runs_will_not_have_is_refused_before_any_is_trained(
     asked: dict[str, Any], metric: str, expected: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(ValueError, match=f"no metric '{metric}' to be compared by; expected one of {expected}"):
+    with pytest.raises(ValueError, match=f"no metric '{metric}' to compare; expected one of {expected}"):
         StudySpec(**asked, metric=metric)
     target = [word for name, value in asked.items() for word in (f"--{name}", value)]
     assert main(["study", *target, "--metric", metric, "--seeds", "0:2"]) == 2
