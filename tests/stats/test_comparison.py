@@ -253,9 +253,9 @@ def test_holms_p_reject_what_stepping_down_rejects(ps: list[float], alpha: float
 
 
 def test_what_cannot_be_is_refused() -> None:
-    with pytest.raises(UsageError, match="between 0 and 1"):
+    with pytest.raises(UsageError, match="p-values must be between 0 and 1"):
         holm([0.2, math.nan])
     with pytest.raises(UsageError, match="family=0"):
         pairs(np.ones(3), np.zeros(3), family=0)
-    with pytest.raises(UsageError, match="'lower' or 'higher'"):
+    with pytest.raises(UsageError, match="use 'lower' or 'higher'"):
         compare_unpaired([1], [2], better="less")  # type: ignore[arg-type]

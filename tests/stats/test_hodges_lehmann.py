@@ -154,8 +154,8 @@ def test_the_points_of_some_of_many_runs_give_the_limits_of_all(
 ) -> None:
     one, other = np.random.default_rng(1).lognormal(0, 1, (2, 40))
     exact = compare(one, other)
-    monkeypatch.setattr(inversion, "MOST_VALUES", 15)
-    monkeypatch.setattr(hodges_lehmann, "MOST_VALUES", 15)
+    monkeypatch.setattr(inversion, "MAX_VALUES", 15)
+    monkeypatch.setattr(hodges_lehmann, "MAX_VALUES", 15)
     thinned = compare(one, other)
     for name in ("hl_difference", "hl_ratio"):
         assert limits(getattr(thinned, name)) == pytest.approx(limits(getattr(exact, name)), rel=1e-6)

@@ -110,7 +110,7 @@ def test_effects_that_separate_groups_have_an_interval(t: float) -> None:
 
 
 def test_a_difference_that_is_none_is_refused() -> None:
-    with pytest.raises(UsageError, match="no number of runs shows it"):
+    with pytest.raises(UsageError, match="no number of runs detects a difference of 0"):
         pairs_needed(0)
-    with pytest.raises(UsageError, match="alpha below the power"):
+    with pytest.raises(UsageError, match="use 0 < alpha < power < 1"):
         pairs_needed(1, alpha=0.9)
