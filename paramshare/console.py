@@ -24,7 +24,7 @@ from paramshare.tables import print_table
 
 if TYPE_CHECKING:
     from paramshare.comparing.study import Study
-    from paramshare.counting.report import CountOutcome
+    from paramshare.counting.report import CountResult
     from paramshare.proof.report import Reproduction, Verification
     from paramshare.sweep.chunks import Row
     from paramshare.sweep.result import SweepResult
@@ -114,7 +114,7 @@ def _state(task: Task) -> str:
     return f"{task.description}{done}"
 
 
-def print_counts(outcome: "CountOutcome", ui_command: str) -> None:
+def print_counts(outcome: "CountResult", ui_command: str) -> None:
     """The totals of several models, what failed, and the command that opens MLflow's pages."""
     console = _stdout()
     head = ("model", *MAIN_REGIMES, "factor", "run")

@@ -99,8 +99,8 @@ def test_kwargs_take_the_place_of_an_input_and_stand_beside_one() -> None:
     [
         ({}, "input is missing"),
         ({"kwargs": {"x": {"size": "a"}}}, "size is 'a'; expected positive integers"),
-        ({"kwargs": {"x": {"size": "3"}}, "dtype": "long"}, "dtype is for the sizes of input"),
-        ({"input": "nets.py:sample", "dtype": "long"}, "dtype is for the sizes of input"),
+        ({"kwargs": {"x": {"size": "3"}}, "dtype": "long"}, "dtype applies only to an input of sizes"),
+        ({"input": "nets.py:sample", "dtype": "long"}, "dtype applies only to an input of sizes"),
     ],
 )
 def test_an_input_that_cannot_be_meant_is_refused(given: dict[str, object], said: str) -> None:

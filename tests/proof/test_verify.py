@@ -108,5 +108,5 @@ def test_a_sweep_that_is_none_or_not_there_is_refused(address: StoreAddress) -> 
     ):
         with pytest.raises(UsageError, match=said):
             draw_sample(VerifySpec(parent_run_id=parent), address)
-    with pytest.raises(ValidationError, match="'sweep' is no run's id; expected 32 hexadecimal digits"):
+    with pytest.raises(ValidationError, match="'sweep' is not the id of a run; expected 32 hexadecimal digits"):
         VerifySpec(parent_run_id="sweep")
