@@ -155,7 +155,7 @@ def test_help_and_the_doctor_answer_though_a_setting_is_misspelt(
     capsys.readouterr()
     assert main(["doctor"]) == 1
     out, err = capsys.readouterr()
-    assert "made at the first run" in out
+    assert "will be created by the first run" in out
     assert "!!  settings  there is no setting called sede (found in paramshare.toml); did you mean seeds?\n" in out
     assert err == ""
 
@@ -318,7 +318,7 @@ def test_whoever_stops_reading_gets_no_complaint(command: list[str], tmp_path: P
 def test_the_doctor_names_versions_devices_store_and_servers(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor"]) == 0
     said = capsys.readouterr().out
-    for part in ("torch 2.", "mlflow 3.", "prefect 3.", "cpu", "made at the first run", "no API configured"):
+    for part in ("torch 2.", "mlflow 3.", "prefect 3.", "cpu", "will be created by the first run", "no API configured"):
         assert part in said
     assert main(["doctor", "--tracking-uri", "http://127.0.0.1:9"]) == 1
 

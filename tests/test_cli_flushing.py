@@ -8,7 +8,7 @@ import pytest
 from program import SIZES, refused
 
 from paramshare.cli import main
-from paramshare.console import print_outcome
+from paramshare.console import print_sweep
 from paramshare.sweep.chunks import Row
 from paramshare.sweep.result import SweepResult
 from paramshare.tracking.store import StoreAddress
@@ -68,7 +68,7 @@ def test_what_is_kept_for_another_store_is_named_with_the_command_that_delivers_
 def test_an_outcome_with_kept_results_says_so_and_names_the_command(capsys: pytest.CaptureFixture[str]) -> None:
     row = Row.kept(RESULT.spec, RESULT, "the server does not answer")
     outcome = SweepResult("1", "abc", (row,), curves="", name="shared seeds 3 on cpu", note="")
-    print_outcome(outcome, "paramshare ui", "", "paramshare flush")
+    print_sweep(outcome, "paramshare ui", "", "paramshare flush")
     said = capsys.readouterr().out
     assert " kept" in said.splitlines()[1]
     assert "shared seeds 3 on cpu: 1 trained, 0 re-used, 0 failed, 1 kept in mlruns/spool" in said

@@ -8,7 +8,7 @@ import pytest
 from comparing.test_study import study
 
 from paramshare.comparing.text import contrast_table, group_table
-from paramshare.console import print_counts, print_outcome, print_study, print_verification
+from paramshare.console import print_counts, print_study, print_sweep, print_verification
 from paramshare.counting.report import CountResult, CountRow
 from paramshare.counting.spec import ModelSpec
 from paramshare.proof.report import Verification, VerifyRow
@@ -39,7 +39,7 @@ def a_sweep() -> Printed:
     )
     outcome = SweepResult("1", "abc", rows, curves="", name="a sweep", note="")
     cells = ["1234.56", "re-used", "cuda:0", *(str(spec.seed) for spec in specs), *(f"{loss:.6g}" for loss in losses)]
-    return lambda: print_outcome(outcome, "ui", "", "flush"), [*cells, *IDS, specs[0].variant]
+    return lambda: print_sweep(outcome, "ui", "", "flush"), [*cells, *IDS, specs[0].variant]
 
 
 def a_count() -> Printed:

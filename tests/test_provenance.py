@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from paramshare.provenance import _built_from, provenance, provenance_tags
+from paramshare.provenance import _commit_of, provenance, provenance_tags
 
 ROOT = Path(__file__).parents[1]
 
@@ -41,8 +41,8 @@ def test_without_a_checkout_the_commit_is_what_the_build_noted(tmp_path: Path, e
 @pytest.mark.parametrize("text", ["", "main\n", "1234567\n"])
 def test_what_is_no_whole_commit_is_left_out(tmp_path: Path, text: str) -> None:
     (tmp_path / "COMMIT").write_text(text)
-    assert _built_from(tmp_path / "COMMIT") == {}
-    assert _built_from(tmp_path / "nothing") == {}
+    assert _commit_of(tmp_path / "COMMIT") == {}
+    assert _commit_of(tmp_path / "nothing") == {}
 
 
 def test_the_hardware_has_a_processor_and_a_number_of_cores() -> None:
