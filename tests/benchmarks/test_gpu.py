@@ -67,7 +67,7 @@ def with_a_card(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_without_a_gpu_it_says_so_in_a_line_and_ends_well(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert gpu.main([]) == 0
     assert capsys.readouterr().out == (
-        f"test-gpu: no GPU: the torch of {sys.executable} sees none; nothing is tested\n"
+        f"test-gpu: no GPU: the torch of {sys.executable} sees none; nothing was tested\n"
     )
     assert not (tmp_path / "gpu-report.md").exists()
 
@@ -115,7 +115,7 @@ def test_the_report_names_the_card_and_every_stage_s_result() -> None:
 | one | 5 passed | a claim | yes | 12 |
 | two | 98 \\| × | a claim | **no** | 3 |
 
-1 of 2 stages failed. 15 s in all.
+1 of 2 stages failed. 15 s in total.
 
 ## two
 
@@ -139,14 +139,14 @@ def test_a_stage_that_fails_is_an_exit_code_and_the_next_still_runs(
 
 
 def test_a_stage_over_its_budget_is_ended_and_the_next_still_runs(tmp_path: Path) -> None:
-    slow, after = gpu.carry_out([stage("slow", sleep, budget=1), stage("after", good)], tmp_path)
-    assert (slow.result, slow.passed, slow.details) == ("ended: it took longer than it may", False, "begun")
+    slow, after = gpu.run_stages([stage("slow", sleep, budget=1), stage("after", good)], tmp_path)
+    assert (slow.result, slow.passed, slow.details) == ("ended: it exceeded its time limit", False, "begun")
     assert (after.result, after.passed) == ("good", True)
 
 
 def test_no_stage_begins_when_no_time_is_left(tmp_path: Path) -> None:
-    (outcome,) = gpu.carry_out([stage("late", good)], tmp_path, longest=gpu.RESERVE)
-    assert (outcome.result, outcome.passed) == ("not begun: no time is left", False)
+    (outcome,) = gpu.run_stages([stage("late", good)], tmp_path, max_seconds=gpu.RESERVE)
+    assert (outcome.result, outcome.passed) == ("not started: no time is left", False)
 
 
 def test_with_a_command_all_that_it_started_is_ended(place: object, tmp_path: Path) -> None:

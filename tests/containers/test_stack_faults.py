@@ -181,7 +181,7 @@ def test_a_restore_that_is_killed_is_undone_or_kept_by_the_next_even_where_that_
         with pytest.raises(AssertionError):
             stack.run("setsid", "--wait", "make", "restore", f"BACKUP={backup}", KILLED=str(killed), **faults)
         assert len(calls.read_text().splitlines()) == killed
-        with pytest.raises(AssertionError, match="what was there is put back"):
+        with pytest.raises(AssertionError, match="the former data are put back"):
             stack.run("make", "restore", f"BACKUP={failing}")
         exchanged = killed > swap + 1  # after `swap` the databases' names are exchanged
         assert everything(stack) == (older if exchanged else newer), f"killed at call {killed} of {made}"
