@@ -189,7 +189,7 @@ def test_a_sweep_s_rates_are_taken_and_a_run_of_it_is_reproduced(place: object) 
 def test_the_rates_are_those_of_the_seeds_trained_and_of_the_runs_written() -> None:
     told = stages.rates(stages.Sweep([0.01] * 8, [1.0, 1.5, 2.0, 2.5]))
     assert told == (
-        "8 runs finished; one process trains 100 seeds/s, 4 write 2.0 seeds/s after start-up: 50.0× as fast as written"
+        "8 runs finished; one process trains 100 seeds/s, 4 processes write 2.0 seeds/s after start-up: ratio 50.0"
     )
 
 

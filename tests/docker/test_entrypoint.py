@@ -118,7 +118,7 @@ def test_a_password_that_postgresqls_clients_read_differently_is_refused(contain
     (container.secrets / "prefect_db_password").write_text(password)
     refused = container.start("prefect", "version")
     assert (refused.returncode, refused.stdout) == (1, "")
-    assert "the secret prefect_db_password holds" in refused.stderr
+    assert "the secret prefect_db_password contains" in refused.stderr
 
 
 def test_mlflows_clients_read_the_admins_password(container: Container, monkeypatch: pytest.MonkeyPatch) -> None:
