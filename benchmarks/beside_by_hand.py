@@ -37,17 +37,19 @@ def main() -> int:
     arguments.add_argument("--rounds", type=int, default=3, help="how often each runs (default: 3)")
     arguments.add_argument("--seeds", type=int, default=200, help="seeds of a sweep (default: 200)")
     arguments.add_argument("--by-hand", type=int, default=3, help="seeds by hand, at least 2 (default: 3)")
-    asked = arguments.parse_args()
+    options = arguments.parse_args()
     unwind_on_sigterm()
     rounds = interleaved(
-        {"ours": lambda: ours(asked.seeds), "by hand": lambda: by_hand(asked.by_hand)}, asked.rounds, warm_up=False
+        {"ours": lambda: ours(options.seeds), "by hand": lambda: by_hand(options.by_hand)},
+        options.rounds,
+        warm_up=False,
     )
     after, whole = [], []
     for (our_seed, our_whole), (hand_seed, hand_whole) in zip(rounds["ours"], rounds["by hand"], strict=True):
         after.append(hand_seed / our_seed)
-        whole.append((hand_whole + (asked.seeds - asked.by_hand) * hand_seed) / our_whole)
-    what = f"flow sweep, {asked.seeds} seeds, {ENGINE}, beside a script by hand"
-    spread = f"{min(after):.0f} to {max(after):.0f}, n = {asked.rounds}"
+        whole.append((hand_whole + (options.seeds - options.by_hand) * hand_seed) / our_whole)
+    what = f"flow sweep, {options.seeds} seeds, {ENGINE}, beside a script by hand"
+    spread = f"{min(after):.0f} to {max(after):.0f}, n = {options.rounds}"
     return show(
         [
             Line(
@@ -56,9 +58,9 @@ def main() -> int:
                 f"≥ {CLAIMED:.0f}×",
                 median(after) >= CLAIMED,
             ),
-            Line(f"{what}, the whole command", f"{median(whole):.0f}× (n = {asked.rounds})"),
+            Line(f"{what}, the whole command", f"{median(whole):.0f}× (n = {options.rounds})"),
         ],
-        asked.json,
+        options.json,
     )
 
 

@@ -33,31 +33,31 @@ def main() -> int:
     arguments = parser(__doc__)
     arguments.add_argument("--runs", type=int, default=1000, help="how many the store holds (default: 1000)")
     arguments.add_argument("--rounds", type=int, default=3, help="how often each command runs (default: 3)")
-    asked = arguments.parse_args()
-    tell(f"comparing.py: {asked.runs} runs, {asked.rounds} rounds")
+    options = arguments.parse_args()
+    tell(f"comparing.py: {options.runs} runs, {options.rounds} rounds")
     with tempfile.TemporaryDirectory(prefix="comparing-") as name:
         folder = Path(name)
-        fill(folder / "mlruns" / "mlflow.db", asked.runs)
+        fill(folder / "mlruns" / "mlflow.db", options.runs)
         compare = [PROGRAM, "compare"]
         jobs = {
             "imports": partial(seconds, [sys.executable, "-c", "import torch, mlflow"], folder),
             "compare": partial(seconds, compare, folder),
             "report": partial(seconds, [*compare, "--report", "report.html"], folder),
         }
-        rounds = interleaved(jobs, asked.rounds)
+        rounds = interleaved(jobs, options.rounds)
 
     def line(title: str, name: str, limit: float | None = None) -> Line:
         duration = median(rounds[name])
         ratio = median(own / base for own, base in zip(rounds[name], rounds["imports"], strict=True))
-        measured = f'{duration:.1f} s, {ratio:.1f}× `python -c "import torch, mlflow"` (n = {asked.rounds})'
+        measured = f'{duration:.1f} s, {ratio:.1f}× `python -c "import torch, mlflow"` (n = {options.rounds})'
         return Line(title, measured, f"< {limit:g} s", duration < limit) if limit else Line(title, measured)
 
-    store = f"{asked.runs} runs, embedded"
+    store = f"{options.runs} runs, embedded"
     lines = [
         line(f"`paramshare compare`, {store}", "compare", MAX_SECONDS),
         line(f"with `--report`, {store}", "report"),
     ]
-    return show(lines, asked.json)
+    return show(lines, options.json)
 
 
 def fill(database: Path, runs: int) -> None:

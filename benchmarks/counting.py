@@ -40,12 +40,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=7, help="how often each tool runs (default: 7)")
     parser.add_argument("--part", choices=("large", "layers"), help=argparse.SUPPRESS)
-    asked = parser.parse_args()
-    if asked.part:
-        print(json.dumps({"large": large, "layers": layers}[asked.part]()))
+    options = parser.parse_args()
+    if options.part:
+        print(json.dumps({"large": large, "layers": layers}[options.part]()))
         return 0
     print(f"{machine()}\n")
-    slower = beside_others(asked.rounds)
+    slower = beside_others(options.rounds)
     measured = {part: in_a_process(part) for part in ("large", "layers")}
     largest = measured["large"]
     print(f"\nLlama-2-70B-sized, 4096 tokens: {largest['seconds']:.2f} s, {largest['gib']:.2f} GiB at the peak")

@@ -45,22 +45,22 @@ def main() -> int:
     arguments = parser(__doc__)
     arguments.add_argument("--rounds", type=int, default=3, help="how often each runs (default: 3)")
     arguments.add_argument("--seeds", type=int, default=200, help="seeds of a sweep (default: 200)")
-    asked = arguments.parse_args()
+    options = arguments.parse_args()
     unwind_on_sigterm()
     if not importlib.util.find_spec("distributed"):
         tell("nothing measured on Dask: it is not installed (make install-dask)")
         return 2
     rounds = interleaved(
-        {"pool": lambda: sweep(asked.seeds), "dask": lambda: on_dask(asked.seeds)}, asked.rounds, warm_up=False
+        {"pool": lambda: sweep(options.seeds), "dask": lambda: on_dask(options.seeds)}, options.rounds, warm_up=False
     )
 
     def line(part: str, place: int) -> Line:
         ratios = [dask[place] / pool[place] for dask, pool in zip(rounds["dask"], rounds["pool"], strict=True)]
-        spread = f"{min(ratios):.2f} to {max(ratios):.2f}, n = {asked.rounds}"
-        title = f"flow sweep, {asked.seeds} seeds, {ENGINE}, on Dask beside own processes, {part}"
+        spread = f"{min(ratios):.2f} to {max(ratios):.2f}, n = {options.rounds}"
+        title = f"flow sweep, {options.seeds} seeds, {ENGINE}, on Dask beside own processes, {part}"
         return Line(title, f"{median(ratios):.2f}× the time ({spread})")
 
-    return show([line("a seed after start-up", 0), line("the whole command", 1)], asked.json)
+    return show([line("a seed after start-up", 0), line("the whole command", 1)], options.json)
 
 
 def sweep(seeds: int, *options: str) -> Measured:

@@ -29,8 +29,8 @@ def main() -> int:
     """Measure and print the lines."""
     arguments = parser(__doc__)
     arguments.add_argument("--rounds", type=int, default=5, help="how often each command runs (default: 5)")
-    asked = arguments.parse_args()
-    tell(f"startup.py: {asked.rounds} rounds")
+    options = arguments.parse_args()
+    tell(f"startup.py: {options.rounds} rounds")
     seeds = count()
     with tempfile.TemporaryDirectory(prefix="startup-") as folder:
         kept = Path(folder)
@@ -46,14 +46,14 @@ def main() -> int:
                 "kept": lambda: seconds(train(next(seeds)), kept),
                 "fresh": in_fresh_store,
             },
-            asked.rounds,
+            options.rounds,
         )
 
     def line(title: str, name: str, base_name: str, limit: float | None = None) -> Line:
         ratio = median(own / base for own, base in zip(rounds[name], rounds[base_name], strict=True))
         base_command = "python -c pass" if base_name == "pass" else f'python -c "import {base_name}"'
         claim = "" if limit is None else f"≤ {limit}×"
-        measured = f"{ratio:.2f}× `{base_command}` (n = {asked.rounds})"
+        measured = f"{ratio:.2f}× `{base_command}` (n = {options.rounds})"
         return Line(title, measured, claim, limit is None or ratio <= limit)
 
     one_seed = "start-up, `paramshare train`, one new seed"
@@ -65,7 +65,7 @@ def main() -> int:
             line(f"{one_seed}, existing store", "kept", "torch, mlflow", 1.8),
             line(f"{one_seed}, fresh store", "fresh", "torch, mlflow"),
         ],
-        asked.json,
+        options.json,
     )
 
 

@@ -71,17 +71,17 @@ def main() -> int:
     arguments.add_argument("--seeds", type=int, nargs="+", help="sizes of the sweeps (default: 100 200 1000)")
     arguments.add_argument("--server", choices=("postgresql",), help="a server, in place of the embedded store")
     arguments.add_argument("--sweep", nargs=2, metavar=("URI", "SEEDS"), help="only run a sweep and print what it took")
-    asked = arguments.parse_args()
+    options = arguments.parse_args()
     unwind_on_sigterm()
-    if asked.sweep:
-        print(json.dumps(one_sweep(asked.sweep[0], int(asked.sweep[1]))))
+    if options.sweep:
+        print(json.dumps(one_sweep(options.sweep[0], int(options.sweep[1]))))
         return 0
-    if asked.server:
+    if options.server:
         if missing := what_is_missing():
             tell(f"nothing measured on PostgreSQL: {missing}")
             return 2
-        return show(on_postgresql(asked.seeds or [100], asked.rounds), asked.json)
-    return show([*items(asked.runs), *embedded(asked.seeds or [100, 200, 1000], asked.rounds)], asked.json)
+        return show(on_postgresql(options.seeds or [100], options.rounds), options.json)
+    return show([*items(options.runs), *embedded(options.seeds or [100, 200, 1000], options.rounds)], options.json)
 
 
 # One run, item by item

@@ -44,17 +44,17 @@ def main() -> int:
     arguments = parser(__doc__)
     arguments.add_argument("--device", default="cpu", help="cpu (default) or cuda:N")
     arguments.add_argument("--rounds", type=int, help="how often each engine trains (default: 15; 3 on a GPU)")
-    asked = arguments.parse_args()
+    options = arguments.parse_args()
     try:
-        (device,) = choose_devices([asked.device], find_devices())
+        (device,) = choose_devices([options.device], find_devices())
         if device == "cpu":
-            lines = [line for variant in VARIANTS for line in on_a_core(variant, asked.rounds or 15)]
+            lines = [line for variant in VARIANTS for line in on_a_core(variant, options.rounds or 15)]
         else:
-            lines = [on_a_gpu(device, asked.rounds or 3)]
+            lines = [on_a_gpu(device, options.rounds or 3)]
     except UsageError as error:
         tell(f"nothing measured: {error}")
         return 2
-    return show(lines, asked.json)
+    return show(lines, options.json)
 
 
 def on_a_core(variant: str, rounds: int) -> list[Line]:

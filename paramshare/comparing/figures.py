@@ -150,7 +150,7 @@ def _against_parameters(study: Study) -> StudyFigure | None:
             axes.errorbar(count, median, bars, color=color, marker=mark, markersize=8, capsize=4, label=label)
     axes.set(xscale="log", xlabel="parameters", ylabel=study.metric.label)
     axes.xaxis.set_major_formatter(EngFormatter())
-    near = max(counts) < 5 * min(counts)  # else the labels between the powers of ten would overlap
+    near = max(counts) < 5 * min(counts)  # otherwise the labels between the powers of ten would overlap
     axes.xaxis.set_minor_formatter(EngFormatter() if near else "")
     axes.tick_params(axis="x", which="minor", labelsize=8)
     if _as_ratios(study):

@@ -1,4 +1,4 @@
-"""Put runs into groups, check that they differ in nothing else, and find the missing runs."""
+"""Put runs into groups, check that their runs differ only in seeds, and find the missing runs."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -77,7 +77,7 @@ def group(runs: Sequence[RunView], spec: CompareSpec, planned: Iterable[int] = (
     Args:
         runs: the runs of the experiment.
         spec: the selection, the parameters that tell groups apart, and the metric.
-        planned: seeds that every group needs beside the seeds that any group has. Defaults to none.
+        planned: seeds that every group needs in addition to the seeds that any group has. Defaults to none.
 
     Raises:
         UsageError: no run is selected, runs of a group differ in more than their seeds, a parameter or metric is

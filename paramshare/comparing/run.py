@@ -26,7 +26,7 @@ from paramshare.tracking.write.kinds.sweeps import log_report
 if TYPE_CHECKING:
     from paramshare.comparing.figures import StudyFigure
 
-__all__ = ["StudyReport", "compare", "compare_sweep", "conclude", "log_study", "report_of", "run_study"]
+__all__ = ["StudyReport", "compare", "compare_sweep", "conclude", "report_of", "run_study"]
 
 _FOLDER: Final = "study"
 _MAX_NOTE_LENGTH: Final = 7900  # characters; MLflow cuts a note at 8000
@@ -104,7 +104,7 @@ def conclude(spec: StudySpec, address: StoreAddress, result: SweepResult) -> Stu
         from paramshare.comparing.figures import draw
 
         report = StudyReport(study, draw(study))
-        log_study(store, result.parent_run_id, report, spec.command)
+        _log_study(store, result.parent_run_id, report, spec.command)
     return report
 
 
@@ -149,7 +149,7 @@ def compare_sweep(spec: StudySpec, store: Store, rows: Sequence[Row]) -> Study:
     return make_study(spec.experiment, grouped, spec, _bands(store, grouped, losses))
 
 
-def log_study(store: Store, parent_run_id: str, report: StudyReport, command: str) -> None:
+def _log_study(store: Store, parent_run_id: str, report: StudyReport, command: str) -> None:
     """Write the report of a study to the run of its sweep: as a page, as Markdown, as JSON and as the run's note.
 
     Args:

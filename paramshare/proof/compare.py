@@ -19,7 +19,7 @@ MEASURES: Final = ("largest", "rms", "final")
 
 _FACTOR: Final = 3.0  # maximum deviation, in multiples of the largest deviation of the bit flips
 
-Weights = Mapping[str, NDArray[np.float32]]
+_Weights = Mapping[str, NDArray[np.float32]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +36,10 @@ class Numbers:
     losses: NDArray[np.float64]
     depths: NDArray[np.float64]
     final_metrics: NDArray[np.float64]
-    weights: Weights | None
+    weights: _Weights | None
 
     @classmethod
-    def of_run(cls, run: RunView, weights: Weights | None) -> "Numbers":
+    def of_run(cls, run: RunView, weights: _Weights | None) -> "Numbers":
         """Return the numbers that the store holds of a run."""
         return cls._of(run.curves, run.finals, weights)
 
@@ -51,7 +51,7 @@ class Numbers:
 
     @classmethod
     def _of(
-        cls, curves: Mapping[str, NDArray[Any]], final_metrics: Mapping[str, float], weights: Weights | None
+        cls, curves: Mapping[str, NDArray[Any]], final_metrics: Mapping[str, float], weights: _Weights | None
     ) -> "Numbers":
         losses = curves[LOSS].astype(np.float64)
         depths = curves.get(DEPTH, np.zeros(len(losses))).astype(np.float64)
@@ -160,7 +160,7 @@ def _log_ratios(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray
     return np.asarray(ratios)
 
 
-def _differing_weights(one: Weights | None, other: Weights | None) -> int | None:
+def _differing_weights(one: _Weights | None, other: _Weights | None) -> int | None:
     """Return the number of weights that differ in a bit, except NaN.
 
     All weights of a tensor count if its shapes differ, or if only one training has it.

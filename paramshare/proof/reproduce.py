@@ -16,7 +16,7 @@ from paramshare.training.engines import train
 from paramshare.training.result import Result
 from paramshare.training.targets import Spec
 
-__all__ = ["reproduce", "reproduce_in"]
+__all__ = ["reproduce"]
 
 _MIN_FLIPS: Final = 4
 _MAX_FLIPS: Final = 64
@@ -36,11 +36,11 @@ def reproduce(run_id: str, address: StoreAddress, engine: Engine = "auto") -> Re
         ServerError: the store failed.
     """
     with store_failures(address):
-        return reproduce_in(open_existing_store(address), run_id, engine)
+        return _reproduce(open_existing_store(address), run_id, engine)
 
 
-def reproduce_in(store: Store, run_id: str, engine: Engine = "auto") -> Reproduction:
-    """Do the same as `reproduce` in an open store.
+def _reproduce(store: Store, run_id: str, engine: Engine) -> Reproduction:
+    """Train a run of an open store again and compare all numbers; see `reproduce`.
 
     Raises:
         UsageError: see `reproduce`.

@@ -66,7 +66,7 @@ class Comparison:
         return not self.significant and not self.power.enough
 
 
-AnyComparison = TypeVar("AnyComparison", bound=Comparison)
+_AnyComparison = TypeVar("_AnyComparison", bound=Comparison)
 
 
 def holm(p_values: Sequence[float]) -> tuple[float, ...]:
@@ -88,7 +88,7 @@ def holm(p_values: Sequence[float]) -> tuple[float, ...]:
     return tuple(adjusted_ps)
 
 
-def adjusted(comparisons: Sequence[AnyComparison]) -> tuple[AnyComparison, ...]:
+def adjusted(comparisons: Sequence[_AnyComparison]) -> tuple[_AnyComparison, ...]:
     """Return the comparisons with their p-values corrected by Holm's method for all of them."""
     adjusted_ps = holm([comparison.p for comparison in comparisons])
     return tuple(replace(comparison, p_holm=p) for comparison, p in zip(comparisons, adjusted_ps, strict=True))

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from paramshare.errors import UsageError
 
-__all__ = ["BETTER", "Better", "scale_of", "with_worst"]
+__all__ = ["Better", "scale_of", "with_worst"]
 
 Better = Literal["lower", "higher"]
-BETTER: Final[tuple[Better, ...]] = get_args(Better)
+_DIRECTIONS: Final[tuple[Better, ...]] = get_args(Better)
 """The better direction: lower, as for losses, or higher, as for accuracies."""
 
 
@@ -26,7 +26,7 @@ def with_worst(values: Iterable[float], better: Better) -> NDArray[np.float64]:
     Raises:
         UsageError: `better` is unknown.
     """
-    if better not in BETTER:
+    if better not in _DIRECTIONS:
         raise UsageError(f"better={better!r} is unknown; use 'lower' or 'higher'")
     array = np.array(list(values), dtype=np.float64)
     return np.where(np.isfinite(array), array, math.inf if better == "lower" else -math.inf)

@@ -22,10 +22,10 @@ __all__ = ["ratio_of_groups", "ratio_of_pairs", "shift_of_groups", "shift_of_pai
 
 _FAR: Final = 4.0  # more than the distance of two values, which are scaled to less than 2
 
-Values = NDArray[np.float64]
+_Values = NDArray[np.float64]
 
 
-def shift_of_pairs(one: Values, other: Values, p: float, level: float, alpha: float) -> Estimate:
+def shift_of_pairs(one: _Values, other: _Values, p: float, level: float, alpha: float) -> Estimate:
     """Return the shift one − other: the median of the Walsh averages of the differences.
 
     Args:
@@ -49,7 +49,7 @@ def shift_of_pairs(one: Values, other: Values, p: float, level: float, alpha: fl
     return _times(tested.estimate(len(first), alpha, level, "signed-rank"), scale)
 
 
-def ratio_of_pairs(one: Values, other: Values, p: float, level: float, alpha: float) -> Estimate:
+def ratio_of_pairs(one: _Values, other: _Values, p: float, level: float, alpha: float) -> Estimate:
     """Return the ratio one / other: the median of (one_i + one_j) / (other_i + other_j) over all i <= j.
 
     The test is the signed-rank test of one against a multiple of other. See `shift_of_pairs` for the arguments.
@@ -73,7 +73,7 @@ def ratio_of_pairs(one: Values, other: Values, p: float, level: float, alpha: fl
     return tested.estimate(len(first), alpha, level, "signed-rank")
 
 
-def shift_of_groups(one: Values, other: Values, p: float, level: float, alpha: float) -> Estimate:
+def shift_of_groups(one: _Values, other: _Values, p: float, level: float, alpha: float) -> Estimate:
     """Return the shift one − other: the median of the differences of all pairs of their runs.
 
     Args:
@@ -95,7 +95,7 @@ def shift_of_groups(one: Values, other: Values, p: float, level: float, alpha: f
     return _times(tested.estimate(len(one) + len(other), alpha, level, "studentized permutation"), scale)
 
 
-def ratio_of_groups(one: Values, other: Values, p: float, level: float, alpha: float) -> Estimate:
+def ratio_of_groups(one: _Values, other: _Values, p: float, level: float, alpha: float) -> Estimate:
     """Return the ratio one / other: the median of the ratios of all pairs of their runs.
 
     See `shift_of_groups` for the arguments.
@@ -115,12 +115,12 @@ def ratio_of_groups(one: Values, other: Values, p: float, level: float, alpha: f
     return tested.estimate(len(one) + len(other), alpha, level, "studentized permutation")
 
 
-def _scaled(one: Values, other: Values) -> tuple[float, Values, Values]:
+def _scaled(one: _Values, other: _Values) -> tuple[float, _Values, _Values]:
     scale = scale_of(*(group[np.isfinite(group)] for group in (one, other)))
     return scale, one / scale, other / scale
 
 
-def _not_positive(one: Values, other: Values) -> bool:
+def _not_positive(one: _Values, other: _Values) -> bool:
     return bool(np.any(one <= 0) or np.any(other <= 0))
 
 
@@ -131,21 +131,21 @@ def _times(estimate: Estimate, scale: float) -> Estimate:
     return Estimate(None if estimate.value is None else estimate.value * scale, estimate.n, interval, estimate.notes)
 
 
-def _signed_rank_p(one: Values, other: Values) -> float:
+def _signed_rank_p(one: _Values, other: _Values) -> float:
     """Return p with the pairs in the order of their ranks, so that the distribution of the sum is computed once."""
     with np.errstate(invalid="ignore"):
         order = np.argsort(np.abs(np.where(one == other, 0.0, one - other)))
     return signed_rank_p(one[order], other[order])
 
 
-def _permutation_p(one: Values, other: Values, moved: Callable[[float], Values]) -> Callable[[float], float]:
+def _permutation_p(one: _Values, other: _Values, moved: Callable[[float], _Values]) -> Callable[[float], float]:
     if min(len(one), len(other)) < 2:
         return lambda _: 1.0  # there is no test
     permutations = SamePermutations(len(one), len(other), seed=0)
     return lambda value: permutations.p(moved(value), other)
 
 
-def _lead(one: Values, other: Values) -> float:
+def _lead(one: _Values, other: _Values) -> float:
     """Return the number of pairs of runs whose larger value is in one, minus the number of those with it in other."""
     ordered = np.sort(other)
     return float((np.searchsorted(ordered, one, "left") + np.searchsorted(ordered, one, "right") - len(other)).sum())

@@ -23,10 +23,10 @@ _BLOCK: Final = 2**18  # values
 _ALPHA: Final = 0.05  # of the check of normality
 _MAX_FOR_SHAPIRO: Final = 5000  # values; with more its p is not accurate
 
-Values = NDArray[np.float64]
+_Values = NDArray[np.float64]
 
 
-def mean(values: Values, level: float) -> Estimate:
+def mean(values: _Values, level: float) -> Estimate:
     """Return the mean with Student's t-interval at the confidence level `level`."""
     n = len(values)
     if n == 0:
@@ -40,7 +40,7 @@ def mean(values: Values, level: float) -> Estimate:
     return Estimate(value * scale, n, Interval((value - half) * scale, (value + half) * scale, level, "t", note))
 
 
-def geometric_mean(values: Values, level: float) -> Estimate:
+def geometric_mean(values: _Values, level: float) -> Estimate:
     """Return the geometric mean: 10 to the power of the mean of log10. The limits are computed likewise."""
     if np.any(values <= 0):
         return Estimate(None, len(values), notes=(Note.NOT_POSITIVE,))
@@ -56,7 +56,7 @@ def powers_of_ten(logs: Estimate) -> Estimate:
     return Estimate(_power(logs.value), logs.n, interval, logs.notes)
 
 
-def median(values: Values, level: float) -> Estimate:
+def median(values: _Values, level: float) -> Estimate:
     """Return the median, with an interval between two order statistics.
 
     The coverage is at least `level` for any distribution. Ties and infinite values only raise the coverage.
@@ -74,7 +74,7 @@ def median(values: Values, level: float) -> Estimate:
     return Estimate(value, n, Interval(low, high, level, "order statistics, at least"))
 
 
-def iqm(values: Values, level: float, rng: np.random.Generator) -> Estimate:
+def iqm(values: _Values, level: float, rng: np.random.Generator) -> Estimate:
     """Return the interquartile mean: the mean of the values without the n // 4 smallest and the n // 4 largest ones.
 
     The interval is the expanded percentile bootstrap, which uses more distant quantiles if n is small, since the plain
@@ -101,7 +101,7 @@ def iqm(values: Values, level: float, rng: np.random.Generator) -> Estimate:
     return Estimate(value, n, Interval(low * scale, high * scale, level, f"bootstrap of {_RESAMPLES}, about"))
 
 
-def sd(values: Values, level: float) -> Estimate:
+def sd(values: _Values, level: float) -> Estimate:
     """Return the standard deviation with its chi-square interval, which is valid only for normal values."""
     n = len(values)
     if n < 2:
@@ -117,7 +117,7 @@ def sd(values: Values, level: float) -> Estimate:
     return Estimate(value, n, Interval(low, high, level, "chi-square", note))
 
 
-def quantile(ordered: Values, share: float) -> float:
+def quantile(ordered: _Values, share: float) -> float:
     """Return a quantile of sorted values by linear interpolation; infinite if a neighbour that counts is infinite.
 
     Args:
@@ -135,7 +135,7 @@ def _middle_mean(ordered: NDArray[np.float64]) -> Any:
     return ordered[..., cut : ordered.shape[-1] - cut].mean(axis=-1)
 
 
-def _resampled_middle_means(ordered: Values, rng: np.random.Generator) -> Values:
+def _resampled_middle_means(ordered: _Values, rng: np.random.Generator) -> _Values:
     """Return the interquartile mean of each resample of sorted values, in blocks that fit into a processor's cache.
 
     The result does not depend on the size of a block, since the generator draws the same numbers in the same order.
@@ -150,7 +150,7 @@ def _power(log10: float) -> float:
     return float(np.float64(10.0) ** np.float64(min(max(log10, -400.0), 308.0)))
 
 
-def looks_normal(values: Values) -> bool:
+def looks_normal(values: _Values) -> bool:
     """Return whether Shapiro and Wilk's test does not reject that the values are normal. It rarely rejects few values.
 
     D'Agostino and Pearson's test is used for more than 5000 values.
@@ -165,7 +165,7 @@ def looks_normal(values: Values) -> bool:
     return bool(check(scaled).pvalue >= _ALPHA)
 
 
-def too_skewed(values: Values) -> bool:
+def too_skewed(values: _Values) -> bool:
     """Return whether n is too small for the mean of skewed values to be normal: by Cochran's rule, n <= 25 G1².
 
     Values that look normal are never too skewed, since G1 of few values is not reliable.

@@ -21,11 +21,11 @@ from paramshare.stats.effect import noncentral_t_cdf
 from paramshare.stats.ranks import smallest_p_of_groups, smallest_p_of_pairs
 
 __all__ = [
-    "BY_RANKS", "Power", "group_size_needed", "pairs_needed", "power_of_groups", "power_of_pairs",
+    "Power", "group_size_needed", "pairs_needed", "power_of_groups", "power_of_pairs",
     "rank_power_of_groups", "rank_power_of_pairs",
 ]  # fmt: skip
 
-BY_RANKS: Final = 3 / math.pi
+_RANK_EFFICIENCY: Final = 3 / math.pi
 """The asymptotic relative efficiency of a rank test."""
 
 _MAX_EFFECT: Final = 1000.0  # standard deviations
@@ -140,12 +140,12 @@ def _power(noncentrality: float, freedom: float, alpha: float) -> float:
 
 
 def _rank_pairs(effect: float, pairs: int, alpha: float) -> float:
-    return power_of_pairs(effect, pairs * BY_RANKS, alpha) if smallest_p_of_pairs(pairs) <= alpha else 0.0
+    return power_of_pairs(effect, pairs * _RANK_EFFICIENCY, alpha) if smallest_p_of_pairs(pairs) <= alpha else 0.0
 
 
 def _rank_groups(effect: float, n: int, m: int, alpha: float) -> float:
     possible = smallest_p_of_groups(n, m) <= alpha
-    return power_of_groups(effect, n * BY_RANKS, m * BY_RANKS, alpha) if possible else 0.0
+    return power_of_groups(effect, n * _RANK_EFFICIENCY, m * _RANK_EFFICIENCY, alpha) if possible else 0.0
 
 
 def _fewest(enough: Callable[[int], bool], effect: float, alpha: float, target: float) -> int:
