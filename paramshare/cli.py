@@ -41,7 +41,7 @@ from paramshare.settings import attributed, check_names
 from paramshare.streams import OutputError, ReaderGoneError, prepare_streams
 from paramshare.validation import sentences
 
-__all__ = ["main"]
+__all__ = ["Completion", "Flow", "Paramshare", "main"]
 
 _USAGE = 2
 _INTERRUPTED, _TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM  # the exit codes of shells
