@@ -11,11 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paramshare.comparing.groups import group
-from paramshare.comparing.numbers import p_value
+from paramshare.comparing.numbers import number, p_value, with_interval
 from paramshare.comparing.spec import CompareSpec
 from paramshare.comparing.study import Study, make_study
 from paramshare.comparing.text import answers, contrast_table, footnotes, group_table
 from paramshare.stats.estimate import Note
+from paramshare.stats.paired import compare_paired
+from paramshare.stats.summary import summarise
 from paramshare.tracking.read.run_view import RunView
 from paramshare.tracking.tags import ENGINE
 
@@ -171,6 +173,46 @@ def test_the_verdict_leans_as_its_test_does_and_not_as_the_number_of_wins() -> N
     assert " and cuts " in answers(found)[0]
 
 
+def test_every_row_of_the_groups_table_shows_the_number_of_its_name() -> None:
+    found = study({"shared": SHARED, "untied": [math.inf, *HALVED[1:]]})
+    shown = {row[0]: row[1:] for row in group_table(found).rows}
+    for place, result in enumerate(found.groups):
+        summary = result.summary
+        estimates = {
+            "mean": summary.mean,
+            "geometric mean": summary.geometric_mean,
+            "median": summary.median,
+            "interquartile mean": summary.iqm,
+            "standard deviation": summary.sd,
+            "loss depth 2, median": result.final_metrics["final/loss_depth_2"].median,
+        }
+        assert {name: shown[name][place].rstrip(MARKS) for name in estimates} == {
+            name: with_interval(estimate) for name, estimate in estimates.items()
+        }
+        numbers = {"minimum": summary.minimum, "maximum": summary.maximum, "parameters": 1000.0 * (1 + place)}
+        assert {name: shown[name][place] for name in numbers} == {name: number(each) for name, each in numbers.items()}
+
+
+def test_every_row_of_the_comparisons_table_shows_the_number_of_its_name() -> None:
+    found = study({"shared": SHARED, "untied": NOISY})
+    comparison = found.contrasts[0].comparison
+    shown = dict(contrast_table(found).rows)
+    estimates = {
+        "difference (Hodges-Lehmann)": (comparison.hl_difference, 0),
+        "ratio (Hodges-Lehmann)": (comparison.hl_ratio, 1),
+        "difference of means": (comparison.difference, 0),
+        "ratio of geometric means": (comparison.ratio, 1),
+        "win rate": (comparison.beats, 0.5),
+        "effect size (Cohen's d)": (comparison.effect, 0),
+    }
+    assert {name: shown[name].rstrip(MARKS) for name in estimates} == {
+        name: with_interval(estimate, null) for name, (estimate, null) in estimates.items()
+    }
+    assert shown["n"] == "30 pairs"
+    assert shown["p"] == f"{p_value(comparison.p)} (signed-rank, exact)"
+    assert shown["smallest detectable effect"] == f"d = {number(comparison.power.detectable)} (power 80 %)"
+
+
 def test_every_mark_in_the_tables_has_its_footnote() -> None:
     found = study({"shared": [1.0, 1.0, 1.0], "untied": [2.0, 2.0, 3.0]})
     tables = (group_table(found), contrast_table(found))
@@ -208,6 +250,42 @@ def test_three_groups_give_three_pairs_whose_p_is_adjusted() -> None:
     third = contrasts[2].comparison.p
     assert third > 6 / 2**7
     assert [contrast.comparison.p_holm for contrast in contrasts] == [6 / 2**7, 6 / 2**7, third]
+
+
+def accuracies_of(group: str) -> dict[int, float]:
+    return dict(enumerate(ACCURACIES[group]))
+
+
+def test_every_pair_of_groups_is_compared_with_the_options_of_the_spec() -> None:
+    spec = CompareSpec.model_validate({"level": 0.8, "interest": 0.5})
+    found = make_study("e", group(runs(ACCURACIES, "final/accuracy_unseen", DIGITS), spec), spec, {})
+    for contrast in found.contrasts:
+        expected = compare_paired(
+            accuracies_of(contrast.one),
+            accuracies_of(contrast.other),
+            better="higher",
+            level=0.8,
+            interest=0.5,
+            family=3,
+        )
+        assert replace(contrast.comparison, p_holm=None) == expected
+
+
+def test_every_group_is_summarised_in_the_better_direction_at_the_level_of_the_spec() -> None:
+    spec = CompareSpec.model_validate({"level": 0.8})
+    diverged = {**ACCURACIES, "conv": [math.nan, *ACCURACIES["conv"][1:]]}
+    found = make_study("e", group(runs(diverged, "final/accuracy_unseen", DIGITS), spec), spec, {})
+    for result in found.groups:
+        assert result.summary == summarise(diverged[result.name], better="higher", level=0.8)
+
+
+def test_an_answer_without_a_significant_difference_tells_on_which_side_the_estimate_is() -> None:
+    base = [0.5, 0.51, 0.52, 0.53, 0.54]
+    for shift, side in ((0.001, "above"), (-0.001, "below")):
+        values = {"conv": base, "local": [value + shift * (1 + seed) for seed, value in enumerate(base)]}
+        spec = CompareSpec()
+        (answer,) = answers(make_study("e", group(runs(values, "final/accuracy_unseen", DIGITS), spec), spec, {}))
+        assert f"0.003 {side} that of conv" in answer
 
 
 def test_an_answer_about_accuracy_gives_the_difference_without_its_sign() -> None:
@@ -264,6 +342,7 @@ def test_a_verdict_is_a_difference_exactly_if_the_interval_beside_it_excludes_no
             assert excludes(limits, 100.0 if "%" in amount else 0.0) == contrast.comparison.significant, answer
 
 
+MARKS = "⁰¹²³⁴⁵⁶⁷⁸⁹"
 LIMITS = re.compile(r"([\[(])(-?[\d.,e+-]+|-?∞)(?: %)?, (-?[\d.,e+-]+|-?∞)(?: %)?([\])])")
 
 
