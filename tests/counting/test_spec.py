@@ -1,5 +1,7 @@
 """Proves that a list of models is read as it is meant, refused in words where it is not, and has a form."""
 
+from typing import Any
+
 import pytest
 from pydantic import ValidationError
 
@@ -22,10 +24,13 @@ def test_several_models_are_called_by_the_first() -> None:
     assert CountSpec(models=[ModelSpec(**NET)] * 3).label == "nets.py:Net on 3,8,8 and 2 more"
 
 
-def test_the_source_is_what_was_given_and_says_it_again() -> None:
-    assert ModelSpec(**NET).source == NET
-    given = ModelSpec(**NET, args={"width": 2}, dtype="int64")
-    assert ModelSpec(**given.source) == given
+@pytest.mark.parametrize(
+    "options", [{}, {"args": {"width": 2}, "dtype": "int64"}, {"training": True}, {"kwargs": {"scale": 2}}]
+)
+def test_the_source_of_a_model_gives_the_same_model_again(options: dict[str, Any]) -> None:
+    model = ModelSpec(**NET, **options)
+    assert model.source.keys() == {*NET, *options}
+    assert ModelSpec(**model.source) == model
 
 
 @pytest.mark.parametrize(
