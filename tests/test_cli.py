@@ -180,7 +180,7 @@ def test_help_and_doctor_work_with_a_misspelt_setting(tmp_path: Path, capsys: py
     capsys.readouterr()
     assert main(["doctor"]) == 1
     out, err = capsys.readouterr()
-    assert "made at the first run" in out
+    assert "will be created by the first run" in out
     assert "!!  settings  there is no setting called sede (found in paramshare.toml); did you mean seeds?\n" in out
     assert err == ""
 
@@ -333,7 +333,7 @@ def test_a_command_with_a_closed_reader_prints_no_error(command: list[str], tmp_
 def test_the_doctor_lists_versions_devices_store_and_servers(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor"]) == 0
     said = capsys.readouterr().out
-    for part in ("torch 2.", "mlflow 3.", "prefect 3.", "cpu", "made at the first run", "no API configured"):
+    for part in ("torch 2.", "mlflow 3.", "prefect 3.", "cpu", "will be created by the first run", "no API configured"):
         assert part in said
     assert main(["doctor", "--tracking-uri", "http://127.0.0.1:9"]) == 1
 

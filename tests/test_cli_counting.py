@@ -159,7 +159,7 @@ def test_analyze_with_track_writes_a_run_and_prints_its_id(
         ("nets.py:Net --input 1,3,8,8", "the model accepts the input 3,8,8"),
         ("nets.py:Ends --input 3,8,8", "running nets.py:Ends on 3,8,8 ended the program with exit code 0"),
         ("nets.py:Batch --input nets.py:Net", "nets.py:Net returns a Net; expected (args, kwargs)"),
-        ("nets.py:Net --input nets.py:sample --dtype long", "dtype is for the sizes of input"),
+        ("nets.py:Net --input nets.py:sample --dtype long", "dtype applies only to an input of sizes"),
         ("nets.py:Net --input 3,8,8 --plot chart.gif", "expected a name that ends in .png, .svg, .pdf"),
         ("nets.py:Net --input 3,8,8 --report no/where.json", "there is no folder no"),
         ("nets.py:Net --input 3,8,8 --report .", ". cannot be written: it is a folder; expected the name of a file"),

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from paramshare.cli import main
-from paramshare.console import print_outcome
+from paramshare.console import print_sweep
 from paramshare.sweep.chunks import Row
 from paramshare.sweep.result import SweepResult
 from paramshare.tracking.store import StoreAddress
@@ -70,7 +70,7 @@ def test_flush_prints_the_command_for_results_of_another_store(
 def test_an_outcome_with_kept_results_prints_the_command_that_delivers_them(capsys: pytest.CaptureFixture[str]) -> None:
     row = Row.kept(RESULT.spec, RESULT, "the server does not answer")
     outcome = SweepResult("1", "abc", (row,), curves="", name="shared seeds 3 on cpu", note="")
-    print_outcome(outcome, "paramshare ui", "", "paramshare flush")
+    print_sweep(outcome, "paramshare ui", "", "paramshare flush")
     said = capsys.readouterr().out
     assert " kept" in said.splitlines()[1]
     assert "shared seeds 3 on cpu: 1 trained, 0 re-used, 0 failed, 1 kept in mlruns/spool" in said

@@ -27,8 +27,8 @@ def test_reproduce_prints_bitwise_equal_and_exits_with_0(
     assert main(["reproduce", run_id[:8]]) == 0
     run, verdict, compared, environment, pages = capsys.readouterr().out.splitlines()
     assert run == f"run {run_id}: shared seed 1 on cpu, by exact; trained again by exact"
-    assert (verdict, environment) == ("bitwise equal", "the environment is the run's")
-    assert compared == "all of them: 20 losses and depths, the trained net's losses, its weights"
+    assert (verdict, environment) == ("bitwise equal", "environment: the same as the run's")
+    assert compared == "compared: 20 losses and depths, the trained net's losses, its weights"
     assert pages.startswith("MLflow's pages: ")
     assert main(["reproduce", run_id.upper(), "--engine", "reference", "--json"]) == 0
     said = json.loads(capsys.readouterr().out)
@@ -65,14 +65,17 @@ def test_verify_prints_a_row_for_each_run_and_exits_with_0(
     ("arguments", "said"),
     [
         (("reproduce",), "the following arguments are required: RUN-ID; see paramshare reproduce --help"),
-        (("reproduce", "first"), "'first' is no run's id; expected 32 hexadecimal digits, or the first 8"),
-        (("reproduce", NOBODY[:7]), "is no run's id"),
+        (
+            ("reproduce", "first"),
+            "'first' is not the id of a run; expected 32 hexadecimal digits, or at least the first 8",
+        ),
+        (("reproduce", NOBODY[:7]), "is not the id of a run"),
         (("reproduce", NOBODY), f"there is no run {NOBODY} in the experiment 'paramshare'"),
         (("reproduce", NOBODY, "--engine", "fast"), "there is no engine called 'fast'; expected auto, reference"),
         (("reproduce", NOBODY, "--experiment", "misspelt"), "has no experiment 'misspelt'; name another"),
         (("reproduce", NOBODY, "--tracking-uri", "sqlite:////none/mlflow.db"), "there is no store at"),
         (("reproduce", NOBODY, "--tracking-uri", "http://127.0.0.1:9"), "no MLflow server answers"),
-        (("verify", "first"), "'first' is no run's id"),
+        (("verify", "first"), "'first' is not the id of a run"),
         (("verify", NOBODY), f"there is no run {NOBODY}"),
         (("verify", "--sample", "0"), "--sample is '0'; expected at least 1"),
         (("verify", "--experiment", "misspelt"), "has no experiment 'misspelt'"),

@@ -8,8 +8,8 @@ import pytest
 from comparing.test_study import study
 
 from paramshare.comparing.text import contrast_table, group_table
-from paramshare.console import print_counts, print_outcome, print_study, print_verification
-from paramshare.counting.report import CountOutcome, CountRow
+from paramshare.console import print_counts, print_study, print_sweep, print_verification
+from paramshare.counting.report import CountResult, CountRow
 from paramshare.counting.spec import ModelSpec
 from paramshare.proof.report import Verification, VerifyRow
 from paramshare.sharing.report import Counts
@@ -39,7 +39,7 @@ def a_sweep() -> Printed:
     )
     outcome = SweepResult("1", "abc", rows, curves="", name="a sweep", note="")
     cells = ["1234.56", "re-used", "cuda:0", *(str(spec.seed) for spec in specs), *(f"{loss:.6g}" for loss in losses)]
-    return lambda: print_outcome(outcome, "ui", "", "flush"), [*cells, *IDS, specs[0].variant]
+    return lambda: print_sweep(outcome, "ui", "", "flush"), [*cells, *IDS, specs[0].variant]
 
 
 def a_count() -> Printed:
@@ -47,7 +47,7 @@ def a_count() -> Printed:
     totals = Counts(**dict.fromkeys(Counts.__dataclass_fields__, 1) | numbers | {"memory": {}})  # type: ignore[arg-type]
     rows = tuple(CountRow(ModelSpec(model="torchvision.models:resnet50", input="3"), run_id, totals) for run_id in IDS)
     cells = ["torchvision.models:resnet50", *(f"{number:,}" for number in numbers.values())]
-    return lambda: print_counts(CountOutcome("1", rows), "ui"), [*cells, *(run_id[:8] for run_id in IDS)]
+    return lambda: print_counts(CountResult("1", rows), "ui"), [*cells, *(run_id[:8] for run_id in IDS)]
 
 
 def a_verification() -> Printed:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from paramshare.provenance import _built_from, provenance, provenance_tags
+from paramshare.provenance import _commit_of, provenance, provenance_tags
 
 ROOT = Path(__file__).parents[1]
 
@@ -41,8 +41,8 @@ def test_an_installed_package_records_the_commit_of_its_build(tmp_path: Path, en
 @pytest.mark.parametrize("text", ["", "main\n", "1234567\n"])
 def test_an_incomplete_commit_in_the_build_file_is_ignored(tmp_path: Path, text: str) -> None:
     (tmp_path / "COMMIT").write_text(text)
-    assert _built_from(tmp_path / "COMMIT") == {}
-    assert _built_from(tmp_path / "nothing") == {}
+    assert _commit_of(tmp_path / "COMMIT") == {}
+    assert _commit_of(tmp_path / "nothing") == {}
 
 
 def test_the_recorded_hardware_has_a_processor_and_a_core_count() -> None:

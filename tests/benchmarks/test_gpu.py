@@ -71,7 +71,7 @@ def test_a_machine_without_a_gpu_gets_one_line_and_exit_code_0(
 ) -> None:
     assert gpu.main([]) == 0
     assert capsys.readouterr().out == (
-        f"test-gpu: no GPU: the torch of {sys.executable} sees none; nothing is tested\n"
+        f"test-gpu: no GPU: the torch of {sys.executable} sees none; nothing was tested\n"
     )
     assert not (tmp_path / "gpu-report.md").exists()
 
@@ -121,7 +121,7 @@ def test_the_gpu_report_names_the_card_and_the_result_of_each_stage() -> None:
 | one | 5 passed | a claim | yes | 12 |
 | two | 98 \\| × | a claim | **no** | 3 |
 
-1 of 2 stages failed. 15 s in all.
+1 of 2 stages failed. 15 s in total.
 
 ## two
 
@@ -144,15 +144,15 @@ def test_a_failed_stage_sets_the_exit_code_and_the_next_stage_still_runs(
     assert ("1 of 2 stages failed." in report) == bool(code)
 
 
-def test_a_stage_over_its_time_limit_is_ended_and_the_next_stage_still_runs(tmp_path: Path) -> None:
-    slow, after = gpu.carry_out([stage("slow", sleep, budget=1), stage("after", good)], tmp_path)
-    assert (slow.result, slow.passed, slow.details) == ("ended: it took longer than it may", False, "begun")
+def test_a_stage_over_its_budget_is_ended_and_the_next_still_runs(tmp_path: Path) -> None:
+    slow, after = gpu.run_stages([stage("slow", sleep, budget=1), stage("after", good)], tmp_path)
+    assert (slow.result, slow.passed, slow.details) == ("ended: it exceeded its time limit", False, "begun")
     assert (after.result, after.passed) == ("good", True)
 
 
-def test_no_stage_starts_after_the_time_limit_of_all_stages(tmp_path: Path) -> None:
-    (outcome,) = gpu.carry_out([stage("late", good)], tmp_path, longest=gpu.RESERVE)
-    assert (outcome.result, outcome.passed) == ("not begun: no time is left", False)
+def test_no_stage_begins_when_no_time_is_left(tmp_path: Path) -> None:
+    (outcome,) = gpu.run_stages([stage("late", good)], tmp_path, max_seconds=gpu.RESERVE)
+    assert (outcome.result, outcome.passed) == ("not started: no time is left", False)
 
 
 def test_a_command_over_its_time_limit_is_ended_with_its_child_processes(place: object, tmp_path: Path) -> None:
@@ -193,7 +193,7 @@ def test_the_training_stage_measures_rates_and_the_next_stage_reproduces_one_of_
 def test_the_training_rates_count_trained_seeds_and_written_runs() -> None:
     told = stages.rates(stages.Sweep([0.01] * 8, [1.0, 1.5, 2.0, 2.5]))
     assert told == (
-        "8 runs finished; one process trains 100 seeds/s, 4 write 2.0 seeds/s after start-up: 50.0× as fast as written"
+        "8 runs finished; one process trains 100 seeds/s, 4 processes write 2.0 seeds/s after start-up: ratio 50.0"
     )
 
 

@@ -58,7 +58,7 @@ def pages(mlflow_server: MlflowServer, tmp_path_factory: pytest.TempPathFactory)
 def test_a_study_report_is_readable_at_any_page_width(pages: Pages, page: Page, width: int) -> None:
     page.resize(width, 900)
     page.open(pages.report.as_uri())
-    sees(page, *answers(pages.study), "Against each other", "geometric mean")
+    sees(page, *answers(pages.study), "Pairwise comparisons", "geometric mean")
     images = page.evaluate("[...document.images].map(one => [one.complete && one.naturalWidth, one.alt, one.width])")
     assert len(images) == FIGURES
     for natural, alt, shown in images:

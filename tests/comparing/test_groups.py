@@ -79,7 +79,7 @@ def test_engines_with_the_same_numbers_can_be_mixed_and_compared() -> None:
 @pytest.mark.parametrize("gap", [[], [run(1, finished=False, variant="untied")]])
 def test_an_incomplete_grid_is_refused_with_the_missing_runs_unless_partial(gap: list[RunView]) -> None:
     runs = [one for one in GRID if not (one.facts["variant"] == "untied" and one.seed in (1, 10))] + gap
-    with pytest.raises(UsageError, match=r"runs are missing: untied has not finished seeds 1, 10; .*--partial"):
+    with pytest.raises(UsageError, match=r"runs are missing: untied lacks seeds 1, 10; .*--partial"):
         group(runs, CompareSpec())
     found = group(runs, CompareSpec(partial=True))
     assert found.missing == {"untied": (1, 10)}
@@ -100,14 +100,14 @@ def test_groups_with_different_initial_weights_are_not_paired() -> None:
     [
         ({"by": "varient"}, "the runs have no parameter 'varient'; expected one of arithmetic, device, engine"),
         ({"where": "size=3"}, "the runs have no parameter 'size'"),
-        ({"where": "device=cuda:0"}, "has no run of a seed that ended with device=cuda:0"),
+        ({"where": "device=cuda:0"}, "has no ended run of a seed with device=cuda:0"),
         (
             {"metric": "final/los"},
             "the runs have no metric 'final/los'; expected one of final/loss_mean_depth, final/loss_depth_0",
         ),
         (
             {"metric": "depth"},
-            "nobody knows which way 'depth' is better; expected one of final/loss_mean_depth, .*, time/steps",
+            "the better direction of 'depth' is unknown; expected one of final/loss_mean_depth, .*, time/steps",
         ),
     ],
 )
@@ -116,10 +116,10 @@ def test_unknown_names_in_a_comparison_are_refused_in_one_line(given: dict[str, 
         group(GRID, CompareSpec.model_validate(given))
 
 
-def test_an_experiment_without_finished_runs_is_refused_in_one_line() -> None:
-    with pytest.raises(UsageError, match="has no run of a seed that ended; train some, or name another"):
+def test_an_experiment_without_runs_is_refused_in_a_line() -> None:
+    with pytest.raises(UsageError, match="has no ended run of a seed; train seeds, or name another"):
         group([], CompareSpec())
-    with pytest.raises(UsageError, match="no run of the experiment 'paramshare' finished"):
+    with pytest.raises(UsageError, match="the experiment 'paramshare' has no finished run"):
         group([run(0, finished=False)], CompareSpec(partial=True))
 
 

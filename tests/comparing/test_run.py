@@ -16,7 +16,7 @@ import torch
 from paramshare.bands import Band
 from paramshare.cli import main
 from paramshare.commands.comparing import Study as StudyCommand
-from paramshare.comparing.run import compare, run_study
+from paramshare.comparing.run import compare, compare_sweep, run_study
 from paramshare.comparing.spec import CompareSpec, StudySpec
 from paramshare.comparing.study import Study
 from paramshare.errors import UsageError
@@ -66,7 +66,7 @@ def test_the_study_report_is_an_artifact_of_the_sweep_whose_note_has_the_answers
         f"study/{name}" for name in ("report.html", "report.md", "study.json", *(f"{one}.png" for one in figures))
     }
     note = read_note(store, outcome.parent_run_id)
-    assert note.startswith("**Untied instead of shared takes ")
+    assert note.startswith("**Untying adds ")
     assert "paramshare study --seeds 0:6" in note
     assert len(re.findall(r"^!\[.+\]\(.+\)\n\n\*\S.+\*$", note, re.MULTILINE)) == len(figures)  # each has its caption
     before = len(list(store.client.search_runs([store.experiment_id])))
@@ -74,7 +74,27 @@ def test_the_study_report_is_an_artifact_of_the_sweep_whose_note_has_the_answers
     assert len(list(store.client.search_runs([store.experiment_id]))) == before
 
 
-def test_a_server_and_an_embedded_store_give_the_same_study(
+def test_the_curves_of_a_new_study_come_from_memory(address: StoreAddress) -> None:
+    outcome, found = studied(address)
+    store = open_store(address)
+    assert address.database is not None
+    with closing(sqlite3.connect(address.database)) as database, database:
+        database.execute("DELETE FROM metrics")  # the values of every step
+    again = compare_sweep(SPEC, store, outcome.rows)
+    for before, after in zip(found.groups, again.groups, strict=True):
+        assert before.curves is not None
+        assert after.curves is not None
+        np.testing.assert_array_equal(before.curves.median, after.curves.median)
+
+
+def test_a_sweep_is_compared_by_its_own_runs_although_another_sweep_has_newer_ones(address: StoreAddress) -> None:
+    outcome, found = studied(address)
+    store, result = open_store(address), train(outcome.rows[0].spec)
+    write_run(store, replace(result, losses=result.losses * 2, started=result.started + 60), {})
+    assert json.dumps(compare_sweep(SPEC, store, outcome.rows).as_dict()) == json.dumps(found.as_dict())
+
+
+def test_a_server_gives_the_same_study_as_an_embedded_store(
     address: StoreAddress, server_address: StoreAddress
 ) -> None:
     numbers = [json.dumps(study.as_dict()["contrasts"]) for _, study in (studied(address), studied(server_address))]
@@ -97,7 +117,7 @@ def test_curves_of_many_runs_read_from_a_server_are_bit_for_bit_those_of_the_sto
         np.testing.assert_array_equal(np.float32(found[run_id][2:]), curve[2:])
 
 
-def test_the_newest_finished_run_of_a_spec_is_compared_or_else_the_newest_failed_one(
+def test_the_newest_finished_run_of_a_spec_is_read_and_a_failed_one_if_none_finished(
     address: StoreAddress, small: TrainSpec
 ) -> None:
     store, result = open_store(address), train(small)
@@ -118,12 +138,12 @@ def test_a_study_with_a_failed_seed_is_refused_unless_partial(
     studied(address)
     store = open_store(address)
     write_failure(store, TrainSpec(seed=9, variant="untied", **SIZES), "no room", {})
-    with pytest.raises(UsageError, match="shared has not finished seed 9; untied has not finished seed 9"):
+    with pytest.raises(UsageError, match="shared lacks seed 9; untied lacks seed 9"):
         compare(CompareSpec(), address)
     assert main(["compare"]) == 2
     assert "--partial" in capsys.readouterr().err
     assert main(["compare", "--partial"]) == 0
-    assert "Runs are missing: shared has not finished seed 9" in capsys.readouterr().out
+    assert "Runs are missing: shared lacks seed 9" in capsys.readouterr().out
 
 
 def test_the_command_line_studies_digits_and_reproduces_a_digits_run(

@@ -47,7 +47,7 @@ def test_the_command_of_a_report_has_only_the_options_that_differ_from_their_def
 def test_a_metric_that_no_run_will_have_is_refused_before_training(
     asked: dict[str, Any], metric: str, expected: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(ValueError, match=f"no metric '{metric}' to be compared by; expected one of {expected}"):
+    with pytest.raises(ValueError, match=f"no metric '{metric}' to compare; expected one of {expected}"):
         StudySpec(**asked, metric=metric)
     target = [word for name, value in asked.items() for word in (f"--{name}", value)]
     assert main(["study", *target, "--metric", metric, "--seeds", "0:2"]) == 2

@@ -182,7 +182,7 @@ def test_a_killed_restore_is_undone_or_kept_by_the_next_restore_even_if_that_fai
         with pytest.raises(AssertionError):
             stack.run("setsid", "--wait", "make", "restore", f"BACKUP={backup}", KILLED=str(killed), **faults)
         assert len(calls.read_text().splitlines()) == killed
-        with pytest.raises(AssertionError, match="what was there is put back"):
+        with pytest.raises(AssertionError, match="the former data are put back"):
             stack.run("make", "restore", f"BACKUP={failing}")
         exchanged = killed > swap + 1  # after `swap` the databases' names are exchanged
         assert everything(stack) == (older if exchanged else newer), f"killed at call {killed} of {made}"

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from torch import nn
 
-from paramshare.counting.report import CountOutcome, CountRow
+from paramshare.counting.report import CountResult, CountRow
 from paramshare.counting.run import analyze_model, count_model, track
 from paramshare.counting.spec import ModelSpec
 from paramshare.errors import SpecError, StoreError
@@ -65,7 +65,7 @@ def test_a_missing_model_leaves_no_run(address: StoreAddress) -> None:
 def test_a_count_outcome_is_a_table_a_figure_and_json_with_its_failures(spec: ModelSpec) -> None:
     totals = analyze_model(spec).totals
     failed = CountRow(ModelSpec(model="a|b:c", input="3"), error="SpecError: no | such")
-    outcome = CountOutcome("1", (CountRow(spec, "f00", totals), failed, CountRow(spec, "f01", totals)))
+    outcome = CountResult("1", (CountRow(spec, "f00", totals), failed, CountRow(spec, "f01", totals)))
     assert outcome.failed == (failed,)
     lines = outcome.markdown(lambda run_id: f"http://pages/{run_id}").splitlines()
     assert lines[2].endswith(f"| {totals.shared:,} | 2,016 | 13,896 | 36.0 | 1,944 | [f00](http://pages/f00) |")

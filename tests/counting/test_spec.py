@@ -1,5 +1,7 @@
 """Proves that a list of models is read as it is meant, refused in words where it is not, and has a form."""
 
+from typing import Any
+
 import pytest
 from pydantic import ValidationError
 
@@ -22,10 +24,13 @@ def test_a_count_of_several_models_is_named_after_the_first() -> None:
     assert CountSpec(models=[ModelSpec(**NET)] * 3).label == "nets.py:Net on 3,8,8 and 2 more"
 
 
-def test_the_source_of_a_count_is_the_given_text_and_parses_to_the_same_spec() -> None:
-    assert ModelSpec(**NET).source == NET
-    given = ModelSpec(**NET, args={"width": 2}, dtype="int64")
-    assert ModelSpec(**given.source) == given
+@pytest.mark.parametrize(
+    "options", [{}, {"args": {"width": 2}, "dtype": "int64"}, {"training": True}, {"kwargs": {"scale": 2}}]
+)
+def test_the_source_of_a_model_gives_the_same_model_again(options: dict[str, Any]) -> None:
+    model = ModelSpec(**NET, **options)
+    assert model.source.keys() == {*NET, *options}
+    assert ModelSpec(**model.source) == model
 
 
 @pytest.mark.parametrize(
@@ -99,8 +104,8 @@ def test_kwargs_replace_an_input_or_accompany_it() -> None:
     [
         ({}, "input is missing"),
         ({"kwargs": {"x": {"size": "a"}}}, "size is 'a'; expected positive integers"),
-        ({"kwargs": {"x": {"size": "3"}}, "dtype": "long"}, "dtype is for the sizes of input"),
-        ({"input": "nets.py:sample", "dtype": "long"}, "dtype is for the sizes of input"),
+        ({"kwargs": {"x": {"size": "3"}}, "dtype": "long"}, "dtype applies only to an input of sizes"),
+        ({"input": "nets.py:sample", "dtype": "long"}, "dtype applies only to an input of sizes"),
     ],
 )
 def test_malformed_inputs_of_a_count_are_refused(given: dict[str, object], said: str) -> None:

@@ -118,7 +118,7 @@ def test_a_password_that_postgresql_clients_would_misread_is_refused(container: 
     (container.secrets / "prefect_db_password").write_text(password)
     refused = container.start("prefect", "version")
     assert (refused.returncode, refused.stdout) == (1, "")
-    assert "the secret prefect_db_password holds" in refused.stderr
+    assert "the secret prefect_db_password contains" in refused.stderr
 
 
 def test_mlflow_clients_read_the_password_of_the_admin(container: Container, monkeypatch: pytest.MonkeyPatch) -> None:

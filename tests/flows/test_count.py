@@ -15,7 +15,7 @@ from urllib.parse import unquote
 import pytest
 
 from paramshare.cli import main
-from paramshare.counting.report import CountOutcome, CountRow
+from paramshare.counting.report import CountResult, CountRow
 from paramshare.counting.spec import CountSpec
 from paramshare.flows.context import FlowContext, run_flow
 from paramshare.flows.count import count
@@ -89,7 +89,7 @@ class Counted:
         return history(self.home, query)
 
 
-async def counted_in_a_loop(spec: CountSpec, address: StoreAddress) -> CountOutcome:
+async def counted_in_a_loop(spec: CountSpec, address: StoreAddress) -> CountResult:
     """Run the flow in a thread in which an event loop runs, as in a cell of a notebook."""
     outcome = run_flow(count, spec, FlowContext(address))
     asyncio.get_running_loop()  # the caller's loop is there again

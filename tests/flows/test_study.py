@@ -69,5 +69,5 @@ def test_the_study_report_is_an_artifact_with_tables_figures_and_a_link(studied:
     (sweep,) = search(store, "tags.`paramshare.kind` = 'sweep'")
     assert f"(http://127.0.0.1:5000/#/experiments/{store.experiment_id}/runs/{sweep.info.run_id}?" in report
     assert report.count("](data:image/png;base64,") == 5
-    for words in ("### The groups", "### Against each other", "chance that the first is better", "paramshare study --"):
+    for words in ("### Groups", "### Pairwise comparisons", "win rate", "paramshare study --"):
         assert words in report

@@ -33,7 +33,13 @@ def test_a_loss_that_differs_in_its_last_float64_bit_is_a_difference(numbers: Nu
     changed = with_loss(numbers, 7, np.nextafter(numbers.losses[7], 1))  # less than a float32 can tell
     compared = compare(changed, numbers)
     assert not compared.equal
-    assert (compared.first, compared.losses, compared.depths, compared.finals, compared.weights) == (7, 1, 0, 0, 0)
+    assert (compared.first, compared.losses, compared.depths, compared.final_metrics, compared.weights) == (
+        7,
+        1,
+        0,
+        0,
+        0,
+    )
     assert compared.first_losses == (changed.losses[7], numbers.losses[7])
 
 
@@ -50,7 +56,9 @@ def test_the_deviation_is_the_log_of_the_ratio(numbers: Numbers) -> None:
     assert found.largest == pytest.approx(math.log(2))
     assert found.rms == pytest.approx(math.log(2) / math.sqrt(20))
     assert found.final == 0
-    assert deviation(replace(numbers, finals=numbers.finals / 3), numbers).final == pytest.approx(math.log(3))
+    assert deviation(replace(numbers, final_metrics=numbers.final_metrics / 3), numbers).final == pytest.approx(
+        math.log(3)
+    )
 
 
 def test_depths_final_losses_and_weights_are_compared(numbers: Numbers) -> None:
@@ -58,7 +66,7 @@ def test_depths_final_losses_and_weights_are_compared(numbers: Numbers) -> None:
     depths[5] += 1
     compared = compare(replace(numbers, depths=depths), numbers)
     assert (compared.first, compared.losses, compared.depths) == (5, 0, 1)
-    assert compare(replace(numbers, finals=numbers.finals + 1), numbers).finals == 5
+    assert compare(replace(numbers, final_metrics=numbers.final_metrics + 1), numbers).final_metrics == 5
     assert numbers.weights is not None
     name = "input_linear.bias"
     flipped = {**numbers.weights, name: numbers.weights[name].copy()}
@@ -69,9 +77,9 @@ def test_depths_final_losses_and_weights_are_compared(numbers: Numbers) -> None:
     assert compare(replace(numbers, weights=None), numbers).weights is None
 
 
-def test_a_deviation_is_within_up_to_three_times_the_largest_of_the_control_in_each_measure() -> None:
-    control = [Deviation(1, 2, 0), Deviation(2, 1, 1)]
-    assert within(Deviation(6, 6, 3), control)
-    assert not within(Deviation(6.1, 6, 3), control)
-    assert not within(Deviation(6, 6, 3.1), control)
+def test_within_is_up_to_three_times_the_furthest_of_the_bit_flips_in_each_measure() -> None:
+    bit_flips = [Deviation(1, 2, 0), Deviation(2, 1, 1)]
+    assert within(Deviation(6, 6, 3), bit_flips)
+    assert not within(Deviation(6.1, 6, 3), bit_flips)
+    assert not within(Deviation(6, 6, 3.1), bit_flips)
     assert not within(Deviation(1e-9, 0, 0), [])

@@ -108,5 +108,5 @@ def test_an_invalid_or_missing_sweep_is_refused(address: StoreAddress) -> None:
     ):
         with pytest.raises(UsageError, match=said):
             draw_sample(VerifySpec(parent_run_id=parent), address)
-    with pytest.raises(ValidationError, match="'sweep' is no run's id; expected 32 hexadecimal digits"):
+    with pytest.raises(ValidationError, match="'sweep' is not the id of a run; expected 32 hexadecimal digits"):
         VerifySpec(parent_run_id="sweep")

@@ -252,10 +252,10 @@ def test_holm_p_values_reject_the_same_as_the_step_down_procedure(ps: list[float
     assert sorted(found) == [found[place] for place in sorted(range(len(ps)), key=lambda place: ps[place])]
 
 
-def test_invalid_arguments_of_a_comparison_are_refused() -> None:
-    with pytest.raises(UsageError, match="between 0 and 1"):
+def test_what_cannot_be_is_refused() -> None:
+    with pytest.raises(UsageError, match="p-values must be between 0 and 1"):
         holm([0.2, math.nan])
     with pytest.raises(UsageError, match="family=0"):
         pairs(np.ones(3), np.zeros(3), family=0)
-    with pytest.raises(UsageError, match="'lower' or 'higher'"):
+    with pytest.raises(UsageError, match="use 'lower' or 'higher'"):
         compare_unpaired([1], [2], better="less")  # type: ignore[arg-type]

@@ -156,8 +156,8 @@ def test_a_thinned_set_of_points_gives_the_limits_of_all_points(
 ) -> None:
     one, other = np.random.default_rng(1).lognormal(0, 1, (2, 40))
     exact = compare(one, other)
-    monkeypatch.setattr(inversion, "MOST_VALUES", 15)
-    monkeypatch.setattr(hodges_lehmann, "MOST_VALUES", 15)
+    monkeypatch.setattr(inversion, "MAX_VALUES", 15)
+    monkeypatch.setattr(hodges_lehmann, "MAX_VALUES", 15)
     thinned = compare(one, other)
     for name in ("hl_difference", "hl_ratio"):
         assert limits(getattr(thinned, name)) == pytest.approx(limits(getattr(exact, name)), rel=1e-6)

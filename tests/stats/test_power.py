@@ -111,8 +111,8 @@ def test_effects_of_separate_groups_have_a_finite_interval(t: float) -> None:
     assert 0 < interval.low < value < interval.high < math.inf
 
 
-def test_an_effect_of_zero_is_refused() -> None:
-    with pytest.raises(UsageError, match="no number of runs shows it"):
+def test_a_difference_that_is_none_is_refused() -> None:
+    with pytest.raises(UsageError, match="no number of runs detects a difference of 0"):
         pairs_needed(0)
-    with pytest.raises(UsageError, match="alpha below the power"):
+    with pytest.raises(UsageError, match="use 0 < alpha < power < 1"):
         pairs_needed(1, alpha=0.9)

@@ -173,8 +173,8 @@ def test_registering_without_a_prefect_server_prints_one_line(capsys: pytest.Cap
     ("name", "value", "said"),
     [
         ("STACK_SCHEDULES", "on", "STACK_SCHEDULES: Input should be 'paused' or 'active'"),
-        ("STACK_TIMEZONE", "Berlin", "STACK_TIMEZONE: Value error, 'Berlin' is no time zone"),
-        ("STACK_TIMEZONE", "../etc", "STACK_TIMEZONE: Value error, '../etc' is no time zone"),
+        ("STACK_TIMEZONE", "Berlin", "STACK_TIMEZONE: Value error, 'Berlin' is not a time zone"),
+        ("STACK_TIMEZONE", "../etc", "STACK_TIMEZONE: Value error, '../etc' is not a time zone"),
     ],
 )
 def test_an_invalid_stack_setting_is_refused_in_one_line(
