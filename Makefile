@@ -1,4 +1,4 @@
-# The same few commands on a laptop and in CI. `make help` lists them.
+# The commands for development and operation, the same on a laptop and in CI. `make help` lists them.
 .DEFAULT_GOAL := help
 .PHONY: help install install-dask install-dev install-bench run test test-all test-numerics test-faults test-hosts \
   test-containers test-gpu coverage check audit bench format image lock clean secrets backup restore upgrade
@@ -11,80 +11,80 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-run: install ## train 10 seeds on every device that is there, as a Prefect flow, tracked in mlruns/
+run: install ## train 10 seeds on every available device, as a Prefect flow, tracked in mlruns/
 	@$(BIN)/paramshare flow sweep --seeds 0:10 --devices auto
 
 JOBS ?= 2
-test: install-dev ## the whole test suite, by two processes (JOBS=0: by one)
+test: install-dev ## run the test suite with two processes (JOBS=0: with one)
 	$(BIN)/python -m pytest -n $(JOBS)
 
 CAPABILITY ?= default
-test-numerics: install-dev ## the tests of trained numbers with other instructions of the CPU (CAPABILITY=default, avx2 or avx512)
+test-numerics: install-dev ## run the tests of trained numbers with other CPU instructions (CAPABILITY=default, avx2 or avx512)
 	ATEN_CPU_CAPABILITY=$(CAPABILITY) $(BIN)/python -m pytest tests/training tests/comparing tests/proof \
 	  --ignore=tests/proof/test_server_store.py
 
-coverage: install-dev ## the lines that `make test` runs, those of its child processes too
+coverage: install-dev ## report the lines that `make test` runs, including those of child processes
 	$(BIN)/python -m pytest --cov --cov-report=term
 
-test-all: install-dev ## every test, and of all that is drawn four times as much (hours; needs what each of the targets needs)
+test-all: install-dev ## run every test with four times as many random draws (hours; needs what each test target needs)
 	$(MAKE) test test-faults test-hosts test-containers DRAWS=4
 
 CONTAINERS ?= tests/containers
-test-containers: install-dev ## the images and the stack, built and run for real (minutes; needs a Docker engine; DRAWS=4: more)
+test-containers: install-dev ## build and test the images and the stack (minutes; needs a Docker engine; DRAWS=4: more draws)
 	$(BIN)/python -m pytest $(CONTAINERS)
 
-test-hosts: install-dev ## workers and clusters on several hosts, each killed in turn (half an hour; needs root for namespaces)
+test-hosts: install-dev ## test workers and clusters on several hosts, each killed in turn (half an hour; needs root for namespaces)
 	$(BIN)/python -m pytest tests/hosts
 
 FAULTS ?= tests/faults
-test-faults: install-dev ## the faults, caused for real: kills, servers that die, full disks (minutes; DRAWS=4: more)
+test-faults: install-dev ## cause faults and test the recovery: kills, failing servers, full disks (minutes; DRAWS=4: more draws)
 	$(BIN)/python -m pytest $(FAULTS)
 
-# The interpreter with the torch for the GPU: nothing is installed.
+# The interpreter whose torch supports the GPU. Nothing is installed.
 GPU_PYTHON ?= $(if $(wildcard $(BIN)/python),$(BIN)/python,python3)
-test-gpu: ## what only a GPU can show, in at most 8 minutes, into gpu-report.md (GPU_PYTHON=python3: with that one's torch)
+test-gpu: ## test and measure on a GPU, in at most 8 minutes, and write gpu-report.md (GPU_PYTHON=python3: with its torch)
 	@$(GPU_PYTHON) benchmarks/gpu.py $(if $(OUTPUT),--output "$(OUTPUT)")
 
-check: install-dev ## formatting, lint and types
+check: install-dev ## check formatting, lint and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-secrets: ## make what the stack keeps secret, once, in docker/secrets/
+secrets: ## create the secrets of the stack in docker/secrets/, except existing ones
 	@docker/secrets.sh
 
-backup: ## both databases and the artifacts of the running stack into a new folder of backups/
+backup: ## back up both databases and the artifacts of the running stack to a new folder of backups/
 	@docker/backup.sh
 
-restore: ## BACKUP=backups/... takes the place of what the stack has
+restore: ## replace the data of the stack by a backup (BACKUP=backups/...)
 	@docker/restore.sh "$(BACKUP)"
 
-upgrade: ## after `git pull`: back up, build, bring the databases' schemas to the new programs, start again
+upgrade: ## upgrade the stack after `git pull`: build, back up, upgrade the databases' schemas, restart
 	@docker/upgrade.sh
 
-audit: | $(BIN)/python ## known vulnerabilities among the locked dependencies, where the advisories can be reached
+audit: | $(BIN)/python ## list known vulnerabilities of the locked dependencies, if the advisories can be reached
 	@$(PYTHON) -m venv $(VENV)/audit && $(VENV)/audit/bin/pip --quiet --disable-pip-version-check install pip-audit==2.10.1 \
 	  && rm -f $(VENV)/audit.json || { echo "not audited: pip-audit cannot be installed here"; exit 0; }; \
 	$(VENV)/audit/bin/pip-audit -S --disable-pip --no-deps -r requirements.lock -r requirements-dev.lock \
-	  -f json -o $(VENV)/audit.json > $(VENV)/audit.log 2>&1 && echo "audited: nothing known" && exit 0; \
+	  -f json -o $(VENV)/audit.json > $(VENV)/audit.log 2>&1 && echo "audited: no known vulnerability" && exit 0; \
 	test -s $(VENV)/audit.json || { echo "not audited: $$(tail -1 $(VENV)/audit.log)"; exit 0; }; \
 	cat $(VENV)/audit.json; exit 1
 
-bench: install-bench ## the measured claims of docs/speed.md, as ratios (some 20 minutes; WRITE=docs/speed.md puts them there)
+bench: install-bench ## measure the claims of docs/speed.md, as ratios (about 20 minutes; WRITE=docs/speed.md updates the page)
 	$(BIN)/python benchmarks/report.py $(if $(WRITE),--write $(WRITE))
 
-format: install-dev ## bring the code into the house's form
+format: install-dev ## format the code and fix lint
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-install: $(VENV)/.installed ## make .venv with the locked dependencies
-install-dask: $(VENV)/.installed-dask ## the same with what a sweep on a Dask cluster needs
-install-dev: $(VENV)/.installed-dev ## the same with the tools of the tests and the libraries whose models they count
-install-bench: $(VENV)/.installed-bench ## the same with the counters that the benchmarks run beside ours
+install: $(VENV)/.installed ## create .venv with the locked dependencies
+install-dask: $(VENV)/.installed-dask ## add the packages for a sweep on a Dask cluster to .venv
+install-dev: $(VENV)/.installed-dev ## add the tools of the tests and the libraries whose models they count to .venv
+install-bench: $(VENV)/.installed-bench ## add the counters that the benchmarks compare with to .venv
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
-	  || { echo "paramshare needs Python 3.11 or newer; name one: make PYTHON=python3.12 ..." >&2; exit 1; }
+	  || { echo "paramshare needs Python 3.11 or newer; choose one: make PYTHON=python3.12 ..." >&2; exit 1; }
 	@$(PYTHON) -m venv $(VENV) \
 	  || { rm -rf $(VENV); echo "python3 -m venv does not work; on Debian or Ubuntu: apt-get install python3-venv" >&2; exit 1; }
 
@@ -117,13 +117,13 @@ IMAGE = docker build --file docker/Dockerfile \
   --build-arg VERSION="$$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)" \
   --build-arg COMMIT="$$(git describe --always --abbrev=40 --dirty --exclude '*' 2>/dev/null)"
 
-# Torch comes from pip's index, where Linux gets the CUDA build, from TORCH_INDEX, or from wheels in the folder WHEELS.
+# Torch is installed from pip's index (the CUDA build on Linux), from TORCH_INDEX, or from wheels in the folder WHEELS.
 image: ## build the images paramshare:cuda (VARIANT=cpu: paramshare:cpu) and paramshare-mlflow
 	$(IMAGE) --target mlflow --tag $(REPOSITORY)-mlflow .
 	$(IMAGE) --target paramshare --tag $(REPOSITORY):$(VARIANT) --build-arg TORCH_VARIANT=$(VARIANT) \
 	  $(if $(TORCH_INDEX),--build-arg TORCH_INDEX=$(TORCH_INDEX)) $(if $(WHEELS),--build-context wheels=$(WHEELS)) .
 
-# Torch's builds differ by platform and the CUDA build pins its own libraries, so they stay out of the hashed locks.
+# Torch's builds differ by platform and the CUDA build pins its own libraries, so the hashed locks omit them.
 NOT_LOCKED := torch triton cuda-bindings cuda-pathfinder cuda-toolkit nvidia-cublas nvidia-cuda-cupti \
   nvidia-cuda-nvrtc nvidia-cuda-runtime nvidia-cudnn-cu13 nvidia-cufft nvidia-cufile nvidia-curand nvidia-cusolver \
   nvidia-cusparse nvidia-cusparselt-cu13 nvidia-nccl-cu13 nvidia-nvjitlink nvidia-nvshmem-cu13 nvidia-nvtx
@@ -133,9 +133,9 @@ OURS = $(COMPILE) pyproject.toml
 LOCKS := requirements.lock requirements-dask.lock requirements-dev.lock requirements-bench.lock requirements-mlflow.lock
 REPEATS_NOTHING_OF = $$(sed -n 's/^\([A-Za-z0-9._-]*\)==.*/--no-emit-package \1/p' $(1))
 
-# The lock of Dask comes on top of the product's, that of the benchmarks on top of the one of the tests; they repeat
-# nothing of it. The one of MLflow's image stands alone. What uv left out it lists at a file's end.
-lock: ## write the lock files anew from pyproject.toml, keeping the pins that still fit (needs uv)
+# The lock of Dask adds to requirements.lock, and the lock of the benchmarks adds to the lock of the tests, without
+# repeating pins. The lock of MLflow's image is complete. uv lists omitted packages at the end of a file.
+lock: ## update the lock files from pyproject.toml, keeping the pins that are still valid (needs uv)
 	$(OURS) -o requirements.lock
 	$(OURS) -c requirements.lock --extra dask -o requirements-dask.lock \
 	  $(call REPEATS_NOTHING_OF,requirements.lock)
@@ -146,5 +146,5 @@ lock: ## write the lock files anew from pyproject.toml, keeping the pins that st
 	$(COMPILE) --group mlflow-server -c requirements-bench.lock -c requirements.lock -o requirements-mlflow.lock
 	sed -i.bak '/^# The following packages were excluded/,$$d' $(LOCKS) && rm $(LOCKS:=.bak)
 
-clean: ## remove .venv and caches; mlruns/ stays
+clean: ## delete .venv and caches, but not mlruns/
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build ./*.egg-info

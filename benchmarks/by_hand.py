@@ -1,14 +1,15 @@
-"""The script that one would write by hand from the quickstarts of PyTorch, MLflow and Prefect; nothing of paramshare.
+"""Train seeds with a script written by hand from the quickstarts of PyTorch, MLflow and Prefect, without paramshare.
 
     python benchmarks/by_hand.py 3 sqlite:///mlflow.db
 
-It trains the article's net for the seeds 0, 1, 2: a Prefect task a seed, in it an MLflow run with the parameters, the
-loss and the depth at every step, the loss curve, and the model as `log_model` saves it by default: as a graph, for
-which it asks for an input example. The seeds come one after the other, since `random` and torch draw from generators
-that a process has one of. The last line on stdout is JSON: the seconds of each seed.
+The script trains the article's net for the seeds 0, 1, 2. Each seed is a Prefect task with an MLflow run that contains
+the parameters, the loss and the depth of every step, the loss curve, and the model as `log_model` saves it by default:
+as a graph, which needs an input example. The seeds run one after another, since a process has only one global generator
+of `random` and of torch. The last line on stdout is JSON: the seconds of each seed.
 
-Not covered: what the other side does beside this (a parent run with the curves of all seeds, the loss at each depth,
-the data as an input, provenance, a model that takes any depth: this one's graph keeps the depth that the export drew).
+Not covered: the additional data that paramshare writes (a parent run with the curves of all seeds, the loss at each
+depth, the data as an input, provenance, a model that accepts any depth; this script's graph keeps the depth that the
+export drew).
 """
 
 import json

@@ -1,11 +1,11 @@
-"""How long one waits for a comparison of many runs.
+"""Measure the time of a comparison of many runs.
 
     python benchmarks/comparing.py --runs 1000
 
-Covered: `paramshare compare`, and with `--report`, which reads the loss of every step of every run; in seconds and as a
-multiple of `python -c "import torch, mlflow"`, in interleaved rounds. The store is embedded and holds as many runs of
-the article's size as are asked for, half of each variant, written by the product. Their numbers are those of one
-training, with another factor for each seed, since how they came about does not matter here.
+Covered: `paramshare compare`, also with `--report`, which reads the loss of every step of every run; in seconds and as
+a multiple of `python -c "import torch, mlflow"`, in interleaved rounds. The store is embedded and holds the given
+number of runs of the article's size, half of each variant. paramshare writes the runs, with the numbers of one training
+times a factor for each seed, since the values do not matter here.
 Not covered: a store on a server.
 """
 
@@ -24,7 +24,7 @@ from paramshare.tracking.write.kinds.seeds import write_run
 from paramshare.training.engines import train
 from paramshare.training.spec import TrainSpec, Variant
 
-LONGEST = 10.0  # seconds
+MAX_SECONDS = 10.0
 VARIANTS: tuple[Variant, ...] = ("shared", "untied")
 
 
@@ -33,33 +33,35 @@ def main() -> int:
     arguments = parser(__doc__)
     arguments.add_argument("--runs", type=int, default=1000, help="how many the store holds (default: 1000)")
     arguments.add_argument("--rounds", type=int, default=3, help="how often each command runs (default: 3)")
-    asked = arguments.parse_args()
-    tell(f"comparing.py: {asked.runs} runs, {asked.rounds} rounds")
+    options = arguments.parse_args()
+    tell(f"comparing.py: {options.runs} runs, {options.rounds} rounds")
     with tempfile.TemporaryDirectory(prefix="comparing-") as name:
         folder = Path(name)
-        fill(folder / "mlruns" / "mlflow.db", asked.runs)
+        fill(folder / "mlruns" / "mlflow.db", options.runs)
         compare = [PROGRAM, "compare"]
         jobs = {
             "imports": partial(seconds, [sys.executable, "-c", "import torch, mlflow"], folder),
             "compare": partial(seconds, compare, folder),
             "report": partial(seconds, [*compare, "--report", "report.html"], folder),
         }
-        found = interleaved(jobs, asked.rounds)
+        rounds = interleaved(jobs, options.rounds)
 
-    def line(what: str, name: str, longest: float | None = None) -> Line:
-        took = median(found[name])
-        ratio = median(own / base for own, base in zip(found[name], found["imports"], strict=True))
-        measured = f'{took:.1f} s, {ratio:.1f}× `python -c "import torch, mlflow"` (n = {asked.rounds})'
-        return Line(what, measured, f"< {longest:g} s", took < longest) if longest else Line(what, measured)
+    def line(title: str, name: str, limit: float | None = None) -> Line:
+        duration = median(rounds[name])
+        ratio = median(own / base for own, base in zip(rounds[name], rounds["imports"], strict=True))
+        measured = f'{duration:.1f} s, {ratio:.1f}× `python -c "import torch, mlflow"` (n = {options.rounds})'
+        return Line(title, measured, f"< {limit:g} s", duration < limit) if limit else Line(title, measured)
 
-    of = f"{asked.runs} runs, embedded"
-    return show(
-        [line(f"`paramshare compare`, {of}", "compare", LONGEST), line(f"with `--report`, {of}", "report")], asked.json
-    )
+    store = f"{options.runs} runs, embedded"
+    lines = [
+        line(f"`paramshare compare`, {store}", "compare", MAX_SECONDS),
+        line(f"with `--report`, {store}", "report"),
+    ]
+    return show(lines, options.json)
 
 
 def fill(database: Path, runs: int) -> None:
-    """Make a store with so many runs."""
+    """Create a store with `runs` runs."""
     store = open_store(StoreAddress(f"sqlite:///{database}", "paramshare"))
     for variant in VARIANTS:
         result = train(TrainSpec(seed=0, variant=variant))

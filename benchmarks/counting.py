@@ -1,16 +1,17 @@
-"""How fast `paramshare.analyze` is beside the counters that people use today, and on a model of 70 billion parameters.
+"""Measure the time of `paramshare.analyze`: compared with other counters, and for a model of 70 billion parameters.
 
     make bench
 
-Covered: one analysis of ResNet-50 at 224 × 224 and of GPT-2 at 128 tokens, models built once, beside torchinfo, fvcore
-and calflops as their documentation calls them, all in one process: in every round each tool once, in a new order. What
-is printed is the median over the rounds, as a ratio to ours: ratios travel, seconds do not. Then, each in a process of
-its own, a Llama-2-70B-sized model at 4096 tokens on the meta device (seconds, and the process's peak memory with all
-that it imports), and nets of 1,000 to 8,000 layers (seconds a layer).
-Not covered: what they count. They count no regime but the shared one; GPT-2's tie is left to the tests.
+Covered: one analysis of ResNet-50 at 224 × 224 and of GPT-2 at 128 tokens, compared with torchinfo, fvcore and
+calflops, called as in their documentation. Each model is built once. In every round each tool runs once in this
+process, in random order. The result is the median over the rounds, as a ratio to paramshare's, since ratios depend less
+on the machine than seconds. Then, each in its own process, a model of the size of Llama-2-70B at 4096 tokens on the
+meta device (seconds, and the peak memory of the process with all imports), and nets of 1,000 to 8,000 layers (seconds
+per layer).
+Not covered: the counts themselves. The other tools count only shared parameters; the tests check the tie in GPT-2.
 
-It ends with exit code 1 where a claim of docs/speed.md does not hold: one of the others is faster, or the large model
-takes more than 5 s or 1 GiB.
+The exit code is 1 if a claim of docs/speed.md does not hold: another tool is faster, or the large model takes more than
+5 s or 1 GiB.
 """
 
 import argparse
@@ -35,27 +36,27 @@ LARGE_SECONDS, LARGE_GIB = 5.0, 1.0
 
 
 def main() -> int:
-    """Run what was asked for, print Markdown, and tell whether the claims hold."""
+    """Measure, print Markdown, and return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=7, help="how often each tool runs (default: 7)")
     parser.add_argument("--part", choices=("large", "layers"), help=argparse.SUPPRESS)
-    asked = parser.parse_args()
-    if asked.part:
-        print(json.dumps({"large": large, "layers": layers}[asked.part]()))
+    options = parser.parse_args()
+    if options.part:
+        print(json.dumps({"large": large, "layers": layers}[options.part]()))
         return 0
     print(f"{machine()}\n")
-    slower = beside_others(asked.rounds)
+    slower = beside_others(options.rounds)
     measured = {part: in_a_process(part) for part in ("large", "layers")}
-    found = measured["large"]
-    print(f"\nLlama-2-70B-sized, 4096 tokens: {found['seconds']:.2f} s, {found['gib']:.2f} GiB at the peak")
+    largest = measured["large"]
+    print(f"\nLlama-2-70B-sized, 4096 tokens: {largest['seconds']:.2f} s, {largest['gib']:.2f} GiB at the peak")
     print(f"Layers: {', '.join(f'{n:,}: {us:.0f} µs each' for n, us in measured['layers']['microseconds'])}")
-    holds = not slower and found["seconds"] <= LARGE_SECONDS and found["gib"] <= LARGE_GIB
+    holds = not slower and largest["seconds"] <= LARGE_SECONDS and largest["gib"] <= LARGE_GIB
     print("\nAll claims hold." if holds else f"\nNOT all claims hold; faster than ours: {', '.join(slower) or 'none'}")
     return 0 if holds else 1
 
 
 def beside_others(rounds: int) -> list[str]:
-    """Print a row a model; name what was faster than ours."""
+    """Print a row for each model; return the names of tools that were faster than paramshare."""
     print("| model | paramshare | torchinfo | fvcore | calflops |\n| :-- | --: | --: | --: | --: |")
     faster = []
     for model, tools in models().items():
@@ -75,7 +76,7 @@ def beside_others(rounds: int) -> list[str]:
 
 
 def models() -> dict[str, dict[str, Count]]:
-    """For each model, what counts it."""
+    """Return the call of each tool, by model."""
     import torch
 
     torchvision, transformers = libraries()
@@ -89,7 +90,7 @@ def models() -> dict[str, dict[str, Count]]:
 
 
 def tools(model: Any, sample: Any, size: tuple[int, ...], dtype: Any, called: dict[str, Any]) -> dict[str, Count]:
-    """Each tool's own call that gives a table with parameters and operations."""
+    """Return the call of each tool that makes a table of parameters and operations."""
     import calflops
     import fvcore.nn
     import torchinfo
@@ -105,14 +106,14 @@ def tools(model: Any, sample: Any, size: tuple[int, ...], dtype: Any, called: di
 
 
 def in_a_process(part: str) -> dict[str, Any]:
-    """What a part of this program measures in a process of its own."""
+    """Run a part of this program in a new process and return its measurement."""
     done = subprocess.run([sys.executable, __file__, "--part", part], stdout=subprocess.PIPE, text=True, check=True)
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    measured: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return measured
 
 
 def large() -> dict[str, float]:
-    """One analysis of a Llama-2-70B-sized model."""
+    """Measure one analysis of a model of the size of Llama-2-70B."""
     import torch
 
     _, transformers = libraries()
@@ -137,26 +138,26 @@ def large() -> dict[str, float]:
 
 
 def layers() -> dict[str, list[tuple[int, float]]]:
-    """Microseconds a layer, for nets of several depths."""
+    """Measure the microseconds per layer for nets of several depths."""
     from torch import nn
 
     from paramshare import analyze
 
-    found = []
+    microseconds = []
     analyze(nn.Linear(8, 8), (8,))
     for number in (1000, 2000, 4000, 8000):
         model = nn.Sequential(*(nn.Linear(8, 8) for _ in range(number)))
         start = time.perf_counter()
         analyze(model, (8,))
-        found.append((number, (time.perf_counter() - start) / number * 1e6))
-    return {"microseconds": found}
+        microseconds.append((number, (time.perf_counter() - start) / number * 1e6))
+    return {"microseconds": microseconds}
 
 
 def libraries() -> tuple[Any, Any]:
-    """torchvision and transformers, with whatever build of torch."""
+    """Import torchvision and transformers with any build of torch."""
     sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
     warnings.simplefilter("ignore")
-    from sharing.model_libraries import import_torchvision, import_transformers
+    from support.models.model_libraries import import_torchvision, import_transformers
 
     return import_torchvision(), import_transformers()
 

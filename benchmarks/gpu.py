@@ -3,14 +3,14 @@
     make test-gpu
     make test-gpu GPU_PYTHON=python3 OUTPUT=report.md
 
-Covered: the tests that need CUDA; 256 seeds at once beside the plain loop; `train` and `flow sweep` by several
-processes, trained against written; `reproduce`; memory at 1,024 seeds. All of it runs the checkout's source with the
-interpreter's own packages; nothing is installed. A stage that fails or takes too long does not keep the next one from
-running.
+Covered: the tests that need CUDA; 256 seeds at once compared with the plain loop; the rates of training and writing of
+`train` and `flow sweep` with several processes; `reproduce`; memory at 1,024 seeds. The stages run the checkout's
+source with the packages of the interpreter; nothing is installed. The next stage runs even if a stage fails or takes
+too long.
 Not covered: several GPUs; a store on a server.
 
-It ends with exit code 0 and one line if the interpreter's torch sees no GPU; with 1 and one line if a package is
-missing; else it writes the report and ends with 1 if a stage failed.
+The exit code is 0, with one line, if the interpreter's torch has no GPU; 1, with one line, if a package is missing.
+Otherwise the report is written, and the exit code is 1 if a stage failed.
 """
 
 import argparse
@@ -29,8 +29,8 @@ from pathlib import Path
 from gpu_stages import GRACE, ROOT, STAGES, Place, Stage, StageError
 from measuring import tell, unwind_on_sigterm
 
-LONGEST = 460.0  # seconds of all stages together; with what comes before and after them at most 8 minutes
-RESERVE = 2 * GRACE  # seconds of them to end the last command
+MAX_SECONDS = 460.0  # of all stages together; with the time before and after them at most 8 minutes
+RESERVE = 2 * GRACE  # seconds of it to end the last command
 REPORT = Path("gpu-report.md")
 OF_TESTS = ("pytest", "hypothesis")
 PROBE = """
@@ -59,9 +59,11 @@ class Outcome:
     """The outcome of a stage.
 
     Args:
-        result: in words, one line.
-        seconds: that it took.
-        details: the end of its command's output if it failed.
+        stage: the stage.
+        result: the result in one line.
+        passed: whether the stage passed.
+        seconds: the duration.
+        details: the end of its command's output. Defaults to empty: the stage passed.
     """
 
     stage: Stage
@@ -78,28 +80,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     output: Path = parser.parse_args(arguments).output
     card = find_card()
     if isinstance(card, str):
-        print(f"test-gpu: no GPU: {card}; nothing is tested")
+        print(f"test-gpu: no GPU: {card}; nothing was tested")
         return 0
     if lacking := missing():
-        print(f"test-gpu: {sys.executable} lacks {', '.join(lacking)}; install what is missing, or name another Python")
+        print(f"test-gpu: {sys.executable} lacks {', '.join(lacking)}; install the packages or set GPU_PYTHON")
         return 1
     unwind_on_sigterm()
     with tempfile.TemporaryDirectory(prefix="gpu-", ignore_cleanup_errors=True) as folder:
-        outcomes = carry_out(STAGES, Path(folder))
-    written = report(card, outcomes, f"{datetime.now(UTC):%Y-%m-%d}")
-    output.write_text(written)
-    print(f"{written}\nwritten to {output}")
+        outcomes = run_stages(STAGES, Path(folder))
+    text = report(card, outcomes, f"{datetime.now(UTC):%Y-%m-%d}")
+    output.write_text(text)
+    print(f"{text}\nwritten to {output}")
     return 0 if all(outcome.passed for outcome in outcomes) else 1
 
 
 def find_card() -> Card | str:
-    """Return the first GPU, or why there is none. A separate process looks, so this one uses no GPU memory."""
+    """Return the first GPU, or the reason why there is none. A child process asks, so this one uses no GPU memory."""
     done = subprocess.run([sys.executable, "-c", PROBE], capture_output=True, text=True)
     if done.returncode:
         reason = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
         return f"{sys.executable} cannot ask torch ({reason[0]})"
-    found = json.loads(done.stdout.splitlines()[-1])
-    return Card(**found) if found else f"the torch of {sys.executable} sees none"
+    card = json.loads(done.stdout.splitlines()[-1])
+    return Card(**card) if card else f"the torch of {sys.executable} sees none"
 
 
 def missing() -> list[str]:
@@ -115,28 +117,28 @@ def missing() -> list[str]:
     return lacking
 
 
-def carry_out(stages: Sequence[Stage], folder: Path, longest: float = LONGEST) -> list[Outcome]:
-    """Run every stage, also after one that failed, in at most `longest` seconds together."""
-    last = time.monotonic() + longest - RESERVE
+def run_stages(stages: Sequence[Stage], folder: Path, max_seconds: float = MAX_SECONDS) -> list[Outcome]:
+    """Run every stage, also after a failed one, in at most `max_seconds` together."""
+    last = time.monotonic() + max_seconds - RESERVE
     outcomes = []
     for stage in stages:
         tell(f"gpu.py: {stage.name}")
         begin = time.monotonic()
-        result, passed, details = attempt(stage, Place(folder, min(begin + stage.budget, last)))
+        result, passed, details = run_stage(stage, Place(folder, min(begin + stage.budget, last)))
         outcomes.append(Outcome(stage, result, passed, time.monotonic() - begin, details))
         tell(f"gpu.py: {stage.name}: {result}")
     return outcomes
 
 
-def attempt(stage: Stage, place: Place) -> tuple[str, bool, str]:
+def run_stage(stage: Stage, place: Place) -> tuple[str, bool, str]:
     """Run one stage. Return its result, whether it passed, and details if it did not."""
     if time.monotonic() >= place.until:
-        return "not begun: no time is left", False, ""
+        return "not started: no time is left", False, ""
     try:
         return stage.run(place), True, ""
     except StageError as error:
         return str(error), False, error.details
-    except Exception as error:  # the stages after it still run
+    except Exception as error:  # the next stages still run
         return f"{type(error).__name__}: {error}", False, ""
 
 
@@ -154,7 +156,7 @@ def report(card: Card, outcomes: Sequence[Outcome], date: str) -> str:
         f"# {card.name}",
         facts,
         "\n".join(["| stage | result | claim | holds | seconds |", "| :-- | :-- | :-- | :-- | --: |", *rows]),
-        f"{verdict} {sum(outcome.seconds for outcome in outcomes):.0f} s in all.",
+        f"{verdict} {sum(outcome.seconds for outcome in outcomes):.0f} s in total.",
         *(f"## {outcome.stage.name}\n\n````\n{outcome.details}\n````" for outcome in failed if outcome.details),
     ]
     return "\n\n".join(parts) + "\n"

@@ -1,7 +1,7 @@
-"""The stages of `gpu.py`, and how a command of a stage is run, watched and ended.
+"""The stages of `gpu.py`, and functions that run, watch and end the commands of a stage.
 
-Each stage takes a `Place` and returns its result in words; it raises `StageError` if its claim does not hold, if its
-command fails, and if its command runs longer than it may.
+Each stage takes a `Place` and returns its result in words. It raises `StageError` if its claim does not hold, if its
+command fails, and if its command exceeds its time limit.
 """
 
 import json
@@ -22,9 +22,9 @@ from measuring import LOOK_EVERY, look, peak_mib, rate, surroundings
 
 ROOT = Path(__file__).resolve().parents[1]
 MAIN = "import sys; from paramshare.cli import main; sys.exit(main())"  # the console script may not be installed
-PROCESSES = 4  # the most that a GPU gets
+PROCESSES = 4  # maximum number per GPU
 CARD_EVERY = 0.5  # seconds between two readings of the GPU's memory
-GRACE = 5.0  # seconds that a command has to end itself after SIGTERM
+GRACE = 5.0  # seconds between SIGTERM and SIGKILL
 
 
 class StageError(Exception):
@@ -44,12 +44,12 @@ class Place:
     """The place and the size of the work of stages.
 
     Args:
-        folder: holds the stores of all stages.
+        folder: the folder of the stores of all stages.
         until: the `time.monotonic()` at which the stage's commands are ended.
-        device: as of `--devices`.
-        seeds: of each sweep whose rate is taken.
-        many: seeds of the sweep whose memory is taken.
-        options: more options of each sweep.
+        device: the device, see `--devices`. Defaults to `cuda:0`.
+        seeds: the number of seeds of each sweep whose rate is measured. Defaults to 512.
+        many: the number of seeds of the sweep whose memory is measured. Defaults to 1024.
+        options: further options of each sweep. Defaults to none.
     """
 
     folder: Path
@@ -62,7 +62,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """One stage: its name, its claim in words, the seconds it may take, and what runs it."""
+    """A stage: its name, its claim in words, its time limit in seconds, and the function that runs it."""
 
     name: str
     claim: str
@@ -72,7 +72,7 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """The seconds that each seed of a sweep trained, and the times at which runs were first seen finished."""
+    """The training seconds of each seed of a sweep, and the times at which its runs were first seen finished."""
 
     trained: list[float]
     ends: list[float]
@@ -80,7 +80,7 @@ class Sweep:
 
 @dataclass(slots=True)
 class Memory:
-    """The most memory that the processes of a session and the card have been seen to have, in MiB."""
+    """The maximum observed memory of the processes of a session and of the card, in MiB."""
 
     card: bool
     processes: dict[int, float] = field(default_factory=dict)
@@ -89,11 +89,11 @@ class Memory:
     _next: float = 0.0
 
     def look(self, session: int) -> None:
-        """Read both; the card not more often than every `CARD_EVERY` seconds."""
+        """Read the memory of both, at most once every `CARD_EVERY` seconds."""
         if time.monotonic() < self._next:
             return
         for pid in members(session):
-            with suppress(OSError, AssertionError):  # it has ended
+            with suppress(OSError, AssertionError):  # the process has ended
                 self.processes[pid] = peak_mib(pid)
         if self.card:
             used = card_mib()
@@ -103,14 +103,14 @@ class Memory:
 
 
 def members(session: int) -> list[int]:
-    """Return the processes of a session."""
-    found = []
+    """Return the ids of the processes of a session."""
+    pids = []
     for file in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError):
             after_name = file.read_text().rpartition(")")[2].split()
             if int(after_name[3]) == session:
-                found.append(int(file.parent.name))
-    return found
+                pids.append(int(file.parent.name))
+    return pids
 
 
 def card_mib() -> float:
@@ -119,7 +119,7 @@ def card_mib() -> float:
     try:
         return float(subprocess.run(query, capture_output=True, text=True, check=True, timeout=10).stdout)
     except (OSError, ValueError, subprocess.SubprocessError) as error:
-        raise StageError(f"nvidia-smi does not tell the GPU's memory: {error}") from None
+        raise StageError(f"nvidia-smi does not print the GPU's memory: {error}") from None
 
 
 def run(command: Sequence[str], place: Place, cwd: Path, watch: Callable[[int], None] = lambda _: None) -> str:
@@ -145,17 +145,17 @@ def run(command: Sequence[str], place: Place, cwd: Path, watch: Callable[[int], 
             end(process)
         output.seek(0)
         errors.seek(0)
-        printed, told = output.read(), errors.read()
-    tail = (printed + told)[-2000:].strip()
+        printed, logged = output.read(), errors.read()
+    tail = (printed + logged)[-2000:].strip()
     if code is None:
-        raise StageError("ended: it took longer than it may", tail)
+        raise StageError("ended: it exceeded its time limit", tail)
     if code:
         raise StageError(f"exit code {code}", tail)
     return printed
 
 
 def end(process: subprocess.Popen[str]) -> None:
-    """End a command and all of its session: SIGTERM, and SIGKILL for what is still there `GRACE` seconds later."""
+    """End all processes of a command's session: SIGTERM, and SIGKILL after `GRACE` seconds."""
     for signum in (signal.SIGTERM, signal.SIGKILL):
         latest = time.monotonic() + GRACE
         for pid in members(process.pid):
@@ -166,29 +166,29 @@ def end(process: subprocess.Popen[str]) -> None:
 
 
 def metadata(place: Place) -> Path:
-    """Return a folder with paramshare's version in the form of an installed package; nothing is installed."""
+    """Return a folder with paramshare's version, in the form of an installed package."""
     version = re.search(r'^version = "(.+)"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
     assert version
     folder = place.folder / "metadata"
-    told = folder / f"paramshare-{version[1]}.dist-info" / "METADATA"
-    told.parent.mkdir(parents=True, exist_ok=True)
-    told.write_text(f"Metadata-Version: 2.1\nName: paramshare\nVersion: {version[1]}\n")
+    file = folder / f"paramshare-{version[1]}.dist-info" / "METADATA"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(f"Metadata-Version: 2.1\nName: paramshare\nVersion: {version[1]}\n")
     return folder
 
 
 def cuda_tests(place: Place) -> str:
-    """Run the tests that need CUDA. One that is skipped has not passed."""
+    """Run the tests that need CUDA. A skipped test counts as failed."""
     tests = ["tests/training/test_lanes.py", "-k", "on_cuda", "-q", "-p", "no:cacheprovider"]
     printed = run(["-m", "pytest", *tests], place, ROOT)
     counts = {word: int(number) for number, word in re.findall(r"(\d+) (passed|skipped)", printed)}
-    told = f"{counts.get('passed', 0)} passed, {counts.get('skipped', 0)} skipped"
+    result = f"{counts.get('passed', 0)} passed, {counts.get('skipped', 0)} skipped"
     if counts.get("skipped") or not counts.get("passed"):
-        raise StageError(told, printed[-2000:].strip())
-    return told
+        raise StageError(result, printed[-2000:].strip())
+    return result
 
 
 def beside_the_plain_loop(place: Place) -> str:
-    """Train many seeds at once beside the plain loop, both on the GPU."""
+    """Compare the training of many seeds at once with the plain loop, both on the GPU."""
     program = str(ROOT / "benchmarks" / "training.py")
     try:
         (line,) = json.loads(run([program, "--device", place.device, "--json"], place, place.folder))
@@ -199,12 +199,12 @@ def beside_the_plain_loop(place: Place) -> str:
 
 def measured_of(printed: str) -> str:
     """Return the measurement in the output of `training.py`; empty if there is none."""
-    found = re.search(r'"measured": ("(?:[^"\\]|\\.)*")', printed)
-    return str(json.loads(found[1])) if found else ""
+    match = re.search(r'"measured": ("(?:[^"\\]|\\.)*")', printed)
+    return str(json.loads(match[1])) if match else ""
 
 
 def sweep(command: Sequence[str], seeds: int, place: Place, folder: Path, memory: Memory | None = None) -> Sweep:
-    """Run a sweep by several processes into a new store in `folder`, and look at its runs as they end."""
+    """Run a sweep with several processes into a new store in `folder`, and record the times at which its runs end."""
     folder.mkdir()
     (folder / "mlruns").mkdir()
     database, ends = folder / "mlruns" / "mlflow.db", list[float]()
@@ -223,16 +223,14 @@ def sweep(command: Sequence[str], seeds: int, place: Place, folder: Path, memory
     return Sweep(finished, ends)
 
 
-def rates(seen: Sweep) -> str:
-    """Return the rates at which a sweep trained and wrote, in words."""
-    trained = len(seen.trained) / sum(seen.trained)
-    told = f"{len(seen.trained)} runs finished; one process trains {trained:.0f} seeds/s"
-    if len(set(seen.ends)) < 2:
-        return f"{told}; too few for the rate at which they are written"
-    written = rate(seen.ends)
-    return (
-        f"{told}, {PROCESSES} write {written:.1f} seeds/s after start-up: {trained / written:.1f}× as fast as written"
-    )
+def rates(measured: Sweep) -> str:
+    """Return the rates of training and of writing of a sweep, in words."""
+    trained = len(measured.trained) / sum(measured.trained)
+    text = f"{len(measured.trained)} runs finished; one process trains {trained:.0f} seeds/s"
+    if len(set(measured.ends)) < 2:
+        return f"{text}; too few for a rate of writing"
+    written = rate(measured.ends)
+    return f"{text}, {PROCESSES} processes write {written:.1f} seeds/s after start-up: ratio {trained / written:.1f}"
 
 
 def train(place: Place) -> str:
@@ -255,20 +253,20 @@ def reproduce(place: Place) -> str:
     with closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True)) as connection:
         row = connection.execute(a_seed).fetchone()
     if row is None:
-        raise StageError("there is no run to reproduce: `train` finished none")
-    told = json.loads(run(["-c", MAIN, "reproduce", row[0], "--json"], place, database.parents[1]))
-    if not told["equal"]:
-        raise StageError(str(told["verdict"]), json.dumps(told, indent=1))
-    return f"a run by {told['run_engine']}: {told['verdict']}"
+        raise StageError("there is no run to reproduce: `train` finished no run")
+    result = json.loads(run(["-c", MAIN, "reproduce", row[0], "--json"], place, database.parents[1]))
+    if not result["equal"]:
+        raise StageError(str(result["verdict"]), json.dumps(result, indent=1))
+    return f"a run by {result['run_engine']}: {result['verdict']}"
 
 
 def memory(place: Place) -> str:
     """Measure the memory of the card and of each process while many seeds are trained and written."""
-    seen = Memory(card=place.device.startswith("cuda"))
-    sweep(["train"], place.many, place, place.folder / "memory", seen)
-    largest = sorted(seen.processes.values())
-    told = f"{place.many} seeds: {largest[-1]:.0f} MiB in the largest process, {sum(largest):.0f} MiB in all"
-    return f"{told}; {seen.peak:.0f} MiB on the card, {seen.before:.0f} before" if seen.card else told
+    peak = Memory(card=place.device.startswith("cuda"))
+    sweep(["train"], place.many, place, place.folder / "memory", peak)
+    sizes = sorted(peak.processes.values())
+    text = f"{place.many} seeds: {sizes[-1]:.0f} MiB in the largest process, {sum(sizes):.0f} MiB in total"
+    return f"{text}; {peak.peak:.0f} MiB on the card, {peak.before:.0f} before" if peak.card else text
 
 
 STAGES = (

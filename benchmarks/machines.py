@@ -1,17 +1,17 @@
-"""What a Dask cluster costs: the same sweep on one beside this machine's own processes.
+"""Measure the overhead of a Dask cluster: a sweep on a cluster compared with the same sweep in local processes.
 
     python benchmarks/machines.py
 
-Both are `paramshare flow sweep` with the engine gram, in a fresh folder with a fresh SQLite store and a Prefect server
-of its own. One trains in its own pool of a process a core; the other on a scheduler and a Dask worker a core, all on
-this machine, which are there before the command starts and end after it. In every round each runs once, in a new order;
-what is printed is the median over the rounds of that round's ratio, as in `beside_by_hand.py`: a seed's time after
-start-up, and the whole command's.
+Both are `paramshare flow sweep` with the engine gram, in a new folder with a new SQLite store and a new Prefect server.
+One trains in a pool with one process per core. The other trains on a scheduler with one Dask worker per core, all on
+this machine, which start before the command and end after it. In every round each sweep runs once, in random order. The
+result is the median over the rounds of the ratio of a round, as in `beside_by_hand.py`: of the time of a seed after
+start-up, and of the time of the whole command.
 
 Covered: chunks through the scheduler, their tasks in Prefect, workers that write their own runs.
 Not covered: a network between machines, a store on a server (see `tracking.py --server`), more workers than cores.
 
-It ends with exit code 2 where Dask is not installed.
+The exit code is 2 if Dask is not installed.
 """
 
 import importlib.util
@@ -45,39 +45,39 @@ def main() -> int:
     arguments = parser(__doc__)
     arguments.add_argument("--rounds", type=int, default=3, help="how often each runs (default: 3)")
     arguments.add_argument("--seeds", type=int, default=200, help="seeds of a sweep (default: 200)")
-    asked = arguments.parse_args()
+    options = arguments.parse_args()
     unwind_on_sigterm()
     if not importlib.util.find_spec("distributed"):
         tell("nothing measured on Dask: it is not installed (make install-dask)")
         return 2
-    found = interleaved(
-        {"pool": lambda: sweep(asked.seeds), "dask": lambda: on_dask(asked.seeds)}, asked.rounds, warm_up=False
+    rounds = interleaved(
+        {"pool": lambda: sweep(options.seeds), "dask": lambda: on_dask(options.seeds)}, options.rounds, warm_up=False
     )
 
-    def line(what: str, place: int) -> Line:
-        ratios = [dask[place] / pool[place] for dask, pool in zip(found["dask"], found["pool"], strict=True)]
-        spread = f"{min(ratios):.2f} to {max(ratios):.2f}, n = {asked.rounds}"
-        title = f"flow sweep, {asked.seeds} seeds, {ENGINE}, on Dask beside own processes, {what}"
+    def line(part: str, place: int) -> Line:
+        ratios = [dask[place] / pool[place] for dask, pool in zip(rounds["dask"], rounds["pool"], strict=True)]
+        spread = f"{min(ratios):.2f} to {max(ratios):.2f}, n = {options.rounds}"
+        title = f"flow sweep, {options.seeds} seeds, {ENGINE}, on Dask beside own processes, {part}"
         return Line(title, f"{median(ratios):.2f}× the time ({spread})")
 
-    return show([line("a seed after start-up", 0), line("the whole command", 1)], asked.json)
+    return show([line("a seed after start-up", 0), line("the whole command", 1)], options.json)
 
 
 def sweep(seeds: int, *options: str) -> Measured:
-    """A round of `paramshare flow sweep`."""
+    """Measure `paramshare flow sweep` once."""
     what = ["--seeds", f"0:{seeds}", "--devices", "cpu", "--engine", ENGINE, *options]
     return measured([PROGRAM, "flow", "sweep", *what], seeds)
 
 
 def on_dask(seeds: int) -> Measured:
-    """The same on a cluster of its own."""
+    """Measure `paramshare flow sweep` once, on a new cluster."""
     with tempfile.TemporaryDirectory(prefix="machines-") as folder, cluster(Path(folder)) as scheduler:
         return sweep(seeds, "--dask-scheduler", scheduler)
 
 
 @contextmanager
 def cluster(folder: Path) -> Iterator[str]:
-    """A scheduler and a worker a core, all of them there; its address."""
+    """Start a scheduler and one worker per core, wait for all of them, and yield the address of the scheduler."""
     from distributed import Client
 
     with socket.create_server(("127.0.0.1", 0)) as probe:

@@ -1,14 +1,14 @@
-"""All benchmarks, one after the other, and one table of what they found.
+"""Run all benchmarks one after another, and print one table of their results.
 
     make bench
     python benchmarks/report.py --write docs/speed.md
 
-Each program runs in a process of its own with its defaults and says itself what it covers; on a machine with a GPU,
-training is measured there too. What cannot be had here (a GPU, PostgreSQL) is said and left out. The table with the
-machine and the date is printed, and put between the marks `<!-- benchmarks -->` and `<!-- /benchmarks -->` of a file
-only where `--write` names one. `counting.py` prints tables of its own, which stay as it prints them.
+Each program runs in its own process with its defaults; see the programs for what they cover. On a machine with a GPU,
+training is measured on the GPU too. A measurement that is not possible here (without a GPU or PostgreSQL) is reported
+and omitted. The table is printed with the machine and the date. With `--write` it is also written to a file, between
+the marks `<!-- benchmarks -->` and `<!-- /benchmarks -->`. `counting.py` prints its own tables.
 
-It ends with exit code 1 where a claim does not hold or a program failed. Nothing is written where one failed.
+The exit code is 1 if a claim does not hold or a program failed. Nothing is written if a program failed.
 """
 
 import argparse
@@ -37,7 +37,7 @@ MARKED = re.compile(r"(?<=<!-- benchmarks -->\n).*?(?=<!-- /benchmarks -->)", re
 
 
 def main() -> int:
-    """Run all, print Markdown, write it where asked to, and tell whether the claims hold."""
+    """Run all benchmarks, print Markdown, write it to the file if there is one, and return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--write", type=Path, metavar="FILE", help="put the table between the marks of this file")
     target: Path | None = parser.parse_args().write
@@ -46,15 +46,15 @@ def main() -> int:
     counting = subprocess.run([sys.executable, str(Path(__file__).with_name("counting.py"))]).returncode
     gpus = [("training.py", "--device", device.name) for device in find_devices() if device.name.startswith("cuda")]
     lines = [line for program in (*PROGRAMS, *gpus[:1]) for line in lines_of(program)]
-    found = f"{machine()}, {datetime.now(UTC):%Y-%m-%d}\n\n{table(lines)}\n"
-    print(f"\n{found}\n{verdict(lines)}")
+    text = f"{machine()}, {datetime.now(UTC):%Y-%m-%d}\n\n{table(lines)}\n"
+    print(f"\n{text}\n{verdict(lines)}")
     if target:
-        target.write_text(MARKED.sub(lambda _: found, target.read_text(), count=1))
+        target.write_text(MARKED.sub(lambda _: text, target.read_text(), count=1))
     return 1 if counting or not all(line.holds for line in lines) else 0
 
 
 def lines_of(program: tuple[str, ...]) -> list[Line]:
-    """What a program found; nothing where it could not measure here, which it has said."""
+    """Run a program and return its lines; none if it cannot measure here, which it reports itself."""
     name, *options = program
     command = [sys.executable, str(Path(__file__).with_name(name)), *options, "--json"]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True)

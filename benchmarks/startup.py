@@ -1,14 +1,14 @@
-"""The start-up time of commands, as multiples of what Python and the libraries need to start.
+"""Measure the start-up time of commands, as multiples of the start-up time of Python and the libraries.
 
     python benchmarks/startup.py
 
-Covered: `paramshare --help` as a multiple of `python -c pass`; `analyze` of a small net as a multiple of
-`python -c "import torch"`; a sweep that finds nothing to do as a multiple of `python -c "import mlflow"`; `train` with
-one seed, in a store that it has to make and in one that is there, as a multiple of `python -c "import torch, mlflow"`.
-In every round each command runs once, in a new order, with the files of all in the disk cache; what is printed is the
-median over the rounds of that round's ratio. The seed to train is another one in every round.
-Not covered: the first start after an install (Python compiles then); flows, whose Prefect server is
-`beside_by_hand.py`'s matter.
+Covered: `paramshare --help` as a multiple of `python -c pass`; `analyze` of a small net as a multiple of `python -c
+"import torch"`; a sweep with nothing to train as a multiple of `python -c "import mlflow"`; `train` with one seed, in a
+new and in an existing store, as a multiple of `python -c "import torch, mlflow"`. In every round each command runs
+once, in random order, with all files in the disk cache. The result is the median over the rounds of the ratio of a
+round. Every round trains another seed.
+Not covered: the first start after an installation, in which Python compiles; flows, which start a Prefect server (see
+`beside_by_hand.py`).
 """
 
 import sys
@@ -29,14 +29,14 @@ def main() -> int:
     """Measure and print the lines."""
     arguments = parser(__doc__)
     arguments.add_argument("--rounds", type=int, default=5, help="how often each command runs (default: 5)")
-    asked = arguments.parse_args()
-    tell(f"startup.py: {asked.rounds} rounds")
+    options = arguments.parse_args()
+    tell(f"startup.py: {options.rounds} rounds")
     seeds = count()
     with tempfile.TemporaryDirectory(prefix="startup-") as folder:
         kept = Path(folder)
         (kept / "net.py").write_text(NET)
-        seconds(train(next(seeds)), kept)  # makes the store
-        found = interleaved(
+        seconds(train(next(seeds)), kept)  # creates the store
+        rounds = interleaved(
             {
                 "pass": partial(seconds, PASS, kept),
                 **{name: partial(seconds, command, kept) for name, command in IMPORTS.items()},
@@ -46,14 +46,15 @@ def main() -> int:
                 "kept": lambda: seconds(train(next(seeds)), kept),
                 "fresh": in_fresh_store,
             },
-            asked.rounds,
+            options.rounds,
         )
 
-    def line(what: str, name: str, beside: str, most: float | None = None) -> Line:
-        ratio = median(own / base for own, base in zip(found[name], found[beside], strict=True))
-        of = "python -c pass" if beside == "pass" else f'python -c "import {beside}"'
-        claim = "" if most is None else f"≤ {most}×"
-        return Line(what, f"{ratio:.2f}× `{of}` (n = {asked.rounds})", claim, most is None or ratio <= most)
+    def line(title: str, name: str, base_name: str, limit: float | None = None) -> Line:
+        ratio = median(own / base for own, base in zip(rounds[name], rounds[base_name], strict=True))
+        base_command = "python -c pass" if base_name == "pass" else f'python -c "import {base_name}"'
+        claim = "" if limit is None else f"≤ {limit}×"
+        measured = f"{ratio:.2f}× `{base_command}` (n = {options.rounds})"
+        return Line(title, measured, claim, limit is None or ratio <= limit)
 
     one_seed = "start-up, `paramshare train`, one new seed"
     return show(
@@ -64,17 +65,17 @@ def main() -> int:
             line(f"{one_seed}, existing store", "kept", "torch, mlflow", 1.8),
             line(f"{one_seed}, fresh store", "fresh", "torch, mlflow"),
         ],
-        asked.json,
+        options.json,
     )
 
 
 def train(seed: int) -> list[str]:
-    """The command that trains one seed."""
+    """Return the command that trains one seed."""
     return [PROGRAM, "train", "--seeds", str(seed), "--devices", "cpu"]
 
 
 def in_fresh_store() -> float:
-    """The same in a folder without a store."""
+    """Measure the training of one seed in a folder without a store, in seconds."""
     with tempfile.TemporaryDirectory(prefix="startup-") as folder:
         return seconds(train(0), Path(folder))
 

@@ -1,23 +1,23 @@
-"""What it costs to keep runs in MLflow, and how fast a tracked sweep is from end to end.
+"""Measure the cost of writing runs to MLflow, and the rate of a tracked sweep from start to end.
 
     python benchmarks/tracking.py                        # in the embedded store
     python benchmarks/tracking.py --server postgresql    # against `mlflow server` on PostgreSQL, both started here
 
 Covered, embedded:
-- One run with all that it holds (500 steps) into a store that is open, by what of it can be told apart: core-ms, the
-  processor time of all threads, each the median over runs of different seeds, once what pictures
-  have in common is drawn. Files are the artifacts' writing to disk; the database, with the record's making, is what a
-  run costs beside model, picture and files of the same seed.
-- Sweeps of several sizes through `run_sweep`, each in a process and a store of its own, in every round each once, in a
-  new order: seeds a second after start-up (the slope of the line through the moments at which runs are handed in: no
-  imports, no first export, and not the parent run's writing at the end) and of the whole call; the peak memory of the
-  process that asks and of the largest process of its pool. The median over the rounds of the largest sweep's rate after
-  start-up over the smallest one's.
-Covered, on a server: the same for one size, on a fresh database with PostgreSQL's own defaults and two processes of
-MLflow's server as `docker/gunicorn_conf.py` has them, all on this machine.
+- The cost of one complete run (500 steps) in an open store, by its parts, in core-ms: the processor time of all
+  threads, the median over runs of different seeds, after the common parts of pictures are drawn. Files are the
+  artifacts that are written to disk. The cost of the database, which includes the creation of the record, is the cost
+  of the run minus the costs of model, picture and files of the same seed.
+- Sweeps of several sizes by `run_sweep`, each in its own process and store, once per round, in random order: the seeds
+  per second of the whole call and after start-up (the slope of a line fitted to the times at which runs end, which
+  excludes imports, the first export and the parent run at the end); the peak memory of the process that runs the sweep
+  and of the largest process of its pool. The steadiness is the median over the rounds of the ratio of the largest
+  sweep's rate after start-up to the smallest one's.
+Covered, on a server: the same for one size, on a new database with PostgreSQL's defaults and two processes of MLflow's
+server, configured by `docker/gunicorn_conf.py`, all on this machine.
 Not covered: flows (`beside_by_hand.py`), reading, other machines, several sweeps at once.
 
-It ends with exit code 1 where a claim of docs/speed.md does not hold, with 2 where the server cannot be had.
+The exit code is 1 if a claim of docs/speed.md does not hold, and 2 if the server is not available.
 """
 
 import importlib.util
@@ -53,7 +53,7 @@ SERVER_CONFIG = Path(__file__).resolve().parents[1] / "docker" / "gunicorn_conf.
 
 @dataclass(frozen=True, slots=True)
 class Swept:
-    """What a sweep came to: seeds a second after start-up and in all, MiB of its processes."""
+    """The measurement of a sweep: seeds per second after start-up and of the whole call, MiB of its processes."""
 
     rate: float
     whole: float
@@ -62,7 +62,7 @@ class Swept:
 
 
 def main() -> int:
-    """Measure what was asked for, print the lines, and tell whether the claims hold."""
+    """Measure, print the lines, and return the exit code."""
     arguments = parser(__doc__)
     arguments.add_argument("--rounds", type=int, default=3, help="how often each sweep runs (default: 3)")
     arguments.add_argument(
@@ -71,24 +71,24 @@ def main() -> int:
     arguments.add_argument("--seeds", type=int, nargs="+", help="sizes of the sweeps (default: 100 200 1000)")
     arguments.add_argument("--server", choices=("postgresql",), help="a server, in place of the embedded store")
     arguments.add_argument("--sweep", nargs=2, metavar=("URI", "SEEDS"), help="only run a sweep and print what it took")
-    asked = arguments.parse_args()
+    options = arguments.parse_args()
     unwind_on_sigterm()
-    if asked.sweep:
-        print(json.dumps(one_sweep(asked.sweep[0], int(asked.sweep[1]))))
+    if options.sweep:
+        print(json.dumps(one_sweep(options.sweep[0], int(options.sweep[1]))))
         return 0
-    if asked.server:
+    if options.server:
         if missing := what_is_missing():
             tell(f"nothing measured on PostgreSQL: {missing}")
             return 2
-        return show(on_postgresql(asked.seeds or [100], asked.rounds), asked.json)
-    return show([*items(asked.runs), *embedded(asked.seeds or [100, 200, 1000], asked.rounds)], asked.json)
+        return show(on_postgresql(options.seeds or [100], options.rounds), options.json)
+    return show([*items(options.runs), *embedded(options.seeds or [100, 200, 1000], options.rounds)], options.json)
 
 
 # One run, item by item
 
 
 def items(runs: int) -> list[Line]:
-    """A line for a whole run, and one for each of its parts."""
+    """Measure the cost of a run and of its parts; return a line for each."""
     from paramshare.plots import LossPlot
     from paramshare.provenance import provenance_tags
     from paramshare.tracking.store import StoreAddress, open_store
@@ -112,7 +112,7 @@ def items(runs: int) -> list[Line]:
         store = open_store(StoreAddress(f"sqlite:///{folder / 'mlflow.db'}", "bench"))
         records = [seed_record(result, tags) for result in results]
         for result in results:
-            picture(result)  # what pictures have in common is drawn once, as it was for the records
+            picture(result)  # draws the common parts of pictures, which the records already have
         todo: dict[str, Callable[[int], object]] = {
             "run": lambda n: write_run(store, results[n], tags),
             "model": lambda n: saved_model(results[n].spec, results[n].net),
@@ -126,15 +126,15 @@ def items(runs: int) -> list[Line]:
             todo[item](number)
             return (time.process_time() - start) * 1000
 
-        found = interleaved({item: lambda item=item: spent(item) for item in todo}, runs)
-    beside = zip(*(found[item] for item in ("run", "model", "picture", "files")), strict=True)
-    found["database"] = [run - sum(parts) for run, *parts in beside]
-    whole = median(found["run"])
-    return [item_line(item, median(figures), whole, runs) for item, figures in found.items()]
+        costs = interleaved({item: lambda item=item: spent(item) for item in todo}, runs)
+    of_each_run = zip(*(costs[item] for item in ("run", "model", "picture", "files")), strict=True)
+    costs["database"] = [run - sum(parts) for run, *parts in of_each_run]
+    whole = median(costs["run"])
+    return [item_line(item, median(figures), whole, runs) for item, figures in costs.items()]
 
 
 def item_line(item: str, cost: float, whole: float, runs: int) -> Line:
-    """What an item of a run costs, and a whole run."""
+    """Return the line of a part of a run, or of the whole run."""
     if item == "run":
         return Line("tracking, a whole run", f"{cost:.1f} core-ms (n = {runs})")
     claim = CLAIMED_ITEMS.get(item)
@@ -146,40 +146,40 @@ def item_line(item: str, cost: float, whole: float, runs: int) -> Line:
 
 
 def embedded(sizes: list[int], rounds: int) -> list[Line]:
-    """A line a size, and one for the rate's steadiness."""
+    """Measure sweeps in embedded stores; return a line for each size, and one for the steadiness of the rate."""
 
     def sweep(seeds: int) -> Swept:
         with tempfile.TemporaryDirectory(prefix="tracking-") as folder:
             return in_a_process(f"sqlite:///{Path(folder).resolve() / 'mlflow.db'}", seeds, Path(folder))
 
-    found = interleaved({str(seeds): lambda seeds=seeds: sweep(seeds) for seeds in sizes}, rounds, warm_up=False)
-    lines = [sweep_line("embedded", seeds, found[str(seeds)], claimed=seeds == CLAIMED_SIZE) for seeds in sizes]
+    sweeps = interleaved({str(seeds): lambda seeds=seeds: sweep(seeds) for seeds in sizes}, rounds, warm_up=False)
+    lines = [sweep_line("embedded", seeds, sweeps[str(seeds)], claimed=seeds == CLAIMED_SIZE) for seeds in sizes]
     if len(sizes) > 1:
-        least, most = min(sizes), max(sizes)
-        pairs = zip(found[str(least)], found[str(most)], strict=True)
+        smallest, largest = min(sizes), max(sizes)
+        pairs = zip(sweeps[str(smallest)], sweeps[str(largest)], strict=True)
         steady = median(many.rate / few.rate for few, many in pairs)
-        what = f"tracked sweep, embedded, the rate at {most} seeds over that at {least}"
-        lines.append(Line(what, f"{steady:.2f} (n = {rounds})", f"≥ {CLAIMED_STEADY}", steady >= CLAIMED_STEADY))
+        title = f"tracked sweep, embedded, the rate at {largest} seeds over that at {smallest}"
+        lines.append(Line(title, f"{steady:.2f} (n = {rounds})", f"≥ {CLAIMED_STEADY}", steady >= CLAIMED_STEADY))
     return lines
 
 
-def sweep_line(where: str, seeds: int, found: list[Swept], *, claimed: bool) -> Line:
-    """What sweeps of one size came to."""
-    middle = median(sweep.rate for sweep in found)
+def sweep_line(store: str, seeds: int, sweeps: list[Swept], *, claimed: bool) -> Line:
+    """Return the line of sweeps of one size."""
+    middle = median(sweep.rate for sweep in sweeps)
     whole, parent, pool = (
-        median(figures) for figures in zip(*((sweep.whole, sweep.parent, sweep.pool) for sweep in found), strict=True)
+        median(figures) for figures in zip(*((sweep.whole, sweep.parent, sweep.pool) for sweep in sweeps), strict=True)
     )
     return Line(
-        f"tracked sweep, {where}, {seeds} seeds, {ENGINE}",
+        f"tracked sweep, {store}, {seeds} seeds, {ENGINE}",
         f"{middle:.1f} seeds/s after start-up, {whole:.1f} in all; {parent:.0f} MiB and {pool:.0f} MiB a process "
-        f"(n = {len(found)})",
-        f"≥ {CLAIMED[where]:.0f} seeds/s" if claimed else "",
-        middle >= CLAIMED[where] or not claimed,
+        f"(n = {len(sweeps)})",
+        f"≥ {CLAIMED[store]:.0f} seeds/s" if claimed else "",
+        middle >= CLAIMED[store] or not claimed,
     )
 
 
 def in_a_process(uri: str, seeds: int, folder: Path) -> Swept:
-    """A sweep into the store at `uri`, in a process of its own that works in `folder`."""
+    """Run a sweep into the store at `uri` in a new process with the working directory `folder`."""
     command = [sys.executable, __file__, "--sweep", uri, str(seeds)]
     done = subprocess.run(command, cwd=folder, env=surroundings(folder), stdout=subprocess.PIPE, text=True, check=True)
     swept = Swept(**json.loads(done.stdout.splitlines()[-1]))
@@ -202,11 +202,11 @@ def one_sweep(uri: str, seeds: int) -> dict[str, float]:
         pool = max([pool, *(peak_mib(child.pid) for child in multiprocessing.active_children() if child.pid)])
 
     spec = SweepSpec(seeds=f"0:{seeds}", devices="cpu", engine=ENGINE)
-    address = StoreAddress(uri, f"bench {time.time_ns()}")  # one of its own: a run that is there is not trained anew
+    address = StoreAddress(uri, f"bench {time.time_ns()}")  # a new experiment, which has no runs to reuse
     start = time.perf_counter()
-    outcome = run_sweep(spec, address, {}, on_row=on_row)
+    result = run_sweep(spec, address, {}, on_row=on_row)
     whole = seeds / (time.perf_counter() - start)
-    assert not outcome.failed
+    assert not result.failed
     return {"rate": rate(times), "whole": whole, "parent": peak_mib(), "pool": pool}
 
 
@@ -214,7 +214,7 @@ def one_sweep(uri: str, seeds: int) -> dict[str, float]:
 
 
 def what_is_missing() -> str:
-    """What this machine lacks for a server on PostgreSQL; nothing where it lacks nothing."""
+    """Return a message about the missing parts of a server on PostgreSQL; empty if nothing is missing."""
     if importlib.util.find_spec("psycopg") is None:
         return "its driver is not installed: .venv/bin/pip install 'psycopg[binary]'"
     if not (shutil.which("initdb") and shutil.which("postgres")):
@@ -223,19 +223,19 @@ def what_is_missing() -> str:
 
 
 def on_postgresql(sizes: list[int], rounds: int) -> list[Line]:
-    """A line a size, all on one server."""
+    """Measure sweeps on one server; return a line for each size."""
     with tempfile.TemporaryDirectory(prefix="tracking-") as name, ExitStack() as running:
         folder = Path(name)
         database = running.enter_context(postgresql(folder))
         uri = running.enter_context(mlflow_server(database, folder))
         sweeps = {str(seeds): lambda seeds=seeds: in_a_process(uri, seeds, folder) for seeds in sizes}
-        found = interleaved(sweeps, rounds, warm_up=False)
-    return [sweep_line("postgresql", seeds, found[str(seeds)], claimed=True) for seeds in sizes]
+        measured = interleaved(sweeps, rounds, warm_up=False)
+    return [sweep_line("postgresql", seeds, measured[str(seeds)], claimed=True) for seeds in sizes]
 
 
 @contextmanager
 def postgresql(folder: Path) -> Iterator[str]:
-    """A fresh PostgreSQL below `folder` while the block runs; gives its address. It refuses to be root's."""
+    """Run a new PostgreSQL below `folder` during the block and yield its address. It runs as nobody if this is root."""
     import psycopg
 
     data, port = folder / "postgresql", free_port()
@@ -257,7 +257,7 @@ def postgresql(folder: Path) -> Iterator[str]:
 
 @contextmanager
 def mlflow_server(database: str, folder: Path) -> Iterator[str]:
-    """MLflow's own server on `database` while the block runs; gives its address."""
+    """Run MLflow's server on `database` during the block and yield its address."""
     uri = f"http://127.0.0.1:{free_port()}"
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", database, "--workers", "2"]
     command += ["--artifacts-destination", str(folder / "artifacts"), "--host", "127.0.0.1", "--port", uri[17:]]
@@ -270,7 +270,7 @@ def mlflow_server(database: str, folder: Path) -> Iterator[str]:
 
 @contextmanager
 def process(command: list[str], folder: Path, options: dict[str, Any]) -> Iterator[None]:
-    """A process that runs while the block does, and ends with all that it has started."""
+    """Run a process during the block, and end it with all of its children."""
     started = subprocess.Popen(
         command,
         cwd=folder,
@@ -291,7 +291,7 @@ def process(command: list[str], folder: Path, options: dict[str, Any]) -> Iterat
 
 
 def wait_for(attempt: Callable[[], None], failure: type[Exception]) -> None:
-    """Try until it no longer fails."""
+    """Call `attempt` until it raises no `failure`, for at most 120 seconds."""
     deadline = time.monotonic() + START_SECONDS
     while True:
         try:
@@ -303,7 +303,7 @@ def wait_for(attempt: Callable[[], None], failure: type[Exception]) -> None:
 
 
 def free_port() -> int:
-    """A port of this machine that nothing listens on."""
+    """Return a free port of this machine."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
     return port

@@ -1,18 +1,19 @@
-"""How fast the engines train, beside the reference and beside what the hardware could do at best.
+"""Measure the speed of the engines, compared with the reference and with a lower bound of the hardware.
 
     make bench
-    python benchmarks/training.py --device cuda:0     # the same question on a GPU
+    python benchmarks/training.py --device cuda:0     # on a GPU
 
-Covered, on the CPU: one core, one thread, one seed after the other, both variants, the article's sizes. In every round
-each engine trains the same seed once, in a new order; what is printed is the median over the rounds of how many times
-as fast as the reference it was in that round, and how many times its floor it took: the floating-point operations that
-its method needs for the depths that this seed drew, at the highest rate of a float32 matrix product on one thread in
-the same run. The direct method (reference, exact) multiplies by the inputs in every step; gram by their Gram matrix.
-Covered, on a GPU: 256 seeds by `train_many(specs, "gram")` beside the plain loop on the same GPU, one seed at a time,
-both with their draws, as a ratio of the seeds a second.
-Not covered: what it costs to write the runs (`tracking.py`); memory traffic, which the floor leaves out.
+Covered, on the CPU: one core, one thread, one seed after another, both variants, the article's sizes. In every round
+each engine trains the same seed once, in random order. The results are medians over the rounds: the speed as a multiple
+of the reference's in the same round, and the time as a multiple of the floor. The floor is the time of the
+floating-point operations that the method needs for the depths of the seed, at the maximum rate of a float32 matrix
+product on one thread in the same run. The direct method (reference, exact) multiplies by the inputs in every step; gram
+multiplies by their Gram matrix.
+Covered, on a GPU: 256 seeds by `train_many(specs, "gram")` compared with the plain loop on the same GPU, one seed at a
+time, both including their draws, as a ratio of the seeds per second.
+Not covered: the cost of writing runs (`tracking.py`); memory traffic, which the floor omits.
 
-It ends with exit code 1 where a claim of docs/speed.md does not hold, with 2 where the device is not there.
+The exit code is 1 if a claim of docs/speed.md does not hold, and 2 if the device is not available.
 """
 
 import sys
@@ -39,37 +40,37 @@ PLAIN_SEEDS = 3  # a round of the plain loop on a GPU
 
 
 def main() -> int:
-    """Measure, print the lines, and tell whether the claims hold."""
+    """Measure, print the lines, and return the exit code."""
     arguments = parser(__doc__)
     arguments.add_argument("--device", default="cpu", help="cpu (default) or cuda:N")
     arguments.add_argument("--rounds", type=int, help="how often each engine trains (default: 15; 3 on a GPU)")
-    asked = arguments.parse_args()
+    options = arguments.parse_args()
     try:
-        (device,) = choose_devices([asked.device], find_devices())
+        (device,) = choose_devices([options.device], find_devices())
         if device == "cpu":
-            lines = [line for variant in VARIANTS for line in on_a_core(variant, asked.rounds or 15)]
+            lines = [line for variant in VARIANTS for line in on_a_core(variant, options.rounds or 15)]
         else:
-            lines = [on_a_gpu(device, asked.rounds or 3)]
+            lines = [on_a_gpu(device, options.rounds or 3)]
     except UsageError as error:
         tell(f"nothing measured: {error}")
         return 2
-    return show(lines, asked.json)
+    return show(lines, options.json)
 
 
 def on_a_core(variant: str, rounds: int) -> list[Line]:
-    """A line an engine."""
-    seeds = {engine: count() for engine in ENGINES if engine != "auto"}  # each engine gets the same ones
+    """Measure the engines on one core; return a line for each engine."""
+    seeds = {engine: count() for engine in ENGINES if engine != "auto"}  # each engine trains the same seeds
     tell(f"training.py: {', '.join(seeds)}, {variant}, {rounds} rounds")
     jobs = {
         engine: lambda engine=engine: timed(lambda: train(TrainSpec(seed=next(seeds[engine]), variant=variant), engine))
         for engine in seeds
     }
-    found = interleaved({**jobs, "peak": peak}, rounds)
-    best = max(found.pop("peak"))
-    specs = [TrainSpec(seed=seed, variant=variant) for seed in range(1, rounds + 1)]  # seed 0 has warmed up
+    times = interleaved({**jobs, "peak": peak}, rounds)
+    best = max(times.pop("peak"))
+    specs = [TrainSpec(seed=seed, variant=variant) for seed in range(1, rounds + 1)]  # seed 0 is the warm-up
     lines = []
-    for engine, seconds in found.items():
-        ratio = median(plain / own for plain, own in zip(found["reference"], seconds, strict=True))
+    for engine, seconds in times.items():
+        ratio = median(plain / own for plain, own in zip(times["reference"], seconds, strict=True))
         floors = [operations(spec, gram=engine == "gram") / best for spec in specs]
         above = median(own / floor for own, floor in zip(seconds, floors, strict=True))
         claim = CLAIMED.get(engine)
@@ -86,10 +87,10 @@ def on_a_core(variant: str, rounds: int) -> list[Line]:
 
 
 def operations(spec: TrainSpec, *, gram: bool) -> int:
-    """The floating-point operations of all steps' matrix products, two for each multiply-accumulate.
+    """Return the number of floating-point operations of all matrix products of a training, two per multiply-accumulate.
 
-    Each layer has one product forward and one for its weights' gradient, and one for its input's gradient unless its
-    input is x. Gram has one product of the (batch, batch) matrix instead of the first layer's two with x.
+    Each layer has a forward product, a product for the gradient of its weights, and, unless its input is x, a product
+    for the gradient of its input. Gram replaces the two products with x by one with the (batch, batch) Gram matrix.
     """
     rows, hidden, outputs = spec.batch_size, spec.hidden_size, spec.output_size
     first = rows * rows * hidden if gram else 2 * rows * spec.input_size * hidden
@@ -98,7 +99,12 @@ def operations(spec: TrainSpec, *, gram: bool) -> int:
 
 
 def peak(sizes: Sequence[int] = (256, 384, 512, 1024), times: int = 10) -> float:
-    """Operations a second of square float32 matrix products on one thread, the best of several sizes and times."""
+    """Measure the maximum operations per second of square float32 matrix products on one thread.
+
+    Args:
+        sizes: the sizes of the matrices.
+        times: the number of products of each size.
+    """
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     rates = []
@@ -111,14 +117,14 @@ def peak(sizes: Sequence[int] = (256, 384, 512, 1024), times: int = 10) -> float
 
 
 def timed(call: Callable[[], object]) -> float:
-    """The seconds that a call takes."""
+    """Call a function and return its duration in seconds."""
     start = time.perf_counter()
     call()
     return time.perf_counter() - start
 
 
 def on_a_gpu(device: str, rounds: int) -> Line:
-    """Many seeds at once beside one at a time, both on `device`."""
+    """Measure the training of many seeds at once and of one seed at a time, both on `device`."""
     tell(f"training.py: {GPU_SEEDS} seeds on {device}, {rounds} rounds")
     many = [TrainSpec(seed=seed, device=device) for seed in range(GPU_SEEDS)]
 
@@ -128,8 +134,8 @@ def on_a_gpu(device: str, rounds: int) -> Line:
     def plain() -> float:
         return timed(lambda: list(train_many(many[:PLAIN_SEEDS], "reference"))) / PLAIN_SEEDS
 
-    found = interleaved({"gram": gram, "plain": plain}, rounds)
-    ratio = median(plain / own for plain, own in zip(found["plain"], found["gram"], strict=True))
+    times = interleaved({"gram": gram, "plain": plain}, rounds)
+    ratio = median(plain / own for plain, own in zip(times["plain"], times["gram"], strict=True))
     return Line(
         f"training, gram, {GPU_SEEDS} seeds on {device}",
         f"{ratio:.0f}× the seeds a second of the plain loop there (n = {rounds})",

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Both databases and MLflow's artifacts into a new folder of backups/, while everything goes on running. The folder
-# appears when it is whole. The secrets are not in it: keep docker/secrets/ apart.
+# Back up both databases and MLflow's artifacts to a new folder of backups/, while the stack runs. The folder appears when
+# it is complete. It does not contain the secrets: back up docker/secrets/ separately.
 set -eu
 umask 077
 cd "$(dirname "$0")/.."
@@ -12,7 +12,7 @@ trap 'rm -rf "$new"' EXIT
 trap 'exit 130' HUP INT TERM
 
 docker compose up --detach --wait --no-recreate --quiet-pull postgres >&2
-# The databases first: what a run names in them has been among the artifacts before.
+# The databases are first: the artifacts that their runs name were written earlier, so they are in the archive.
 for database in mlflow prefect; do
   docker compose exec -T postgres pg_dump --host=/tmp --username=postgres --format=custom "$database" \
     > "$new/$database.dump"

@@ -1,14 +1,14 @@
-"""Fails a build whose torch is not the one asked for: `check_torch.py cpu|cuda`."""
+"""Fail a build whose torch is not of the requested variant: `check_torch.py cpu|cuda`."""
 
 import sys
 
 import torch
 
-asked = sys.argv[1]
-found = "cuda" if torch.version.cuda else "rocm" if torch.version.hip else "cpu"
-if found != asked:
+requested = sys.argv[1]
+installed = "cuda" if torch.version.cuda else "rocm" if torch.version.hip else "cpu"
+if installed != requested:
     sys.exit(
-        f"TORCH_VARIANT={asked} was asked for, but pip found torch {torch.__version__} ({found}): "
-        f"ask for {found}, name an index that has the other one (TORCH_INDEX), or hand its wheel in "
+        f"TORCH_VARIANT is {requested}, but pip installed torch {torch.__version__} ({installed}); set "
+        f"TORCH_VARIANT to {installed}, or choose an index with {requested} builds (TORCH_INDEX), or pass the wheel "
         "(--build-context wheels=FOLDER)"
     )

@@ -1,19 +1,20 @@
-"""Puts a container's secrets where its programs look for them, then becomes the program.
+"""Write a container's secrets to the files that its programs read, then replace this process by the program.
 
     entrypoint.py PROGRAM [ARGUMENT ...]
-    entrypoint.py COMMAND [ARGUMENT ...]     the same for `paramshare COMMAND`, as in `doctor` or `train --seeds 0:10`
+    entrypoint.py COMMAND [ARGUMENT ...]     the same as `paramshare COMMAND`, such as `doctor` or `train --seeds 0:10`
 
-Compose hands secrets over as files, /run/secrets/NAME (another folder: STACK_SECRETS), so that none stands in the
-container's configuration. From there they go into files that only this user reads, below HOME, which lies in memory:
+Compose passes secrets as files, /run/secrets/NAME (in another folder: STACK_SECRETS), so that the container's
+configuration contains none. They are written to files below HOME, which is in memory, that only this user can read:
 
-    mlflow_db_password     ~/.pgpass, for the role mlflow: libpq and asyncpg look there
+    mlflow_db_password     ~/.pgpass, for the role mlflow; libpq and asyncpg read this file
     prefect_db_password    ~/.pgpass, for the role prefect
     mlflow_admin_password  ~/.mlflow/credentials, for MLflow's clients; for `mlflow server` ~/.mlflow/basic_auth.ini
-    mlflow_flask_key       the environment of `mlflow server`, which takes it from nowhere else
+    mlflow_flask_key       the environment of `mlflow server`, which reads it only from there
     prefect_auth           PREFECT_PROFILES_PATH, for Prefect's server and clients
 
-The last three are used with STACK_MLFLOW_PASSWORD=on and STACK_PREFECT_PASSWORD=on; nothing starts where one is then
-missing. `mlflow server` gets `--app-name basic-auth` and keeps its users in the database of MLFLOW_BACKEND_STORE_URI.
+The last three are used if STACK_MLFLOW_PASSWORD or STACK_PREFECT_PASSWORD is on. The program does not start if one of
+them is missing then. `mlflow server` gets `--app-name basic-auth` and stores its users in the database of
+MLFLOW_BACKEND_STORE_URI.
 """
 
 import json
@@ -26,77 +27,89 @@ from pathlib import Path
 
 ROLES = {"mlflow_db_password": "mlflow", "prefect_db_password": "prefect"}
 MLFLOW_ADMIN = "admin"
-AUTH_CACHE_SECONDS = 300  # 0, the default, checks a slow hash at every request
+AUTH_CACHE_SECONDS = 300  # the default of 0 checks a slow hash at every request
 
 
-class UnfitError(Exception):
-    """What this container was given is not enough to start."""
+class ConfigurationError(Exception):
+    """An error in the secrets or settings of this container, which cannot start with it."""
 
 
 class Secrets:
-    """The secrets that lie in a folder as files."""
+    """The secrets in the files of a folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def find(self, name: str) -> str | None:
-        """A secret without the newline at its end; None where there is no such file."""
+        """Return a secret without the newline at its end; None if there is no such file.
+
+        Raises:
+            ConfigurationError: the file cannot be read, or is not one line.
+        """
         try:
-            found = (self.folder / name).read_text().rstrip("\n")
+            secret = (self.folder / name).read_text().rstrip("\n")
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise UnfitError(f"the secret {name} cannot be read ({error.strerror}); it needs mode 0644") from error
-        if not found or "\n" in found:
-            raise UnfitError(f"the secret {name} must be one line")
-        return found
+            raise ConfigurationError(
+                f"the secret {name} cannot be read ({error.strerror}); its file needs mode 0644"
+            ) from error
+        if not secret or "\n" in secret:
+            raise ConfigurationError(f"the secret {name} must be one line")
+        return secret
 
-    def demand(self, name: str) -> str:
-        """The same, where nothing works without it."""
-        found = self.find(name)
-        if found is None:
-            raise UnfitError(f"the secret {name} is missing from {self.folder}")
-        return found
+    def require(self, name: str) -> str:
+        """Return a secret.
+
+        Raises:
+            ConfigurationError: the file is missing, cannot be read, or is not one line.
+        """
+        secret = self.find(name)
+        if secret is None:
+            raise ConfigurationError(f"the secret {name} is missing from {self.folder}")
+        return secret
 
 
 def program(arguments: list[str], path: str | None = None) -> list[str]:
-    """The command line to run: a command of paramshare where the first argument is no program."""
+    """Return the command line to run: a command of paramshare if the first argument is not a program."""
     if arguments and shutil.which(arguments[0], path=path):
         return arguments
     return ["paramshare", *arguments]
 
 
 def is_on(environment: Mapping[str, str], name: str) -> bool:
-    """Whether a switch is on; it is off where it is not set."""
+    """Return whether a switch is on. A switch that is not set is off."""
     value = environment.get(name, "off")
     if value not in ("on", "off"):
-        raise UnfitError(f"{name} must be on or off, not {value!r}")
+        raise ConfigurationError(f"{name} must be on or off, not {value!r}")
     return value == "on"
 
 
 def pgpass(secrets: Secrets) -> str:
-    """A password file of PostgreSQL's clients, with a line for each role whose password is there."""
+    """Return the password file of PostgreSQL's clients, with a line for each role that has a password."""
     lines = []
     for name, role in ROLES.items():
         password = secrets.find(name)
         if password is None:
             continue
         if set(password) & set(":\\ "):
-            raise UnfitError(f"the secret {name} holds : or \\ or a space, which asyncpg reads otherwise than libpq")
+            raise ConfigurationError(
+                f"the secret {name} contains : or \\ or a space, which asyncpg and libpq read differently"
+            )
         lines.append(f"*:*:*:{role}:{password}\n")
     return "".join(lines)
 
 
 def ini(**fields: str | int) -> str:
-    """A file that MLflow reads with configparser, to which % means something."""
+    """Return a file that MLflow reads with configparser, in which % is escaped."""
     lines = [f"{name} = {value}".replace("%", "%%") for name, value in fields.items()]
     return "\n".join(["[mlflow]", *lines, ""])
 
 
 def basic_auth(password: str, environment: Mapping[str, str]) -> str:
-    """How MLflow's server asks for passwords. The admin's counts when the first start makes the user."""
+    """Return the settings of MLflow's authentication. The admin's password applies when the first start creates it."""
     if "MLFLOW_BACKEND_STORE_URI" not in environment:
-        raise UnfitError("MLFLOW_BACKEND_STORE_URI is not set: it names the database that holds the users")
+        raise ConfigurationError("MLFLOW_BACKEND_STORE_URI is not set; set it to the database that holds the users")
     return ini(
         default_permission="READ",
         database_uri=environment["MLFLOW_BACKEND_STORE_URI"],
@@ -107,7 +120,7 @@ def basic_auth(password: str, environment: Mapping[str, str]) -> str:
 
 
 def prefect_profile(auth: str) -> str:
-    """Prefect's profile of this container; as a string of JSON a value is one of TOML too."""
+    """Return Prefect's profile of this container. A string of JSON is also a string of TOML."""
     value = json.dumps(auth, ensure_ascii=False)
     names = ("PREFECT_API_AUTH_STRING", "PREFECT_SERVER_API_AUTH_STRING")
     return "\n".join(['active = "stack"', "[profiles.stack]", *(f"{name} = {value}" for name in names), ""])
@@ -122,7 +135,7 @@ def write(path: Path, text: str) -> None:
 
 
 def prepare(command: list[str], environment: Mapping[str, str]) -> tuple[list[str], dict[str, str]]:
-    """Write the files that `command` needs. Returns it and its environment, each with what it needs besides."""
+    """Write the files that `command` needs; return the command and its environment with the options for them."""
     home = Path(environment["HOME"])
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
     secrets = Secrets(Path(environment.get("STACK_SECRETS", "/run/secrets")))
@@ -131,7 +144,7 @@ def prepare(command: list[str], environment: Mapping[str, str]) -> tuple[list[st
     if passwords := pgpass(secrets):
         write(home / ".pgpass", passwords)
     if is_on(environment, "STACK_MLFLOW_PASSWORD"):
-        password = secrets.demand("mlflow_admin_password")
+        password = secrets.require("mlflow_admin_password")
         write(
             home / ".mlflow" / "credentials",
             ini(mlflow_tracking_username=MLFLOW_ADMIN, mlflow_tracking_password=password),
@@ -140,30 +153,30 @@ def prepare(command: list[str], environment: Mapping[str, str]) -> tuple[list[st
             settings = home / ".mlflow" / "basic_auth.ini"
             write(settings, basic_auth(password, environment))
             changed["MLFLOW_AUTH_CONFIG_PATH"] = str(settings)
-            changed["MLFLOW_FLASK_SERVER_SECRET_KEY"] = secrets.demand("mlflow_flask_key")
+            changed["MLFLOW_FLASK_SERVER_SECRET_KEY"] = secrets.require("mlflow_flask_key")
             command += ["--app-name", "basic-auth"]
     if is_on(environment, "STACK_PREFECT_PASSWORD"):
         profiles = Path(environment.get("PREFECT_PROFILES_PATH", home / ".prefect" / "profiles.toml"))
-        write(profiles, prefect_profile(secrets.demand("prefect_auth")))
+        write(profiles, prefect_profile(secrets.require("prefect_auth")))
         changed["PREFECT_PROFILES_PATH"] = str(profiles)
     return command, changed
 
 
-def make_user_tables(environment: Mapping[str, str]) -> None:
-    """Bring the tables of MLflow's users up to date, which the server's processes would else do at the same time."""
+def upgrade_user_tables(environment: Mapping[str, str]) -> None:
+    """Upgrade the tables of MLflow's users once, since the server's processes would do it concurrently."""
     store = environment["MLFLOW_BACKEND_STORE_URI"]
     command = ["python", "-m", "mlflow.server.auth", "db", "upgrade", "--url", store]
     if subprocess.run(command, env=environment).returncode:
-        raise UnfitError(f"the tables of MLflow's users cannot be made in {store}")
+        raise ConfigurationError(f"the tables of MLflow's users cannot be created in {store}")
 
 
 def main() -> None:
-    """Become the program that the command line names."""
+    """Replace this process by the program that the command line names."""
     try:
         command, environment = prepare(program(sys.argv[1:]), os.environ)
         if "MLFLOW_AUTH_CONFIG_PATH" in environment:
-            make_user_tables(environment)
-    except (UnfitError, OSError) as error:
+            upgrade_user_tables(environment)
+    except (ConfigurationError, OSError) as error:
         sys.exit(f"entrypoint: {error}")
     try:
         os.execvpe(command[0], command, environment)  # noqa: S606

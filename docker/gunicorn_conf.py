@@ -1,7 +1,7 @@
-"""How gunicorn runs MLflow's server where much is written: `mlflow server --gunicorn-opts "-c gunicorn_conf.py"`.
+"""Configure gunicorn for an MLflow server with many writes: `mlflow server --gunicorn-opts "-c gunicorn_conf.py"`.
 
-For each batch of metrics the server makes thousands of objects that are gone when it has answered. With Python's
-defaults its collector walks through all of MLflow's modules again and again meanwhile, for a fifth of the time.
+For each batch of metrics the server creates thousands of objects that live for one request. With Python's default
+thresholds the garbage collector then traverses all of MLflow's modules repeatedly, which takes a fifth of the time.
 """
 
 import gc
@@ -12,7 +12,7 @@ keepalive = 30
 
 
 def post_worker_init(_: object) -> None:
-    """Leave what was imported out of every collection, and collect seldom."""
+    """Exclude all imported objects from garbage collection, and collect rarely."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(100_000, 20, 100)

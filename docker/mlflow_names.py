@@ -1,6 +1,6 @@
-"""Tells MLflow's server the names under which it may be called, then becomes the container's entry point.
+"""Set the host names that MLflow's server accepts, then replace this process by the container's entry point.
 
-By the environment: MLflow refuses the options of its command line for this where gunicorn serves.
+The names are set in the environment, since MLflow refuses the corresponding options if gunicorn serves.
 """
 
 import os
@@ -12,7 +12,7 @@ ENTRYPOINT = ("python3", "-I", "/opt/entrypoint.py")
 
 
 def own_names(environment: Mapping[str, str]) -> dict[str, str]:
-    """The Host headers that are answered, and the pages from which it may be called, as MLflow's own settings."""
+    """Return MLflow's settings of the accepted Host headers and of the origins of pages that may call the server."""
     published = environment.get("STACK_PORT") or PORT
     extra = [name.strip().lower() for name in environment.get("STACK_HOSTS", "").split(",") if name.strip()]
     hosts = ["localhost", "127.0.0.1", *extra]

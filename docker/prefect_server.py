@@ -1,7 +1,7 @@
-"""Prefect's server as the stack runs it: it answers only under the names that are its own.
+"""Run Prefect's server so that it answers only requests to its own host names.
 
-Prefect itself asks neither which Host a request names nor from which Origin it comes. So any page that a person opens
-could reach the server through that person's browser: by a name of its own that points here, or across sites.
+Prefect checks neither the Host nor the Origin of a request. So any page in a user's browser could call the server: by a
+host name that resolves to this machine, or across sites.
 """
 
 from __future__ import annotations
@@ -23,31 +23,31 @@ PORT = 4200
 
 
 class OwnNamesOnly:
-    """Refuse a request, or a websocket, whose Host is none of ours or whose Origin is another's."""
+    """An application that refuses requests and websockets with an unknown Host or with the Origin of another site."""
 
     def __init__(self, app: ASGIApp, names: Iterable[str]) -> None:
         self.app = app
         self.names = frozenset(names)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass on what is not refused."""
+        """Refuse the request, or pass it to the application."""
         if scope["type"] in ("http", "websocket") and (reason := self.refusal(Headers(scope=scope))):
             await PlainTextResponse(f"{reason}\n", 403)(scope, receive, send)
         else:
             await self.app(scope, receive, send)
 
     def refusal(self, headers: Headers) -> str | None:
-        """Why a request with these headers is refused, if it is."""
+        """Return the reason to refuse a request with these headers; None if it is accepted."""
         if headers.get("host", "").lower() not in self.names:
-            return "this server is not called by that name: add it to STACK_HOSTS"
+            return "this server does not have that name; add the name to STACK_HOSTS"
         origin = headers.get("origin")
         if origin is not None and origin.lower().partition("://")[2] not in self.names:
-            return "no page of another site may call this server"
+            return "pages of other sites may not call this server"
         return None
 
 
 def own_names(environment: Mapping[str, str]) -> set[str]:
-    """The Host headers that are answered: the stack's, this machine's, and those of STACK_HOSTS."""
+    """Return the accepted Host headers: the names of the stack, of this machine, and of STACK_HOSTS."""
     published = environment.get("STACK_PORT") or str(PORT)
     extra = [name.strip().lower() for name in environment.get("STACK_HOSTS", "").split(",") if name.strip()]
     within = {f"{host}:{PORT}" for host in ("prefect", "localhost", "127.0.0.1")}

@@ -1,10 +1,11 @@
 #!/bin/sh
-# restore.sh FOLDER: what backup.sh has put there takes the place of both databases and MLflow's artifacts.
-# It is loaded beside what is there, which is only then stopped and replaced: what fails before has changed nothing.
+# restore.sh FOLDER: replace both databases and MLflow's artifacts by the backup in FOLDER.
+# The backup is loaded beside the current data. Only then the programs stop and the data are exchanged, so a failure
+# before that changes nothing.
 set -eu
 cd "$(dirname "$0")/.."
-backup=${1:?which one? as in: make restore BACKUP=backups/20260101T000000Z}
-export COMPOSE_PROFILES='*' # a GPU worker is stopped and started like the others
+backup=${1:?no backup is given; run: make restore BACKUP=backups/20260101T000000Z}
+export COMPOSE_PROFILES='*' # includes the GPU worker
 
 say() { echo "restore: $*" >&2; }
 sql() {
@@ -17,24 +18,24 @@ drop() { # SUFFIX
   for database in mlflow prefect; do echo "DROP DATABASE IF EXISTS ${database}_$1 WITH (FORCE);"; done | sql
 }
 
-# Whatever was cut short, this or an earlier restore: it counts where the databases were exchanged, else it is undone.
-# That they were is told by what is kept of them, so that goes last.
-settle() {
+# Complete or undo an interrupted restore, this one or an earlier one: complete it if the databases were exchanged. The
+# kept databases show that they were, so they are dropped last.
+recover() {
   exchanged=$(echo "SELECT count(*) FROM pg_database WHERE datname = 'mlflow_kept'" | sql) &&
     { [ "$exchanged" = 1 ] || artifacts undo < /dev/null; } && artifacts drop < /dev/null && drop read && drop kept
 }
 
 finish() {
-  settle || { say "failed, and could not put back what was there: the same command again does"; exit 1; }
-  if [ "$exchanged" = 1 ]; then say "$backup is what the stack has now"; else say "failed; what was there is put back"; fi
+  recover || { say "failed, and the former data could not be put back; run the same command again to do so"; exit 1; }
+  if [ "$exchanged" = 1 ]; then say "$backup is restored"; else say "failed; the former data are put back"; fi
   # shellcheck disable=SC2086 # a list of names
   [ -z "$stopped" ] || docker compose up --detach --wait --no-recreate $stopped
 }
 
-(cd "$backup" && sha256sum --check --quiet SHA256SUMS) || { say "$backup is not whole"; exit 1; }
+(cd "$backup" && sha256sum --check --quiet SHA256SUMS) || { say "$backup is incomplete or changed"; exit 1; }
 docker compose up --detach --wait --no-recreate postgres >&2
 
-settle
+recover
 stopped=
 trap finish EXIT
 trap 'exit 130' HUP INT TERM

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Make the stack's secrets, each once: one that is there is kept. Compose hands files on as they are, whoever reads
-# them: so the folder is closed and the files are open.
+# Create the stack's secrets. Existing secrets are kept. Compose mounts the files with their modes for any user, so the
+# files are readable and the folder is not.
 set -eu
 umask 077
 folder=$(dirname "$0")/secrets
@@ -14,7 +14,7 @@ make_secret() { # NAME PREFIX
   printf '%s%s' "$2" "$(random)" > "$folder/.$1"
   chmod 644 "$folder/.$1"
   mv -f "$folder/.$1" "$folder/$1"
-  echo "made $folder/$1"
+  echo "created $folder/$1"
 }
 
 for name in postgres_password mlflow_db_password prefect_db_password mlflow_admin_password mlflow_flask_key; do

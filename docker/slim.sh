@@ -1,6 +1,6 @@
 #!/bin/sh
-# Takes out of the build's venv what no program reads while it runs: tests, what compilers read, debug symbols, Arrow's
-# network server. Run by the Dockerfile.
+# Delete files from the venv that no program reads at run time: tests, headers and sources, debug symbols, Arrow's network
+# server. The Dockerfile runs this script.
 set -eu
 cd /opt/venv/lib/python3.11/site-packages
 rm -rf torch/include torch/share/cmake pyarrow/include pyarrow/src
@@ -9,5 +9,5 @@ test ! -d torch/bin || find torch/bin -type f ! -name torch_shm_manager -delete
 find . -type d -name tests -prune -exec rm -rf {} +
 find . -type f '(' -name '*.a' -o -name '*.c' -o -name '*.cpp' -o -name '*.h' -o -name '*.pyx' -o -name '*.px[di]' \
   -o -name '*.pyi' ')' -delete
-# The libraries beside the extension modules are left as they are: theirs is an ELF layout that strip may break.
+# Only extension modules are stripped, since strip can break the ELF layout of the libraries beside them.
 find . -type f '(' -name '*.cpython-*.so' -o -name '*.abi3.so' ')' -exec strip --strip-debug {} +

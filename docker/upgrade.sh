@@ -1,6 +1,6 @@
 #!/bin/sh
-# After `git pull`: build the images, stop the programs, back up, bring both databases to the schema of the new programs,
-# start again. Where that fails, everything is put back as it was when they had stopped.
+# Upgrade the stack after `git pull`: build the images, stop the programs, back up, upgrade the schemas of both databases,
+# start the programs. If the upgrade of a schema fails, the backup is restored.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -19,20 +19,20 @@ say "backing up"
 if ! backup=$(docker/backup.sh); then
   # shellcheck disable=SC2086
   [ -z "$running" ] || docker compose --profile '*' start $running
-  say "failed: there is no backup, so nothing was changed; what ran runs again"
+  say "failed: the backup failed, so nothing was changed; the programs are started again"
   exit 1
 fi
 if ! {
-  say "the schema of MLflow's database" &&
+  say "upgrading the schema of MLflow's database" &&
     run mlflow mlflow db upgrade postgresql+psycopg://mlflow@postgres:5432/mlflow &&
-    say "the schema of Prefect's database" &&
+    say "upgrading the schema of Prefect's database" &&
     run prefect prefect server database upgrade --yes
 }; then
   docker/restore.sh "$backup"
-  say "failed. Everything is as it was, and in $backup; the programs are stopped."
-  say "Go back to the version before (git checkout), build its images, and: docker compose up --detach --wait"
+  say "failed; the data are restored from $backup, and the programs are stopped"
+  say "check out the former version (git checkout), build its images, and run: docker compose up --detach --wait"
   exit 1
 fi
 # shellcheck disable=SC2086
 [ -z "$running" ] || docker compose --profile '*' up --detach --wait $running
-say "done; before it: $backup"
+say "done; the backup of the former data is $backup"

@@ -1,8 +1,8 @@
-"""Uses the libraries once, as the programs of an image do, so that Python leaves the bytecode of what they import.
+"""Use libraries once, as the programs of an image do, so that Python writes the bytecode of the imported modules.
 
     warm_up.py LIBRARY ...
 
-The Dockerfile runs it before our source is there, so that a change of source does not repeat it.
+The Dockerfile runs this before it copies paramshare's source, so that a changed source does not repeat it.
 """
 
 import os
@@ -19,7 +19,7 @@ ALSO_IMPORTED = {
 
 
 def use_mlflow() -> None:
-    """A store made, and a run in it."""
+    """Create a store with a run."""
     client = import_module("mlflow").MlflowClient("sqlite:///store.db")
     run = client.create_run("0")
     client.log_metric(run.info.run_id, "loss", 1.0)
@@ -27,12 +27,12 @@ def use_mlflow() -> None:
 
 
 def use_prefect() -> None:
-    """A server's application made."""
+    """Create the application of a server."""
     import_module("prefect.server.api.server").create_app()
 
 
 def use_torch() -> None:
-    """A step of training, and a net exported, written and read."""
+    """Train a step, and export, write and read a net."""
     torch = import_module("torch")
     net, batch = torch.nn.Linear(2, 1), torch.ones(1, 2)
     net(batch).sum().backward()

@@ -10,7 +10,7 @@ from prefect.client.schemas.objects import State
 from prefect.logging import get_run_logger
 from prefect.states import Completed, Failed
 
-from paramshare.counting.report import CountOutcome, CountRow
+from paramshare.counting.report import CountResult, CountRow
 from paramshare.counting.run import count_model
 from paramshare.counting.spec import CountSpec, ModelSpec
 from paramshare.errors import in_a_line
@@ -48,7 +48,7 @@ def count_one(
 
 
 @flow(name="count", flow_run_name=_flow_run_name, persist_result=False)
-def count(spec: CountSpec) -> State[CountOutcome]:
+def count(spec: CountSpec) -> State[CountResult]:
     """Count the parameters of each model, shared and unshared, and write each report as an MLflow run.
 
     The flow run fails if one of its models fails; the other models are counted in any case.
@@ -60,7 +60,7 @@ def count(spec: CountSpec) -> State[CountOutcome]:
         tags = mlflow_tags("flows/count.py")
         rows.append(_row(model, count_one(model, context.address, tags, spec.depth, spec.sort, return_state=True)))
         context.on_row(rows[-1])
-    outcome = CountOutcome(store.experiment_id, tuple(rows))
+    outcome = CountResult(store.experiment_id, tuple(rows))
     leave_report("count", spec.label, lambda: _report(store, outcome))
     failed = [row.model.label for row in outcome.failed]
     message = f"{len(rows) - len(failed)} of {len(rows)} models counted"
@@ -77,7 +77,7 @@ def _row(model: ModelSpec, state: State[CountRow]) -> CountRow:
     return CountRow(model, error=in_a_line(result))
 
 
-def _report(store: Store, outcome: CountOutcome) -> str:
+def _report(store: Store, outcome: CountResult) -> str:
     """Return the totals of all models with links to their runs, one by one and side by side, and the chart."""
     base = pages_base(store)
     side_by_side = search_url(base, outcome.experiment_id, f"tags.`prefect.flow_run_id` = '{runtime.flow_run.id}'")

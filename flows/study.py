@@ -5,7 +5,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
 from paramshare.comparing.report import markdown_report
-from paramshare.comparing.run import Concluded, conclude
+from paramshare.comparing.run import StudyReport, conclude
 from paramshare.comparing.spec import StudySpec
 from paramshare.comparing.study import Study
 from paramshare.comparing.text import answers
@@ -36,17 +36,17 @@ def study(spec: StudySpec) -> State[StudyResult]:
     """
     context = current_context(spec.experiment)
     result = run_sweep_tasks(spec, context, "flows/study.py")
-    concluded = conclude(spec, context.address, result)
-    if concluded is not None:
-        leave_report("study", result.name, lambda: _report(spec, context.address, result, concluded))
-    comparison = concluded and concluded.study
+    report = conclude(spec, context.address, result)
+    if report is not None:
+        leave_report("study", result.name, lambda: _report(spec, context.address, result, report))
+    comparison = report and report.study
     final = Failed if result.failed or result.kept or comparison is None else Completed
     message = " ".join([f"{summary_of(result)}.", *(answers(comparison) if comparison else ())])
     return final(data=(result, comparison), message=message)
 
 
-def _report(spec: StudySpec, address: StoreAddress, result: SweepResult, concluded: Concluded) -> str:
+def _report(spec: StudySpec, address: StoreAddress, result: SweepResult, report: StudyReport) -> str:
     """Return the report of the study with inline figures and a link to MLflow's pages."""
     store = open_store(address)
     url = run_url(pages_base(store), result.experiment_id, result.parent_run_id)
-    return f"[The study on MLflow's pages]({url}){pages_hint(store)}\n\n{markdown_report(*concluded, spec.command)}"
+    return f"[The study on MLflow's pages]({url}){pages_hint(store)}\n\n{markdown_report(*report, spec.command)}"

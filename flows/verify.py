@@ -57,7 +57,7 @@ def verify(spec: VerifySpec) -> State[Verification]:
     for member in sample.members:
         rows.append(_row(member, verify_one(member, context.address, spec.engine, spec.recipe, return_state=True)))
         context.on_row(rows[-1])
-    verification = sample.outcome(tuple(rows))
+    verification = sample.verification(tuple(rows))
     leave_report("verify", verification.summary, lambda: _report(sample.store, verification))
     return (Failed if verification.failed else Completed)(data=verification, message=verification.summary)
 

@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, overload
 
 from paramshare.errors import SpecError
+from paramshare.recipes.loading.files import stop_if_loaded
 from paramshare.recipes.recipe import Recipe
-from paramshare.recipes.sources import stop_if_loaded
 from paramshare.training.choice import Engine
 
 if TYPE_CHECKING:

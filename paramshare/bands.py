@@ -1,4 +1,4 @@
-"""Many curves summarised step by step: medians and quartiles, with diverged values as the largest."""
+"""Summarise many curves step by step: medians and quartiles. Diverged values count as the largest ones."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,8 +14,8 @@ class Band:
     """Curves of many seeds, summarised step by step.
 
     Args:
-        n: how many curves.
-        median, lower, upper: (steps,), the median and the quartiles at every step.
+        n: the number of curves.
+        median, lower, upper: (steps,), the median and the quartiles of every step.
     """
 
     n: int
@@ -25,26 +25,30 @@ class Band:
 
     @classmethod
     def of(cls, curves: Sequence[ArrayLike]) -> "Band":
-        """The band of curves; a loss that is not finite counts as larger than any that is.
+        """Summarise curves. A loss that is not finite counts as larger than any finite loss.
 
-        A curve that ends before another, since its training had come to its end, goes on at its last value.
+        A curve of a training that converged early is extended with its last value.
+
+        Args:
+            curves: at least one curve, each (steps,), of any lengths.
         """
         longest = max(map(len, curves))  # type: ignore[arg-type]
-        lower, median, upper = quartiles([np.pad(one, (0, longest - len(one)), "edge") for one in curves])  # type: ignore[arg-type]
+        padded = [np.pad(curve, (0, longest - len(curve)), "edge") for curve in curves]  # type: ignore[arg-type]
+        lower, median, upper = quartiles(padded)
         return cls(len(curves), median, lower, upper)
 
 
 def quartiles(losses: Sequence[ArrayLike]) -> NDArray[np.float64]:
-    """The quartiles over the first axis, (3, ...): lower, median, upper.
+    """Return the quartiles over the first axis, (3, ...): lower, median, upper.
 
     Args:
-        losses: those that are not finite diverged, and count as larger than any that is: so the quartiles stay numbers
-            while few have diverged, and are infinite where they fall among those that have.
+        losses: (n, ...). A loss that is not finite diverged, and counts as larger than any finite loss. So the
+            quartiles are finite if few losses diverged. A quartile among diverged losses is infinite.
     """
-    values, which = np.asarray(losses, dtype=np.float64), (0.25, 0.5, 0.75)
+    values, shares = np.asarray(losses, dtype=np.float64), (0.25, 0.5, 0.75)
     values = np.where(np.isfinite(values), values, np.inf)
     with np.errstate(invalid="ignore"):
-        between = np.quantile(values, which, axis=0)
-    # Between a number and infinity, and between two infinities, NumPy finds NaN.
-    found = np.where(np.isnan(between), np.quantile(values, which, axis=0, method="higher"), between)
-    return np.asarray(found, dtype=np.float64)
+        interpolated = np.quantile(values, shares, axis=0)
+    # NumPy interpolates between a number and infinity, and between two infinities, to NaN.
+    above = np.quantile(values, shares, axis=0, method="higher")
+    return np.asarray(np.where(np.isnan(interpolated), above, interpolated), dtype=np.float64)

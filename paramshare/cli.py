@@ -1,6 +1,6 @@
-"""The command line: which commands there are, and what a person reads when one goes wrong.
+"""The command line: the list of commands, and the handling of errors and signals.
 
-Each command imports what it needs when it runs, so that `--help` is instant.
+Each command imports the modules that it needs when it runs, so that `--help` is instant.
 """
 
 import gc
@@ -44,13 +44,13 @@ from paramshare.settings import attributed, check_names
 from paramshare.streams import OutputError, ReaderGoneError, prepare_streams
 from paramshare.validation import sentences
 
-__all__ = ["main"]
+__all__ = ["Completion", "Flow", "Paramshare", "main"]
 
 _USAGE = 2
-_INTERRUPTED, _TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM  # as shells have it
+_INTERRUPTED, _TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM  # the exit codes of shells
 _UNREAD = 128 + signal.SIGPIPE
-_WITHOUT_SETTINGS = ("completion", "doctor")  # work although a setting is misspelt; doctor reports it
-_GARBAGE = (50_000, 20, 50)  # Python's 700 objects between two collections cost a tenth of the time of large imports
+_WITHOUT_SETTINGS = ("completion", "doctor")  # work even if a setting is misspelt; doctor reports it
+_GC_THRESHOLDS = (50_000, 20, 50)  # Python's default of 700 objects costs a tenth of the time of large imports
 
 
 class Flow(BaseModel):
@@ -62,12 +62,12 @@ class Flow(BaseModel):
     verify: CliSubCommand[FlowVerify] = Field(description="the check of `verify`, as a Prefect flow")
 
     def cli_cmd(self) -> None:
-        """Run the flow's own command."""
+        """Run the command of the flow."""
         CliApp.run_subcommand(self)
 
 
 class Completion(BaseModel):
-    """Print the script that completes commands, options and their values in a shell.
+    """Print a script that completes commands, options and their values in a shell.
 
     eval "$(paramshare completion bash)"                                            # in ~/.bashrc
     eval "$(paramshare completion zsh)"                                             # in ~/.zshrc, after compinit
@@ -79,11 +79,11 @@ class Completion(BaseModel):
     def cli_cmd(self) -> None:
         """Print the script."""
         parser, _ = _parser(program_for_completion(Paramshare))
-        print(script(parser, self.shell))  # noqa: T201 - the answer itself
+        print(script(parser, self.shell))  # noqa: T201 - the output of the command
 
 
 class Paramshare(BaseSettings):
-    """What does sharing weights buy? Count it, train with and without, track every run, compare."""
+    """Measure what sharing weights buys: count parameters, train with and without sharing, track runs and compare."""
 
     model_config = SettingsConfigDict(
         cli_prog_name="paramshare",
@@ -104,34 +104,34 @@ class Paramshare(BaseSettings):
     check: CliSubCommand[Check] = Field(description="check a recipe before it is trained")
     train: CliSubCommand[Train] = Field(description="train a recipe with every seed")
     study: CliSubCommand[Study] = Field(description="train every variant with the same seeds, and compare")
-    compare: CliSubCommand[Compare] = Field(description="compare groups of runs, with n and intervals")
+    compare: CliSubCommand[Compare] = Field(description="compare groups of runs, with n and confidence intervals")
     reproduce: CliSubCommand[Reproduce] = Field(description="train a run again from its id and compare")
     verify: CliSubCommand[Verify] = Field(description="train a sample of a sweep's runs again and compare")
-    flush: CliSubCommand[Flush] = Field(description="write results that were kept while a server did not answer")
+    flush: CliSubCommand[Flush] = Field(description="deliver results that were kept while a server did not answer")
     flow: CliSubCommand[Flow] = Field(description="run a Prefect flow")
     ui: CliSubCommand[Ui] = Field(description="open MLflow's pages on the runs")
     relocate: CliSubCommand[Relocate] = Field(description="correct a store after its folder was moved or copied")
     doctor: CliSubCommand[Doctor] = Field(
         description="show versions, devices, settings and servers, and whether they work"
     )
-    completion: CliSubCommand[Completion] = Field(description="print the script that completes commands in a shell")
+    completion: CliSubCommand[Completion] = Field(description="print a script that completes commands in a shell")
 
     def cli_cmd(self) -> None:
-        """Run the command that was named."""
+        """Run the named command."""
         CliApp.run_subcommand(self)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code: 0 all well, 1 a run failed, 2 wrong usage.
+    """Run one command and return its exit code: 0 for success, 1 if a run or a server failed, 2 for wrong usage.
 
     Args:
-        arguments: the command line after the program's name; this process's unless given.
+        arguments: the command line after the program's name. Defaults to that of this process.
     """
     if arguments is None:
-        gc.set_threshold(*_GARBAGE)
-        os.environ["MPLBACKEND"] = "agg"  # a notebook's `!paramshare` inherits a backend that only its kernel has
+        gc.set_threshold(*_GC_THRESHOLDS)
+        os.environ["MPLBACKEND"] = "agg"  # `!paramshare` in a notebook inherits a backend that only its kernel has
         prepare_home()
-    os.environ["PYTHONSAFEPATH"] = "1"  # no Python that is started from here looks for modules in the working directory
+    os.environ["PYTHONSAFEPATH"] = "1"  # child processes do not import modules from the working directory
     prepare_streams()
     no_foreign_bars()
     try:
@@ -141,29 +141,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ReaderGoneError:
         return _UNREAD
     except OutputError as error:
-        return _say(str(error), FAILED)
+        return _fail(str(error), FAILED)
     return code
 
 
-def _run(given: list[str], received: list[int]) -> int:
-    """Run one command, say in a line what was wrong, and return the exit code.
+def _run(arguments: list[str], received: list[int]) -> int:
+    """Run one command, print an error as one line, and return the exit code.
 
     Args:
-        received: the signals that have told the command to end. Where a library made another error of one, the command
-            ends by its signal all the same.
+        arguments: the command line.
+        received: the signals to end that the process received. If a library turns the exception of a signal into
+            another error, the exit code is still that of the signal.
     """
     try:
-        _execute(given or ["--help"])
+        _execute(arguments or ["--help"])
     except SystemExit as end:
         if end.code == _TERMINATED:
-            return _cut_short(_TERMINATED, end)
-        if isinstance(end.code, str):  # what Python itself would print
-            return _say(end.code, FAILED)
+            return _interrupted(_TERMINATED, end)
+        if isinstance(end.code, str):  # Python itself would print it
+            return _fail(end.code, FAILED)
         return end.code or 0
     except KeyboardInterrupt as end:
-        return _cut_short(_INTERRUPTED, end)
+        return _interrupted(_INTERRUPTED, end)
     except Exception as error:
-        return _cut_short(128 + received[0], error) if received else _refuse(error, given)
+        return _interrupted(128 + received[0], error) if received else _report(error, arguments)
     return 0
 
 
@@ -172,7 +173,7 @@ def _execute(given: list[str]) -> None:
     program = program_for(Paramshare, given)
     _, source = _parser(program.root)
     try:
-        source(args=program.arguments)  # --help and --version end here, whatever the settings are
+        source(args=program.arguments)  # --help and --version end here, so invalid settings do not matter
     except UsageError as error:
         raise UsageError(program.with_recipe(str(error))) from error
     if given[0] not in _WITHOUT_SETTINGS:
@@ -180,22 +181,22 @@ def _execute(given: list[str]) -> None:
     CliApp.run(program.root, program.arguments, cli_settings_source=source)
 
 
-def _refuse(error: Exception, given: list[str]) -> int:
-    """Say in a line what was wrong, and return the exit code; raise an error that nobody has foreseen."""
+def _report(error: Exception, arguments: list[str]) -> int:
+    """Print an expected error as one line and return the exit code. Raise any other error again."""
     if isinstance(error, ValidationError):
-        return _say(attributed(sentences(error), given), _USAGE)
+        return _fail(attributed(sentences(error), arguments), _USAGE)
     if isinstance(error, CommandLineError):
         reason = str(error).splitlines()[0].removeprefix("error parsing CLI: ").removeprefix("Error: ")
-        return _say(f"{reason}; see paramshare --help", _USAGE)
+        return _fail(f"{reason}; see paramshare --help", _USAGE)
     if isinstance(error, UsageError):
-        return _say(attributed(str(error), given), _USAGE)
+        return _fail(attributed(str(error), arguments), _USAGE)
     if isinstance(error, ParamshareError):
-        return _say(str(error), FAILED)
+        return _fail(str(error), FAILED)
     raise error
 
 
 def _parser(program: type[BaseSettings] | None = None) -> tuple[Parser, CliSettingsSource[Parser]]:
-    """Return the parser of the whole command line, and the source of settings that fills it.
+    """Return the parser of the whole command line, and the source of settings that reads its result.
 
     Args:
         program: the class of the command line. Defaults to that whose commands train the default recipe.
@@ -205,23 +206,24 @@ def _parser(program: type[BaseSettings] | None = None) -> tuple[Parser, CliSetti
     return parser, CliSettingsSource[Parser](program, root_parser=parser, add_argument_method=Parser.add_argument)
 
 
-def _cut_short(code: int, end: BaseException) -> int:
-    """Say that a command was told to end, and how far a sweep came, if one was running. Return the exit code."""
-    how = "interrupted" if code == _INTERRUPTED else "terminated"
+def _interrupted(code: int, end: BaseException) -> int:
+    """Print that a signal ended the command, and the progress of a sweep if one was running; return the exit code."""
+    verb = "interrupted" if code == _INTERRUPTED else "terminated"
     notes: list[str] = getattr(end, "__notes__", [])
-    return _say(f"{how}; {notes[0]}; rerun the command to resume" if notes else how, code)
+    return _fail(f"{verb}; {notes[0]}; rerun the command to resume" if notes else verb, code)
 
 
-def _say(message: str, code: int) -> int:
+def _fail(message: str, code: int) -> int:
     print(f"paramshare: {without_secrets(message)}", file=sys.stderr)  # noqa: T201
     return code
 
 
 @contextmanager
 def _signals_raise() -> Iterator[list[int]]:
-    """Let SIGINT and SIGTERM unwind the stack, so that what is open is ended truthfully, and give those received.
+    """Raise an exception on SIGINT and SIGTERM, so that the stack unwinds and runs are closed.
 
-    Python allows this in the main thread alone. A SIGINT that is ignored, as in a job of a script, stays so.
+    Yield the list of received signals. Python allows handlers only in the main thread. An ignored SIGINT, as in a
+    background job of a script, stays ignored.
     """
     received: list[int] = []
 

@@ -1,4 +1,4 @@
-"""What a person sees in a terminal: progress on stderr, tables on stdout."""
+"""Print to a terminal: progress to stderr, tables to stdout."""
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -24,7 +24,7 @@ from paramshare.tables import print_table
 
 if TYPE_CHECKING:
     from paramshare.comparing.study import Study
-    from paramshare.counting.report import CountOutcome
+    from paramshare.counting.report import CountResult
     from paramshare.proof.report import Reproduction, Verification
     from paramshare.sweep.chunks import Row
     from paramshare.sweep.result import SweepResult
@@ -33,18 +33,18 @@ if TYPE_CHECKING:
 __all__ = [
     "print_checks",
     "print_counts",
-    "print_outcome",
     "print_reproduction",
     "print_study",
+    "print_sweep",
     "print_verification",
     "stdout_console",
     "sweep_progress",
     "working",
 ]
 
-_ROWS_SHOWN = 40
+_MAX_ROWS: Final = 40
 _COLUMNS: Final = ("seed", "variant", "device", "final loss", "seconds", "run", "")
-_PLAIN_WIDTH = 120  # columns, where the output is no terminal
+_PLAIN_WIDTH: Final = 120  # columns of an output that is not a terminal
 
 
 @contextmanager
@@ -53,10 +53,11 @@ def sweep_progress(
 ) -> "Iterator[tuple[Callable[[Sweep], None], Callable[[Row], None]]]":
     """Show a progress bar over a sweep's runs on stderr; a plain line every 30 s if stderr is not a terminal.
 
-    Gives what to call when the sweep has been opened and for each row.
+    Yield two functions: one to call with the opened sweep, one to call with each row.
 
     Args:
-        flush_command: delivers what the store could not take.
+        flush_command: the command that delivers the results in the spool; a warning quotes it. Defaults to
+            `paramshare flush`.
     """
     console = Console(stderr=True)
     columns = (
@@ -67,7 +68,7 @@ def sweep_progress(
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress, ExitStack() as lines:
-        task, told = progress.add_task("opening the store", total=None), False
+        task, has_warned = progress.add_task("opening the store", total=None), False
         if not console.is_terminal:
             lines.enter_context(lines_of_progress(lambda: _state(progress.tasks[0])))
 
@@ -75,48 +76,44 @@ def sweep_progress(
             from paramshare.tracking.write.spool import SPOOL, Delivery
 
             if sweep.delivery != Delivery():
-                came = sweep.delivery.written + sweep.delivery.known
-                left = f"; {sweep.delivery.left} stay: {sweep.delivery.reason}" if sweep.delivery.left else ""
-                console.print(f"{came} results delivered that were kept in {SPOOL}{left}", markup=False, soft_wrap=True)
+                delivered, left = sweep.delivery.written + sweep.delivery.known, sweep.delivery.left
+                rest = f"; {left} are left: {sweep.delivery.reason}" if left else ""
+                console.print(f"{delivered} results of {SPOOL} delivered{rest}", markup=False, soft_wrap=True)
             done = len(sweep.specs) - len(sweep.pending)
             engines = ", ".join(dict.fromkeys(choice.engine for choice in sweep.plan.choices))
             progress.update(task, description=f"training ({engines})", total=len(sweep.specs), completed=done)
 
         def ended(row: "Row") -> None:
-            nonlocal told
+            nonlocal has_warned
             progress.advance(task)
+            run = f"seed {row.spec.seed} on {row.spec.device}"
             if row.status == "KEPT":
-                if not told:
-                    where = f"seed {row.spec.seed} on {row.spec.device}"
-                    said = f"{where}: {row.error}, as are those that follow while that lasts; {flush_command} delivers"
-                    console.print(said, style="yellow", markup=False, soft_wrap=True)
-                told = True
+                if not has_warned:
+                    warning = f"{run}: {row.error}, as are further results until the server answers; to deliver them: "
+                    console.print(f"{warning}{flush_command}", style="yellow", markup=False, soft_wrap=True)
+                has_warned = True
             elif row.error:
-                console.print(
-                    f"seed {row.spec.seed} on {row.spec.device} failed: {row.error}",
-                    style="red",
-                    markup=False,
-                )
+                console.print(f"{run} failed: {row.error}", style="red", markup=False)
 
         yield opened, ended
 
 
 @contextmanager
-def working(what: str) -> Iterator[None]:
-    """Show on stderr what is going on during the block; a plain line every 30 s if stderr is not a terminal."""
+def working(activity: str) -> Iterator[None]:
+    """Show an activity on stderr during the block; a plain line every 30 s if stderr is not a terminal."""
     console = Console(stderr=True)
-    with console.status(what) if console.is_terminal else lines_of_progress(lambda: what):
+    with console.status(activity) if console.is_terminal else lines_of_progress(lambda: activity):
         yield
 
 
 def _state(task: Task) -> str:
-    """Return what a bar shows, as text: `training (exact): 12 of 100 runs`."""
+    """Return the state of a progress bar as text: `training (exact): 12 of 100 runs`."""
     done = "" if task.total is None else f": {task.completed:.0f} of {task.total:.0f} runs"
     return f"{task.description}{done}"
 
 
-def print_counts(outcome: "CountOutcome", ui_command: str) -> None:
-    """The totals of several models, what failed, and the command that opens MLflow's pages."""
+def print_counts(result: "CountResult", ui_command: str) -> None:
+    """Print the counts of several models, the failures, and the command that opens MLflow's pages."""
     console = stdout_console()
     head = ("model", *MAIN_REGIMES, "factor", "run")
     rows = [
@@ -126,89 +123,97 @@ def print_counts(outcome: "CountOutcome", ui_command: str) -> None:
             readable_factor(row.totals.factor),
             row.run_id[:8],
         )
-        for row in outcome.rows
+        for row in result.rows
         if row.totals is not None
     ]
     print_table(console, head, rows, frozenset({0, len(head) - 1}))
-    for row in outcome.failed:
+    for row in result.failed:
         console.print(f"{row.model.label} failed: {row.error}", style="red", markup=False, soft_wrap=True)
-    counted = len(outcome.rows) - len(outcome.failed)
-    console.print(f"\n{counted} of {len(outcome.rows)} models counted", markup=False, highlight=False)
+    counted = len(result.rows) - len(result.failed)
+    console.print(f"\n{counted} of {len(result.rows)} models counted", markup=False, highlight=False)
     console.print(f"MLflow's pages: {ui_command}", markup=False, highlight=False, soft_wrap=True)
 
 
-def print_outcome(outcome: "SweepResult", ui_command: str, curves: str, flush_command: str) -> None:
-    """The table of a sweep's runs, where the aggregate curve lies, and the command that opens MLflow's pages.
+def print_sweep(result: "SweepResult", ui_command: str, curves: str, flush_command: str) -> None:
+    """Print the table of a sweep's runs, their counts, and where to find the curves and MLflow's pages.
 
     Args:
-        curves: the path or the page of the aggregate curve; empty if there is none.
-        flush_command: delivers what the store could not take.
+        result: the result of the sweep.
+        ui_command: the command that opens MLflow's pages.
+        curves: the path or the address of the figure of all curves; empty if there is none.
+        flush_command: the command that delivers the results in the spool.
     """
     from paramshare.tracking.write.spool import SPOOL
 
     console = stdout_console()
-    print_table(console, _COLUMNS, _rows(outcome), frozenset({1, 2, 5, 6}))
-    reused = sum(row.reused for row in outcome.rows)
-    trained = len(outcome.rows) - reused - outcome.failed
-    diverged = f", {outcome.diverged} diverged" if outcome.diverged else ""
-    kept = f", {outcome.kept} kept in {SPOOL}" if outcome.kept else ""
+    print_table(console, _COLUMNS, _rows(result), frozenset({1, 2, 5, 6}))
+    reused = sum(row.reused for row in result.rows)
+    trained = len(result.rows) - reused - result.failed
+    diverged = f", {result.diverged} diverged" if result.diverged else ""
+    kept = f", {result.kept} kept in {SPOOL}" if result.kept else ""
     for line in (
         "",
-        f"{outcome.name}: {trained} trained, {reused} re-used, {outcome.failed} failed{diverged}{kept}",
-        f"curves of all seeds: {curves or 'drawn when the same command finds all of them in the store'}",
+        f"{result.name}: {trained} trained, {reused} re-used, {result.failed} failed{diverged}{kept}",
+        f"curves of all seeds: {curves or 'drawn when a rerun finds all of them in the store'}",
         f"MLflow's pages:      {ui_command}",
         *([f"to deliver the rest: {flush_command}, or rerun the command"] if kept else []),
     ):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def print_reproduction(outcome: "Reproduction", ui_command: str) -> None:
-    """Whether the run came out again, how far it is from it if not, and what of its environment is otherwise here."""
+def print_reproduction(reproduction: "Reproduction", ui_command: str) -> None:
+    """Print the verdict, the deviations if there are any, and the differences of the environments."""
     console = stdout_console()
-    for line in (*outcome.lines(), f"MLflow's pages: {ui_command}"):
+    for line in (*reproduction.lines(), f"MLflow's pages: {ui_command}"):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def print_verification(outcome: "Verification", ui_command: str) -> None:
-    """A row a run, what there is to say of those that did not come out to the bit, and the command of the pages."""
+def print_verification(verification: "Verification", ui_command: str) -> None:
+    """Print the verdict of each run, and the deviations of the runs that are not bitwise equal."""
     console = stdout_console()
-    members = [(row.member, row.verdict) for row in outcome.rows]
-    rows = [(str(one.seed), one.variant, one.device, one.run_id[:8], verdict) for one, verdict in members]
+    members = [(row.member, row.verdict) for row in verification.rows]
+    rows = [(str(run.seed), run.variant, run.device, run.run_id[:8], verdict) for run, verdict in members]
     print_table(console, ("seed", "variant", "device", "run", "verdict"), rows, frozenset({1, 2, 3, 4}))
-    for line in ("", *outcome.lines(), outcome.summary, f"MLflow's pages: {ui_command}"):
+    for line in ("", *verification.lines(), verification.summary, f"MLflow's pages: {ui_command}"):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def print_study(study: "Study", ui_command: str, report: Path | None) -> None:
-    """The answers, the groups and how they stand against each other, and where to see more.
+    """Print the answers, the table of the groups, the pairwise comparisons and the footnotes.
 
     Args:
-        report: where the whole report was written to.
+        study: the comparison.
+        ui_command: the command that opens MLflow's pages.
+        report: the file of the report; None if none was written.
     """
     from paramshare.comparing.text import answers, contrast_table, footnotes, group_table, title
 
     console = stdout_console()
     for line in (title(study), "", *answers(study)):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
-    for shown in (group_table(study), *([contrast_table(study)] if study.contrasts else [])):
+    for table in (group_table(study), *([contrast_table(study)] if study.contrasts else [])):
         console.print()
-        print_table(console, shown.head, shown.rows, frozenset({0}))
+        print_table(console, table.head, table.rows, frozenset({0}))
     for line in ("", *footnotes(study), f"MLflow's pages: {ui_command}", *([f"report: {report}"] if report else [])):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def print_checks(checks: Sequence[tuple[str, str, bool]]) -> None:
-    """A line a check: what, what was found, whether it is well."""
+    """Print a line for each check.
+
+    Args:
+        checks: for each check its name, its result, and whether it passed.
+    """
     console = stdout_console()
-    for name, found, well in checks:
-        console.print("ok" if well else "!!", style="green" if well else "red", end="  ")
-        console.print(f"{name:<8}  {found}", markup=False, highlight=False, soft_wrap=True)
+    for name, result, passed in checks:
+        console.print("ok" if passed else "!!", style="green" if passed else "red", end="  ")
+        console.print(f"{name:<8}  {result}", markup=False, highlight=False, soft_wrap=True)
 
 
-def _rows(outcome: "SweepResult") -> list[tuple[str, ...]]:
-    """The cells of a row a run, of many runs the first and the last ones."""
-    rows, half = outcome.rows, _ROWS_SHOWN // 2
-    if len(rows) <= _ROWS_SHOWN:
+def _rows(result: "SweepResult") -> list[tuple[str, ...]]:
+    """Return the cells of each run's row; only of the first and the last ones if there are many."""
+    rows, half = result.rows, _MAX_ROWS // 2
+    if len(rows) <= _MAX_ROWS:
         return [_cells(row) for row in rows]
     between = ("…", "", "", "", "", f"{len(rows) - 2 * half} more in its seeds.json", "")
     return [*map(_cells, rows[:half]), between, *map(_cells, rows[-half:])]

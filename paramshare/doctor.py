@@ -1,4 +1,4 @@
-"""What is here and whether it works, a line a check."""
+"""Check versions, devices, settings and the store."""
 
 from collections.abc import Iterable, Mapping
 
@@ -14,43 +14,47 @@ from paramshare.validation import sentences
 __all__ = ["examine"]
 
 
-def examine(given: Mapping[str, object]) -> list[tuple[str, str, bool]]:
-    """Return what was looked at, what was found, and whether it is well. Write nothing.
+def examine(options: Mapping[str, object]) -> list[tuple[str, str, bool]]:
+    """Check versions, devices, settings and the store. Write nothing.
 
     Args:
-        given: the settings of the store that the command line has; the others are read here.
+        options: the settings of the store on the command line. The others are read from the environment and the files.
+
+    Returns:
+        For each check its name, its result in one line, and whether it passed.
     """
-    found = provenance()
-    versions = ", ".join(f"{k.removeprefix('version.')} {v}" for k, v in found.items() if k.startswith("version."))
-    commit = found.get("git.commit", "not run from a git checkout")
+    origin = provenance()
+    versions = ", ".join(f"{k.removeprefix('version.')} {v}" for k, v in origin.items() if k.startswith("version."))
+    commit = origin.get("git.commit", "not run from a git checkout")
     checks = [
         ("versions", versions, True),
-        ("source", commit + (" with changes" if found.get("git.dirty") == "true" else ""), True),
+        ("source", commit + (" with uncommitted changes" if origin.get("git.dirty") == "true" else ""), True),
     ]
     checks += [(device.name, f"{device.model}; {device.why}", True) for device in find_devices()]
     checks += [("settings", line, True) for line in unused_variables()]
-    wrong = [("settings", problem, False) for problem in problems()]
-    options = [f"--{name.replace('_', '-')}" for name in given]
+    failures = [("settings", problem, False) for problem in problems()]
+    arguments = [f"--{name.replace('_', '-')}" for name in options]
     try:
-        settings = StoreSettings(**given)  # type: ignore[arg-type]
+        settings = StoreSettings(**options)  # type: ignore[arg-type]
     except ValidationError as error:
-        return [*checks, *wrong, ("settings", attributed(sentences(error), options), False)]
+        return [*checks, *failures, ("settings", attributed(sentences(error), arguments), False)]
     except SettingsError as error:
-        return [*checks, *wrong, ("settings", str(error), False)]
-    except (OSError, ValueError):  # a file that cannot be read: it is among the problems
-        return [*checks, *wrong]
-    return [*checks, *wrong, _store(settings, options)]
+        return [*checks, *failures, ("settings", str(error), False)]
+    except (OSError, ValueError):  # a file that cannot be read, which is among the problems
+        return [*checks, *failures]
+    return [*checks, *failures, _store(settings, arguments)]
 
 
-def _store(settings: StoreSettings, options: Iterable[str]) -> tuple[str, str, bool]:
+def _store(settings: StoreSettings, arguments: Iterable[str]) -> tuple[str, str, bool]:
     try:
         address = StoreAddress.of(settings.tracking_uri, settings.experiment)
         shown = redacted(address.uri)
         check_store(address)
     except UsageError as error:
-        return "store", attributed(str(error), options), False
+        return "store", attributed(str(error), arguments), False
     origin = origin_of(settings, "tracking_uri")
-    by = f", by {origin}" if origin else ""
+    source = f", from {origin}" if origin else ""
     if address.database is None:
-        return "store", f"{shown} answers{by}", True
-    return "store", f"{shown} ({'there' if address.database.exists() else 'made at the first run'}){by}", True
+        return "store", f"{shown} answers{source}", True
+    state = "exists" if address.database.exists() else "will be created by the first run"
+    return "store", f"{shown} ({state}){source}", True

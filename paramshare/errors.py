@@ -1,13 +1,13 @@
-"""What can go wrong, as a tree. Every message says what was wrong, what was expected and what to do.
+"""The tree of errors. Every message tells what is wrong, what is expected and what to do.
 
 ParamshareError
-├── UsageError           what was asked for cannot be done as asked: exit 2, nothing written (a ValueError)
-│   ├── SpecError        a value of a spec
-│   ├── DeviceError      a device that does not exist, or that is not there
-│   ├── SettingsError    a setting with an unknown name, or a settings file that cannot be read
-│   └── StoreError       the store of runs cannot be opened
-├── ServerError          a server that paramshare needs did not start or did not answer: exit 1
-└── WorkerError          the processes that train were ended from outside, again and again: exit 1
+├── UsageError           invalid input: exit code 2, nothing is written (a ValueError)
+│   ├── SpecError        an invalid value of a spec
+│   ├── DeviceError      an invalid name of a device, or a device that this machine lacks
+│   ├── SettingsError    an unknown name of a setting, or a settings file that cannot be read
+│   └── StoreError       a store that cannot be opened
+├── ServerError          a server that did not start or does not answer: exit code 1
+└── WorkerError          training processes that were killed repeatedly: exit code 1
 """
 
 import difflib
@@ -30,35 +30,35 @@ __all__ = [
 
 
 class ParamshareError(Exception):
-    """The root: catch this to catch everything that paramshare raises on purpose."""
+    """The base class of all errors that paramshare raises."""
 
 
 class UsageError(ParamshareError, ValueError):
-    """What was asked for cannot be done as asked; nothing was started and nothing written."""
+    """An error of the input. Nothing was started and nothing was written."""
 
 
 class SpecError(UsageError):
-    """A value in a spec is malformed or out of range."""
+    """A malformed value of a spec, or a value out of range."""
 
 
 class DeviceError(UsageError):
-    """A device name is not one, or the device is not on this machine."""
+    """An invalid name of a device, or a device that this machine lacks."""
 
 
 class SettingsError(UsageError):
-    """A setting's name is unknown, or a settings file cannot be read."""
+    """An unknown name of a setting, or a settings file that cannot be read."""
 
 
 class StoreError(UsageError):
-    """The store of runs cannot be opened."""
+    """A store of runs that cannot be opened."""
 
 
 class ServerError(ParamshareError):
-    """A server that is needed did not start, or stopped answering."""
+    """A required server that did not start, or that stopped answering."""
 
 
 class WorkerError(ParamshareError):
-    """The processes that train were ended from outside again and again, as by a system that is out of memory."""
+    """Training processes that were killed repeatedly, as by a system that is out of memory."""
 
 
 def in_a_line(error: object) -> str:
@@ -75,5 +75,5 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 
 def without_secrets(text: str) -> str:
-    """`text` with `***` for the user and password of every address in it."""
+    """Return a text with `***` in the place of the user and password of every address."""
     return re.sub(r"(?<=://)(?!/)[^\s'\"]*@", "***@", text)

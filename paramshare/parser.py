@@ -1,4 +1,4 @@
-"""The parser of the command line: argparse with help for people, and errors that name the nearest option or command."""
+"""The parser of the command line: argparse with readable help, and errors that name the nearest option or command."""
 
 import argparse
 import inspect
@@ -28,8 +28,8 @@ class Parser(argparse.ArgumentParser):
     """A parser of the program or of one of its commands.
 
     Args:
-        version: what `--version` prints; a parser without it has no such option.
-        settings: as of `argparse.ArgumentParser`.
+        version: the text that `--version` prints. Defaults to None: there is no such option.
+        settings: see `argparse.ArgumentParser`.
     """
 
     def __init__(self, *, version: str | None = None, **settings: Any) -> None:
@@ -40,7 +40,7 @@ class Parser(argparse.ArgumentParser):
             super().add_argument("--version", action="version", version=version, help="print the version and exit")
 
     def add_argument(self, *names: Any, **settings: Any) -> argparse.Action:
-        """Add an option or a positional argument; help and placeholders lose pydantic's internal names."""
+        """Add an option or a positional argument, without pydantic's internal names in its help and placeholder."""
         text = settings.get("help") or ""
         if not names[0].startswith("-"):  # the description of an argument says what its absence means
             text = _DEFAULT.sub("", text)
@@ -67,7 +67,7 @@ class Parser(argparse.ArgumentParser):
 
     @contextmanager
     def _shown_as_required(self) -> Iterator[None]:
-        """Mark options as required while help is printed. Pydantic checks them, since a setting may give the value."""
+        """Mark options as required while help is printed. Pydantic checks them, since a setting can give the value."""
         for action in self._needed:
             action.required = True
         try:
@@ -77,7 +77,7 @@ class Parser(argparse.ArgumentParser):
                 action.required = False
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Parse; refuse an option that a command does not have, and a group of commands without one of them."""
+        """Parse arguments. Refuse an option that the command does not have, and a missing command."""
         known, unknown = super().parse_known_args(args, namespace)
         commands = commands_of(self)
         if unknown and not commands:
@@ -87,7 +87,7 @@ class Parser(argparse.ArgumentParser):
         return known, unknown
 
     def _command_names(self) -> list[str]:
-        """Return where the parsed values hold the name of the command."""
+        """Return the names of the parsed values that hold the name of the command."""
         return [action.dest for action in self._actions if isinstance(action, argparse._SubParsersAction)]
 
     def _refuse(self, unknown: list[str]) -> NoReturn:
@@ -96,14 +96,14 @@ class Parser(argparse.ArgumentParser):
         self.error(f"unrecognized arguments: {' '.join(unknown)}{close}")
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
-        """Refuse a command that is not there; argparse calls this for every value with choices."""
+        """Refuse an unknown command. argparse calls this for every value with choices."""
         if isinstance(action, argparse._SubParsersAction) and value not in action.choices:
             close = did_you_mean(value, action.choices) or f"; expected one of {', '.join(action.choices)}"
             raise argparse.ArgumentError(None, f"there is no command {value!r}{close}")
         super()._check_value(action, value)
 
     def error(self, message: str) -> NoReturn:
-        """Refuse the command line in one sentence.
+        """Raise the error of a command line.
 
         Raises:
             UsageError: always.

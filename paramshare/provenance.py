@@ -1,4 +1,4 @@
-"""Where a number came from: source, libraries, hardware. Read once a process, carried by every run."""
+"""The provenance of numbers: source, libraries and hardware. It is read once per process and stored with every run."""
 
 import getpass
 import os
@@ -13,7 +13,7 @@ from paramshare.training.devices import cpu_cores, cpu_model, find_devices
 
 __all__ = ["provenance", "provenance_tags"]
 
-_BUILT_FROM = Path(__file__).with_name("COMMIT")  # written by docker/Dockerfile: an image holds no checkout
+_COMMIT_FILE = Path(__file__).with_name("COMMIT")  # written by docker/Dockerfile, since an image has no checkout
 _VARIABLES = (
     "ATEN_CPU_CAPABILITY",
     "CUBLAS_WORKSPACE_CONFIG",
@@ -25,78 +25,82 @@ _VARIABLES = (
     "ONEDNN_DEFAULT_FPMATH_MODE",
     "ONEDNN_MAX_CPU_ISA",
 )
-"""Variables that libraries read once, when they are loaded, and that change how products are rounded."""
+"""Variables that libraries read once, when they are loaded, and that change the rounding of products."""
 
 _LIBRARIES = ("paramshare", "torch", "numpy", "mlflow", "prefect")
 
 
 @cache
 def provenance() -> dict[str, str]:
-    """Tags by name: `git.commit`, `version.<library>`, `hardware.<what>`, `environment.<variable>`, `host`, `user`.
+    """Return the provenance by name.
 
-    What cannot be found is left out: a value is true or not there.
+    The names are `git.commit`, `git.dirty`, `version.<library>`, `hardware.<part>`, `environment.<variable>`, `host`
+    and `user`. A value that cannot be found is omitted.
     """
-    return {**(_git() or _built_from(_BUILT_FROM)), **_versions(), **_hardware(), **_environment()}
+    return {**(_git() or _commit_of(_COMMIT_FILE)), **_versions(), **_hardware(), **_environment()}
 
 
 def provenance_tags() -> dict[str, str]:
-    """The same as tags of an MLflow run: under MLflow's own names where it has them, else under ours."""
-    found = provenance()
-    tags = {f"paramshare.{name}": value for name, value in found.items()}
-    for name, mlflows in (("user", "mlflow.user"), ("git.commit", "mlflow.source.git.commit")):
-        if name in found:
-            tags[mlflows] = tags.pop(f"paramshare.{name}")
+    """Return the provenance as tags of an MLflow run: with MLflow's name of a tag if there is one."""
+    origin = provenance()
+    tags = {f"paramshare.{name}": value for name, value in origin.items()}
+    for name, mlflow_name in (("user", "mlflow.user"), ("git.commit", "mlflow.source.git.commit")):
+        if name in origin:
+            tags[mlflow_name] = tags.pop(f"paramshare.{name}")
     return tags
 
 
 def _git() -> dict[str, str]:
-    if _git_answer("ls-files", "--error-unmatch", Path(__file__).name) is None:
-        return {}  # not a checkout, or installed inside somebody else's
-    commit = _git_answer("rev-parse", "HEAD")
+    if _git_output("ls-files", "--error-unmatch", Path(__file__).name) is None:
+        return {}  # not a checkout, or installed inside a checkout of another project
+    commit = _git_output("rev-parse", "HEAD")
     if commit is None:
         return {}
-    changed = _git_answer("status", "--porcelain", "--untracked-files=no")
+    changed = _git_output("status", "--porcelain", "--untracked-files=no")
     return {"git.commit": commit, "git.dirty": str(bool(changed)).lower()}
 
 
-def _built_from(file: Path) -> dict[str, str]:
-    """The commit that a build noted, as `git describe --always --abbrev=40 --dirty` writes it; nothing without one."""
+def _commit_of(file: Path) -> dict[str, str]:
+    """Read the commit that a build wrote, in the form of `git describe --always --abbrev=40 --dirty`.
+
+    The result is empty if there is no such file.
+    """
     try:
-        noted = re.fullmatch(r"([0-9a-f]{40})(-dirty)?\s*", file.read_text())
+        match = re.fullmatch(r"([0-9a-f]{40})(-dirty)?\s*", file.read_text())
     except OSError:
         return {}
-    return {"git.commit": noted[1], "git.dirty": str(bool(noted[2])).lower()} if noted else {}
+    return {"git.commit": match[1], "git.dirty": str(bool(match[2])).lower()} if match else {}
 
 
-def _git_answer(*arguments: str) -> str | None:
-    """What git says of the checkout that this file lies in; None where it lies in none."""
+def _git_output(*arguments: str) -> str | None:
+    """Run git in the checkout of this file and return its output; None if it fails, as without a checkout."""
     source = Path(__file__).parent
     try:
-        done = subprocess.run(
+        process = subprocess.run(
             ["git", "-C", str(source), *arguments], capture_output=True, text=True, timeout=10, check=True
         )
     except (OSError, subprocess.SubprocessError):
         return None
-    return done.stdout.strip()
+    return process.stdout.strip()
 
 
 def _versions() -> dict[str, str]:
-    found = {"version.python": platform.python_version()}
+    versions = {"version.python": platform.python_version()}
     for library in _LIBRARIES:
         try:
-            found[f"version.{library}"] = version(library)
+            versions[f"version.{library}"] = version(library)
         except PackageNotFoundError:
             continue
-    return found
+    return versions
 
 
 def _environment() -> dict[str, str]:
-    """Return the variables that change roundings and that nothing can set in a process that runs."""
+    """Return the variables that change roundings. A running process cannot change their effect."""
     return {f"environment.{name}": os.environ[name] for name in _VARIABLES if os.environ.get(name)}
 
 
 def _hardware() -> dict[str, str]:
-    found = {
+    hardware = {
         "hardware.cpu": cpu_model(),
         "hardware.cores": str(cpu_cores()),
         "hardware.platform": platform.platform(),
@@ -104,12 +108,12 @@ def _hardware() -> dict[str, str]:
     }
     accelerators = [device.model for device in find_devices() if device.name != "cpu"]
     if accelerators:
-        found["hardware.accelerators"] = ", ".join(accelerators)
+        hardware["hardware.accelerators"] = ", ".join(accelerators)
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
         memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-        found["hardware.memory_gib"] = f"{memory / 2**30:.0f}"
+        hardware["hardware.memory_gib"] = f"{memory / 2**30:.0f}"
     try:
-        found["user"] = getpass.getuser()
-    except (OSError, KeyError):  # a container's uid without a name
-        found["user"] = str(os.getuid())
-    return found
+        hardware["user"] = getpass.getuser()
+    except (OSError, KeyError):  # a user id without a name, as in a container
+        hardware["user"] = str(os.getuid())
+    return hardware

@@ -15,7 +15,7 @@ from paramshare.comparing.text import Table, answers, contrast_table, footnotes,
 from paramshare.console import sweep_progress
 from paramshare.errors import ParamshareError, SpecError, UsageError
 from paramshare.plots import inline_picture
-from paramshare.recipes.loading import source_of
+from paramshare.recipes.loading.find import source_of
 from paramshare.recipes.recipe import Recipe
 from paramshare.settings import StoreSettings
 from paramshare.sweep.run import run_sweep
@@ -26,7 +26,7 @@ from paramshare.validation import sentences_of_keys
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-    from paramshare.comparing.figures import Drawn
+    from paramshare.comparing.figures import StudyFigure
     from paramshare.comparing.study import Study
     from paramshare.sweep.result import SweepResult
 
@@ -112,7 +112,7 @@ class StudyResult(TrainingResult):
         study = self.comparison
         tables = [group_table(study), *([contrast_table(study)] if study.contrasts else [])]
         pictures = (
-            f'<img src="{inline_picture(figure.png)}" alt="{escape(figure.words)}" style="max-width: 32rem">'
+            f'<img src="{inline_picture(figure.png)}" alt="{escape(figure.alt)}" style="max-width: 32rem">'
             for figure in self._figures
         )
         return "\n".join(
@@ -126,7 +126,7 @@ class StudyResult(TrainingResult):
         )
 
     @cached_property
-    def _figures(self) -> "tuple[Drawn, ...]":
+    def _figures(self) -> "tuple[StudyFigure, ...]":
         from paramshare.comparing.figures import draw
 
         return draw(self.comparison)

@@ -1,9 +1,9 @@
 """Settings: one set of names for the command line, the environment, `.env` and `paramshare.toml`, in that order.
 
 Every option of a command is also `PARAMSHARE_<NAME>` in the environment and in `.env`, and `<name>` in
-`paramshare.toml`; what comes first wins. Below them stand the two variables by which MLflow's own programs find a store
-and an experiment. The settings of a stack of servers and workers begin with `STACK_` instead.
-This module is the only reader of the environment.
+`paramshare.toml`. The first source that sets an option wins. The two variables by which MLflow's own programs find a
+store and an experiment come last. The settings of a stack of servers and workers begin with `STACK_`.
+Only this module reads the environment for settings.
 """
 
 import difflib
@@ -26,7 +26,7 @@ from pydantic_settings import (
 )
 
 from paramshare.errors import SettingsError, UsageError, without_secrets
-from paramshare.recipes.loading import find_target
+from paramshare.recipes.loading.find import find_target
 from paramshare.sweep.spec import ExperimentName
 
 __all__ = [
@@ -50,23 +50,23 @@ _TOML_FILE: Final = Path("paramshare.toml")
 _MLFLOW: Final = {"tracking_uri": "MLFLOW_TRACKING_URI", "experiment": "MLFLOW_EXPERIMENT_NAME"}
 _UNUSED: Final = {
     "MLFLOW_EXPERIMENT_ID": "name the experiment with MLFLOW_EXPERIMENT_NAME or PARAMSHARE_EXPERIMENT",
-    "MLFLOW_RUN_ID": "every training is a run of its own",
+    "MLFLOW_RUN_ID": "every training creates a new run",
 }
 _USABLE: Final = ("http://", "https://", "sqlite:///")
 
 
 class _MlflowSource(PydanticBaseSettingsSource):
-    """The variables by which MLflow's own programs find a store and an experiment; an empty one counts as not set."""
+    """The variables by which MLflow's own programs find a store and an experiment. An empty one counts as not set."""
 
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002
         """Return the value of the field's variable, if it has one."""
         return os.environ.get(_MLFLOW.get(field_name, "")), field_name, False
 
     def __call__(self) -> dict[str, Any]:
-        """Return what the variables say of fields that no other source sets.
+        """Return the values of the variables for fields that no other source sets.
 
         Raises:
-            SettingsError: MLFLOW_TRACKING_URI names a store of a kind that cannot be used.
+            SettingsError: MLFLOW_TRACKING_URI names a kind of store that paramshare cannot use.
         """
         values = {
             name: value
@@ -76,8 +76,8 @@ class _MlflowSource(PydanticBaseSettingsSource):
         if (uri := values.get("tracking_uri", _USABLE[0])) and not uri.startswith(_USABLE):
             raise SettingsError(
                 f"MLFLOW_TRACKING_URI is {without_secrets(uri)!r}, which paramshare cannot use; "
-                "expected sqlite:///path or an MLflow server's http(s):// address: set PARAMSHARE_TRACKING_URI, "
-                "which takes precedence"
+                "set PARAMSHARE_TRACKING_URI, which takes precedence, to sqlite:///path or to an MLflow server's "
+                "http(s):// address"
             )
         return values
 
@@ -91,7 +91,8 @@ def _check_pages_url(url: str) -> str:
 def _check_scheduler(address: str) -> str:
     if not re.fullmatch(r"(tcp|tls)://[^\s/@]+:\d+", address):
         raise ValueError(
-            f"--dask-scheduler is {address!r}; expected tcp:// or tls://, a host and a port, such as tcp://10.0.0.1:8786"
+            f"--dask-scheduler is {address!r}; expected tcp:// or tls:// with a host and a port, such as "
+            "tcp://10.0.0.1:8786"
         )
     return address
 
@@ -105,7 +106,7 @@ class Settings(BaseSettings):
         env_file=_ENV_FILE,
         toml_file=_TOML_FILE,
         env_ignore_empty=True,
-        extra="ignore",  # a setting of another command; names of no command are found by check_names
+        extra="ignore",  # a setting of another command; check_names finds names that no command has
         cli_kebab_case=True,
         cli_implicit_flags=True,
         populate_by_name=True,
@@ -120,7 +121,7 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """The command line, the environment, `.env`, `paramshare.toml`, MLflow's variables."""
+        """Order the sources: the command line, the environment, `.env`, `paramshare.toml`, MLflow's variables."""
         toml_settings, mlflow_settings = TomlConfigSettingsSource(settings_cls), _MlflowSource(settings_cls)
         return init_settings, env_settings, dotenv_settings, toml_settings, mlflow_settings
 
@@ -150,30 +151,30 @@ class StoreSettings(Settings):
 
 
 class DaskSettings(StoreSettings):
-    """What a sweep as a flow needs beside the store: who trains."""
+    """The settings of a sweep as a flow: the store, and the cluster that trains."""
 
     dask_scheduler: Annotated[str, AfterValidator(_check_scheduler)] | None = Field(
         None,
-        description="the address of a Dask cluster's scheduler, such as tcp://10.0.0.1:8786: its workers train, "
-        "not this machine's processes",
+        description="the address of a Dask cluster's scheduler, such as tcp://10.0.0.1:8786; its workers train instead "
+        "of processes on this machine",
     )
 
 
 def _check_timezone(name: str) -> str:
     try:
         ZoneInfo(name)
-    except (OSError, ValueError, KeyError) as error:  # a folder's name, a malformed one, an unknown one
-        raise ValueError(f"{name!r} is no time zone; expected such as UTC or Europe/Berlin") from error
+    except (OSError, ValueError, KeyError) as error:  # the name of a folder, a malformed name, an unknown name
+        raise ValueError(f"{name!r} is not a time zone; use a name such as UTC or Europe/Berlin") from error
     return name
 
 
 class StackSettings(BaseSettings):
-    """What the deployments of a stack are registered with."""
+    """The settings with which the deployments of a stack are registered."""
 
     model_config = SettingsConfigDict(env_prefix="STACK_", env_file=_ENV_FILE, env_ignore_empty=True, extra="ignore")
 
     schedules: Literal["paused", "active"] = Field("paused", description="whether schedules start runs")
-    timezone: Annotated[str, AfterValidator(_check_timezone)] = Field("UTC", description="of the schedules' times")
+    timezone: Annotated[str, AfterValidator(_check_timezone)] = Field("UTC", description="the time zone of schedules")
 
     @property
     def active(self) -> bool:
@@ -182,10 +183,10 @@ class StackSettings(BaseSettings):
 
     @classmethod
     def read(cls) -> "StackSettings":
-        """The settings of the environment and `.env`.
+        """Read the settings of the environment and `.env`.
 
         Raises:
-            SettingsError: one of them has a value that it cannot have.
+            SettingsError: a setting has an invalid value.
         """
         try:
             return cls()
@@ -217,28 +218,29 @@ def recipe_setting() -> str | None:
 
 
 def without_options() -> StoreSettings:
-    """Return the settings of a store as the environment and the files have them, whatever the command line has."""
+    """Return the settings of the store that the environment and the files have, without the command line."""
     try:
         return StoreSettings()
-    except SettingsError:  # MLFLOW_TRACKING_URI cannot be used; an option names the store in its place
+    except SettingsError:  # MLFLOW_TRACKING_URI cannot be used; an option names the store instead
         return StoreSettings(tracking_uri=None)
 
 
 def origin_of(settings: StoreSettings, name: str) -> str:
-    """Return where the value of a store's setting comes from, such as `MLFLOW_TRACKING_URI`; empty for a default."""
+    """Return the source of a setting's value, such as `MLFLOW_TRACKING_URI`; empty for a default."""
     if getattr(settings, name) != getattr(without_options(), name):
         return f"--{name.replace('_', '-')}"
     return _set_values().get(name, ("", None))[0]
 
 
-def attributed(message: str, given: Iterable[str]) -> str:
-    """Return a message about a wrong value that names the variable, or the file's setting, which sets the value.
+def attributed(message: str, arguments: Iterable[str]) -> str:
+    """Return a message about an invalid value that names the variable or the file's setting that sets the value.
 
     Args:
-        message: names the value by its option, such as `--steps is 0; expected at least 1`, or shows the value alone.
-        given: the command line. What it sets keeps the option's name.
+        message: a message that names the value by its option, such as `--steps is 0; expected at least 1`, or that
+            shows only the value.
+        arguments: the command line. A value that it sets keeps the option's name.
     """
-    options = {argument.partition("=")[0] for argument in given}
+    options = {argument.partition("=")[0] for argument in arguments}
     try:
         values = _set_values()
     except SettingsError:
@@ -255,7 +257,7 @@ def attributed(message: str, given: Iterable[str]) -> str:
 
 
 def _set_values() -> dict[str, tuple[str, object]]:
-    """Return the origin and the value of each setting that the environment or a file sets.
+    """Return the source and the value of each setting that the environment or a file sets, by name.
 
     Raises:
         SettingsError: a file cannot be read.
@@ -264,16 +266,16 @@ def _set_values() -> dict[str, tuple[str, object]]:
         name: (variable, os.environ[variable]) for name, variable in _MLFLOW.items() if os.environ.get(variable)
     }
     values |= {name: (f"{name} in {_TOML_FILE}", value) for name, value in _toml().items()}
-    for variables, place in ((_env_file(), f" in {_ENV_FILE}"), (os.environ, "")):
+    for variables, source in ((_env_file(), f" in {_ENV_FILE}"), (os.environ, "")):
         for variable, value in variables.items():
             if value and variable.upper().startswith(_PREFIX):
                 name = variable.upper().removeprefix(_PREFIX).lower()
-                values[name] = (f"{_variable(name)}{place}", value)
+                values[name] = (f"{_variable(name)}{source}", value)
     return values
 
 
 def unused_variables() -> list[str]:
-    """Return a line for each of MLflow's variables that is set, chooses where its own programs log, and is not used."""
+    """Return a line for each variable that is set, tells MLflow's own programs where to log, and is not used here."""
     return [f"{name} is not used: {advice}" for name, advice in _UNUSED.items() if os.environ.get(name)]
 
 

@@ -1,12 +1,12 @@
-"""Standard input, output and error as the caller left them: closed, full, unread, or of a small character set.
+"""Make standard input, output and error safe: they can be closed, full, unread, or lack characters.
 
-`prepare_streams` wraps `sys.stdout` and `sys.stderr` of a terminal, a pipe or a file. A stream that a test or a
-notebook put in their place is left alone. Three rules hold afterwards:
+`prepare_streams` wraps `sys.stdout` and `sys.stderr` of a terminal, a pipe or a file. A stream of a test or of a
+notebook is not wrapped. Three rules hold afterwards:
 
-- A closed stream is `/dev/null`: no file that is opened later gets its descriptor.
-- A failed write to stdout raises once: `ReaderGoneError` for a closed pipe, `OutputError` for all else. A failed write
-  to stderr is dropped, since progress that nobody can read must not end the work.
-- A character that the encoding lacks is replaced, never an error.
+- A closed stream is `/dev/null`, so that no file that is opened later gets its descriptor.
+- A failed write to stdout raises once: `ReaderGoneError` for a closed pipe, `OutputError` otherwise. A failed write to
+  stderr is ignored, since unreadable progress must not stop the work.
+- A character that the encoding lacks is replaced and is not an error.
 """
 
 import codecs
@@ -28,15 +28,15 @@ _PLAIN: Final = dict(zip("×·–—−’", "x*---'", strict=True)) | {"…": "
 
 
 class OutputError(ParamshareError):
-    """Standard output cannot be written, as on a full disk."""
+    """An error of a write to standard output, such as of a full disk."""
 
 
 class ReaderGoneError(Exception):
-    """The program that read standard output, such as `head`, has ended."""
+    """The end of the program that reads standard output, such as `head`."""
 
 
 def prepare_streams() -> None:
-    """Open `/dev/null` for each closed stream and wrap the others."""
+    """Open `/dev/null` for each closed stream, and wrap the others."""
     codecs.register_error(_HANDLER, _replace)
     for descriptor in range(3):
         _occupy(descriptor)
@@ -46,7 +46,7 @@ def prepare_streams() -> None:
 
 
 def _occupy(descriptor: int) -> None:
-    """Open `/dev/null` under a descriptor that is closed."""
+    """Open `/dev/null` as this descriptor if the descriptor is closed."""
     try:
         os.fstat(descriptor)
     except OSError:
@@ -57,7 +57,7 @@ def _occupy(descriptor: int) -> None:
 
 
 class _Output(io.FileIO):
-    """A descriptor whose first failed write raises; later ones are dropped, so that Python can end."""
+    """A descriptor whose first failed write raises. Later writes are ignored, so that Python can exit."""
 
     _failed = False
 
@@ -78,7 +78,7 @@ class _Output(io.FileIO):
 
 
 class _Remarks(io.FileIO):
-    """A descriptor whose failed writes are dropped."""
+    """A descriptor whose failed writes are ignored."""
 
     def write(self, data: "ReadableBuffer", /) -> int:
         """Write some of `data` and return the number of bytes."""
@@ -105,7 +105,7 @@ def _wrapped(stream: TextIO | None, original: TextIO | None, kind: type[io.FileI
 
 
 def _replace(error: UnicodeError) -> tuple[str, int]:
-    """Return a plain form of the characters that an encoding lacks: `x` for ×, an escape where there is none."""
+    """Return plain characters for those that an encoding lacks: `x` for ×, an escape if there is no plain form."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     lacking = error.object[error.start : error.end]
@@ -113,7 +113,7 @@ def _replace(error: UnicodeError) -> tuple[str, int]:
 
 
 def _escaped(character: str) -> str:
-    """Return the escape of a character, or of the byte that was no character when Python read it."""
+    """Return the escape of a character, or of the byte that Python could not decode."""
     code = ord(character)
     if 0xDC80 <= code <= 0xDCFF:
         return f"\\x{code - 0xDC00:02x}"

@@ -1,6 +1,6 @@
-"""Tables for a terminal of any width: cells wrap between words, and rows become paragraphs where even words do not fit.
+"""Print tables in a terminal of any width: cells wrap between words, and rows become paragraphs if words do not fit.
 
-Nothing is cut: every number, seed and run id can be read and copied.
+Nothing is truncated: every number, seed and run id can be read and copied.
 """
 
 import textwrap
@@ -14,19 +14,19 @@ from rich.text import Text
 
 __all__ = ["print_table"]
 
-_GAP: Final = 1  # column between two
+_GAP: Final = 1  # characters between two columns
 
 
 def print_table(console: Console, head: Sequence[str], rows: Sequence[Sequence[str]], left: frozenset[int]) -> None:
-    """Print a table, or a paragraph a row where the console is narrower than the words of its columns.
+    """Print a table; a paragraph for each row if the console is narrower than the words of the columns.
 
-    A console that is no terminal has no width of its own: there the table is as wide as its words need.
+    A console that is not a terminal has no width of its own. The table is then as wide as its words need.
 
     Args:
-        console: the place to print to.
-        head: the names of the columns; a name of several words is a title of the rows' names if it is the first one.
+        console: the console.
+        head: the names of the columns. If the first name has several words, paragraphs show it once, as their title.
         rows: the cells of each row.
-        left: the columns that are flush left; the others are flush right.
+        left: the indices of the columns that are aligned left. The others are aligned right.
     """
     columns = list(zip(head, *rows, strict=True))
     least = [max(_longest_word(cell) for cell in column) for column in columns]
@@ -50,7 +50,7 @@ def _longest_word(cell: str) -> int:
 
 
 def _widths(natural: list[int], least: list[int], room: int) -> list[int]:
-    """Return the width of each column: the widest ones give way, none below its longest word."""
+    """Return the width of each column. The widest columns are narrowed first, none below its longest word."""
     widths = list(natural)
     while sum(widths) > room:
         widest = max((index for index, width in enumerate(widths) if width > least[index]), key=widths.__getitem__)
@@ -59,7 +59,7 @@ def _widths(natural: list[int], least: list[int], room: int) -> list[int]:
 
 
 def _paragraphs(head: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> list[str]:
-    """Return the lines of a paragraph a row: `seed 3; variant shared; device cpu; final loss 0.25`."""
+    """Return the lines of a paragraph for each row: `seed 3; variant shared; device cpu; final loss 0.25`."""
     titled = len(head[0].split()) > 1
     lines = textwrap.wrap(head[0], width) if titled else []
     for row in rows:

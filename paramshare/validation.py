@@ -1,4 +1,4 @@
-"""Pydantic's errors as sentences: the option, the value, and what is expected, without names of Python's types."""
+"""Turn pydantic's errors into sentences: the option, the value and the expectation, without names of Python's types."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -35,7 +35,7 @@ _EXPECTED: Final[Mapping[str, str | Callable[[Mapping[str, Any]], str]]] = {
 
 
 def sentences(error: ValidationError) -> str:
-    """Return what is wrong with each option: `--steps is '-3'; expected at least 1`, joined by semicolons."""
+    """Return the error of each option, joined by semicolons: `--steps is '-3'; expected at least 1`."""
     return _joined(error, _option, "; see paramshare --help")
 
 
@@ -52,14 +52,14 @@ def sentences_of_options(error: ValidationError) -> str:
 
 
 def sentences_of_keys(error: ValidationError) -> str:
-    """Return what is wrong with each key of a JSON object: `"steps" is -3; expected at least 1`, likewise."""
+    """Return the error of each key of a JSON object, joined by semicolons: `"steps" is -3; expected at least 1`."""
     return _joined(error, json.dumps, "")
 
 
 def _joined(error: ValidationError, named: Callable[[str], str], advice: str) -> str:
     details = (dict(detail) for detail in error.errors(include_url=False))
-    said = (_sentence(detail, named, advice) for detail in details if detail["type"] != "default_factory_not_called")
-    return "; ".join(dict.fromkeys(said))  # a union repeats itself
+    texts = (_sentence(detail, named, advice) for detail in details if detail["type"] != "default_factory_not_called")
+    return "; ".join(dict.fromkeys(texts))  # a union repeats errors
 
 
 def _option(name: str) -> str:
@@ -68,7 +68,7 @@ def _option(name: str) -> str:
 
 def _sentence(detail: Mapping[str, Any], named: Callable[[str], str], advice: str) -> str:
     kind, reason = detail["type"], detail["msg"].removeprefix("Value error, ")
-    if kind == "value_error":  # a validator of paramshare, which names the value
+    if kind == "value_error":  # of a validator of paramshare, whose message names the value
         return str(reason)
     names = [str(part) for part in detail["loc"] if isinstance(part, str)]
     name = named(names[-1] if names else "the command line")
@@ -79,5 +79,5 @@ def _sentence(detail: Mapping[str, Any], named: Callable[[str], str], advice: st
     if kind == "extra_forbidden":
         return f"there is no {'option ' if advice else ''}{name}"
     expected = _EXPECTED.get(kind, f"{reason[0].lower()}{reason[1:]}")
-    said = expected if isinstance(expected, str) else expected(detail["ctx"])
-    return f"{name} is {detail['input']!r}; {said}"
+    text = expected if isinstance(expected, str) else expected(detail["ctx"])
+    return f"{name} is {detail['input']!r}; {text}"

@@ -1,4 +1,4 @@
-"""What every test stands on: an empty working directory, no settings from outside, a real store at hand."""
+"""Fixtures of all tests: an empty working directory, no settings from outside, stores and servers."""
 
 import os
 import shutil
@@ -7,15 +7,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
+from weakref import WeakSet
 
 import pytest
 
 from paramshare.training.spec import TrainSpec
 
+pytest.register_assert_rewrite("support")
+
 if TYPE_CHECKING:
-    from serving import MlflowServer
+    from sqlalchemy import Connection, Engine
 
     from paramshare.tracking.store import StoreAddress
+    from support.tracking.mlflow_server import MlflowServer
 
 # A shell that starts the tests in the background has Ctrl-C ignored, in all that they start too.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -46,7 +50,7 @@ def _forget_settings(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _no_settings_from_outside(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Nor do they reach what serves a whole session or module."""
+    """Remove settings of the user for fixtures of a whole session or module."""
     with pytest.MonkeyPatch.context() as monkeypatch:
         _forget_settings(monkeypatch)
         monkeypatch.setenv("PREFECT_HOME", str(tmp_path_factory.mktemp("prefect-home")))
@@ -56,7 +60,7 @@ def _no_settings_from_outside(tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 @pytest.fixture(autouse=True)
 def _nothing_from_outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No setting of the person who runs the tests reaches them, and nothing they write reaches that person."""
+    """Remove settings of the user, and let tests write to a temporary folder only."""
     _forget_settings(monkeypatch)
     monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "prefect-home"))
     monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -65,8 +69,36 @@ def _nothing_from_outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.fixture(scope="session")
+def _connected_engines() -> Iterator["WeakSet[Engine]"]:
+    """Note each engine of SQLAlchemy that connects to a database, whether MLflow's or the product's."""
+    from sqlalchemy import Engine, event
+
+    engines: WeakSet[Engine] = WeakSet()
+
+    def note(connection: "Connection") -> None:
+        engines.add(connection.engine)
+
+    event.listen(Engine, "engine_connect", note)
+    yield engines
+    event.remove(Engine, "engine_connect", note)
+
+
+@pytest.fixture(autouse=True)
+def _no_open_database(_connected_engines: "WeakSet[Engine]") -> Iterator[None]:
+    """Close the connections that engines keep: MLflow keeps its engines until the process ends.
+
+    Each test has a store of its own, so a process would run out of file descriptors. A later use of an engine connects
+    again.
+    """
+    yield
+    for engine in list(_connected_engines):
+        engine.dispose()
+    _connected_engines.clear()
+
+
+@pytest.fixture(scope="session")
 def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store's fresh database: MLflow takes seconds to make one, a copy takes none."""
+    """Create the database of a store once: MLflow takes seconds for it, a copy takes none."""
     from paramshare.tracking.store import StoreAddress, open_store
 
     folder = tmp_path_factory.mktemp("migrated")
@@ -77,7 +109,7 @@ def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def address(migrated: Path, tmp_path: Path) -> "StoreAddress":
-    """An embedded store of this test's own, at the place that the command line would use."""
+    """Return the address of an embedded store of this test's own, in the default place of the command line."""
     from paramshare.tracking.store import StoreAddress
 
     folder = tmp_path / "mlruns"
@@ -89,23 +121,39 @@ def address(migrated: Path, tmp_path: Path) -> "StoreAddress":
 
 @pytest.fixture(scope="session")
 def mlflow_server(migrated: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator["MlflowServer"]:
-    """MLflow's server, started once: it takes seconds. A test that ends it or stops it starts one of its own."""
-    from serving import serving
+    """Start MLflow's server once a session: a start takes seconds. Tests share it, each with its own experiment."""
+    from support.tracking.mlflow_server import running_mlflow_server
 
     folder = tmp_path_factory.mktemp("served")
     for file in migrated.parent.glob("mlflow.db*"):
         shutil.copy(file, folder)
-    with serving(folder) as server:
+    with running_mlflow_server(folder) as server:
+        yield server
+
+
+@pytest.fixture
+def own_mlflow_server(address: "StoreAddress") -> Iterator["MlflowServer"]:
+    """Start MLflow's server over the embedded store of this test, for a test that stops, kills or changes it."""
+    from support.tracking.mlflow_server import running_mlflow_server
+
+    assert address.database is not None
+    with running_mlflow_server(address.database.parent) as server:
         yield server
 
 
 @pytest.fixture
 def experiment() -> str:
-    """The name of an experiment of this test's own, on a server that other tests use, too."""
+    """Return the name of an experiment of this test's own, on a server that other tests use, too."""
     return f"experiment-{uuid4().hex[:8]}"
 
 
 @pytest.fixture
+def server_address(mlflow_server: "MlflowServer", experiment: str) -> "StoreAddress":
+    """Return the address of an experiment of this test's own on the shared server, over HTTP."""
+    return mlflow_server.remote(experiment)
+
+
+@pytest.fixture
 def small() -> TrainSpec:
-    """A spec that trains in milliseconds, with sizes that are all different."""
+    """Return a spec that trains in milliseconds, with sizes that are all different."""
     return TrainSpec(seed=3, batch_size=4, input_size=8, hidden_size=6, output_size=3, steps=20)

@@ -11,16 +11,16 @@ from textwrap import indent
 from typing import Any
 
 import pytest
-from toy_recipe import NEIGHBOUR, RECIPE
 
 import paramshare as ps
 from paramshare.errors import ParamshareError, SpecError, UsageError
 from paramshare.recipes import reference
-from paramshare.recipes.loading import find_recipe, source_of
+from paramshare.recipes.loading.find import find_recipe, source_of
 from paramshare.recipes.recipe import Recipe
 from paramshare.results import StudyResult
 from paramshare.tracking.read.seeds import read_ended
 from paramshare.tracking.store import StoreAddress, open_store
+from support.toy_recipe import NEIGHBOUR, RECIPE
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,6 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
-from program import PROGRAM, SMALL, refused
 
 from paramshare.cli import Paramshare, _parser, main
 from paramshare.commands.options import curves_place
@@ -27,6 +26,8 @@ from paramshare.parser import commands_of, options_of
 from paramshare.settings import StoreSettings
 from paramshare.sweep.result import SweepResult
 from paramshare.tracking.store import StoreAddress, open_store
+from support.command_line import PROGRAM, SMALL, refused
+from support.processes import maps
 
 
 @pytest.mark.parametrize(
@@ -52,7 +53,7 @@ from paramshare.tracking.store import StoreAddress, open_store
     ],
 )
 @pytest.mark.parametrize("command", [("train",), ("flow", "sweep")])
-def test_bad_input_gets_one_line_that_says_what_was_expected(
+def test_an_invalid_option_value_is_refused_in_one_line_with_the_expected_values(
     command: tuple[str, ...], option: str, value: str, said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert said in refused(capsys, *command, option, value)
@@ -72,7 +73,7 @@ def test_bad_input_gets_one_line_that_says_what_was_expected(
         (("ui", "--view", "runs"), "--view is 'runs'; expected 'seeds', 'digits-seeds', 'dynamicnet'"),
     ],
 )
-def test_a_wrong_value_is_refused_without_types_of_python_or_internal_names(
+def test_an_error_contains_neither_python_types_nor_internal_names(
     arguments: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     text = refused(capsys, *arguments)
@@ -81,7 +82,7 @@ def test_a_wrong_value_is_refused_without_types_of_python_or_internal_names(
 
 
 @pytest.mark.parametrize("arguments", [("tran",), ("flow",), ("flow", "sleep"), ("ui", "--port", "0")])
-def test_a_command_that_is_not_there_is_refused(arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_command_is_refused(arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
     refused(capsys, *arguments)
 
 
@@ -99,28 +100,54 @@ def test_a_misspelt_setting_in_the_file_is_refused(tmp_path: Path, capsys: pytes
         (("flow", "sweep", "--seed=3"), "--seed=3; did you mean --seeds?; see paramshare flow sweep --help"),
     ],
 )
-def test_the_nearest_command_or_option_is_named(
+def test_an_error_suggests_the_nearest_command_or_option(
     arguments: tuple[str, ...], nearest: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert nearest in refused(capsys, *arguments)
 
 
-@pytest.mark.parametrize("command", [["analyze"], ["layer"], ["train"], ["compare"], ["flow", "count"], ["doctor"]])
-def test_help_names_no_type_of_python_and_no_null(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def commands(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+    """Yield the parser of a command and of each command below it."""
+    yield parser
+    for command in commands_of(parser).values():
+        yield from commands(command)
+
+
+COMMANDS = [command.prog.split()[1:] for command in commands(_parser()[0])]
+"""The words of each command; none for the program itself."""
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_the_help_of_a_command_is_printed_without_python_types(
+    command: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main([*command, "--help"]) == 0
-    said = capsys.readouterr().out
-    assert not re.search(r"null|dict\[|\bstr\b|\bPath\b|False|True", said)
+    out, err = capsys.readouterr()
+    assert out.startswith(" ".join(("usage: paramshare", *command)))
+    assert not re.search(r"null|dict\[|\bstr\b|\bPath\b|False|True", out)
+    assert err == ""
+
+
+def test_the_program_without_a_command_prints_its_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 0
+    assert capsys.readouterr().out.startswith("usage: paramshare")
+
+
+def test_every_option_has_a_help_text() -> None:
+    without = [
+        f"{command.prog} {name}"
+        for command in commands(_parser()[0])
+        for name, option in options_of(command).items()
+        if not option.help
+    ]
+    assert without == []
 
 
 def examples() -> list[str]:
-    """The command lines in the help of every command."""
+    """Return the command lines in the help of every command."""
 
-    def of(parser: argparse.ArgumentParser) -> Iterator[str]:
-        yield from re.findall(r"(?:^|\$\()(paramshare [^>)\n]*)", parser.description or "", flags=re.MULTILINE)
-        for command in commands_of(parser).values():
-            yield from of(command)
-
-    return list(of(_parser()[0]))
+    pattern = re.compile(r"(?:^|\$\()(paramshare [^>)\n]*)", flags=re.MULTILINE)
+    return [line for command in commands(_parser()[0]) for line in pattern.findall(command.description or "")]
 
 
 @pytest.mark.parametrize("example", examples())
@@ -142,14 +169,12 @@ def test_the_usage_shows_a_required_option_without_brackets(capsys: pytest.Captu
 
 
 @pytest.mark.parametrize("program", [PROGRAM, [sys.executable, "-m", "paramshare"]], ids=["main", "module"])
-def test_the_version_is_printed(program: list[str]) -> None:
+def test_version_option_prints_the_installed_version(program: list[str]) -> None:
     done = subprocess.run([*program, "--version"], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout == f"paramshare {version('paramshare')}\n"
 
 
-def test_help_and_the_doctor_answer_though_a_setting_is_misspelt(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_help_and_doctor_work_with_a_misspelt_setting(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "paramshare.toml").write_text("sede = 3")
     assert main(["train", "--help"]) == 0
     assert main(["--version"]) == 0
@@ -159,7 +184,7 @@ def test_help_and_the_doctor_answer_though_a_setting_is_misspelt(
     capsys.readouterr()
     assert main(["doctor"]) == 1
     out, err = capsys.readouterr()
-    assert "made at the first run" in out
+    assert "will be created by the first run" in out
     assert "!!  settings  there is no setting called sede (found in paramshare.toml); did you mean seeds?\n" in out
     assert err == ""
 
@@ -172,7 +197,7 @@ def test_help_and_the_doctor_answer_though_a_setting_is_misspelt(
         ("paramshare.toml", b"experiment = 3", "!!  settings  experiment in paramshare.toml is 3; expected text"),
     ],
 )
-def test_the_doctor_reports_settings_that_cannot_be_read_in_one_line_and_help_needs_none(
+def test_the_doctor_reports_an_unreadable_settings_file_and_help_ignores_it(
     file: str, text: bytes, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / file).write_bytes(text)
@@ -184,21 +209,23 @@ def test_the_doctor_reports_settings_that_cannot_be_read_in_one_line_and_help_ne
     assert err == ""
 
 
-def test_an_internal_name_is_no_setting(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_internal_field_name_is_not_a_setting(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setenv("PARAMSHARE_AS_JSON", "1")
     said = refused(capsys, "train")
     assert "no setting called PARAMSHARE_AS_JSON" in said
     assert "as_json" not in said
 
 
-def test_an_unknown_experiment_is_refused_without_an_option_that_compare_lacks(
+def test_an_error_of_compare_for_an_unknown_experiment_names_no_option_of_another_command(
     address: StoreAddress, capsys: pytest.CaptureFixture[str]
 ) -> None:
     said = refused(capsys, "compare", "nosuch")
     assert said.endswith("has no experiment 'nosuch'; name another\n")
 
 
-def test_a_deleted_experiment_is_refused_without_an_option_that_compare_lacks(
+def test_an_error_of_compare_for_a_deleted_experiment_names_no_option_of_another_command(
     address: StoreAddress, capsys: pytest.CaptureFixture[str]
 ) -> None:
     store = open_store(address)
@@ -214,21 +241,19 @@ def test_a_deleted_experiment_is_refused_without_an_option_that_compare_lacks(
         ({"tracking_uri": "http://mlflow:5000", "pages_url": "https://see.example/m/"}, "https://see.example/m/"),
     ],
 )
-def test_the_curves_of_a_sweep_on_a_server_are_at_an_address_that_a_browser_opens(
-    settings: dict[str, str], base: str
-) -> None:
+def test_the_printed_address_of_curves_on_a_server_opens_in_a_browser(settings: dict[str, str], base: str) -> None:
     outcome = SweepResult("7", "abc", (), curves="mlflow-artifacts:/7/abc/artifacts/loss_curves.png", name="", note="")
     place = curves_place(StoreSettings(**settings), outcome)
     assert place == f"{base}#/experiments/7/runs/abc/artifacts/loss_curves.png?workflowType=machine_learning"
 
 
-def test_several_mistakes_are_named_in_one_go(capsys: pytest.CaptureFixture[str]) -> None:
+def test_one_error_names_several_invalid_options(capsys: pytest.CaptureFixture[str]) -> None:
     said = refused(capsys, "train", "--steps", "0", "--momentum", "2")
     assert "--steps" in said
     assert "--momentum" in said
 
 
-def test_json_is_one_object_on_stdout_as_promised_and_the_second_time_all_is_reused(
+def test_train_prints_one_json_object_and_marks_reused_runs(
     address: StoreAddress, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for reused in (False, True):
@@ -257,14 +282,14 @@ def test_json_is_one_object_on_stdout_as_promised_and_the_second_time_all_is_reu
         ("doctor", {"checks"}),
     ],
 )
-def test_json_is_one_object_for_the_commands_that_train_nothing_too(
+def test_commands_without_training_print_one_json_object(
     command: str, keys: set[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([*command.split(), "--json"]) == 0
     assert set(json.loads(capsys.readouterr().out)) == keys
 
 
-def test_every_command_but_the_script_of_completion_has_json(capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_command_except_completion_has_a_json_option(capsys: pytest.CaptureFixture[str]) -> None:
     _, source = _parser()
     assert {
         command.prog
@@ -278,7 +303,7 @@ def _leaves(parser: argparse.ArgumentParser) -> list[argparse.ArgumentParser]:
     return [leaf for command in commands.values() for leaf in _leaves(command)] if commands else [parser]
 
 
-def test_the_table_ends_with_the_curves_file_and_the_command_that_opens_the_pages(
+def test_train_prints_a_table_the_curves_file_and_the_command_for_the_pages(
     address: StoreAddress, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["train", "--seeds", "5,7", "--experiment", "mine", *SMALL, "--workers", "1"]) == 0
@@ -289,7 +314,7 @@ def test_the_table_ends_with_the_curves_file_and_the_command_that_opens_the_page
     assert pages.endswith(" ui --experiment mine")
 
 
-def test_the_table_and_the_summary_say_which_runs_diverged(
+def test_the_table_and_summary_of_train_mark_diverged_runs(
     address: StoreAddress, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["train", "--seeds", "0:2", "--learning-rate", "1e6", *SMALL, "--workers", "1"]) == 0
@@ -298,18 +323,8 @@ def test_the_table_and_the_summary_say_which_runs_diverged(
     assert [line.split()[-1] for line in out.splitlines() if line.startswith("   ")] == ["diverged"] * 2
 
 
-def test_every_option_has_a_help_text_and_help_is_an_answer(capsys: pytest.CaptureFixture[str]) -> None:
-    for command in ([], ["train"], ["flow"], ["flow", "sweep"], ["ui"], ["doctor"]):
-        assert main([*command, "--help"]) == 0
-        out, err = capsys.readouterr()
-        assert out.startswith("usage: paramshare")
-        assert err == ""
-    assert main([]) == 0
-    assert capsys.readouterr().out.startswith("usage: paramshare")
-
-
 @pytest.mark.parametrize("command", [["article"], ["doctor"], ["--help"]])
-def test_whoever_stops_reading_gets_no_complaint(command: list[str], tmp_path: Path) -> None:
+def test_a_command_with_a_closed_reader_prints_no_error(command: list[str], tmp_path: Path) -> None:
     with subprocess.Popen(
         [*PROGRAM, *command], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as program:
@@ -319,19 +334,19 @@ def test_whoever_stops_reading_gets_no_complaint(command: list[str], tmp_path: P
     assert said == b""
 
 
-def test_the_doctor_names_versions_devices_store_and_servers(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_doctor_lists_versions_devices_store_and_servers(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor"]) == 0
     said = capsys.readouterr().out
-    for part in ("torch 2.", "mlflow 3.", "prefect 3.", "cpu", "made at the first run", "no API configured"):
+    for part in ("torch 2.", "mlflow 3.", "prefect 3.", "cpu", "will be created by the first run", "no API configured"):
         assert part in said
     assert main(["doctor", "--tracking-uri", "http://127.0.0.1:9"]) == 1
 
 
-def test_ctrl_c_while_the_program_is_imported_ends_it_without_a_traceback(tmp_path: Path) -> None:
+def test_ctrl_c_during_imports_ends_the_program_without_a_traceback(tmp_path: Path) -> None:
     train = subprocess.Popen(
         [sys.executable, "-m", "paramshare", "train"], cwd=tmp_path, stderr=subprocess.PIPE, text=True
     )
-    while "pydantic_core" not in Path(f"/proc/{train.pid}/maps").read_text():
+    while not maps(train.pid, "pydantic_core"):
         assert train.poll() is None
         time.sleep(0.01)
     train.send_signal(signal.SIGINT)
@@ -340,7 +355,7 @@ def test_ctrl_c_while_the_program_is_imported_ends_it_without_a_traceback(tmp_pa
     assert train.returncode in (-signal.SIGINT, 128 + signal.SIGINT)
 
 
-def test_ctrl_c_that_a_library_makes_another_error_of_still_ends_the_command_by_its_signal(
+def test_ctrl_c_that_user_code_converts_ends_the_command_by_its_signal(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "net.py").write_text(
@@ -352,7 +367,7 @@ def test_ctrl_c_that_a_library_makes_another_error_of_still_ends_the_command_by_
     assert capsys.readouterr().err.splitlines()[-1] == "paramshare: interrupted"
 
 
-def test_a_command_runs_in_any_thread_and_leaves_the_handler_of_sigterm_as_it_was() -> None:
+def test_a_command_runs_in_any_thread_and_restores_the_handler_of_sigterm() -> None:
     former = signal.getsignal(signal.SIGTERM)
     with ThreadPoolExecutor(1) as pool:
         assert pool.submit(main, ["layer", "linear", "--in", "3", "--out", "2"]).result() == 0
@@ -360,7 +375,7 @@ def test_a_command_runs_in_any_thread_and_leaves_the_handler_of_sigterm_as_it_wa
     assert signal.getsignal(signal.SIGTERM) is former
 
 
-def test_a_terminated_sweep_ends_by_its_signal_and_goes_on_the_next_time(
+def test_a_terminated_sweep_ends_by_its_signal_and_can_be_resumed(
     address: StoreAddress, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """In a process of its own: what is finished stays and is counted, the next run trains the rest."""

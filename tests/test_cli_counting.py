@@ -4,8 +4,6 @@ files whole or not at all, and `layer` and `article` without torch.
 
 import json
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -16,6 +14,7 @@ from paramshare.counting.run import analyze_model
 from paramshare.counting.spec import ModelSpec
 from paramshare.errors import SpecError
 from paramshare.tracking.store import StoreAddress, open_store
+from support.command_line import refused
 
 NETS = """
 from torch import nn
@@ -56,7 +55,7 @@ class Needs(nn.Module):
 
 @pytest.fixture
 def nets(tmp_path: Path) -> Path:
-    """A file with nets, in the working directory."""
+    """Write a file with nets to the working directory."""
     file = tmp_path / "nets.py"
     file.write_text(NETS)
     return file
@@ -77,13 +76,13 @@ def test_analyze_prints_a_table_and_writes_json_and_a_chart(capsys: pytest.Captu
 
 
 @pytest.mark.usefixtures("nets")
-def test_json_on_stdout_is_one_object_and_nothing_else(capsys: pytest.CaptureFixture[str]) -> None:
+def test_analyze_with_json_prints_one_object(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["analyze", "nets.py:Net", "--input", "3,8,8", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["model"] == "nets.py:Net"
 
 
 @pytest.mark.usefixtures("nets")
-def test_what_a_model_prints_is_no_part_of_the_answer(capsys: pytest.CaptureFixture[str]) -> None:
+def test_output_of_a_model_goes_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["analyze", "nets.py:Chatty", "--input", "3,8,8", "--json"]) == 0
     out, err = capsys.readouterr()
     assert json.loads(out)["totals"]["shared"] == 8 * 27 + 8 + 90
@@ -91,7 +90,7 @@ def test_what_a_model_prints_is_no_part_of_the_answer(capsys: pytest.CaptureFixt
 
 
 @pytest.mark.usefixtures("nets")
-def test_pairs_are_numbers_where_they_look_like_numbers(capsys: pytest.CaptureFixture[str]) -> None:
+def test_pairs_of_arguments_are_parsed_as_numbers(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["analyze", "nets.py:Net", "--input", "3,8,8", "--args", "width=4", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["totals"]["shared"] == 4 * 27 + 4 + 50
 
@@ -106,7 +105,7 @@ def test_pairs_are_numbers_where_they_look_like_numbers(capsys: pytest.CaptureFi
     ],
 )
 @pytest.mark.usefixtures("nets")
-def test_dicts_and_arguments_by_name_can_be_given(
+def test_analyze_accepts_dicts_and_named_arguments(
     arguments: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["analyze", "nets.py:Batch", *arguments, "--json"]) == 0
@@ -118,7 +117,9 @@ EXAMPLES = [line.strip() for line in (Analyze.__doc__ or "").splitlines() if lin
 
 
 @pytest.mark.parametrize("example", [line for line in EXAMPLES if " torch.nn:" in line])
-def test_the_examples_of_the_help_run(example: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_examples_in_the_help_of_analyze_run_without_warnings(
+    example: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(shlex.split(example)[1:]) == 0
     out, err = capsys.readouterr()
     assert "sharing factor" in out
@@ -126,7 +127,7 @@ def test_the_examples_of_the_help_run(example: str, capsys: pytest.CaptureFixtur
 
 
 @pytest.mark.usefixtures("nets")
-def test_track_keeps_the_report_as_a_run_and_says_where(
+def test_analyze_with_track_writes_a_run_and_prints_its_id(
     address: StoreAddress, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["analyze", "nets.py:Net", "--input", "3,8,8", "--track"]) == 0
@@ -136,18 +137,6 @@ def test_track_keeps_the_report_as_a_run_and_says_where(
     assert found.info.status == "FINISHED"
     assert found.data.metrics["sharing/shared"] == 224 + 90
     assert pages.endswith(" ui --view counts")
-
-
-def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    """What is said of a command that must be refused: one line, exit 2, nothing on stdout, nothing written."""
-    before = sorted(file for file in Path.cwd().rglob("*") if "__pycache__" not in file.parts)
-    assert main(arguments) == 2
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert err.startswith("paramshare: ")
-    assert err.count("\n") == 1
-    assert sorted(file for file in Path.cwd().rglob("*") if "__pycache__" not in file.parts) == before
-    return err
 
 
 @pytest.mark.parametrize(
@@ -170,7 +159,7 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
         ("nets.py:Net --input 1,3,8,8", "the model accepts the input 3,8,8"),
         ("nets.py:Ends --input 3,8,8", "running nets.py:Ends on 3,8,8 ended the program with exit code 0"),
         ("nets.py:Batch --input nets.py:Net", "nets.py:Net returns a Net; expected (args, kwargs)"),
-        ("nets.py:Net --input nets.py:sample --dtype long", "dtype is for the sizes of input"),
+        ("nets.py:Net --input nets.py:sample --dtype long", "dtype applies only to an input of sizes"),
         ("nets.py:Net --input 3,8,8 --plot chart.gif", "expected a name that ends in .png, .svg, .pdf"),
         ("nets.py:Net --input 3,8,8 --report no/where.json", "there is no folder no"),
         ("nets.py:Net --input 3,8,8 --report .", ". cannot be written: it is a folder; expected the name of a file"),
@@ -181,7 +170,9 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     ],
 )
 @pytest.mark.usefixtures("nets")
-def test_bad_input_to_analyze_gets_one_line(arguments: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_invalid_input_of_analyze_is_refused_in_one_line(
+    arguments: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert said in refused(capsys, "analyze", *arguments.split())
 
 
@@ -196,22 +187,26 @@ def test_bad_input_to_analyze_gets_one_line(arguments: str, said: str, capsys: p
         ("linear --out 4", "--in is missing"),
     ],
 )
-def test_bad_input_to_layer_gets_one_line(arguments: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_invalid_input_of_layer_is_refused_in_one_line(
+    arguments: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert said in refused(capsys, "layer", *arguments.split())
 
 
-def test_layer_and_article_answer_without_torch() -> None:
-    program = (
-        "import sys; from paramshare.cli import main; code = main(); assert 'torch' not in sys.modules; sys.exit(code)"
-    )
-    stem = "layer conv2d --in 3,299,299 --out 32 --kernel 3 --stride 2 --padding 0 --no-bias".split()
-    for arguments, said in ((stem, "19,181,664"), (["article"], "10,543,232")):
-        done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=True)
-        assert said in done.stdout
+@pytest.mark.parametrize(
+    ("arguments", "number"),
+    [
+        ("layer conv2d --in 3,299,299 --out 32 --kernel 3 --stride 2 --padding 0 --no-bias", "19,181,664"),
+        ("article", "10,543,232"),
+    ],
+)
+def test_layer_and_article_print_known_numbers(arguments: str, number: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments.split()) == 0
+    assert number in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("nets")
-def test_a_file_that_cannot_be_written_is_said_in_one_line_and_nothing_is_left(
+def test_a_report_file_that_cannot_be_written_is_reported_in_one_line_and_leaves_nothing(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert main(["analyze", "nets.py:Net", "--input", "3,8,8", "--report", "/dev/fd/report.json"]) == 2
@@ -234,7 +229,7 @@ def test_a_file_that_cannot_be_written_is_said_in_one_line_and_nothing_is_left(
         ['{"model": "nets.py:Net", "input": "3,8,8", "width": 4}'],
     ],
 )
-def test_bad_input_to_flow_count_gets_one_line_that_names_no_option_of_analyze(
+def test_an_error_of_flow_count_names_no_option_of_analyze(
     models: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert "--" not in refused(capsys, "flow", "count", *models).replace("--help", "")
@@ -243,7 +238,7 @@ def test_bad_input_to_flow_count_gets_one_line_that_names_no_option_of_analyze(
 @pytest.mark.parametrize("size", ["1,3,8,8", "4,8,8"])
 @pytest.mark.parametrize("name", ["Net", "Needs"])
 @pytest.mark.usefixtures("nets")
-def test_a_model_that_cannot_be_counted_names_no_option_of_one_command_alone(name: str, size: str) -> None:
+def test_an_error_about_a_model_names_no_option_of_a_command(name: str, size: str) -> None:
     with pytest.raises(SpecError) as refusal:
         analyze_model(ModelSpec(model=f"nets.py:{name}", input=size))
     assert "--" not in str(refusal.value)

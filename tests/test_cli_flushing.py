@@ -5,10 +5,9 @@ import shlex
 from pathlib import Path
 
 import pytest
-from program import SIZES, refused
 
 from paramshare.cli import main
-from paramshare.console import print_outcome
+from paramshare.console import print_sweep
 from paramshare.sweep.chunks import Row
 from paramshare.sweep.result import SweepResult
 from paramshare.tracking.store import StoreAddress
@@ -16,12 +15,13 @@ from paramshare.tracking.write.kinds.seeds import seed_record
 from paramshare.tracking.write.spool import keep, spooled
 from paramshare.training.engines import train
 from paramshare.training.spec import TrainSpec
+from support.command_line import SIZES, refused
 
 RESULT = train(TrainSpec(seed=3, **SIZES))  # type: ignore[arg-type]
 FAR = StoreAddress("http://somebody:secret@mlflow.example:5000", "two words; rm -r")
 
 
-def test_with_nothing_to_deliver_it_says_so_and_makes_no_store(
+def test_flush_of_an_empty_spool_says_so_and_creates_no_store(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     assert main(["flush"]) == 0
@@ -29,11 +29,11 @@ def test_with_nothing_to_deliver_it_says_so_and_makes_no_store(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_address_that_is_none_is_refused_though_nothing_is_kept(capsys: pytest.CaptureFixture[str]) -> None:
+def test_flush_refuses_an_invalid_address_even_if_the_spool_is_empty(capsys: pytest.CaptureFixture[str]) -> None:
     assert "the tracking URI 'foo' is not supported" in refused(capsys, "flush", "--tracking-uri", "foo")
 
 
-def test_it_delivers_and_says_how_many_of_how_many(address: StoreAddress, capsys: pytest.CaptureFixture[str]) -> None:
+def test_flush_delivers_results_and_prints_how_many(address: StoreAddress, capsys: pytest.CaptureFixture[str]) -> None:
     keep(seed_record(RESULT, {}, again=False), address)
     keep(seed_record(RESULT, {}, again=False), address)
     assert main(["flush"]) == 0
@@ -44,7 +44,9 @@ def test_it_delivers_and_says_how_many_of_how_many(address: StoreAddress, capsys
     assert "nothing is kept" in capsys.readouterr().out
 
 
-def test_what_stays_is_named_and_the_exit_code_tells(address: StoreAddress, capsys: pytest.CaptureFixture[str]) -> None:
+def test_flush_names_results_that_stay_and_exits_with_1(
+    address: StoreAddress, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = keep(seed_record(RESULT, {}), address)
     (folder / "record.json").write_text("{")
     assert main(["flush"]) == 1
@@ -54,7 +56,7 @@ def test_what_stays_is_named_and_the_exit_code_tells(address: StoreAddress, caps
     assert spooled(address) == [folder]
 
 
-def test_what_is_kept_for_another_store_is_named_with_the_command_that_delivers_it(
+def test_flush_prints_the_command_for_results_of_another_store(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     keep(seed_record(RESULT, {}), FAR)
@@ -65,10 +67,10 @@ def test_what_is_kept_for_another_store_is_named_with_the_command_that_delivers_
     assert "secret" not in said
 
 
-def test_an_outcome_with_kept_results_says_so_and_names_the_command(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_outcome_with_kept_results_prints_the_command_that_delivers_them(capsys: pytest.CaptureFixture[str]) -> None:
     row = Row.kept(RESULT.spec, RESULT, "the server does not answer")
     outcome = SweepResult("1", "abc", (row,), curves="", name="shared seeds 3 on cpu", note="")
-    print_outcome(outcome, "paramshare ui", "", "paramshare flush")
+    print_sweep(outcome, "paramshare ui", "", "paramshare flush")
     said = capsys.readouterr().out
     assert " kept" in said.splitlines()[1]
     assert "shared seeds 3 on cpu: 1 trained, 0 re-used, 0 failed, 1 kept in mlruns/spool" in said

@@ -4,38 +4,38 @@ import json
 from pathlib import Path
 
 import pytest
-from program import SMALL, refused
-from tampering import tamper
 
 from paramshare.cli import main
 from paramshare.tracking.store import StoreAddress
+from support.command_line import SMALL, refused
+from support.tracking.sql_edits import tamper
 
 NOBODY = "0" * 32
 
 
 @pytest.fixture
 def swept(address: StoreAddress, capsys: pytest.CaptureFixture[str]) -> dict[str, list[dict[str, str]]]:
-    """What `train` says of a sweep of four seeds."""
+    """Return the JSON of `train` for a sweep of four seeds."""
     assert main(["train", "--seeds", "0:4", "--json", *SMALL, "--workers", "1"]) == 0
     return dict(json.loads(capsys.readouterr().out))
 
 
-def test_reproduce_says_bitwise_equal_and_exits_0(
+def test_reproduce_prints_bitwise_equal_and_exits_with_0(
     swept: dict[str, list[dict[str, str]]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     run_id = swept["runs"][1]["run_id"]
     assert main(["reproduce", run_id[:8]]) == 0
     run, verdict, compared, environment, pages = capsys.readouterr().out.splitlines()
     assert run == f"run {run_id}: shared seed 1 on cpu, by exact; trained again by exact"
-    assert (verdict, environment) == ("bitwise equal", "the environment is the run's")
-    assert compared == "all of them: 20 losses and depths, the trained net's losses, its weights"
+    assert (verdict, environment) == ("bitwise equal", "environment: the same as the run's")
+    assert compared == "compared: 20 losses and depths, the trained net's losses, its weights"
     assert pages.startswith("MLflow's pages: ")
     assert main(["reproduce", run_id.upper(), "--engine", "reference", "--json"]) == 0
     said = json.loads(capsys.readouterr().out)
     assert (said["verdict"], said["run_engine"], said["engine"]) == ("bitwise equal", "exact", "reference")
 
 
-def test_reproduce_finds_what_was_changed_and_exits_1(
+def test_reproduce_and_verify_detect_a_changed_loss_and_exit_with_1(
     swept: dict[str, list[dict[str, str]]], address: StoreAddress, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tamper(address, "UPDATE metrics SET value = value * 2 WHERE key = 'train/loss' AND step = 7")
@@ -46,7 +46,7 @@ def test_reproduce_finds_what_was_changed_and_exits_1(
     assert "0 of 3 runs reproduced, a sample of the 4 of shared seeds 0:4 on cpu" in capsys.readouterr().out
 
 
-def test_verify_prints_a_row_a_run_and_exits_0(
+def test_verify_prints_a_row_for_each_run_and_exits_with_0(
     swept: dict[str, list[dict[str, str]]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["verify", "--sample", "2"]) == 0
@@ -65,14 +65,17 @@ def test_verify_prints_a_row_a_run_and_exits_0(
     ("arguments", "said"),
     [
         (("reproduce",), "the following arguments are required: RUN-ID; see paramshare reproduce --help"),
-        (("reproduce", "first"), "'first' is no run's id; expected 32 hexadecimal digits, or the first 8"),
-        (("reproduce", NOBODY[:7]), "is no run's id"),
+        (
+            ("reproduce", "first"),
+            "'first' is not the id of a run; expected 32 hexadecimal digits, or at least the first 8",
+        ),
+        (("reproduce", NOBODY[:7]), "is not the id of a run"),
         (("reproduce", NOBODY), f"there is no run {NOBODY} in the experiment 'paramshare'"),
         (("reproduce", NOBODY, "--engine", "fast"), "there is no engine called 'fast'; expected auto, reference"),
         (("reproduce", NOBODY, "--experiment", "misspelt"), "has no experiment 'misspelt'; name another"),
         (("reproduce", NOBODY, "--tracking-uri", "sqlite:////none/mlflow.db"), "there is no store at"),
         (("reproduce", NOBODY, "--tracking-uri", "http://127.0.0.1:9"), "no MLflow server answers"),
-        (("verify", "first"), "'first' is no run's id"),
+        (("verify", "first"), "'first' is not the id of a run"),
         (("verify", NOBODY), f"there is no run {NOBODY}"),
         (("verify", "--sample", "0"), "--sample is '0'; expected at least 1"),
         (("verify", "--experiment", "misspelt"), "has no experiment 'misspelt'"),
@@ -80,7 +83,7 @@ def test_verify_prints_a_row_a_run_and_exits_0(
         (("flow", "verify", "--tracking-uri", "sqlite:////none/mlflow.db"), "there is no store at"),
     ],
 )
-def test_what_cannot_be_done_gets_one_line_and_exit_2_and_nothing_is_written(
+def test_invalid_requests_to_reproduce_and_verify_are_refused_in_one_line(
     arguments: tuple[str, ...],
     said: str,
     swept: dict[str, list[dict[str, str]]],
@@ -89,17 +92,8 @@ def test_what_cannot_be_done_gets_one_line_and_exit_2_and_nothing_is_written(
     assert said in refused(capsys, *arguments)
 
 
-def test_where_there_is_no_store_none_is_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_reproduce_and_verify_do_not_create_a_store(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for command in ("reproduce", NOBODY), ("verify",), ("flow", "verify"):
         assert main(command) == 2
         assert "there is no store at" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize("command", [("reproduce",), ("verify",), ("flow", "verify")])
-def test_help_says_what_each_option_is(command: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([*command, "--help"]) == 0
-    out, err = capsys.readouterr()
-    assert out.startswith(f"usage: paramshare {' '.join(command)}")
-    assert "--engine" in out
-    assert err == ""

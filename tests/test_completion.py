@@ -51,7 +51,7 @@ UNIQUE = [(line, values) for line, values in CASES if len(values) == 1]  # zsh p
 
 @pytest.fixture
 def script(tmp_path: Path, capsys: pytest.CaptureFixture[str], request: pytest.FixtureRequest) -> Path:
-    """The script of the shell that the test is for, in a folder with two files."""
+    """Write the script of the shell that the test is for, in a folder with two files."""
     shell = request.param
     if not shutil.which(shell):
         pytest.skip(f"{shell} is not installed")

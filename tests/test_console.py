@@ -8,8 +8,8 @@ import pytest
 from comparing.test_study import study
 
 from paramshare.comparing.text import contrast_table, group_table
-from paramshare.console import print_counts, print_outcome, print_study, print_verification
-from paramshare.counting.report import CountOutcome, CountRow
+from paramshare.console import print_counts, print_study, print_sweep, print_verification
+from paramshare.counting.report import CountResult, CountRow
 from paramshare.counting.spec import ModelSpec
 from paramshare.proof.report import Verification, VerifyRow
 from paramshare.sharing.report import Counts
@@ -39,7 +39,7 @@ def a_sweep() -> Printed:
     )
     outcome = SweepResult("1", "abc", rows, curves="", name="a sweep", note="")
     cells = ["1234.56", "re-used", "cuda:0", *(str(spec.seed) for spec in specs), *(f"{loss:.6g}" for loss in losses)]
-    return lambda: print_outcome(outcome, "ui", "", "flush"), [*cells, *IDS, specs[0].variant]
+    return lambda: print_sweep(outcome, "ui", "", "flush"), [*cells, *IDS, specs[0].variant]
 
 
 def a_count() -> Printed:
@@ -47,7 +47,7 @@ def a_count() -> Printed:
     totals = Counts(**dict.fromkeys(Counts.__dataclass_fields__, 1) | numbers | {"memory": {}})  # type: ignore[arg-type]
     rows = tuple(CountRow(ModelSpec(model="torchvision.models:resnet50", input="3"), run_id, totals) for run_id in IDS)
     cells = ["torchvision.models:resnet50", *(f"{number:,}" for number in numbers.values())]
-    return lambda: print_counts(CountOutcome("1", rows), "ui"), [*cells, *(run_id[:8] for run_id in IDS)]
+    return lambda: print_counts(CountResult("1", rows), "ui"), [*cells, *(run_id[:8] for run_id in IDS)]
 
 
 def a_verification() -> Printed:
@@ -66,14 +66,14 @@ def a_comparison() -> Printed:
 
 
 def missing(printed: str, cells: list[str]) -> Counter[str]:
-    """The words of the cells that stand nowhere in the text."""
+    """Return the words of the cells that are not in the text."""
     wanted = Counter(word.rstrip(",;:") for cell in cells for word in cell.split())
     return wanted - Counter(word.rstrip(",;:") for word in printed.split())
 
 
 @pytest.mark.parametrize("width", [40, 60, 72, 79, 80, 120])
 @pytest.mark.parametrize("kind", [a_sweep, a_count, a_verification, a_comparison])
-def test_a_table_shows_every_word_whole_within_the_terminals_width(
+def test_a_table_in_a_terminal_shows_every_word_within_its_width(
     kind: Callable[[], Printed], width: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", str(width))
@@ -89,7 +89,7 @@ def test_a_table_shows_every_word_whole_within_the_terminals_width(
 
 
 @pytest.mark.parametrize("kind", [a_sweep, a_count, a_verification, a_comparison])
-def test_a_table_that_goes_to_a_file_shows_every_word_whole_and_a_line_a_row_of_a_sweep(
+def test_a_table_in_a_file_shows_every_word_and_each_row_of_a_sweep_in_one_line(
     kind: Callable[[], Printed], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("COLUMNS", "40")
@@ -102,12 +102,12 @@ def test_a_table_that_goes_to_a_file_shows_every_word_whole_and_a_line_a_row_of_
 
 
 def plain(printed: str) -> str:
-    """The text without the escapes of bold letters."""
+    """Return the text without the escape sequences of bold letters."""
     return printed.replace("\x1b[1m", "").replace("\x1b[0m", "")
 
 
 def is_of_table(line: str, cells: list[str]) -> bool:
-    """Whether a line shows a cell; sentences and footnotes are wrapped by the terminal itself."""
+    """Return whether a line shows a cell; the terminal itself wraps sentences and footnotes."""
     return (
         line[:1] not in FOOTNOTES
         and any(cell in line for cell in cells)

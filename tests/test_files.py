@@ -3,13 +3,13 @@
 from pathlib import Path
 
 import pytest
-from disk import files_of_at_most
 
 from paramshare.commands.output import write_file
 from paramshare.errors import UsageError
+from support.file_size_limit import files_of_at_most
 
 
-def test_what_was_there_stays_where_the_disk_has_no_room_for_the_new_one(tmp_path: Path) -> None:
+def test_a_file_keeps_its_content_if_the_disk_is_full(tmp_path: Path) -> None:
     report = tmp_path / "report.html"
     write_file(report, b"the first")
     with files_of_at_most(1000), pytest.raises(UsageError, match=r"report\.html cannot be written: File too large"):

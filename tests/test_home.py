@@ -17,7 +17,7 @@ def _matplotlib_is_not_imported_yet(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MPLCONFIGDIR")
 
 
-def test_a_user_without_an_entry_in_the_systems_list_has_a_home(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_user_without_a_passwd_entry_gets_a_home(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("HOME", raising=False)
     monkeypatch.setattr(os, "getuid", lambda: 987_654_321)
     with pytest.raises(RuntimeError):
@@ -26,7 +26,7 @@ def test_a_user_without_an_entry_in_the_systems_list_has_a_home(monkeypatch: pyt
     assert Path.home() == Path("/")
 
 
-def test_matplotlib_gets_a_temporary_folder_only_where_the_home_cannot_be_written(
+def test_matplotlib_gets_a_temporary_folder_only_if_the_home_is_read_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))

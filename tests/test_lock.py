@@ -20,7 +20,7 @@ PIN = re.compile(r"^([\w.-]+)==([^\s;\\]+)(?: ;([^\\]*))?")
 
 
 def pins(lock: str) -> dict[str, str]:
-    """What a lock pins on this platform, by name."""
+    """Return the versions that a lock pins on this platform, by name."""
     found = {}
     for line in (ROOT / lock).read_text().splitlines():
         match = PIN.match(line)
@@ -39,7 +39,7 @@ def torch_pin() -> dict[str, str]:
     return dict([(ROOT / "requirements-torch.lock").read_text().split()[-1].split("==")])
 
 
-def test_the_installed_versions_are_the_locked_ones() -> None:
+def test_the_installed_versions_are_the_locked_versions() -> None:
     wrong = {}
     for name, pinned in {**pins("requirements-dev.lock"), **torch_pin()}.items():
         try:
@@ -57,20 +57,20 @@ def test_every_declared_dependency_is_locked_within_its_range() -> None:
         assert requirement.specifier.contains(locked[requirement.name.lower()]), str(requirement)
 
 
-def test_the_tools_lock_holds_the_products_lock_unchanged() -> None:
+def test_the_lock_of_the_tools_contains_the_lock_of_the_product_unchanged() -> None:
     assert pins("requirements.lock").items() <= pins("requirements-dev.lock").items()
 
 
-def test_dasks_lock_comes_on_top_of_the_products_and_the_tools_lock_holds_it_unchanged() -> None:
+def test_the_lock_of_dask_extends_that_of_the_product_and_is_part_of_that_of_the_tools() -> None:
     assert not pins("requirements.lock").keys() & pins("requirements-dask.lock").keys()
     assert pins("requirements-dask.lock").items() <= pins("requirements-dev.lock").items()
 
 
-def test_the_benchmarks_lock_changes_nothing_of_the_tools_lock() -> None:
+def test_the_lock_of_the_benchmarks_changes_no_version_of_the_lock_of_the_tools() -> None:
     assert not pins("requirements-dev.lock").keys() & pins("requirements-bench.lock").keys()
 
 
-def test_mlflows_server_is_what_its_clients_and_the_benchmarks_have_and_holds_no_torch() -> None:
+def test_the_lock_of_the_mlflow_server_has_the_versions_of_its_clients_and_no_torch() -> None:
     server, known = pins("requirements-mlflow.lock"), {**pins("requirements.lock"), **pins("requirements-bench.lock")}
     assert {name for name in server if server[name] != known.get(name)} == {"flask-wtf", "wtforms"}
     assert {"mlflow", "psycopg", "psycopg-binary", "gunicorn"} <= server.keys()
@@ -78,7 +78,7 @@ def test_mlflows_server_is_what_its_clients_and_the_benchmarks_have_and_holds_no
 
 
 @pytest.mark.parametrize("lock", LOCKS)
-def test_every_pin_has_hashes_and_no_registrys_address(lock: str) -> None:
+def test_every_pin_has_hashes_and_no_address_of_an_index(lock: str) -> None:
     text = (ROOT / lock).read_text()
     assert "://" not in text
     blocks = re.split(r"^(?=[\w.-]+==)", text, flags=re.MULTILINE)[1:]

@@ -25,12 +25,12 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> ZipFile:
     return ZipFile(next(built.glob("*.whl")))
 
 
-def test_a_wheel_has_no_top_level_package_beside_paramshare(wheel: ZipFile) -> None:
+def test_a_wheel_has_no_top_level_package_except_paramshare(wheel: ZipFile) -> None:
     tops = {name.partition("/")[0] for name in wheel.namelist()}
     assert {top for top in tops if not top.endswith(".dist-info")} == {"paramshare"}
 
 
-def test_a_wheel_holds_every_module_and_every_deployment(wheel: ZipFile) -> None:
+def test_a_wheel_contains_every_module_and_deployment(wheel: ZipFile) -> None:
     files = [*(ROOT / "paramshare").rglob("*.py"), *(ROOT / "paramshare" / "flows").rglob("*.py")]
     assert {str(path.relative_to(ROOT)) for path in files} <= set(wheel.namelist())
     assert wheel.read("paramshare/flows/prefect.yaml") == (ROOT / "prefect.yaml").read_bytes()

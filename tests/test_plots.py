@@ -53,12 +53,12 @@ CELL = 4 * 3**0.5 + 1e-9
 
 
 def pixels(picture: bytes) -> NDArray[np.uint8]:
-    """(height, width, 3), what a picture shows."""
+    """Return the pixels of a picture as (height, width, 3)."""
     return np.array(Image.open(io.BytesIO(picture)).convert("RGB"))
 
 
 def drawn_in_one_go(losses: NDArray[np.float64], depths: NDArray[np.int64], title: str, limits: tuple) -> bytes:
-    """A run's picture as matplotlib makes it anew."""
+    """Draw the picture of a run with matplotlib alone."""
     figure = Figure(figsize=(8, 4.5), dpi=100, layout="constrained")
     axes = figure.add_subplot(xlabel="step", ylabel="loss (summed squared error)", yscale="log", ylim=limits)
     axes.set_title(title, parse_math=False)
@@ -75,13 +75,13 @@ def drawn_in_one_go(losses: NDArray[np.float64], depths: NDArray[np.int64], titl
 
 
 def rows_of_depth_3(picture: bytes) -> NDArray[np.int64]:
-    """The row of each pixel of the marks of depth 3, those of the legend left out."""
+    """Return the row of each pixel of the markers of depth 3, without the legend."""
     orange = (pixels(picture) == (0xD5, 0x5E, 0x00)).all(axis=2)
     return np.nonzero(orange[:, :600])[0]
 
 
 def counts_drawn(axes: Axes) -> dict[str, dict[str, float]]:
-    """By regime the length of each bar, by the name of the row that it is drawn in."""
+    """Return the length of each bar, by regime and by the name of its row."""
     names = [label.get_text() for label in axes.get_yticklabels()]
     return {
         str(bars.get_label()): {names[round(bar.get_y() + bar.get_height() / 2)]: bar.get_width() for bar in bars}
@@ -102,7 +102,7 @@ def drawn_rows(figure: Figure) -> list[str]:
     ],
     ids=["falling", "rising", "with holes"],
 )
-def test_each_pixel_of_a_runs_picture_is_the_palettes_nearest_to_what_matplotlib_draws_in_one_go(
+def test_each_pixel_of_a_loss_picture_is_the_nearest_palette_colour_to_matplotlibs_drawing(
     losses: NDArray[np.float64], title: str
 ) -> None:
     drawn = LossPlot().picture(losses, DEPTHS, title)
@@ -121,11 +121,11 @@ def test_each_pixel_of_a_runs_picture_is_the_palettes_nearest_to_what_matplotlib
 
 @pytest.fixture(scope="module")
 def alone() -> dict[str, bytes]:
-    """The picture of each of RUNS, by a LossPlot of its own."""
+    """Draw the picture of each of RUNS with its own LossPlot."""
     return {name: LossPlot().picture(*run, LONG) for name, run in RUNS.items()}
 
 
-def test_a_picture_does_not_depend_on_those_drawn_before(
+def test_a_picture_does_not_depend_on_earlier_pictures(
     alone: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
@@ -136,13 +136,13 @@ def test_a_picture_does_not_depend_on_those_drawn_before(
         assert plot.picture(*RUNS[name], LONG) == alone[name]
 
 
-def test_a_picture_does_not_depend_on_the_title_of_the_one_drawn_before() -> None:
+def test_a_picture_does_not_depend_on_the_title_of_the_previous_picture() -> None:
     plot = LossPlot()
     drawn = {title: plot.picture(FALLING, DEPTHS, title) for title in (LONG, "short")}
     assert drawn == {title: LossPlot().picture(FALLING, DEPTHS, title) for title in drawn}
 
 
-def test_no_text_is_cut_off(alone: dict[str, bytes]) -> None:
+def test_a_loss_picture_has_no_clipped_text(alone: dict[str, bytes]) -> None:
     for picture in alone.values():
         drawn = pixels(picture)
         drawn[2:-2, 2:-2] = 255
@@ -151,7 +151,7 @@ def test_no_text_is_cut_off(alone: dict[str, bytes]) -> None:
 
 @pytest.mark.parametrize("lowest", [-45, -2.01, 0, 38])
 @pytest.mark.parametrize("span", [0.5, 2, 3.99, 4.01, 6, 40])
-def test_losses_fill_the_height_and_no_mark_is_cut(lowest: float, span: float) -> None:
+def test_losses_fill_the_height_of_a_picture_without_clipped_markers(lowest: float, span: float) -> None:
     plot = LossPlot()
     rows = rows_of_depth_3(plot.picture(10.0 ** np.array([lowest, lowest + span, lowest + span / 2]), [3, 3, 0], ""))
     upper, lower = rows[rows < rows.mean()], rows[rows > rows.mean()]
@@ -159,7 +159,7 @@ def test_losses_fill_the_height_and_no_mark_is_cut(lowest: float, span: float) -
     assert lower.mean() - upper.mean() > 0.7 * 376
 
 
-def test_where_no_loss_is_finite_and_positive_there_is_nothing_to_show() -> None:
+def test_a_picture_without_finite_positive_losses_is_empty() -> None:
     plot = LossPlot()
     pictures = {plot.picture([loss] * STEPS, DEPTHS, "") for loss in (np.nan, np.inf, -np.inf, 0, -1)}
     assert len(pictures) == 1
@@ -167,12 +167,12 @@ def test_where_no_loss_is_finite_and_positive_there_is_nothing_to_show() -> None
 
 
 @pytest.mark.parametrize(("losses", "depths"), [([1, 2], [0]), ([1], [0, 1]), ([1], [4]), ([1], [-1]), ([1], [0.5])])
-def test_a_step_without_a_loss_or_a_mark_is_refused(losses: ArrayLike, depths: ArrayLike) -> None:
+def test_a_step_without_a_loss_or_with_an_unknown_depth_is_refused(losses: ArrayLike, depths: ArrayLike) -> None:
     with pytest.raises(ValueError, match="every step needs a loss and a depth of 0 to 3"):
         LossPlot().picture(losses, depths, "")
 
 
-def test_a_band_is_median_and_quartiles_step_by_step() -> None:
+def test_a_band_has_the_median_and_quartiles_of_each_step() -> None:
     curves = np.random.default_rng(0).exponential(size=(11, 4))
     band = Band.of(list(curves))
     ordered = np.sort(curves, axis=0)
@@ -184,7 +184,7 @@ def test_a_band_is_median_and_quartiles_step_by_step() -> None:
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("n", range(1, 12))
-def test_what_diverged_counts_as_larger_than_any_number(n: int, bad: float) -> None:
+def test_diverged_losses_rank_above_any_number_in_quartiles(n: int, bad: float) -> None:
     """The oracle: the same quartiles with a number in its place that is larger than all and known when it shows."""
     numbers = np.random.default_rng(n).exponential(size=n)
     for diverged in range(n + 1):
@@ -196,7 +196,7 @@ def test_what_diverged_counts_as_larger_than_any_number(n: int, bad: float) -> N
         np.testing.assert_array_equal(found[expected < 1e200], expected[expected < 1e200])
 
 
-def test_curves_that_left_the_numbers_are_drawn_as_far_as_they_go() -> None:
+def test_curves_of_diverged_runs_are_drawn_up_to_their_last_number() -> None:
     band = Band.of([[1.0, 2.0, np.inf], [1.0, np.nan, np.nan], [1.0, 3.0, np.inf]])
     assert band.median.tolist() == [1.0, 3.0, np.inf]
     picture_of(aggregate_curves({"a": band, "b": Band.of([[np.nan] * 3])}, "some diverged"))
@@ -208,7 +208,7 @@ def test_aggregate_curves_name_each_group_with_its_n() -> None:
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["shared (n = 3)", "untied (n = 2)"]
 
 
-def test_each_count_is_a_bar_in_its_row_on_a_log_axis_and_zero_is_none() -> None:
+def test_each_count_is_a_bar_on_a_log_axis_and_zero_has_no_bar() -> None:
     (axes,) = sharing_bars(["a", "b", "c"], BARS, "a title").axes
     assert (axes.get_xscale(), axes.get_title()) == ("log", "a title")
     assert counts_drawn(axes) == {
@@ -218,7 +218,7 @@ def test_each_count_is_a_bar_in_its_row_on_a_log_axis_and_zero_is_none() -> None
     }
 
 
-def test_rows_go_down_in_their_order_and_so_do_the_regimes_of_a_row() -> None:
+def test_bars_keep_the_order_of_rows_and_regimes_from_top_to_bottom() -> None:
     (axes,) = sharing_bars(["a", "b", "c"], BARS, "").axes
     assert axes.yaxis_inverted()
     assert [label.get_text() for label in axes.get_yticklabels()] == ["a", "b", "c"]
@@ -226,14 +226,14 @@ def test_rows_go_down_in_their_order_and_so_do_the_regimes_of_a_row() -> None:
     assert tops == sorted(tops)
 
 
-def test_regimes_are_told_apart_without_colour() -> None:
+def test_regimes_are_distinguishable_without_colour() -> None:
     figure = sharing_bars(["a", "b", "c"], BARS, "")
     (axes,), (legend,) = figure.axes, figure.legends
     assert [text.get_text() for text in legend.get_texts()] == list(BARS)
     assert len({bars[0].get_hatch() for bars in axes.containers}) == len(BARS)
 
 
-def test_every_bar_has_a_length_and_the_ticks_are_short() -> None:
+def test_every_bar_has_a_length_and_ticks_have_short_labels() -> None:
     (axes,) = (figure := sharing_bars(["a"], {"shared": [1], "dense": [2_000_000]}, "")).axes
     figure.draw_without_rendering()
     left, right = axes.get_xlim()
@@ -243,14 +243,14 @@ def test_every_bar_has_a_length_and_the_ticks_are_short() -> None:
     assert [text.get_text() for text in axes.texts] == ["1", "2.0 M"]
 
 
-def test_of_many_rows_the_largest_are_drawn_in_order_and_the_rest_is_numbered() -> None:
+def test_a_chart_of_many_rows_shows_the_largest_and_counts_the_others() -> None:
     sizes = [1 + (7 * row) % 200 for row in range(200)]
     figure = sharing_bars([f"row {row}" for row in range(200)], {"shared": sizes, "dense": sizes}, "")
     assert drawn_rows(figure) == [f"row {row}" for row in range(200) if sizes[row] > 140]
     assert "140 of 200 rows" in figure.axes[0].get_xlabel()
 
 
-def test_the_figure_grows_with_its_rows_within_reason() -> None:
+def test_the_height_of_a_chart_grows_with_its_rows_up_to_a_limit() -> None:
     heights = [
         sharing_bars([str(row) for row in range(rows)], {"shared": [1] * rows}, "").get_figheight()
         for rows in (1, 5, 50, 60, 1000)
@@ -260,7 +260,7 @@ def test_the_figure_grows_with_its_rows_within_reason() -> None:
     assert heights[-1] == heights[-2] <= 16
 
 
-def test_a_long_name_is_shortened_to_its_end_and_no_name_is_a_formula() -> None:
+def test_a_long_row_name_is_truncated_and_no_name_is_parsed_as_a_formula() -> None:
     figure = sharing_bars(["x" * 100 + ".weight", "$a$ $_"], {"shared": [1, 2]}, "$_^$")
     figure.draw_without_rendering()
     long, formula = drawn_rows(figure)
@@ -268,19 +268,19 @@ def test_a_long_name_is_shortened_to_its_end_and_no_name_is_a_formula() -> None:
     assert len(long) < 50
 
 
-def test_nothing_but_zeros_is_drawn_as_nothing() -> None:
+def test_a_chart_of_zeros_has_no_bars() -> None:
     figure = sharing_bars(["a", "b"], {"shared": [0, 0], "dense": [0, 0]}, "")
     figure.draw_without_rendering()
     assert counts_drawn(figure.axes[0]) == {"shared": {}, "dense": {}}
 
 
-def test_a_picture_is_of_the_form_that_was_asked_for() -> None:
+def test_a_picture_has_the_requested_format() -> None:
     figure = sharing_bars(["a"], {"shared": [1]}, "")
     assert picture_of(figure).startswith(b"\x89PNG")
     assert b"<svg" in picture_of(figure, "svg")
 
 
-def test_no_figure_is_left_in_pyplots_hands() -> None:
+def test_plots_leave_no_figure_in_pyplot() -> None:
     LossPlot().picture([1.0, 2.0], [0, 3], "x")
     aggregate_curves({}, "nothing finished")
     sharing_bars(["a"], {"shared": [1]}, "x")

@@ -6,20 +6,17 @@ import subprocess
 import sys
 import time
 from functools import partial
-from types import SimpleNamespace
-from typing import cast
 
 import pytest
-from program import PROGRAM, SMALL
 
 from paramshare import console
 from paramshare.progress_lines import lines_of_progress, readable_seconds
 from paramshare.sweep.chunks import Row
-from paramshare.sweep.plan import Plan
+from paramshare.sweep.run import run_sweep
 from paramshare.sweep.spec import SweepSpec
 from paramshare.sweep.state import Sweep
 from paramshare.tracking.store import StoreAddress
-from paramshare.tracking.write.spool import Delivery
+from support.command_line import PROGRAM, SIZES, SMALL
 
 SOON = partial(lines_of_progress, first=0.02, between=0.02)
 
@@ -34,22 +31,29 @@ def lines_of(capsys: pytest.CaptureFixture[str], wanted: str) -> list[str]:
     return text.splitlines()
 
 
-def test_a_sweep_without_a_terminal_prints_how_many_runs_are_done(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+def test_a_sweep_without_a_terminal_prints_the_number_of_finished_runs(
+    address: StoreAddress, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(console, "lines_of_progress", SOON)
-    plan = Plan(("cpu",), SweepSpec(seeds="0:5").run_choices(("cpu",)))
-    sweep = SimpleNamespace(delivery=Delivery(), specs=plan.specs, pending=plan.choices[2:], plan=plan)
-    row = SimpleNamespace(status="FINISHED", error="")
+    spec = SweepSpec.model_validate({**SIZES, "devices": "cpu", "workers": 1, "seeds": "0:4"})
+    run_sweep(spec.model_copy(update={"seeds": "0:2"}), address, {})
+    finished = iter((3, 4))
     with console.sweep_progress() as (opened, ended):
         assert lines_of(capsys, "paramshare: opening the store, 0 s\n")
-        opened(cast(Sweep, sweep))
-        assert lines_of(capsys, "paramshare: training (exact): 2 of 5 runs, 0 s\n")
-        ended(cast(Row, row))
-        assert lines_of(capsys, "paramshare: training (exact): 3 of 5 runs, ")
+
+        def on_open(sweep: Sweep) -> None:
+            opened(sweep)
+            assert lines_of(capsys, "paramshare: training (exact): 2 of 4 runs, ")
+
+        def on_row(row: Row) -> None:
+            ended(row)
+            assert lines_of(capsys, f"paramshare: training (exact): {next(finished)} of 4 runs, ")
+
+        run_sweep(spec, address, {}, on_open, on_row)
+    assert list(finished) == []
 
 
-def test_a_long_step_without_a_terminal_is_named_again_and_again(
+def test_a_long_step_without_a_terminal_prints_repeated_lines(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(console, "lines_of_progress", SOON)
@@ -68,11 +72,11 @@ def test_a_short_step_without_a_terminal_prints_nothing(capsys: pytest.CaptureFi
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(0.2, "0 s"), (59.4, "59 s"), (185, "3 min 5 s"), (7440, "2 h 4 min")])
-def test_a_duration_is_readable(seconds: float, text: str) -> None:
+def test_a_duration_is_printed_in_readable_units(seconds: float, text: str) -> None:
     assert readable_seconds(seconds) == text
 
 
-def test_the_bar_is_drawn_in_the_terminal_of_stderr_though_stdout_is_a_pipe(address: StoreAddress) -> None:
+def test_the_progress_bar_is_drawn_on_a_stderr_terminal_while_stdout_is_a_pipe(address: StoreAddress) -> None:
     terminal, its_end = pty.openpty()
     command = [*PROGRAM, "train", "--seeds", "0:1", "--workers", "1", "--json", *SMALL]
     environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100"}
@@ -91,7 +95,7 @@ def test_the_bar_is_drawn_in_the_terminal_of_stderr_though_stdout_is_a_pipe(addr
     assert b"1/1" in drawn
 
 
-def test_other_libraries_draw_no_bar_in_a_log_unless_the_user_asks_for_it() -> None:
+def test_progress_bars_of_other_libraries_are_disabled_unless_the_user_enables_them() -> None:
     program = (
         "from paramshare.progress_lines import no_foreign_bars; no_foreign_bars()\n"
         "from tqdm import tqdm; list(tqdm(range(3)))\n"

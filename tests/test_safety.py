@@ -10,15 +10,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
-from gate import gate_before
 from mlflow import MlflowClient
-from program import PROGRAM, SIZES, SMALL, clean_environment, free_port
-from serving import MlflowServer
 
 from paramshare.cli import main
 from paramshare.errors import StoreError, without_secrets
@@ -26,6 +22,11 @@ from paramshare.sweep.run import run_sweep
 from paramshare.sweep.spec import SweepSpec
 from paramshare.tracking.pages import server_url
 from paramshare.tracking.store import StoreAddress, open_store
+from support.command_line import PROGRAM, SIZES, SMALL, clean_environment
+from support.ports import free_port
+from support.processes import command_lines
+from support.rejecting_proxy import gate_before
+from support.tracking.mlflow_server import MlflowServer
 
 CONSOLE = Path(sys.executable).with_name("paramshare")
 USER, SECRET = "me", "s3cr%2Ft-p4ss"
@@ -55,7 +56,7 @@ def files_outside(folder: Path, store: Path) -> list[Path]:
 
 
 @pytest.mark.parametrize("name", STRANGE_NAMES)
-def test_an_experiments_name_leads_nowhere(name: str, address: StoreAddress, tmp_path: Path) -> None:
+def test_an_experiment_name_never_leads_outside_the_store(name: str, address: StoreAddress, tmp_path: Path) -> None:
     assert main(["train", *SMALL, "--seeds", "0:1", "--workers", "1", "--experiment", name]) == 0
     assert files_outside(tmp_path, tmp_path / "mlruns") == []
     store = open_store(StoreAddress(address.uri, name))
@@ -65,7 +66,7 @@ def test_an_experiments_name_leads_nowhere(name: str, address: StoreAddress, tmp
 
 
 @pytest.mark.parametrize("name", ["a\nb", "a\0b", "\x1b[31m", "x" * 251, " ", "a\u2028b", "\udc80"])
-def test_an_experiments_name_that_cannot_be_shown_is_refused(
+def test_an_experiment_name_with_unprintable_characters_is_refused(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "paramshare.toml").write_text("")
@@ -74,7 +75,7 @@ def test_an_experiments_name_that_cannot_be_shown_is_refused(
     assert [path.name for path in tmp_path.iterdir()] == ["paramshare.toml"]
 
 
-def test_a_models_path_and_its_arguments_lead_nowhere(address: StoreAddress, tmp_path: Path) -> None:
+def test_a_model_path_and_its_arguments_write_nothing_outside_the_store(address: StoreAddress, tmp_path: Path) -> None:
     file = tmp_path / "models" / "ne t.py"
     file.parent.mkdir()
     file.write_text("from torch import nn\ndef make(path):\n    return nn.Linear(3, 2)\n")
@@ -96,14 +97,14 @@ def test_a_models_path_and_its_arguments_lead_nowhere(address: StoreAddress, tmp
         ("http://127.0.0.1:9/\r\nX: y", "printable"),
     ],
 )
-def test_a_path_that_would_become_another_is_refused(uri: str, said: str, tmp_path: Path) -> None:
+def test_a_path_with_characters_that_sqlite_would_change_is_refused(uri: str, said: str, tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=said):
         open_store(StoreAddress(uri, "paramshare"))
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", ["a b", "#h", "%41", "quo'te", "ü", "semi;colon", "new\\n"])
-def test_a_folder_of_any_other_name_holds_its_store(name: str, migrated: Path, tmp_path: Path) -> None:
+def test_a_folder_with_special_characters_can_contain_a_store(name: str, migrated: Path, tmp_path: Path) -> None:
     folder = tmp_path / name / "mlruns"
     folder.mkdir(parents=True)
     os.chdir(folder.parent)
@@ -113,7 +114,7 @@ def test_a_folder_of_any_other_name_holds_its_store(name: str, migrated: Path, t
     assert files_outside(tmp_path, folder) == []
 
 
-def test_a_relative_address_holds_wherever_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_relative_address_is_resolved_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     address = StoreAddress("sqlite:///here/mlflow.db", "paramshare")
     (tmp_path / "other").mkdir()
     monkeypatch.chdir(tmp_path / "other")
@@ -131,7 +132,7 @@ SIGNED_IN = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
 
 @pytest.fixture
 def guarded(mlflow_server: MlflowServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """MLflow's own server behind a gate that asks for a user and password, as `host:port`."""
+    """Start a proxy before MLflow's server that requires a user and password; yield its `host:port`."""
     for name in SIGNED_IN:
         monkeypatch.setenv(name, "")  # put back in the end, whoever signs in
         monkeypatch.delenv(name)
@@ -143,21 +144,11 @@ def guarded(mlflow_server: MlflowServer, monkeypatch: pytest.MonkeyPatch) -> Ite
         yield gate
 
 
-def command_lines() -> str:
-    """The command line of every process on this machine."""
-    found = b""
-    for file in Path("/proc").glob("[0-9]*/cmdline"):
-        with suppress(OSError):
-            found += file.read_bytes() + b"\n"
-    return found.decode(errors="replace")
-
-
 def hidden_in(text: str) -> list[str]:
     return [secret for secret in HIDDEN if secret in text]
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the processes' command lines are read from /proc")
-def test_a_servers_password_opens_it_and_gets_nowhere(
+def test_the_password_of_a_server_appears_in_no_output_file_or_run(
     guarded: str,
     mlflow_server: MlflowServer,
     experiment: str,
@@ -222,7 +213,9 @@ def experiment_id_of(server: MlflowServer, experiment: str) -> str:
     return str(found.experiment_id)
 
 
-def test_commands_that_only_read_sign_in_too(guarded: str, experiment: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_read_only_commands_send_the_password_of_the_server(
+    guarded: str, experiment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     uri = f"http://{USER}:{SECRET}@{guarded}"
     spec = SweepSpec.model_validate(
         {**SIZES, "seeds": "0:2", "devices": "cpu", "variant": "shared,untied", "workers": 1}
@@ -234,7 +227,7 @@ def test_commands_that_only_read_sign_in_too(guarded: str, experiment: str, monk
         assert main([*arguments, experiment, "--tracking-uri", uri]) == 0
 
 
-def test_who_has_no_password_or_a_wrong_one_is_told_so_in_a_line(guarded: str, experiment: str) -> None:
+def test_a_missing_or_wrong_password_is_reported_in_one_line(guarded: str, experiment: str) -> None:
     for who in ("", "me:wrong@"):
         with pytest.raises(StoreError, match=r"no MLflow server answers at http://127\S+ \(Unauthorized\)") as caught:
             open_store(StoreAddress(f"http://{who}{guarded}", experiment))
@@ -256,7 +249,7 @@ def test_who_has_no_password_or_a_wrong_one_is_told_so_in_a_line(guarded: str, e
     ],
 )
 @pytest.mark.parametrize("command", [["train"], ["ui"], ["doctor"], ["flow", "sweep"]])
-def test_an_address_that_does_not_answer_is_said_without_its_password(
+def test_an_error_about_an_address_omits_its_password(
     command: list[str], uri: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([*command, "--tracking-uri", uri]) in (1, 2)
@@ -265,12 +258,12 @@ def test_an_address_that_does_not_answer_is_said_without_its_password(
     assert err.count("\n") <= 1
 
 
-def test_a_misspelt_option_is_repeated_without_the_password_in_it(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_error_about_a_misspelt_option_omits_the_password_in_its_value(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "--tracking-url", f"http://{USER}:{SECRET}@host"]) == 2
     assert "--tracking-url http://***@host" in capsys.readouterr().err
 
 
-def test_an_address_holds_its_password_apart_and_shows_it_nowhere() -> None:
+def test_a_store_address_separates_its_password_and_hides_it() -> None:
     address = StoreAddress(f"https://{USER}:{SECRET}@host:5000/x", "paramshare")
     assert address.uri == "https://host:5000/x"
     assert hidden_in(repr(address)) == []
@@ -285,7 +278,7 @@ def test_an_address_holds_its_password_apart_and_shows_it_nowhere() -> None:
         ("nothing to hide", "nothing to hide"),
     ],
 )
-def test_a_text_without_secrets_is_otherwise_the_same(text: str, shown: str) -> None:
+def test_a_text_without_secrets_is_unchanged(text: str, shown: str) -> None:
     assert without_secrets(text) == shown
 
 
@@ -300,7 +293,7 @@ PLANTED = (
 
 @pytest.fixture
 def trap(tmp_path: Path) -> Path:
-    """A working directory full of modules that say so when they are imported."""
+    """Fill a working directory with modules that leave a trace when they are imported."""
     folder = tmp_path / "trap"
     folder.mkdir()
     for name in PLANTED:
@@ -351,7 +344,7 @@ def test_the_pages_server_imports_nothing_from_the_working_directory_and_writes_
     ],
 )
 @pytest.mark.parametrize("file", [".env", "paramshare.toml"])
-def test_what_stands_in_a_settings_file_is_never_run(
+def test_a_settings_file_is_never_executed(
     file: str, name: str, value: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Not even where the module that it names could be imported."""
@@ -365,6 +358,6 @@ def test_what_stands_in_a_settings_file_is_never_run(
     assert "evil" not in sys.modules
 
 
-def test_links_into_a_server_carry_no_password(guarded: str, experiment: str) -> None:
+def test_links_to_a_server_contain_no_password(guarded: str, experiment: str) -> None:
     store = open_store(StoreAddress(f"http://{USER}:{SECRET}@{guarded}", experiment))
     assert server_url(store.address) == f"http://{guarded}/"

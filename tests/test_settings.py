@@ -45,7 +45,7 @@ VALUES = {
 }  # fmt: skip
 
 
-def test_the_command_line_beats_the_environment_beats_dotenv_beats_the_file(
+def test_the_command_line_overrides_the_environment_then_dotenv_then_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "paramshare.toml").write_text("steps = 1\nbatch_size = 1\ninput_size = 1\nhidden_size = 1\n")
@@ -59,7 +59,7 @@ def test_the_command_line_beats_the_environment_beats_dotenv_beats_the_file(
 
 @pytest.mark.parametrize("target", TARGETS.values(), ids=lambda target: target.name)
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_option_of_every_command_can_come_from_the_environment(
+def test_every_option_of_every_command_can_be_set_by_the_environment(
     command: type[Train], target: Target, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     values = {**VALUES, "target": target.name, "variant": target.variants[-1]}
@@ -72,7 +72,7 @@ def test_every_option_of_every_command_can_come_from_the_environment(
     assert command().model_fields_set == there
 
 
-def test_settings_of_other_commands_and_of_other_programs_do_not_disturb(tmp_path: Path) -> None:
+def test_settings_of_other_commands_and_programs_are_ignored(tmp_path: Path) -> None:
     (tmp_path / "paramshare.toml").write_text("seeds = '0:3'\nport = 5001\n")
     (tmp_path / ".env").write_text("PREFECT_API_URL=http://x\nPARAMSHARE_VARIANT=untied\n")
     check_names()
@@ -95,7 +95,7 @@ def test_settings_of_other_commands_and_of_other_programs_do_not_disturb(tmp_pat
         ("paramshare.toml", "experiment = 'für alle'", r"paramshare\.toml cannot be read: 'utf-8' codec"),
     ],
 )
-def test_a_misspelt_setting_or_file_is_refused(file: str, text: str, said: str, tmp_path: Path) -> None:
+def test_a_misspelt_setting_or_unreadable_file_is_refused(file: str, text: str, said: str, tmp_path: Path) -> None:
     (tmp_path / file).write_text(text, encoding="latin-1")
     with pytest.raises(SettingsError, match=said):
         check_names()
@@ -108,7 +108,7 @@ def test_a_misspelt_setting_in_the_environment_is_refused(monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("command", [Train, Compare, FlowSweep, Ui])
-def test_mlflows_variables_name_the_store_and_the_experiment_where_no_setting_does(
+def test_mlflow_variables_name_the_store_and_experiment_if_no_setting_does(
     command: type[StoreSettings], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///theirs.db")
@@ -120,7 +120,7 @@ def test_mlflows_variables_name_the_store_and_the_experiment_where_no_setting_do
     assert (command().tracking_uri, command().experiment) == ("sqlite:///ours.db", "ours")
 
 
-def test_mlflows_variables_count_as_not_set_if_they_are_empty(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_empty_mlflow_variables_count_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "")
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "")
     assert (Train().tracking_uri, Train().experiment) == (None, "paramshare")
@@ -135,7 +135,7 @@ def test_mlflows_variables_count_as_not_set_if_they_are_empty(monkeypatch: pytes
         ("postgresql://user:secret@host/db", r"'postgresql://\*\*\*@host/db'"),
     ],
 )
-def test_a_store_of_mlflows_that_cannot_be_used_is_refused_unless_a_setting_names_another(
+def test_an_unsupported_mlflow_tracking_uri_is_refused_unless_a_setting_overrides_it(
     uri: str, shown: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
@@ -146,7 +146,9 @@ def test_a_store_of_mlflows_that_cannot_be_used_is_refused_unless_a_setting_name
     assert Train().tracking_uri == "sqlite:///ours.db"
 
 
-def test_a_store_s_origin_is_the_source_that_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_origin_of_a_store_is_the_source_with_the_highest_priority(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     origins = [origin_of(Ui(), "tracking_uri")]
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///a.db")
     origins.append(origin_of(Ui(), "tracking_uri"))
@@ -163,7 +165,7 @@ def test_a_store_s_origin_is_the_source_that_wins(tmp_path: Path, monkeypatch: p
     ]  # fmt: skip
 
 
-def test_a_wrong_value_is_named_by_the_file_s_setting_or_the_variable_that_sets_it(
+def test_an_invalid_value_is_attributed_to_the_file_or_variable_that_sets_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said, shown = "--steps is 0; expected at least 1", "there is no device called 'tpu'; expected cpu"
@@ -179,7 +181,7 @@ def test_a_wrong_value_is_named_by_the_file_s_setting_or_the_variable_that_sets_
     assert attributed(shown, ["train", "--devices", "tpu"]) == shown
 
 
-def test_a_command_tells_once_which_of_mlflows_variables_it_follows_and_which_not(
+def test_a_command_reports_once_which_mlflow_variables_it_uses_and_ignores(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://user:secret@told-once:5000")

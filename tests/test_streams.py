@@ -6,10 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from program import PROGRAM, SMALL, without_progress
 
 from paramshare.cli import main
 from paramshare.tracking.store import StoreAddress
+from support.command_line import PROGRAM, SMALL, without_progress
 
 LAYER = ["layer", "linear", "--in", "4", "--out", "2"]
 TRAIN = ["train", "--seeds", "0:1", "--workers", "1", *SMALL]
@@ -25,13 +25,13 @@ def shell(redirection: str, arguments: list[str], **environment: str) -> "subpro
 
 @pytest.fixture
 def trained(address: StoreAddress, capsys: pytest.CaptureFixture[str]) -> StoreAddress:
-    """A store that has what TRAIN trains: a process has only its answer to give, and need not load torch for it."""
+    """Train TRAIN once: a process that reuses the run need not load torch."""
     assert main(TRAIN) == 0
     capsys.readouterr()
     return address
 
 
-def test_a_sweep_with_closed_streams_trains_and_ends_with_0(
+def test_a_sweep_with_closed_streams_trains_and_exits_with_0(
     address: StoreAddress, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert shell(">&- 2>&- <&-", TRAIN).returncode == 0
@@ -49,7 +49,9 @@ def test_no_file_gets_the_descriptor_of_a_closed_stream(tmp_path: Path) -> None:
 
 @needs_full
 @pytest.mark.parametrize("arguments", [LAYER, ["article"], ["--help"], TRAIN], ids=lambda words: words[0])
-def test_output_that_cannot_be_written_is_one_line_and_exit_1(arguments: list[str], trained: StoreAddress) -> None:
+def test_output_that_cannot_be_written_is_reported_in_one_line_and_exits_with_1(
+    arguments: list[str], trained: StoreAddress
+) -> None:
     done = shell(">/dev/full", arguments)
     assert done.returncode == 1
     said = without_progress(done.stderr.decode())
@@ -58,14 +60,14 @@ def test_output_that_cannot_be_written_is_one_line_and_exit_1(arguments: list[st
 
 
 @needs_full
-def test_remarks_that_cannot_be_written_change_no_exit_code() -> None:
+def test_an_error_that_cannot_be_printed_does_not_change_the_exit_code() -> None:
     assert shell("2>/dev/full", ["tran"]).returncode == 2
     done = shell("2>/dev/full", LAYER)
     assert (done.returncode, done.stdout[:6]) == (0, b"linear")
 
 
 @pytest.mark.parametrize("arguments", [LAYER, ["--help"], TRAIN], ids=lambda words: words[0])
-def test_a_command_whose_reader_has_ended_exits_with_141_and_no_complaint(
+def test_a_command_whose_reader_has_ended_exits_with_141_without_an_error(
     arguments: list[str], trained: StoreAddress
 ) -> None:
     reading, writing = os.pipe()

@@ -9,11 +9,11 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
-from program import SMALL
 
 import paramshare
 from paramshare.cli import main
 from paramshare.tracking.store import StoreAddress
+from support.command_line import SMALL
 
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted([*(ROOT / "paramshare").rglob("*.py"), *(ROOT / "flows").rglob("*.py")])
@@ -22,7 +22,7 @@ SOURCES = sorted([*(ROOT / "paramshare").rglob("*.py"), *(ROOT / "flows").rglob(
 ALLOWED = {
     "paramshare": {"paramshare.recipes", "paramshare.sharing", "paramshare.training"},  # imported when used
     "paramshare.api": {
-        "paramshare.errors", "paramshare.recipes.recipe", "paramshare.recipes.sources", "paramshare.results",
+        "paramshare.errors", "paramshare.recipes.recipe", "paramshare.recipes.loading.files", "paramshare.results",
         "paramshare.training",
     },
     "paramshare.results": {
@@ -140,7 +140,7 @@ ALLOWED = {
         "paramshare.sweep.spec",
         "paramshare.tracking", "paramshare.training",
     },
-    "paramshare.settings": {"paramshare.errors", "paramshare.recipes.loading", "paramshare.sweep.spec"},
+    "paramshare.settings": {"paramshare.errors", "paramshare.recipes.loading.find", "paramshare.sweep.spec"},
     "paramshare.validation": set(),
     "paramshare.completion": {
         "paramshare.parser", "paramshare.sharing.formulas.layers_by_name", "paramshare.tracking.display.views",
@@ -228,7 +228,7 @@ def module_of(path: Path) -> str:
 
 
 def imports_of(path: Path) -> set[str]:
-    """Every module that a file imports, wherever in the file it does."""
+    """Return every module that a file imports anywhere."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -248,7 +248,7 @@ def part_of(module: str) -> str:
 
 
 @pytest.mark.parametrize("room", ["paramshare.sweep", "paramshare.flows", "paramshare.commands", "paramshare.plots"])
-def test_no_modules_of_a_room_import_each_other_in_a_circle(room: str) -> None:
+def test_modules_of_a_room_do_not_import_each_other_in_a_circle(room: str) -> None:
     files = {module_of(path): path for path in SOURCES if below(module_of(path), room)}
     imports = {module: imports_of(path) & files.keys() - {module} for module, path in files.items()}
     tuple(TopologicalSorter(imports).static_order())  # raises CycleError
@@ -258,7 +258,7 @@ def test_no_modules_of_a_room_import_each_other_in_a_circle(room: str) -> None:
     "room",
     [f"paramshare.{name}" for name in ("commands", "flows", "plots", "sharing", "sweep", "tracking")],
 )
-def test_the_folders_and_files_of_a_room_are_small(room: str) -> None:
+def test_folders_and_files_of_a_room_are_small(room: str) -> None:
     files = [path for path in SOURCES if below(module_of(path), room)]
     folders = Counter(path.parent for path in files if path.name != "__init__.py")
     assert max(folders.values()) <= 9
@@ -274,20 +274,20 @@ def test_imports_point_one_way(path: Path) -> None:
     assert not wrong, f"{module_of(path)} may not import {wrong}"
 
 
-def test_the_flows_are_loaded_under_one_name(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_flows_are_importable_under_one_name_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(ROOT)  # as in a program that runs in a checkout
     with pytest.raises(ImportError, match=r"flows is a part of paramshare, such as in `python -m paramshare\.flows"):
         import_module("flows")
 
 
 @pytest.mark.parametrize("library", HOMES)
-def test_a_library_is_imported_in_its_home_only(library: str) -> None:
+def test_a_library_is_imported_only_where_it_is_allowed(library: str) -> None:
     users = {module_of(path) for path in SOURCES if any(below(module, library) for module in imports_of(path))}
     assert users, f"nothing imports {library}: this test tests nothing"
     assert not {user for user in users if not any(below(user, home) for home in HOMES[library])}
 
 
-def test_the_environment_is_read_by_settings_alone() -> None:
+def test_only_allowed_modules_read_the_environment() -> None:
     """Others that name os.environ pass it to a child, set what a library reads from it, or record that."""
     readers = {module_of(path) for path in SOURCES if "os.environ" in path.read_text()}
     assert readers == {
@@ -303,14 +303,14 @@ def test_the_environment_is_read_by_settings_alone() -> None:
     "statement",
     ["import paramshare", "from paramshare import TrainSpec", "import paramshare.cli, paramshare.settings"],
 )
-def test_the_top_is_light(statement: str) -> None:
+def test_importing_the_package_loads_no_heavy_library(statement: str) -> None:
     program = f"import sys\n{statement}\nheavy = ('torch', 'mlflow', 'prefect', 'matplotlib', 'numpy', 'rich')\n"
     program += "print([name for name in heavy if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
 
-def test_the_public_names_are_these_and_all_of_them_are_there() -> None:
+def test_the_public_names_are_complete_and_importable() -> None:
     assert paramshare.__all__ == [
         "Data", "DynamicNet", "Metric", "Options", "Recipe", "SharingReport", "Step", "TrainResult", "TrainSpec",
         "__version__", "analyze", "study", "train", "train_many", "untie",
@@ -324,6 +324,7 @@ LOADED_BY: "dict[str, tuple[list[str], set[str]]]" = {
     "analyze": (["analyze", "net.py:net", "--input", "4"], {"mlflow", "prefect", "scipy", "sklearn", "matplotlib"}),
     "analyze, without torch's compiler": (["analyze", "net.py:net", "--input", "4"], {"torch._dynamo", "sympy"}),
     "layer": (["layer", "linear", "--in", "4", "--out", "2"], {"torch", "mlflow", "prefect", "scipy", "numpy"}),
+    "article": (["article"], {"torch", "mlflow", "prefect", "scipy", "numpy"}),
     "train, nothing to do": (  # MLflow itself imports scipy.sparse
         ["train", *SMALL, "--seeds", "0"],
         {"torch", "matplotlib", "scipy.stats", "scipy.optimize", "sklearn", "prefect"},
@@ -336,7 +337,7 @@ LOADED_BY: "dict[str, tuple[list[str], set[str]]]" = {
 
 
 @pytest.mark.parametrize("command", LOADED_BY)
-def test_a_command_loads_what_it_uses_and_no_more(
+def test_a_command_loads_no_library_that_it_does_not_use(
     command: str, address: StoreAddress, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "net.py").write_text("import torch\n\ndef net():\n    return torch.nn.Linear(4, 2)\n")
@@ -352,3 +353,11 @@ def test_a_command_loads_what_it_uses_and_no_more(
     loaded = set(done.stderr.split())
     assert {"paramshare.cli"} <= loaded, done.stderr
     assert loaded & unwanted == set()
+
+
+def test_modules_beside_tests_are_in_the_support_package() -> None:
+    """A program that a test runs as a process stays beside it."""
+    tests = ROOT / "tests"
+    modules = {path.relative_to(tests) for path in tests.rglob("*.py") if not path.name.startswith("test_")}
+    elsewhere = {str(path) for path in modules if path.parts[0] != "support" and path.name != "conftest.py"}
+    assert elsewhere == {"training/plain_script.py"}

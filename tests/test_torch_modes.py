@@ -28,7 +28,7 @@ MODES: dict[str, Callable[[], AbstractContextManager[Any]]] = {
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_a_count_is_the_same_in_every_mode_of_the_caller(mode: str) -> None:
+def test_a_count_is_the_same_in_every_torch_mode_of_the_caller(mode: str) -> None:
     model = lstm()
     plain = analyze(model, (7, 4)).as_dict()
     with MODES[mode]():
@@ -36,7 +36,7 @@ def test_a_count_is_the_same_in_every_mode_of_the_caller(mode: str) -> None:
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_a_twin_is_a_real_module_in_every_mode_of_the_caller(mode: str) -> None:
+def test_a_twin_is_a_real_module_in_every_torch_mode_of_the_caller(mode: str) -> None:
     model = nn.Conv2d(2, 3, 3)
     with MODES[mode]():
         twin = untie(model, {"space"}, (2, 5, 5))
@@ -45,7 +45,7 @@ def test_a_twin_is_a_real_module_in_every_mode_of_the_caller(mode: str) -> None:
     twin(x).sum().backward()
 
 
-def test_a_count_within_a_backward_pass_has_the_numbers_of_one_outside() -> None:
+def test_a_count_within_a_backward_pass_has_the_usual_numbers() -> None:
     """The operations of a backward pass are no uses, but those of the counted pass are."""
     model, counted = lstm(), []
 

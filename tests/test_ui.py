@@ -10,11 +10,12 @@ from pathlib import Path
 
 import psutil
 import pytest
-from program import PROGRAM, free_port
 
 from paramshare.cli import main
 from paramshare.tracking.pages import served_pages
 from paramshare.tracking.store import StoreAddress, open_store
+from support.command_line import PROGRAM
+from support.ports import free_port
 
 
 def answers(port: int) -> bool:
@@ -23,7 +24,7 @@ def answers(port: int) -> bool:
 
 
 @pytest.mark.parametrize(("ending", "code"), [(signal.SIGINT, 0), (signal.SIGTERM, 128 + signal.SIGTERM)])
-def test_the_pages_are_there_until_it_is_ended_and_no_process_stays(
+def test_the_pages_are_served_until_the_command_ends_and_no_process_stays(
     ending: signal.Signals, code: int, address: StoreAddress, tmp_path: Path
 ) -> None:
     store, port = open_store(address), free_port()
@@ -42,7 +43,7 @@ def test_the_pages_are_there_until_it_is_ended_and_no_process_stays(
 
 
 @pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGHUP])
-def test_the_server_ends_though_what_started_it_can_do_nothing_about_it(
+def test_the_pages_server_ends_if_the_command_is_killed_or_its_terminal_closes(
     ending: signal.Signals, address: StoreAddress, tmp_path: Path
 ) -> None:
     """Killed, or its terminal closed. Nothing of the server's group stays, whoever started whom in it."""
@@ -67,7 +68,7 @@ def test_the_server_ends_though_what_started_it_can_do_nothing_about_it(
     assert not answers(port)
 
 
-def test_the_port_of_a_server_that_was_killed_is_free_at_once(address: StoreAddress) -> None:
+def test_the_port_of_a_killed_server_is_free_at_once(address: StoreAddress) -> None:
     """Though the process that is waited for is gone before the one that listens has given its memory back."""
     port = free_port()
     with served_pages(open_store(address), port) as server:
@@ -76,7 +77,7 @@ def test_the_port_of_a_server_that_was_killed_is_free_at_once(address: StoreAddr
         pass
 
 
-def test_a_port_that_is_taken_is_refused_in_one_line(address: StoreAddress, capsys: pytest.CaptureFixture[str]) -> None:
+def test_ui_refuses_a_port_in_use_in_one_line(address: StoreAddress, capsys: pytest.CaptureFixture[str]) -> None:
     port = free_port()
     with socket.create_server(("127.0.0.1", port)):
         assert main(["ui", "--no-browser", "--port", str(port)]) == 2

@@ -1,5 +1,5 @@
 #!/bin/bash
-# At the first start: a role for each program, and a database that it alone can connect to.
+# At the first start, create a role for each program, and a database that only this role can connect to.
 set -euo pipefail
 
 for name in mlflow prefect; do
@@ -12,7 +12,7 @@ REVOKE ALL ON DATABASE :"name" FROM PUBLIC;
 SQL
 done
 
-# The socket's usual folder is in memory, and where the image lacks it, the engine forgets at a restart who may write
-# there.
+# The default folder of the socket is a tmpfs. If the image lacks this folder, the engine loses its permissions at a
+# restart, so the socket is moved.
 psql --no-psqlrc --quiet --set=ON_ERROR_STOP=1 --username=postgres --dbname=postgres \
   --command="ALTER SYSTEM SET unix_socket_directories = '/tmp'"

@@ -73,11 +73,11 @@ class StudyCommand(StoreSettings, TrainingCommand):
         Args:
             result: the result of the sweep, and the comparison; None if runs are missing.
         """
-        from paramshare.console import print_outcome, print_study
+        from paramshare.console import print_study, print_sweep
 
         sweep, comparison = result
         if comparison is None:
-            show = partial(print_outcome, curves=curves_place(self, sweep), flush_command=flush_command(self))
+            show = partial(print_sweep, curves=curves_place(self, sweep), flush_command=flush_command(self))
             print_result(sweep, self.as_json, show, ui_command(self), incomplete=True)
         view = ui_command(self, "--view", comparison.grouped.target.name)
         incomplete = sweep.failed or sweep.kept

@@ -19,7 +19,7 @@ from paramshare.sharing.formulas.layers_by_name import LAYERS, LayerKind
 from paramshare.validation import sentences_of_keys
 
 if TYPE_CHECKING:
-    from paramshare.counting.report import CountOutcome
+    from paramshare.counting.report import CountResult
     from paramshare.sharing.report import SharingReport
 
 __all__ = ["Analyze", "Article", "FlowCount", "Layer"]
@@ -215,7 +215,7 @@ class FlowCount(FlowCommand, RowsSpec):
         self.spec()
         check_store(address_of(self))
 
-    def finish(self, result: "CountOutcome") -> NoReturn:
+    def finish(self, result: "CountResult") -> NoReturn:
         """Print the result and exit with its code."""
         from paramshare.console import print_counts
 

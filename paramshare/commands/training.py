@@ -31,9 +31,9 @@ class SweepCommand(StoreSettings, TrainingCommand):
 
     def finish(self, result: "SweepResult") -> NoReturn:
         """Print the result and exit with its code."""
-        from paramshare.console import print_outcome
+        from paramshare.console import print_sweep
 
-        show = partial(print_outcome, curves=curves_place(self, result), flush_command=flush_command(self))
+        show = partial(print_sweep, curves=curves_place(self, result), flush_command=flush_command(self))
         print_result(result, self.as_json, show, ui_command(self), incomplete=result.kept)
 
 

@@ -1,1 +1,1 @@
-"""Comparing: groups of runs side by side, in numbers with n and an interval, in figures, as a report."""
+"""Compare groups of runs: numbers with n and an interval, figures and a report."""

@@ -1,4 +1,4 @@
-"""Runs into groups: which belong together, what they differ in, and what is missing."""
+"""Put runs into groups, check that their runs differ only in seeds, and find the missing runs."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -13,21 +13,21 @@ from paramshare.training.targets import COSTS, Metric, Target
 
 __all__ = ["Group", "Grouped", "group", "missing_runs"]
 
-_MOST_NAMED: Final = 6
-_DERIVED: Final = {"arithmetic": ("engine", "device")}  # what follows from what else
-_NEVER_MATTERS: Final = ("engine",)  # that of equal arithmetic gives equal numbers
+_MAX_LISTED: Final = 6
+_DERIVED: Final = {"arithmetic": ("engine", "device")}  # parameters that follow from others
+_NEVER_MATTERS: Final = ("engine",)  # engines of equal arithmetic give equal numbers
 _SAME_START: Final = frozenset({"variant", "device", "engine", "arithmetic", "steps", "learning_rate", "momentum"})
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Runs that differ in their seeds alone.
+    """Runs that differ only in their seeds.
 
     Args:
-        name: by what it differs from the others: `untied`, `untied, cuda:0`.
-        facts: the same by name.
-        runs: those that FINISHED, by seed.
-        missing: the seeds that another group has and this one has not.
+        name: the values that tell the group from the others: `untied`, `untied, cuda:0`.
+        facts: the same values with their parameters' names.
+        runs: the FINISHED runs, in the order of their seeds.
+        missing: the seeds that another group has and this group lacks.
     """
 
     name: str
@@ -37,11 +37,11 @@ class Group:
 
     @property
     def planned(self) -> int:
-        """How many runs it was to have."""
+        """The number of runs that the group needs to be complete."""
         return len(self.runs) + len(self.missing)
 
     def values(self, metric: str) -> dict[int, float]:
-        """The value of a metric by seed."""
+        """Return the value of a metric by seed; NaN for a run that diverged."""
         return {run.seed: run.scores[metric] for run in self.runs}
 
 
@@ -50,98 +50,103 @@ class Grouped:
     """The groups of a comparison.
 
     Args:
-        target: what all of them trained.
-        metric: what is compared.
-        finals: all that their trained nets come to.
-        groups: in the order in which they are shown; the first is the one that the others are held against.
-        common: what all their runs have in common, by name.
-        pairs: whether the runs of one seed began alike in all groups.
+        target: the target of all runs.
+        metric: the compared metric.
+        final_metrics: the final metrics that all FINISHED runs have.
+        groups: the groups in the order of display; the first is the baseline.
+        common: the parameters that are equal in all runs, by name.
+        pairs: whether the runs of a seed start alike in all groups.
     """
 
     target: Target
     metric: Metric
-    finals: tuple[Metric, ...]
+    final_metrics: tuple[Metric, ...]
     groups: tuple[Group, ...]
     common: dict[str, str]
     pairs: bool
 
     @property
     def missing(self) -> dict[str, tuple[int, ...]]:
-        """The seeds that are missing, by group."""
-        return {one.name: one.missing for one in self.groups if one.missing}
+        """The missing seeds by group, for the groups that lack any."""
+        return {group.name: group.missing for group in self.groups if group.missing}
 
 
 def group(runs: Sequence[RunView], spec: CompareSpec, planned: Iterable[int] = ()) -> Grouped:
-    """Put the runs that `spec` asks for into groups.
+    """Put the runs that `spec` selects into groups.
 
     Args:
-        planned: seeds that every group was to have, beside those that any of them has.
+        runs: the runs of the experiment.
+        spec: the selection, the parameters that tell groups apart, and the metric.
+        planned: seeds that every group needs in addition to the seeds that any group has. Defaults to none.
 
     Raises:
-        UsageError: there are none, they differ in more than the groups do, a name is not one of theirs, or runs are
-            missing and `partial` was not asked for.
+        UsageError: no run is selected, runs of a group differ in more than their seeds, a parameter or metric is
+            unknown, or runs are missing and `spec.partial` is false.
     """
-    asked = _asked_for(runs, spec)
-    target = asked[0].target
-    _check_alike(asked, spec)
-    cells = defaultdict[tuple[str, ...], dict[int, RunView]](dict)
-    for run in asked:
-        of_group = cells[tuple(run.facts.get(name, "none") for name in spec.by_list)]
-        if run.seed not in of_group or (run.finished and not of_group[run.seed].finished):
-            of_group[run.seed] = run
-    seeds = sorted({*planned, *(run.seed for run in asked)})
+    selected = _select(runs, spec)
+    target = selected[0].target
+    _check_alike(selected, spec)
+    by_values = defaultdict[tuple[str, ...], dict[int, RunView]](dict)
+    for run in selected:
+        by_seed = by_values[tuple(run.facts.get(name, "none") for name in spec.by_list)]
+        if run.seed not in by_seed or (run.finished and not by_seed[run.seed].finished):
+            by_seed[run.seed] = run
+    seeds = sorted({*planned, *(run.seed for run in selected)})
     groups = tuple(
-        _group(spec.by_list, values, cells[values], seeds)
-        for values in sorted(cells, key=lambda one: _order(target, one))
+        _group(spec.by_list, values, by_values[values], seeds)
+        for values in sorted(by_values, key=lambda values: _order(target, values))
     )
-    finals = _finals(target, asked)
+    final_metrics = _final_metrics(target, selected)
     pairs = _SAME_START.issuperset(spec.by_list)
-    grouped = Grouped(target, _metric(groups, finals, spec), finals, groups, _common(asked), pairs)
+    metric = _metric(groups, final_metrics, spec)
+    grouped = Grouped(target, metric, final_metrics, groups, _common(selected), pairs)
     if grouped.missing and not spec.partial:
         raise UsageError(
-            f"runs are missing: {missing_runs(grouped)}; train them, or compare what is there with --partial"
+            f"runs are missing: {missing_runs(grouped)}; train them, or pass --partial to compare the finished runs"
         )
     return grouped
 
 
 def missing_runs(grouped: Grouped) -> str:
-    """Which runs are missing, in words."""
-    return "; ".join(f"{name} has not finished {_seeds(seeds)}" for name, seeds in grouped.missing.items())
+    """Name the missing runs: `untied lacks seeds 3, 5; shared lacks seed 3`."""
+    return "; ".join(f"{name} lacks {_seeds(seeds)}" for name, seeds in grouped.missing.items())
 
 
 def _group(names: Iterable[str], values: tuple[str, ...], runs: dict[int, RunView], seeds: Sequence[int]) -> Group:
     finished = tuple(runs[seed] for seed in seeds if seed in runs and runs[seed].finished)
-    there = {run.seed for run in finished}
-    missing = tuple(seed for seed in seeds if seed not in there)
+    finished_seeds = {run.seed for run in finished}
+    missing = tuple(seed for seed in seeds if seed not in finished_seeds)
     return Group(", ".join(values), tuple(zip(names, values, strict=True)), finished, missing)
 
 
-def _asked_for(runs: Sequence[RunView], spec: CompareSpec) -> list[RunView]:
+def _select(runs: Sequence[RunView], spec: CompareSpec) -> list[RunView]:
     known = sorted({name for run in runs for name in run.facts})
     for name in (*spec.by_list, *spec.conditions):
         if runs and name not in known:
             raise UsageError(f"the runs have no parameter {name!r}; expected one of {', '.join(known)}")
-    asked = [run for run in runs if all(run.facts.get(name) == value for name, value in spec.conditions.items())]
-    if not asked:
-        which = f" with {spec.where}" if spec.where else ""
+    selected = [run for run in runs if all(run.facts.get(name) == value for name, value in spec.conditions.items())]
+    if not selected:
+        condition = f" with {spec.where}" if spec.where else ""
         raise UsageError(
-            f"the experiment {spec.experiment!r} has no run of a seed that ended{which}; train some, or name another"
+            f"the experiment {spec.experiment!r} has no ended run of a seed{condition}; train seeds, or name another "
+            "experiment"
         )
-    targets = sorted({run.facts[TARGET] for run in asked})
-    if len(targets) > 1:  # they have no number in common
+    targets = sorted({run.facts[TARGET] for run in selected})
+    if len(targets) > 1:  # targets have no metric in common
         raise UsageError(f"the runs are of {' and '.join(targets)}; choose one by --where target={targets[0]}")
-    return asked
+    return selected
 
 
 def _check_alike(runs: Sequence[RunView], spec: CompareSpec) -> None:
-    """Refuse runs that differ in more than the groups are to differ in: whatever came out would say nothing."""
-    free = {*spec.by_list, *_NEVER_MATTERS, *(name for name, of in _DERIVED.items() if {*of} & {*spec.by_list})}
-    several = {name: values for name, values in _values_of(runs).items() if len(values) > 1 and name not in free}
-    if several:
-        said = "; ".join(f"{name} ({_some(sorted(values, key=_natural))})" for name, values in several.items())
-        name, values = next(iter(several.items()))
+    """Refuse runs that differ in more than the parameters of `spec.by`, since no comparison of them has a meaning."""
+    derived = {name for name, sources in _DERIVED.items() if {*sources} & {*spec.by_list}}
+    free = {*spec.by_list, *_NEVER_MATTERS, *derived}
+    differing = {name: values for name, values in _values_of(runs).items() if len(values) > 1 and name not in free}
+    if differing:
+        listed = "; ".join(f"{name} ({_some(sorted(values, key=_natural))})" for name, values in differing.items())
+        name, values = next(iter(differing.items()))
         raise UsageError(
-            f"the runs differ in more than {spec.by}: {said}; choose one, such as by --where "
+            f"the runs differ in more than {spec.by}: {listed}; choose one value, such as by --where "
             f"{name}={min(values, key=_natural)}, or compare --by {spec.by},{name}"
         )
 
@@ -155,31 +160,30 @@ def _common(runs: Sequence[RunView]) -> dict[str, str]:
     return {name: min(values) for name, values in _values_of(runs).items() if len(values) == 1}
 
 
-def _finals(target: Target, runs: Sequence[RunView]) -> tuple[Metric, ...]:
-    """Those that all of the runs have that finished."""
+def _final_metrics(target: Target, runs: Sequence[RunView]) -> tuple[Metric, ...]:
+    """Return the final metrics that all FINISHED runs have."""
     finished = [run.scores for run in runs if run.finished]
-    return tuple(metric for metric in target.finals if all(metric.name in metrics for metrics in finished))
+    return tuple(metric for metric in target.finals if all(metric.name in scores for scores in finished))
 
 
-def _metric(groups: Sequence[Group], finals: Sequence[Metric], spec: CompareSpec) -> Metric:
-    name = spec.metric or finals[0].name
-    finished = [run for one in groups for run in one.runs]
+def _metric(groups: Sequence[Group], final_metrics: Sequence[Metric], spec: CompareSpec) -> Metric:
+    name = spec.metric or final_metrics[0].name
+    finished = [run for group in groups for run in group.runs]
     if not finished:
-        raise UsageError(f"no run of the experiment {spec.experiment!r} finished; there is nothing to compare")
+        raise UsageError(f"the experiment {spec.experiment!r} has no finished run; train seeds first")
     costs = [metric for metric in COSTS if all(metric.name in run.scores for run in finished)]
-    known = {metric.name: metric for metric in (*finals, *costs)}
+    known = {metric.name: metric for metric in (*final_metrics, *costs)}
     if name not in known:
-        there = any(name in run.scores for run in finished)
-        why = f"nobody knows which way {name!r} is better" if there else f"the runs have no metric {name!r}"
-        raise UsageError(f"{why}; expected one of {', '.join(known)}")
+        is_logged = any(name in run.scores for run in finished)
+        reason = f"the better direction of {name!r} is unknown" if is_logged else f"the runs have no metric {name!r}"
+        raise UsageError(f"{reason}; expected one of {', '.join(known)}")
     return known[name]
 
 
 def _order(target: Target, values: tuple[str, ...]) -> tuple[object, ...]:
-    """The variants as their target has them, numbers by size, all else by its letters."""
-    return tuple(
-        (0, float(target.variants.index(one)), "") if one in target.variants else _natural(one) for one in values
-    )
+    """Return a key that sorts variants in the order of their target, numbers by size, and other texts by letters."""
+    variants = target.variants
+    return tuple((0, float(variants.index(value)), "") if value in variants else _natural(value) for value in values)
 
 
 def _natural(value: str) -> tuple[int, float, str]:
@@ -194,5 +198,5 @@ def _seeds(seeds: Sequence[int]) -> str:
 
 
 def _some(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:_MOST_NAMED])
-    return shown if len(names) <= _MOST_NAMED else f"{shown} and {len(names) - _MOST_NAMED} more"
+    shown = ", ".join(names[:_MAX_LISTED])
+    return shown if len(names) <= _MAX_LISTED else f"{shown} and {len(names) - _MAX_LISTED} more"

@@ -1,10 +1,10 @@
-"""A study as a page: one self-contained HTML file that needs no network, and its Markdown twin."""
+"""Write a study as a report: a self-contained HTML page that needs no network, and the same in Markdown."""
 
 from collections.abc import Callable, Iterator, Sequence
 from html import escape
 from typing import Final
 
-from paramshare.comparing.figures import Drawn
+from paramshare.comparing.figures import StudyFigure
 from paramshare.comparing.study import Study
 from paramshare.comparing.text import Table, answers, contrast_table, footnotes, group_table, title
 from paramshare.markdown import plain, table
@@ -13,9 +13,9 @@ from paramshare.provenance import provenance
 
 __all__ = ["html_report", "markdown_figures", "markdown_report"]
 
-_GROUPS: Final = "The groups"
-_CONTRASTS: Final = "Against each other"
-_ORIGIN: Final = "What all runs have in common"
+_GROUPS: Final = "Groups"
+_CONTRASTS: Final = "Pairwise comparisons"
+_COMMON: Final = "Common to all runs"
 _STYLE: Final = """
 :root { color-scheme: light; }
 body { font: 16px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 72rem; padding: 1rem; }
@@ -33,16 +33,18 @@ figure { margin: 0; } img { width: 100%; max-width: 32.5rem; height: auto; } fig
 """
 
 
-def html_report(study: Study, figures: Sequence[Drawn], command: str) -> str:
-    """The whole study as one page.
+def html_report(study: Study, figures: Sequence[StudyFigure], command: str) -> str:
+    """Return the report as an HTML page that contains its figures.
 
     Args:
-        command: that made it.
+        study: the comparison.
+        figures: the figures of the study.
+        command: the command that made the study; the report quotes it.
     """
-    shown = "".join(
-        f'<figure><img src="{inline_picture(one.png)}" alt="{escape(one.words)}">'
-        f"<figcaption>{escape(one.title)}</figcaption></figure>\n"
-        for one in figures
+    images = "".join(
+        f'<figure><img src="{inline_picture(figure.png)}" alt="{escape(figure.alt)}">'
+        f"<figcaption>{escape(figure.title)}</figcaption></figure>\n"
+        for figure in figures
     )
     notes = "".join(f"<div>{escape(note)}</div>" for note in footnotes(study))
     contrasts = f"<h2>{_CONTRASTS}</h2>\n{_html_table(contrast_table(study))}" if study.contrasts else ""
@@ -59,12 +61,12 @@ def html_report(study: Study, figures: Sequence[Drawn], command: str) -> str:
 <h1>{escape(title(study))}</h1>
 {"".join(f'<p class="answer">{escape(answer)}</p>' for answer in answers(study))}
 <div class="figures">
-{shown}</div>
+{images}</div>
 <h2>{_GROUPS}</h2>
 {_html_table(group_table(study))}
 {contrasts}
 <p class="notes">{notes}</p>
-<h2>{_ORIGIN}</h2>
+<h2>{_COMMON}</h2>
 <p>{escape(_common(study))}</p>
 <p class="notes">Made by <code>{escape(command)}</code>; {escape(_origin())}.</p>
 </body>
@@ -73,15 +75,15 @@ def html_report(study: Study, figures: Sequence[Drawn], command: str) -> str:
 
 
 def markdown_report(
-    study: Study, figures: Sequence[Drawn], command: str, address: Callable[[Drawn], str] | None = None
+    study: Study, figures: Sequence[StudyFigure], command: str, address: Callable[[StudyFigure], str] | None = None
 ) -> str:
-    """The same in Markdown.
+    """Return the report in Markdown.
 
     Args:
-        command: that made it.
-        address: where each figure lies; in the text itself unless given.
+        study, figures, command: see `html_report`.
+        address: a function that returns the address of a figure. Defaults to addresses that contain the picture.
     """
-    place = address or (lambda one: inline_picture(one.png))
+    place = address or (lambda figure: inline_picture(figure.png))
     contrasts = f"### {_CONTRASTS}\n\n{_markdown_table(contrast_table(study))}" if study.contrasts else ""
     parts = (
         *(f"**{plain(answer)}**" for answer in answers(study)),
@@ -89,36 +91,37 @@ def markdown_report(
         f"### {_GROUPS}\n\n{_markdown_table(group_table(study))}",
         contrasts,
         "  \n".join(map(plain, footnotes(study))),
-        f"{_ORIGIN}: {plain(_common(study))}.",
+        f"{_COMMON}: {plain(_common(study))}.",
         f"Made by `{command}`; {plain(_origin())}.",
     )
     return "\n\n".join(filter(None, parts)) + "\n"
 
 
-def markdown_figures(figures: Sequence[Drawn], address: Callable[[Drawn], str]) -> Iterator[str]:
-    """Return each figure as an image with its title below, as Markdown has no captions.
+def markdown_figures(figures: Sequence[StudyFigure], address: Callable[[StudyFigure], str]) -> Iterator[str]:
+    """Yield each figure as an image with its title below, since Markdown has no captions.
 
     Args:
-        address: where each lies.
+        figures: the figures.
+        address: a function that returns the address of a figure.
     """
-    return (f"![{plain(one.words)}]({address(one)})\n\n*{plain(one.title)}*" for one in figures)
+    return (f"![{plain(figure.alt)}]({address(figure)})\n\n*{plain(figure.title)}*" for figure in figures)
 
 
-def _html_table(given: Table) -> str:
-    head = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in given.head)
+def _html_table(content: Table) -> str:
+    head = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in content.head)
     rows = "".join(
         f'<tr><th scope="row">{escape(name)}</th>{"".join(f"<td>{escape(cell)}</td>" for cell in cells)}</tr>\n'
-        for name, *cells in given.rows
+        for name, *cells in content.rows
     )
-    # A table wider than the page is scrolled by itself; so that this can be done without a mouse, it can be focused.
+    # A table wider than the page scrolls inside its own box. The box can be focused, to scroll it without a mouse.
     return (
-        f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(given.head[0])}"><table><thead><tr>{head}'
-        f"</tr></thead><tbody>\n{rows}</tbody></table></div>"
+        f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(content.head[0])}"><table><thead>'
+        f"<tr>{head}</tr></thead><tbody>\n{rows}</tbody></table></div>"
     )
 
 
-def _markdown_table(given: Table) -> str:
-    return table([plain(cell) for cell in given.head], ([plain(cell) for cell in row] for row in given.rows))
+def _markdown_table(content: Table) -> str:
+    return table([plain(cell) for cell in content.head], ([plain(cell) for cell in row] for row in content.rows))
 
 
 def _common(study: Study) -> str:
@@ -126,7 +129,7 @@ def _common(study: Study) -> str:
 
 
 def _origin() -> str:
-    found = provenance()
-    commit = found.get("git.commit", "unknown")[:12]
-    dirty = " with changes" if found.get("git.dirty") == "true" else ""
-    return f"paramshare {found.get('version.paramshare', 'unknown')}, commit {commit}{dirty}"
+    origin = provenance()
+    commit = origin.get("git.commit", "unknown")[:12]
+    dirty = " with uncommitted changes" if origin.get("git.dirty") == "true" else ""
+    return f"paramshare {origin.get('version.paramshare', 'unknown')}, commit {commit}{dirty}"

@@ -1,8 +1,10 @@
-"""Compare what a store holds: read it in a few queries, put it into groups, hold them against each other."""
+"""Compare the runs of a store or of a sweep, and write the report of a study."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+
+from numpy.typing import ArrayLike
 
 from paramshare.bands import Band
 from paramshare.comparing.groups import Grouped, group
@@ -17,40 +19,42 @@ from paramshare.sweep.state import Sweep
 from paramshare.tracking.display.urls import picture_url
 from paramshare.tracking.display.views import study_view_tags
 from paramshare.tracking.read.curves import read_all_losses
-from paramshare.tracking.read.seeds import read_ended
+from paramshare.tracking.read.seeds import read_ended, read_runs
 from paramshare.tracking.store import Store, StoreAddress, open_existing_store, open_store, store_failures
 from paramshare.tracking.write.kinds.sweeps import log_report
 
 if TYPE_CHECKING:
-    from paramshare.comparing.figures import Drawn
+    from paramshare.comparing.figures import StudyFigure
 
-__all__ = ["Concluded", "compare", "compare_sweep", "conclude", "log_study", "report_of", "run_study"]
+__all__ = ["StudyReport", "compare", "compare_sweep", "conclude", "report_of", "run_study"]
 
-FOLDER: Final = "study"
-_LONGEST_NOTE: Final = 7900  # characters
+_FOLDER: Final = "study"
+_MAX_NOTE_LENGTH: Final = 7900  # characters; MLflow cuts a note at 8000
 
 
-class Concluded(NamedTuple):
-    """A sweep's comparison, and its figures, which take seconds to draw."""
+class StudyReport(NamedTuple):
+    """The comparison of a sweep's groups, and its figures, which take seconds to draw."""
 
     study: Study
-    figures: "tuple[Drawn, ...]"
+    figures: "tuple[StudyFigure, ...]"
 
 
 def compare(spec: CompareSpec, address: StoreAddress, *, curves: bool = False) -> Study:
-    """Compare the runs that `spec` asks for. Writes nothing.
+    """Compare the runs that `spec` selects. Write nothing.
 
     Args:
-        curves: whether the losses of every step are read, too, for the figures.
+        spec: the runs, how they are grouped, and how the groups are compared.
+        address: the store that holds the runs.
+        curves: whether the loss of every step is read too, for the figures. Defaults to False.
 
     Raises:
-        UsageError: there is no such experiment, or no comparison can be made of its runs.
+        UsageError: there is no such experiment, or its runs cannot be compared.
         ServerError: the store failed.
     """
     with store_failures(address):
         store = open_existing_store(address)
         grouped = group(read_ended(store), spec)
-        return make_study(spec.experiment, grouped, spec, _curves(store, grouped) if curves else {})
+        return make_study(spec.experiment, grouped, spec, _bands(store, grouped, {}) if curves else {})
 
 
 def run_study(
@@ -60,45 +64,57 @@ def run_study(
     on_open: Callable[[Sweep], None] = lambda _: None,
     on_row: Callable[[Row], None] = lambda _: None,
 ) -> tuple[SweepResult, Study | None]:
-    """Sweep on this machine, compare, and log the report.
+    """Run a sweep on this machine, compare its groups, and write the report.
 
     Args:
-        tags, on_open, on_row: as of `run_sweep`.
+        spec: the sweep, and how its groups are compared.
+        address, tags, on_open, on_row: see `run_sweep`.
 
     Returns:
-        What the sweep came to, and the comparison: None where runs are missing and `partial` was not asked for.
+        The result of the sweep, and the comparison. The comparison is None if runs are missing and `spec.partial` is
+        false.
 
     Raises:
-        UsageError, ServerError: as `run_sweep`.
+        UsageError, ServerError: see `run_sweep`.
     """
-    outcome = run_sweep(spec, address, tags, on_open, on_row)
-    concluded = conclude(spec, address, outcome)
-    return outcome, concluded and concluded.study
+    result = run_sweep(spec, address, tags, on_open, on_row)
+    report = conclude(spec, address, result)
+    return result, report and report.study
 
 
-def conclude(spec: StudySpec, address: StoreAddress, outcome: SweepResult) -> Concluded | None:
-    """Compare the groups of a sweep that has ended, and log the report; None where runs are missing.
+def conclude(spec: StudySpec, address: StoreAddress, result: SweepResult) -> StudyReport | None:
+    """Compare the groups of a sweep that has ended, and write the report to the run of the sweep.
+
+    Args:
+        spec: the sweep, and how its groups are compared.
+        address: the store that holds the runs.
+        result: the result of the sweep.
+
+    Returns:
+        The report; None if results are in the spool, or if runs failed and `spec.partial` is false.
 
     Raises:
         ServerError: the store failed.
     """
-    if outcome.kept or (outcome.failed and not spec.partial):
+    if result.kept or (result.failed and not spec.partial):
         return None
     with store_failures(address):
         store = open_store(address)
-        study = compare_sweep(spec, store, outcome.rows)
+        study = compare_sweep(spec, store, result.rows)
         from paramshare.comparing.figures import draw
 
-        concluded = Concluded(study, draw(study))
-        log_study(store, outcome.parent_run_id, concluded, spec.command)
-    return concluded
+        report = StudyReport(study, draw(study))
+        _log_study(store, result.parent_run_id, report, spec.command)
+    return report
 
 
 def report_of(study: Study, form: Literal["html", "md"], command: str) -> str:
-    """The study's report, as a page or as Markdown.
+    """Return the report of a study.
 
     Args:
-        command: that made the study.
+        study: the comparison.
+        form: `html` for a page, `md` for Markdown.
+        command: the command that made the study; the report quotes it.
     """
     from paramshare.comparing.figures import draw
     from paramshare.comparing.report import html_report, markdown_report
@@ -110,62 +126,75 @@ def report_of(study: Study, form: Literal["html", "md"], command: str) -> str:
 def compare_sweep(spec: StudySpec, store: Store, rows: Sequence[Row]) -> Study:
     """Compare the groups of a sweep that has ended.
 
+    Only the runs of the sweep are read from the store. The losses of every step are read for the runs whose rows do not
+    hold them, which are the reused ones.
+
     Args:
-        store: that holds its runs.
-        rows: of the sweep.
+        spec: the sweep, and how its groups are compared.
+        store: the store that holds the runs.
+        rows: the rows of the sweep.
 
     Raises:
-        UsageError: runs are missing, and `partial` was not asked for.
+        UsageError: runs are missing, and `spec.partial` is false.
     """
-    several = len({row.spec.device for row in rows}) > 1
-    asked = CompareSpec(
+    has_several_devices = len({row.spec.device for row in rows}) > 1
+    compare_spec = CompareSpec(
         **{name: getattr(spec, name) for name in GroupSpec.model_fields},
         experiment=spec.experiment,
-        by="variant,device" if several else "variant",
+        by="variant,device" if has_several_devices else "variant",
     )
-    ids = {row.run_id for row in rows if row.run_id}
-    grouped = group([run for run in read_ended(store) if run.run_id in ids], asked, spec.seed_list)
-    return make_study(spec.experiment, grouped, spec, _curves(store, grouped))
+    runs = read_runs(store, [row.run_id for row in rows if row.run_id])
+    grouped = group(runs, compare_spec, spec.seed_list)
+    losses = {row.run_id: row.losses for row in rows if row.losses is not None}
+    return make_study(spec.experiment, grouped, spec, _bands(store, grouped, losses))
 
 
-def log_study(store: Store, parent_run_id: str, concluded: Concluded, command: str) -> None:
-    """Give the sweep's run the report of its study: as a page, as Markdown, as data; and let its note show it.
+def _log_study(store: Store, parent_run_id: str, report: StudyReport, command: str) -> None:
+    """Write the report of a study to the run of its sweep: as a page, as Markdown, as JSON and as the run's note.
 
     Args:
-        command: that made it.
+        store: the store that holds the run.
+        parent_run_id: the id of the sweep's run.
+        report: the comparison and its figures.
+        command: the command that made the study; the report quotes it.
     """
     from paramshare.comparing.report import html_report, markdown_report
 
-    study, figures = concluded
+    study, figures = report
     files = {
-        f"{FOLDER}/report.html": html_report(study, figures, command).encode(),
-        f"{FOLDER}/report.md": markdown_report(study, figures, command, lambda one: f"{one.name}.png").encode(),
-        f"{FOLDER}/study.json": json.dumps(study.as_dict(), allow_nan=False).encode(),
-        **{f"{FOLDER}/{one.name}.png": one.png for one in figures},
+        f"{_FOLDER}/report.html": html_report(study, figures, command).encode(),
+        f"{_FOLDER}/report.md": markdown_report(study, figures, command, lambda figure: f"{figure.name}.png").encode(),
+        f"{_FOLDER}/study.json": json.dumps(study.as_dict(), allow_nan=False).encode(),
+        **{f"{_FOLDER}/{figure.name}.png": figure.png for figure in figures},
     }
     grouped = study.grouped
     views = study_view_tags(grouped.target, grouped.common, several_devices="device" not in grouped.common)
-    log_report(store, parent_run_id, files, _note(concluded, command, parent_run_id), views)
+    log_report(store, parent_run_id, files, _note(report, command, parent_run_id), views)
 
 
-def _note(concluded: Concluded, command: str, run_id: str) -> str:
-    """Return the note of the run's page: of a large study answers and figures. MLflow cuts it at 8000 characters."""
+def _note(report: StudyReport, command: str, run_id: str) -> str:
+    """Return the note of the run's page: the report; if it is too long, its answers and figures."""
     from paramshare.comparing.report import markdown_figures, markdown_report
 
-    def place(figure: "Drawn") -> str:
-        return picture_url("", run_id, f"{FOLDER}/{figure.name}.png")
+    def place(figure: "StudyFigure") -> str:
+        return picture_url("", run_id, f"{_FOLDER}/{figure.name}.png")
 
-    study, figures = concluded
+    study, figures = report
     whole = markdown_report(study, figures, command, place)
-    if len(whole) <= _LONGEST_NOTE:
+    if len(whole) <= _MAX_NOTE_LENGTH:
         return whole
-    said = "\n\n".join(f"**{plain(answer)}**" for answer in answers(study))[:_LONGEST_NOTE]
-    shown = "\n\n".join((said, *markdown_figures(figures, place)))
-    return f"{shown if len(shown) <= _LONGEST_NOTE else said}\n\nAll of it is in the artifact `{FOLDER}/report.html`."
+    text = "\n\n".join(f"**{plain(answer)}**" for answer in answers(study))[:_MAX_NOTE_LENGTH]
+    with_figures = "\n\n".join((text, *markdown_figures(figures, place)))
+    shown = with_figures if len(with_figures) <= _MAX_NOTE_LENGTH else text
+    return f"{shown}\n\nThe whole report is the artifact `{_FOLDER}/report.html`."
 
 
-def _curves(store: Store, grouped: Grouped) -> dict[str, Band]:
-    """The band of each group's losses."""
-    ids = [run.run_id for one in grouped.groups for run in one.runs]
-    losses = dict(zip(ids, read_all_losses(store, ids), strict=True))
-    return {one.name: Band.of([losses[run.run_id] for run in one.runs]) for one in grouped.groups if one.runs}
+def _bands(store: Store, grouped: Grouped, losses: Mapping[str, ArrayLike]) -> dict[str, Band]:
+    """Return the band of each group's losses.
+
+    Args:
+        losses: the losses in memory, (steps,), by run id. Those of other runs are read from the store.
+    """
+    unread = [run.run_id for runs in grouped.groups for run in runs.runs if run.run_id not in losses]
+    losses = {**losses, **dict(zip(unread, read_all_losses(store, unread), strict=True))}
+    return {runs.name: Band.of([losses[run.run_id] for run in runs.runs]) for runs in grouped.groups if runs.runs}

@@ -1,4 +1,4 @@
-"""What a comparison came to: each group in numbers, each pair of groups held against each other. Plain data."""
+"""The result of a comparison: each group in numbers, and each pair of groups compared. Plain data."""
 
 import math
 from collections.abc import Mapping
@@ -24,55 +24,58 @@ class GroupResult:
     """A group in numbers.
 
     Args:
-        group: its runs.
-        summary: of the metric that is compared.
-        sizes: the median of the net's parameters, multiply-accumulates and training seconds, as far as they are known.
-        finals: the summary of every metric of its trained nets, by metric.
-        curves: the loss of every step over its seeds; None where it was not read.
+        group: the runs of the group.
+        summary: the summary of the compared metric.
+        sizes: the median of the parameters, of the multiply-accumulates and of the seconds of a training, by metric. A
+            size that a run lacks is omitted.
+        final_metrics: the summary of every final metric of the trained nets, by metric.
+        curves: the loss of every step over the seeds; None if it was not read.
     """
 
     group: Group
     summary: Summary
     sizes: Mapping[str, float]
-    finals: Mapping[str, Summary]
+    final_metrics: Mapping[str, Summary]
     curves: Band | None
 
     @property
     def name(self) -> str:
-        """The group's."""
+        """The name of the group."""
         return self.group.name
 
 
 @dataclass(frozen=True, slots=True)
 class Contrast:
-    """One group held against another: `one` less `other`, `one` over `other`.
+    """The comparison of a pair of groups: the difference is `one` − `other`, the ratio is `one` / `other`.
 
     Args:
-        one, other: the groups' names.
-        found: by seed where the runs of one seed began alike, else as they come.
+        one, other: the names of the groups.
+        comparison: paired by seed if the runs of a seed start alike, otherwise unpaired.
     """
 
     one: str
     other: str
-    found: Paired | Unpaired
+    comparison: Paired | Unpaired
 
     @property
     def n(self) -> str:
-        """How many pairs, or how many runs of each."""
-        found = self.found
-        return f"{found.n} pairs" if isinstance(found, Paired) else f"{found.n_one} and {found.n_other} runs"
+        """The number of pairs, or of runs of each group, in words."""
+        comparison = self.comparison
+        if isinstance(comparison, Paired):
+            return f"{comparison.n} pairs"
+        return f"{comparison.n_one} and {comparison.n_other} runs"
 
 
 @dataclass(frozen=True, slots=True)
 class Study:
-    """Groups side by side.
+    """Groups of runs and their comparisons.
 
     Args:
-        experiment: MLflow's.
-        grouped: the groups, and what they were made by.
-        groups: in numbers, in the same order.
-        contrasts: every pair of them, p adjusted by Holm's method.
-        level: of the intervals.
+        experiment: the name of the experiment in MLflow.
+        grouped: the groups, and the criteria by which they were made.
+        groups: the groups in numbers, in the same order.
+        contrasts: the comparison of every pair of groups, with p adjusted by Holm's method.
+        level: the confidence level of the intervals.
     """
 
     experiment: str
@@ -83,16 +86,16 @@ class Study:
 
     @property
     def metric(self) -> Metric:
-        """What is compared."""
+        """The compared metric."""
         return self.grouped.metric
 
     @property
     def failed(self) -> bool:
-        """A comparison that could be made has not."""
+        """False: a comparison that exists has not failed."""
         return False
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain data. What is not finite is null: JSON has no other word for it."""
+        """Return the study as plain data. A number that is not finite is null, since JSON has no such number."""
         plain: dict[str, Any] = _plain(
             {
                 "experiment": self.experiment,
@@ -104,24 +107,24 @@ class Study:
                 "missing": self.grouped.missing,
                 "groups": [
                     {
-                        "name": one.name,
-                        **dict(one.group.facts),
-                        **asdict(one.summary),
-                        "sizes": dict(one.sizes),
-                        "values": {str(seed): value for seed, value in one.group.values(self.metric.name).items()},
+                        "name": result.name,
+                        **dict(result.group.facts),
+                        **asdict(result.summary),
+                        "sizes": dict(result.sizes),
+                        "values": {str(seed): value for seed, value in result.group.values(self.metric.name).items()},
                     }
-                    for one in self.groups
+                    for result in self.groups
                 ],
                 "contrasts": [
                     {
-                        "one": one.one,
-                        "other": one.other,
-                        "paired": isinstance(one.found, Paired),
-                        **asdict(one.found),
-                        "significant": one.found.significant,
-                        "underpowered": one.found.underpowered,
+                        "one": contrast.one,
+                        "other": contrast.other,
+                        "paired": isinstance(contrast.comparison, Paired),
+                        **asdict(contrast.comparison),
+                        "significant": contrast.comparison.significant,
+                        "underpowered": contrast.comparison.underpowered,
                     }
-                    for one in self.contrasts
+                    for contrast in self.contrasts
                 ],
             }
         )
@@ -129,46 +132,55 @@ class Study:
 
 
 def make_study(experiment: str, grouped: Grouped, spec: GroupSpec, curves: Mapping[str, Band]) -> Study:
-    """Hold the groups against each other.
+    """Summarise each group and compare each pair of groups.
 
     Args:
-        curves: of the loss, by group, as far as they were read.
+        experiment: the name of the experiment in MLflow.
+        grouped: the groups.
+        spec: the confidence level and the difference of interest.
+        curves: the losses by group, for the groups whose losses were read.
     """
-    groups = tuple(_result(one, grouped, spec, curves.get(one.name)) for one in grouped.groups)
+    results = tuple(_result(group, grouped, spec, curves.get(group.name)) for group in grouped.groups)
     pairs = list(combinations(grouped.groups, 2))
-    found = adjusted([_contrast(other, one, grouped, spec, len(pairs)) for one, other in pairs])
+    comparisons = adjusted([_compare(second, first, grouped, spec, len(pairs)) for first, second in pairs])
     contrasts = tuple(
-        Contrast(other.name, one.name, comparison) for (one, other), comparison in zip(pairs, found, strict=True)
+        Contrast(second.name, first.name, comparison)
+        for (first, second), comparison in zip(pairs, comparisons, strict=True)
     )
-    return Study(experiment, grouped, groups, contrasts, spec.level)
+    return Study(experiment, grouped, results, contrasts, spec.level)
 
 
-def _result(one: Group, grouped: Grouped, spec: GroupSpec, curves: Band | None) -> GroupResult:
+def _result(group: Group, grouped: Grouped, spec: GroupSpec, curves: Band | None) -> GroupResult:
     def summary(metric: Metric) -> Summary:
-        values = one.values(metric.name).values()
-        return summarise(values, planned=one.planned, better=metric.better, level=spec.level)
+        values = group.values(metric.name).values()
+        return summarise(values, planned=group.planned, better=metric.better, level=spec.level)
 
-    names = [size.name for size in SIZES if one.runs and all(size.name in run.scores for run in one.runs)]
-    sizes = {name: median(run.scores[name] for run in one.runs) for name in names}
-    finals = {metric.name: summary(metric) for metric in grouped.finals}
-    primary = finals.get(grouped.metric.name) or summary(grouped.metric)
-    return GroupResult(one, primary, sizes, finals, curves)
+    names = [size.name for size in SIZES if group.runs and all(size.name in run.scores for run in group.runs)]
+    sizes = {name: median(run.scores[name] for run in group.runs) for name in names}
+    final_metrics = {metric.name: summary(metric) for metric in grouped.final_metrics}
+    primary = final_metrics.get(grouped.metric.name) or summary(grouped.metric)
+    return GroupResult(group, primary, sizes, final_metrics, curves)
 
 
-def _contrast(one: Group, other: Group, grouped: Grouped, spec: GroupSpec, family: int) -> Paired | Unpaired:
+def _compare(one: Group, other: Group, grouped: Grouped, spec: GroupSpec, family: int) -> Paired | Unpaired:
     metric = grouped.metric
     values, others = one.values(metric.name), other.values(metric.name)
-    given: dict[str, Any] = {"better": metric.better, "level": spec.level, "interest": spec.interest, "family": family}
+    options: dict[str, Any] = {
+        "better": metric.better,
+        "level": spec.level,
+        "interest": spec.interest,
+        "family": family,
+    }
     if grouped.pairs and values.keys() & others.keys():
-        return compare_paired(values, others, **given)
-    return compare_unpaired(values.values(), others.values(), **given)
+        return compare_paired(values, others, **options)
+    return compare_unpaired(values.values(), others.values(), **options)
 
 
 def _plain(value: Any) -> Any:
     if isinstance(value, dict):
-        return {str(name): _plain(one) for name, one in value.items()}
+        return {str(name): _plain(entry) for name, entry in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(one) for one in value]
+        return [_plain(entry) for entry in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value

@@ -1,4 +1,4 @@
-"""A study in words: its answers, a sentence each, and its tables, a column a group; for whatever shows them."""
+"""A study in words: an answer for each group, and tables with a column for each group. Used by every kind of output."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from paramshare.comparing.groups import missing_runs
-from paramshare.comparing.numbers import between, number, p_value, percent, with_interval
+from paramshare.comparing.numbers import between, number, p_value, percent, ratio_percent, with_interval
 from paramshare.comparing.study import Contrast, GroupResult, Study
 from paramshare.stats.comparison import Comparison
 from paramshare.stats.estimate import Estimate, Interval, Note
@@ -15,25 +15,26 @@ from paramshare.training.targets import PARAMETERS, SECONDS, SIZES
 
 __all__ = ["Table", "answers", "contrast_table", "footnotes", "group_table", "title"]
 
-_COMPARED: Final[dict[str, tuple[Callable[[Comparison], Estimate], float]]] = {
-    "difference (Hodges-Lehmann)": (lambda found: found.hl_difference, 0),
-    "ratio (Hodges-Lehmann)": (lambda found: found.hl_ratio, 1),
-    "difference of the means": (lambda found: found.difference, 0),
-    "ratio of the geometric means": (lambda found: found.ratio, 1),
-    "chance that the first is better": (lambda found: found.beats, 0.5),
-    "effect size (Cohen's d)": (lambda found: found.effect, 0),
+_ESTIMATES: Final[dict[str, tuple[Callable[[Comparison], Estimate], float]]] = {
+    "difference (Hodges-Lehmann)": (lambda comparison: comparison.hl_difference, 0),
+    "ratio (Hodges-Lehmann)": (lambda comparison: comparison.hl_ratio, 1),
+    "difference of means": (lambda comparison: comparison.difference, 0),
+    "ratio of geometric means": (lambda comparison: comparison.ratio, 1),
+    "win rate": (lambda comparison: comparison.beats, 0.5),
+    "effect size (Cohen's d)": (lambda comparison: comparison.effect, 0),
 }
-"""Every number of a comparison that has an interval, and its value of no difference; the first two are the test's."""
+"""Every estimate of a comparison, and its value of no difference. The intervals of the first two are the test's."""
 _MARKS: Final = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
+_VERBS: Final = {("untied", "shared"): "Untying"}  # groups whose difference has a verb
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table with a column a group, or a pair of groups.
+    """A table with a column for each group, or for each pair of groups.
 
     Args:
-        head: the columns' names, that of the rows' names first.
-        rows: the cells of each row, its name first.
+        head: the names of the columns, first the name of the column with the rows' names.
+        rows: the cells of each row, first its name.
     """
 
     head: tuple[str, ...]
@@ -41,87 +42,91 @@ class Table:
 
 
 def title(study: Study) -> str:
-    """What is compared: `DynamicNet: shared, untied`."""
-    return f"{study.grouped.target.title}: {', '.join(one.name for one in study.groups)}"
+    """Return the title of a study: `DynamicNet: shared, untied`."""
+    return f"{study.grouped.target.title}: {', '.join(group.name for group in study.groups)}"
 
 
 def answers(study: Study) -> tuple[str, ...]:
-    """What each group costs and brings beside the first one, a sentence each."""
+    """Compare each group with the first one: its parameters and the metric, in a sentence or two per group."""
     base = study.groups[0]
-    against_base = [contrast for contrast in study.contrasts if contrast.other == base.name]
-    by_name = {one.name: one for one in study.groups}
-    said = [f"{_costs(by_name[contrast.one], base)}{_brings(study, contrast)}" for contrast in against_base]
+    results = {result.name: result for result in study.groups}
+    sentences = [
+        f"{_cost(results[contrast.one], base)}{_effect(study, contrast)}"
+        for contrast in study.contrasts
+        if contrast.other == base.name
+    ]
     if study.grouped.missing:
-        said.append(f"Runs are missing: {missing_runs(study.grouped)}.")
-    return tuple(said)
+        sentences.append(f"Runs are missing: {missing_runs(study.grouped)}.")
+    return tuple(sentences)
 
 
 def group_table(study: Study) -> Table:
-    """Each group in numbers."""
-    marked = _Marked(study)
+    """Return the table of the groups in numbers."""
+    marked, results = _Marked(study), study.groups
     rows = [
-        _row("runs planned", study.groups, lambda one: str(one.summary.planned)),
-        _row("runs finished", study.groups, lambda one: str(one.summary.finished)),
-        _row("of them diverged", study.groups, lambda one: str(one.summary.diverged)),
-        _row("mean", study.groups, lambda one: marked.shown(one.summary.mean)),
-        _row("geometric mean", study.groups, lambda one: marked.shown(one.summary.geometric_mean)),
-        _row("median", study.groups, lambda one: marked.shown(one.summary.median)),
-        _row("interquartile mean", study.groups, lambda one: marked.shown(one.summary.iqm)),
-        _row("standard deviation", study.groups, lambda one: marked.shown(one.summary.sd)),
-        _row("least", study.groups, lambda one: number(one.summary.minimum)),
-        _row("most", study.groups, lambda one: number(one.summary.maximum)),
+        _row("runs planned", results, lambda result: str(result.summary.planned)),
+        _row("runs finished", results, lambda result: str(result.summary.finished)),
+        _row("runs diverged", results, lambda result: str(result.summary.diverged)),
+        _row("mean", results, lambda result: marked.shown(result.summary.mean)),
+        _row("geometric mean", results, lambda result: marked.shown(result.summary.geometric_mean)),
+        _row("median", results, lambda result: marked.shown(result.summary.median)),
+        _row("interquartile mean", results, lambda result: marked.shown(result.summary.iqm)),
+        _row("standard deviation", results, lambda result: marked.shown(result.summary.sd)),
+        _row("minimum", results, lambda result: number(result.summary.minimum)),
+        _row("maximum", results, lambda result: number(result.summary.maximum)),
     ]
-    for metric in study.grouped.finals:
+    for metric in study.grouped.final_metrics:
         if metric != study.metric:
-            rows.append(_row(f"{metric.label}, median", study.groups, _median_of(metric.name, marked)))
+            rows.append(_row(f"{metric.label}, median", results, _median_cell(metric.name, marked)))
     for size in SIZES:
-        if any(size.name in one.sizes for one in study.groups):
-            words = f"{size.words}, median" if size.name == SECONDS else size.words  # alike in all runs but for it
-            rows.append(_row(words, study.groups, _size_of(size.name)))
-    return Table((f"{study.metric.words}, {_level(study)}", *(one.name for one in study.groups)), tuple(rows))
+        if any(size.name in result.sizes for result in results):
+            # the other sizes are equal in all runs of a group
+            name = f"{size.description}, median" if size.name == SECONDS else size.description
+            rows.append(_row(name, results, _size_cell(size.name)))
+    return Table((_corner(study), *(result.name for result in results)), tuple(rows))
 
 
 def contrast_table(study: Study) -> Table:
-    """Each pair of groups held against each other."""
+    """Return the table of the pairwise comparisons."""
     marked, contrasts = _Marked(study), study.contrasts
     rows = [
-        _row("of", contrasts, lambda one: one.n),
-        *(_row(words, contrasts, _compared_by(words, marked)) for words in _COMPARED),
-        _row("p", contrasts, lambda one: f"{p_value(one.found.p)} ({one.found.test})"),
-        _row("p among all of these (Holm)", contrasts, lambda one: _among_all(one)),
-        _row("smallest effect that n can show", contrasts, lambda one: number(one.found.power.detectable, "none")),
+        _row("n", contrasts, lambda contrast: contrast.n),
+        *(_row(name, contrasts, _estimate_cell(name, marked)) for name in _ESTIMATES),
+        _row("p", contrasts, lambda contrast: f"{p_value(contrast.comparison.p)} ({contrast.comparison.test})"),
+        _row("p, Holm-adjusted", contrasts, _adjusted_p),
+        _row("smallest detectable effect", contrasts, _detectable),
         _row("verdict", contrasts, _verdict),
     ]
-    head = (f"{study.metric.words}, {_level(study)}", *(f"{one.one} against {one.other}" for one in contrasts))
+    head = (_corner(study), *(f"{contrast.one} against {contrast.other}" for contrast in contrasts))
     return Table(head, tuple(rows))
 
 
 def footnotes(study: Study) -> tuple[str, ...]:
-    """What the marks in the tables stand for, in their order."""
+    """Return the footnotes of the tables, each with its mark, in the order of the marks."""
     return tuple(f"{_mark(index)} {note}" for index, note in enumerate(_notes(study)))
 
 
 class _Marked:
-    """Numbers with their intervals and the marks of their footnotes."""
+    """A formatter of estimates that adds the marks of their footnotes."""
 
     def __init__(self, study: Study) -> None:
         self._places = {note: index for index, note in enumerate(_notes(study))}
 
     def shown(self, estimate: Estimate, null: float | None = None) -> str:
-        """`0.31 [0.26, 0.38]¹`."""
+        """Format an estimate: `0.31 [0.26, 0.38]¹`."""
         marks = "".join(_mark(self._places[note]) for note in estimate.footnotes)
         return f"{with_interval(estimate, null)}{marks}"
 
 
 def _notes(study: Study) -> list[Note]:
-    """The footnotes of all that is shown, each once."""
+    """Return the notes of every estimate in the tables, each once."""
     shown: list[Estimate] = []
-    for one in study.groups:
-        summary = one.summary
+    for result in study.groups:
+        summary = result.summary
         shown += [summary.mean, summary.geometric_mean, summary.median, summary.iqm, summary.sd]
-        shown += [final.median for name, final in one.finals.items() if name != study.metric.name]
+        shown += [final.median for name, final in result.final_metrics.items() if name != study.metric.name]
     for contrast in study.contrasts:
-        shown += [_compared(contrast, words) for words in _COMPARED]
+        shown += [_estimate(contrast, name) for name in _ESTIMATES]
     return list(dict.fromkeys(note for estimate in shown for note in estimate.footnotes))
 
 
@@ -129,126 +134,161 @@ def _mark(index: int) -> str:
     return str(index + 1).translate(_MARKS)
 
 
-def _compared(contrast: Contrast, words: str) -> Estimate:
-    """A number of the comparison, with a note where its interval and the verdict disagree."""
-    estimate, null = _COMPARED[words]
-    return contrast.found.explained(estimate(contrast.found), null)
+def _estimate(contrast: Contrast, name: str) -> Estimate:
+    """Return an estimate of a comparison, with a note if its interval and the verdict disagree."""
+    estimate, null = _ESTIMATES[name]
+    return contrast.comparison.explained(estimate(contrast.comparison), null)
 
 
-def _compared_by(words: str, marked: _Marked) -> Callable[[Contrast], str]:
-    return lambda one: marked.shown(_compared(one, words), _COMPARED[words][1])
+def _row(name: str, columns: Sequence[GroupResult] | Sequence[Contrast], cell: Callable[..., str]) -> tuple[str, ...]:
+    return (name, *(cell(column) for column in columns))
 
 
-def _row(name: str, of: Sequence[GroupResult] | Sequence[Contrast], cell: Callable[..., str]) -> tuple[str, ...]:
-    return (name, *(cell(one) for one in of))
+def _estimate_cell(name: str, marked: _Marked) -> Callable[[Contrast], str]:
+    return lambda contrast: marked.shown(_estimate(contrast, name), _ESTIMATES[name][1])
 
 
-def _median_of(metric: str, marked: _Marked) -> Callable[[GroupResult], str]:
-    return lambda one: marked.shown(one.finals[metric].median)
+def _median_cell(metric: str, marked: _Marked) -> Callable[[GroupResult], str]:
+    return lambda result: marked.shown(result.final_metrics[metric].median)
 
 
-def _size_of(name: str) -> Callable[[GroupResult], str]:
-    return lambda one: number(one.sizes.get(name))
+def _size_cell(name: str) -> Callable[[GroupResult], str]:
+    return lambda result: number(result.sizes.get(name))
 
 
-def _level(study: Study) -> str:
-    return f"[{100 * study.level:g} % intervals]"
+def _corner(study: Study) -> str:
+    return f"{study.metric.description} [{100 * study.level:g} % confidence intervals]"
 
 
-def _among_all(contrast: Contrast) -> str:
-    return p_value(contrast.found.p if contrast.found.p_holm is None else contrast.found.p_holm)
+def _adjusted_p(contrast: Contrast) -> str:
+    return p_value(contrast.comparison.p if contrast.comparison.p_holm is None else contrast.comparison.p_holm)
+
+
+def _detectable(contrast: Contrast) -> str:
+    power = contrast.comparison.power
+    return "none" if power.detectable is None else f"d = {number(power.detectable)} (power {100 * power.target:g} %)"
 
 
 def _verdict(contrast: Contrast) -> str:
-    found = contrast.found
-    if found.significant:
-        return f"{contrast.one if found.ahead else contrast.other} is better"
-    if found.underpowered:
-        unit = "pairs" if isinstance(found, Paired) else "runs of each"
-        return f"underpowered: d = {found.power.interest:g} takes {found.power.needed} {unit}"
-    return f"none found; d = {found.power.interest:g} would have been, {100 * found.power.chance:.0f} times of 100"
+    comparison = contrast.comparison
+    if comparison.significant:
+        return f"{contrast.one if comparison.ahead else contrast.other} is better"
+    return _underpowered(contrast) if comparison.underpowered else f"no difference found ({_power(comparison)})"
 
 
-def _costs(one: GroupResult, base: GroupResult) -> str:
-    """`Untied instead of shared takes 20,200 more parameters (131,410, 1.182 times as many) and `."""
-    start = f"{one.name.capitalize() if one.name.isalpha() else one.name} instead of {base.name}"  # not Cuda:0
-    if PARAMETERS not in one.sizes or PARAMETERS not in base.sizes:
-        return f"{start} "
-    ours, theirs = one.sizes[PARAMETERS], base.sizes[PARAMETERS]
+def _underpowered(contrast: Contrast) -> str:
+    """Return the size that the groups need: `underpowered: d = 0.8 needs 15 pairs`."""
+    comparison = contrast.comparison
+    unit = "pairs" if isinstance(comparison, Paired) else "runs per group"
+    return f"underpowered: d = {comparison.power.interest:g} needs {comparison.power.needed} {unit}"
+
+
+def _power(comparison: Comparison) -> str:
+    """Return the power of the comparison: `power 96 % at d = 0.8`."""
+    return f"power {100 * comparison.power.chance:.0f} % at d = {comparison.power.interest:g}"
+
+
+def _cost(result: GroupResult, base: GroupResult) -> str:
+    """Begin an answer: `Untying adds 20,200 parameters (131,410 instead of 111,210) and `."""
+    name = result.name.capitalize() if result.name.isalpha() else result.name  # not Cuda:0
+    subject = _VERBS.get((result.name, base.name), f"{name} instead of {base.name}")
+    if PARAMETERS not in result.sizes or PARAMETERS not in base.sizes:
+        return f"{subject} "
+    ours, theirs = result.sizes[PARAMETERS], base.sizes[PARAMETERS]
     if ours == theirs:
-        return f"{start} takes as many parameters ({number(ours)}) and "
-    more = f"{abs(ours - theirs):,.0f} {'more' if ours > theirs else 'fewer'} parameters"
-    return f"{start} takes {more} ({ours:,.0f}, {number(ours / theirs)} times as many) and "
+        return f"{subject} keeps the number of parameters ({number(ours)}) and "
+    change = f"{'adds' if ours > theirs else 'removes'} {abs(ours - theirs):,.0f} parameters"
+    return f"{subject} {change} ({ours:,.0f} instead of {theirs:,.0f}) and "
 
 
-def _brings(study: Study, contrast: Contrast) -> str:
-    """What it brings, with n, an interval and a verdict: all of the same test, which counts diverged runs."""
-    found = contrast.found
-    amount = f"{_amount(study, contrast)} ({_basis(study, contrast)})"
-    if found.significant:
-        value = _amount_of(study, contrast).value
-        if value is None or math.isinf(value) or (value == 0 and _as_ratio(study, contrast)):
-            return f"is {'better' if found.ahead else 'worse'} by {study.metric.words}, {amount}."
-        return f"brings {study.metric.words} {'to ' if _as_ratio(study, contrast) else ''}{amount}."
-    if found.underpowered:
-        return (
-            f"cannot be told from it by {study.metric.words}, {amount}: underpowered for a difference of "
-            f"d = {found.power.interest:g}, which takes {found.power.needed}."
-        )
-    return f"shows no difference in {study.metric.words}, {amount}."
+def _effect(study: Study, contrast: Contrast) -> str:
+    """End an answer: the change of the metric, n, and the verdict. All of them count the diverged runs as the test."""
+    comparison, metric, basis = contrast.comparison, study.metric.description, _basis(study, contrast)
+    if comparison.significant:
+        return f"{_change(study, contrast)} ({basis})."
+    amount = f"{_amount(study, contrast)} ({basis})"
+    if comparison.underpowered:
+        return f"shows no significant difference in {metric}: {amount}. The comparison is {_underpowered(contrast)}."
+    return f"shows no difference in {metric}: {amount}; {_power(comparison)}."
+
+
+def _change(study: Study, contrast: Contrast) -> str:
+    """Return a significant change: `cuts the loss to 29 % [24 %, 36 %]`, or `raises the accuracy by 0.2 [0.1, 0.3]`."""
+    estimate, metric = _amount_estimate(study, contrast), study.metric.description
+    value, as_ratio = estimate.value, _as_ratio(study, contrast)
+    if value is None or math.isinf(value) or (value == 0 and as_ratio) or _is_unknown(estimate, as_ratio=as_ratio):
+        side = "better" if contrast.comparison.ahead else "worse"
+        return f"makes {metric} {side}: {_amount(study, contrast)}"
+    if as_ratio:
+        return f"{'cuts' if value < 1 else 'raises'} {metric} to {ratio_percent(estimate)}"
+    return f"{'lowers' if value < 0 else 'raises'} {metric} by {_absolute(estimate)}"
+
+
+def _amount(study: Study, contrast: Contrast) -> str:
+    """Return the size of a difference: `99 % [90 %, 108 %] of that of shared`, or `0.02 [-0.01, 0.05] above ...`."""
+    estimate, as_ratio = _amount_estimate(study, contrast), _as_ratio(study, contrast)
+    if _is_unknown(estimate, as_ratio=as_ratio) or estimate.value is None:
+        return "the amount is unknown, since too many runs diverged"
+    if as_ratio:
+        return f"{ratio_percent(estimate)} of that of {contrast.other}"
+    return f"{_absolute(estimate)} {'below' if estimate.value < 0 else 'above'} that of {contrast.other}"
+
+
+def _absolute(estimate: Estimate) -> str:
+    """Format the absolute value of a difference and its interval, mirrored if the difference is negative."""
+    assert estimate.value is not None
+    interval = estimate.interval
+    limits = "" if interval is None else f" {between(interval, 0, -1 if estimate.value < 0 else 1)}"
+    return f"{number(abs(estimate.value))}{limits}"
 
 
 def _basis(study: Study, contrast: Contrast) -> str:
-    """`n = 30 pairs, 95 % intervals; untied is better in 97 % [91 %, 99 %] of them; p < 1e-15`."""
-    found = contrast.found
-    few = Note.FEW_FOR_TEST in _amount_of(study, contrast).notes
-    level = f"{100 * study.level:g} %"
-    parts = [f"n = {contrast.n}, {f'too few for an interval of the test at {level}' if few else f'{level} intervals'}"]
-    if found.beats.value is not None:
-        wins = f"{contrast.one} is better in {percent(found.beats)} of them"
-        if Note.OTHER_METHOD in found.explained(found.beats, 0.5).notes:
-            wins += ", an interval that is not the test's and disagrees with it"
+    """Return n, the win rate and p: `n = 9 pairs, 95 % confidence intervals; win rate 97 % [91 %, 99 %]; p = 0.01`."""
+    comparison = contrast.comparison
+    level = f"{100 * study.level:g} % confidence interval"
+    too_few = Note.FEW_FOR_TEST in _amount_estimate(study, contrast).notes
+    parts = [f"n = {contrast.n}, {f'too few for a {level} of the test' if too_few else f'{level}s'}"]
+    if comparison.beats.value is not None:
+        wins = f"win rate {percent(comparison.beats)}"
+        if Note.OTHER_METHOD in comparison.explained(comparison.beats, 0.5).notes:
+            wins += ", whose interval is not the test's and disagrees with the test"
         parts.append(wins)
-    p = _among_all(contrast)
+    p = _adjusted_p(contrast)
     parts.append(f"p {'' if p.startswith('<') else '= '}{p}")
-    if (found.p < found.alpha) != found.significant:
+    if (comparison.p < comparison.alpha) != comparison.significant:
         parts[-1] += (
-            f" among all {len(study.contrasts)} comparisons (Holm), which decides, and {p_value(found.p)} for this one "
-            "alone, to which the intervals belong"
+            f" after Holm's correction for {len(study.contrasts)} comparisons, which decides; "
+            f"p = {p_value(comparison.p)} before it, to which the intervals belong"
         )
     return "; ".join([*parts, *_diverged(study, contrast)])
 
 
 def _as_ratio(study: Study, contrast: Contrast) -> bool:
-    """Whether a difference is said as a ratio: of losses, where there is one."""
-    return study.metric.better == "lower" and contrast.found.hl_ratio.value is not None
+    """Return whether the answer gives a ratio: for losses, if there is one."""
+    return study.metric.better == "lower" and contrast.comparison.hl_ratio.value is not None
 
 
-def _amount_of(study: Study, contrast: Contrast) -> Estimate:
-    return contrast.found.hl_ratio if _as_ratio(study, contrast) else contrast.found.hl_difference
+def _amount_estimate(study: Study, contrast: Contrast) -> Estimate:
+    return contrast.comparison.hl_ratio if _as_ratio(study, contrast) else contrast.comparison.hl_difference
 
 
-def _amount(study: Study, contrast: Contrast) -> str:
-    """`0.31 [0.26, 0.38] times that of shared`, or `0.79 [0.77, 0.81] below that of conv`."""
-    estimate = _amount_of(study, contrast)
+def _is_unknown(estimate: Estimate, *, as_ratio: bool) -> bool:
+    """Return whether diverged runs alone make the interval, so that it says nothing about the amount."""
     interval = estimate.interval
-    if estimate.value is None or (interval is not None and math.isinf(_nearest(interval, _as_ratio(study, contrast)))):
-        return f"how far from {contrast.other} is not known, since too many runs diverged"
-    if _as_ratio(study, contrast):
-        return f"{with_interval(estimate, 1)} times that of {contrast.other}"
-    side, sign = ("below", -1) if estimate.value < 0 else ("above", 1)
-    within = "" if interval is None else f" {between(interval, 0, sign)}"
-    return f"{number(abs(estimate.value))}{within} {side} that of {contrast.other}"
+    if estimate.value is None:
+        return True
+    return interval is not None and math.isinf(_nearest(interval, as_ratio=as_ratio))
 
 
-def _nearest(interval: Interval, as_ratio: bool) -> float:
-    """How far the nearer limit is from no difference, at least; infinite where only diverged runs make the interval."""
+def _nearest(interval: Interval, *, as_ratio: bool) -> float:
+    """Return the minimum distance of the nearer limit from no difference; infinite if only diverged runs make it."""
     return math.inf if as_ratio and interval.high == 0 else max(interval.low, -interval.high)
 
 
 def _diverged(study: Study, contrast: Contrast) -> list[str]:
-    """How many runs of the two groups diverged, where any did."""
-    counts = {one.name: one.summary.diverged for one in study.groups if one.name in (contrast.one, contrast.other)}
+    """Return the numbers of diverged runs of the two groups, if there are any."""
+    names = (contrast.one, contrast.other)
+    counts = {result.name: result.summary.diverged for result in study.groups if result.name in names}
     if not any(counts.values()):
         return []
-    return [f"diverged, which is the worst: {', '.join(f'{count} of {name}' for name, count in counts.items())}"]
+    return [f"diverged runs, which count as the worst: {', '.join(f'{n} of {name}' for name, n in counts.items())}"]

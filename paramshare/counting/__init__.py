@@ -1,1 +1,1 @@
-"""Counting many models: each named by an import path, analysed, and written as a run of its own."""
+"""Count many models: load each by its import path, analyse it, and write its report as a run."""

@@ -1,4 +1,4 @@
-"""Values by name from a command line: a JSON object, or pairs such as `width=64,bias=false`."""
+"""Parse named values of a command line: a JSON object, or pairs such as `width=64,bias=false`."""
 
 import ast
 import json
@@ -12,32 +12,32 @@ _WORDS: Final = {"true": True, "false": False, "null": None}
 _SCALARS: Final = (str, bool, int, float, type(None))
 
 
-def named_values(option: str, given: Any, example: str) -> Any:
-    """Return what a text says as an object; anything but a text as it is.
+def named_values(option: str, value: Any, example: str) -> Any:
+    """Parse the text of an option to an object. Return a value that is not a text unchanged.
 
-    Values of pairs are those of JSON or Python: numbers, true, false, null, words, quoted texts, lists and objects.
-    A value never becomes a text silently: `4` is a number.
+    The values of pairs are values of JSON or Python: numbers, true, false, null, words, quoted texts, lists and
+    objects. A number never becomes a text: `4` is a number.
 
     Args:
         option: the name of the option, for errors.
-        given: from the command line a text; from a settings file, a form or Python an object.
-        example: a JSON object that would do.
+        value: a text from the command line; an object from a settings file, a form or Python.
+        example: a valid JSON object, for errors.
 
     Raises:
-        SpecError: the text is neither.
+        SpecError: the text is neither a JSON object nor pairs.
     """
-    if not isinstance(given, str):
-        return given
-    if given.lstrip()[:1] not in ("{", "["):
-        return _pairs(option, given, example)
+    if not isinstance(value, str):
+        return value
+    if value.lstrip()[:1] not in ("{", "["):
+        return _pairs(option, value, example)
     try:
-        return json.loads(given)
+        return json.loads(value)
     except json.JSONDecodeError as error:
-        raise SpecError(f"{option} is {given!r}: {error}; expected a JSON object such as {example}") from error
+        raise SpecError(f"{option} is {value!r}: {error}; expected a JSON object such as {example}") from error
 
 
 def _pairs(option: str, text: str, example: str) -> dict[str, Any]:
-    """Return the values of `width=64,bias=false`, read as the arguments of a call are. Nothing is called."""
+    """Parse pairs such as `width=64,bias=false` as the arguments of a call, without any call."""
     expected = f"expected pairs such as width=64,bias=false, or a JSON object such as {example}"
     try:
         call = ast.parse(f"_({text}\n)", mode="eval").body
@@ -53,8 +53,8 @@ def _pairs(option: str, text: str, example: str) -> dict[str, Any]:
             values[pair.arg] = _value(pair.value)
         except ValueError as error:
             raise SpecError(
-                f"{option} is {text!r}: {pair.arg or 'a part'} has no number, word or list; put a text into quotes, or "
-                f"give a JSON object such as {example}"
+                f"{option} is {text!r}: {pair.arg or 'a part'} is not a number, word or list; put a text into quotes, "
+                f"or use a JSON object such as {example}"
             ) from error
     return values
 
@@ -63,7 +63,7 @@ def _value(node: ast.expr) -> Any:
     """Return the value of a literal.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the expression is not a literal.
     """
     if isinstance(node, ast.Name):
         return _WORDS.get(node.id, node.id)
@@ -72,7 +72,7 @@ def _value(node: ast.expr) -> Any:
     if isinstance(node, ast.Dict):
         names = [None if name is None else _value(name) for name in node.keys]
         if not all(isinstance(name, str) for name in names):
-            raise ValueError("a name is no text")
+            raise ValueError("a name is not a text")
         return dict(zip(names, map(_value, node.values), strict=True))
     value = ast.literal_eval(node)
     if not isinstance(value, _SCALARS):

@@ -1,4 +1,4 @@
-"""What counting many models comes to: a row a model, and all of them in Markdown and as a figure."""
+"""The result of counting many models: a row for each model, in Markdown and as a figure."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,18 +12,18 @@ from paramshare.sharing.text import readable_factor
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["CountOutcome", "CountRow"]
+__all__ = ["CountResult", "CountRow"]
 
 
 @dataclass(frozen=True, slots=True)
 class CountRow:
-    """What became of one model.
+    """The result of counting one model.
 
     Args:
-        model: what was asked for.
-        run_id: MLflow's id of its run; empty where there is none.
-        totals: what was counted; None where it failed.
-        error: what went wrong, in a line; empty where nothing did.
+        model: the model and its input.
+        run_id: the id of its run in MLflow. Defaults to empty: there is no run.
+        totals: the counts of the whole model. Defaults to None: counting failed.
+        error: the reason of a failure, in one line. Defaults to empty: there was none.
     """
 
     model: ModelSpec
@@ -33,24 +33,24 @@ class CountRow:
 
     @property
     def summary(self) -> str:
-        """What came out, in a line."""
+        """The counts, or the reason of a failure, in one line."""
         if self.totals is None:
             return self.error
         return ", ".join(f"{getattr(self.totals, regime):,} {regime}" for regime in MAIN_REGIMES)
 
     def as_dict(self) -> dict[str, object]:
-        """Plain data."""
+        """Return the row as plain data."""
         totals = None if self.totals is None else self.totals.as_dict()
         return {**self.model.source, "run_id": self.run_id, "totals": totals, "error": self.error}
 
 
 @dataclass(frozen=True, slots=True)
-class CountOutcome:
-    """What became of all of them.
+class CountResult:
+    """The result of counting many models.
 
     Args:
-        experiment_id: MLflow's.
-        rows: one for every model, in the order of asking.
+        experiment_id: the id of the experiment in MLflow.
+        rows: a row for each model, in the order of the spec.
     """
 
     experiment_id: str
@@ -58,18 +58,18 @@ class CountOutcome:
 
     @property
     def failed(self) -> tuple[CountRow, ...]:
-        """The rows of the models that failed."""
+        """The rows of the models that could not be counted."""
         return tuple(row for row in self.rows if row.error)
 
     def as_dict(self) -> dict[str, Any]:
-        """What `--json` prints."""
+        """Return the object that `--json` prints."""
         return {"experiment_id": self.experiment_id, "models": [row.as_dict() for row in self.rows]}
 
     def markdown(self, url_of: Callable[[str], str]) -> str:
-        """A table with the totals of each model, a link to its run, and what failed.
+        """Return a Markdown table of the counts with a link to each run, and a list of the failures.
 
         Args:
-            url_of: the address of a run's page, by its id.
+            url_of: a function that returns the address of a run's page by its id.
         """
         head = ("model", "input", *MAIN_REGIMES, "sharing factor", "MACs", "run")
         failures = [f"- **{plain(row.model.label)}** failed: {plain(row.error)}" for row in self.failed]
@@ -78,8 +78,8 @@ class CountOutcome:
         ).strip()
 
     def figure(self) -> "Figure":
-        """Bars on a log axis: shared, unshared and dense of each model that was counted."""
-        from paramshare.plots import sharing_bars  # matplotlib, only for those who draw
+        """Draw bars on a log axis: the shared, unshared and dense parameters of each counted model."""
+        from paramshare.plots import sharing_bars  # imports matplotlib
 
         counted = [(row.model.label, row.totals) for row in self.rows if row.totals]
         bars = {regime: [getattr(totals, regime) for _, totals in counted] for regime in MAIN_REGIMES}
@@ -87,9 +87,9 @@ class CountOutcome:
 
 
 def _cells(row: CountRow, url_of: Callable[[str], str]) -> tuple[str, ...]:
-    asked = (plain(row.model.built), plain(row.model.sample))
+    names = (plain(row.model.built), plain(row.model.sample))
     if row.totals is None:
-        return (*asked, *("–" for _ in MAIN_REGIMES), "–", "–", "failed")
+        return (*names, *("–" for _ in MAIN_REGIMES), "–", "–", "failed")
     counts = (f"{getattr(row.totals, regime):,}" for regime in MAIN_REGIMES)
     link = f"[{row.run_id[:8]}]({url_of(row.run_id)})"
-    return (*asked, *counts, readable_factor(row.totals.factor), f"{row.totals.macs:,}", link)
+    return (*names, *counts, readable_factor(row.totals.factor), f"{row.totals.macs:,}", link)

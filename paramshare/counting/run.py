@@ -1,4 +1,4 @@
-"""One model from its import path to its run: load, analyse, write."""
+"""Count one model: load it by its import path, analyse it, and write its report as a run."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,10 +23,10 @@ __all__ = ["TrackedReport", "analyze_model", "count_model", "track"]
 
 @dataclass(frozen=True, slots=True)
 class TrackedReport:
-    """Where a report was written.
+    """The place of a report in a store.
 
     Args:
-        experiment_id, run_id: MLflow's.
+        experiment_id, run_id: the ids in MLflow.
     """
 
     experiment_id: str
@@ -34,10 +34,10 @@ class TrackedReport:
 
 
 def analyze_model(spec: ModelSpec) -> SharingReport:
-    """The report of the model that `spec` names.
+    """Load the model that `spec` names and return its report.
 
     Raises:
-        SpecError: it cannot be loaded or built, refuses its input, or ends the program.
+        SpecError: the model cannot be loaded or built, refuses its input, or ends the program.
     """
     files: dict[Path, ModuleType] = {}
     with process_state_restored():
@@ -64,16 +64,18 @@ def track(
     depth: int | None = None,
     sort: Sort = "order",
 ) -> TrackedReport:
-    """Write `report` as a run with its provenance.
+    """Write a report as a run, with tags of its provenance.
 
     Args:
+        report: the report.
         address: the store.
-        source: how the model was asked for, as `ModelSpec.source`.
-        tags: what the run carries beside its own and its provenance.
-        depth, sort: of the table and the figure, as of `SharingReport.rows`.
+        source: the options that name the model, see `ModelSpec.source`.
+        tags: further tags of the run.
+        depth, sort: the rows of the table and the figure, see `SharingReport.rows`. Default to every layer in the
+            order of the model.
 
     Raises:
-        UsageError: the store cannot be opened, or there is no such depth or sort.
+        UsageError: the store cannot be opened, or `depth` or `sort` is out of range.
         ServerError: the store failed.
     """
     from paramshare.provenance import provenance_tags
@@ -91,10 +93,12 @@ def count_model(
 ) -> CountRow:
     """Analyse the model that `spec` names, write its report as a run, and return its row.
 
-    Args: as of `track`.
+    Args:
+        spec: the model and its input.
+        address, tags, depth, sort: see `track`.
 
     Raises:
-        UsageError, ServerError: as `analyze_model` and `track`.
+        UsageError, ServerError: see `analyze_model` and `track`.
     """
     report = analyze_model(spec)
     tracked = track(report, address, spec.source, tags, depth=depth, sort=sort)

@@ -1,4 +1,4 @@
-"""CountSpec: which models to count. One pydantic model for Python, the command line and Prefect's form."""
+"""The specs of counting. Pydantic models for Python, the command line and Prefect's form."""
 
 import json
 from typing import Annotated, Any
@@ -17,14 +17,14 @@ _KWARGS = '{"input_ids": {"size": "128", "dtype": "long"}, "use_cache": false}'
 _SIZES = r"\s*\d+(\s*[,x;]\s*\d+)*\s*"
 
 
-def args_of(given: Any) -> Any:
-    """Parse `args`, which a command line gives as text and a settings file or a form as an object."""
-    return named_values("args", given, _ARGS)
+def args_of(value: Any) -> Any:
+    """Parse `args`, which is a text on the command line and an object in a settings file or a form."""
+    return named_values("args", value, _ARGS)
 
 
-def kwargs_of(given: Any) -> Any:
+def kwargs_of(value: Any) -> Any:
     """Parse `kwargs` as `args_of` parses `args`."""
-    return named_values("kwargs", given, _KWARGS)
+    return named_values("kwargs", value, _KWARGS)
 
 
 def _check_input(text: str) -> str:
@@ -52,7 +52,7 @@ def _check_tensors(kwargs: dict[str, Any]) -> dict[str, Any]:
 
 
 def _require_input(schema: dict[str, Any]) -> None:
-    """Require the input in Prefect's form: a missing one is refused before a run; null is for `kwargs` alone."""
+    """Require the input in Prefect's form, so that a missing input is refused before a run. Null is for `kwargs`."""
     schema["required"] = [*schema["required"], "input"]
 
 
@@ -76,51 +76,53 @@ class ModelSpec(BaseModel):
     )
     args: Annotated[dict[str, Any], BeforeValidator(args_of)] = Field(
         {},
-        description="what the model is built with: pairs such as width=64,bias=false, or a JSON object such as "
+        description="the arguments that build the model: pairs such as width=64,bias=false, or a JSON object such as "
         f"{_ARGS}",
     )
     kwargs: Annotated[dict[str, Any], BeforeValidator(kwargs_of), AfterValidator(_check_tensors)] | None = Field(
         None,
-        description="what forward is called with by name, beside the input or instead of one, in the form of args; an "
-        f"object with a size (without the batch) or a shape (of all axes) is a tensor: {_KWARGS}",
+        description="the keyword arguments of forward, in addition to the input or instead of it, in the form of args; "
+        f"an object with a size (without the batch) or a shape (of all axes) is a tensor: {_KWARGS}",
     )
     dtype: Annotated[str, AfterValidator(_check_dtypes)] | None = Field(
         None,
         description="the dtype of inputs with a size, such as long for tokens, or long;float32 for two inputs; "
         "defaults to the dtype of the model",
     )
-    training: bool = Field(False, description="count a pass of training, which can use more than one of evaluation")
+    training: bool = Field(
+        False, description="count a pass in training mode, which can use more weights than a pass in evaluation mode"
+    )
 
     @model_validator(mode="after")
     def _check_one_input(self) -> "ModelSpec":
         if self.input is None and self.kwargs is None:
             raise SpecError(
-                "input is missing; give the size of one sample without the batch, such as 3,224,224, or kwargs"
+                "input is missing; pass the size of one sample without the batch, such as 3,224,224, or kwargs"
             )
         if self.dtype is not None and (self.input is None or ":" in self.input):
-            raise SpecError('dtype is for the sizes of input; a tensor of kwargs has a "dtype" of its own')
+            raise SpecError('dtype applies only to an input of sizes; give a tensor of kwargs its own "dtype"')
         return self
 
     @property
     def built(self) -> str:
-        """The model as it is built: `my_net.py:Net {"width": 64}`."""
+        """The model with its arguments: `my_net.py:Net {"width": 64}`."""
         return f"{self.model} {json.dumps(self.args)}" if self.args else self.model
 
     @property
     def sample(self) -> str:
-        """Return the input as it was given: `3,224,224 {"scale": 2}`."""
+        """The input with its keyword arguments: `3,224,224 {"scale": 2}`."""
         named = None if self.kwargs is None else json.dumps(self.kwargs)
         return " ".join(part for part in (self.input, named) if part)
 
     @property
     def label(self) -> str:
-        """What a person calls it: `torchvision.models:resnet50 on 3,224,224`."""
+        """The name of the model for people: `torchvision.models:resnet50 on 3,224,224`."""
         return f"{self.built} on {self.sample}"
 
     @property
     def source(self) -> dict[str, str]:
-        """What was said, as text by name: enough to say it again."""
-        said = {
+        """The options that name the model, as text by name: they are enough to repeat the count."""
+        options = {
             "model": self.model,
             "input": self.input,
             "args": self.args and json.dumps(self.args),
@@ -128,28 +130,28 @@ class ModelSpec(BaseModel):
             "dtype": self.dtype,
             "training": self.training and "true",
         }
-        return {name: value for name, value in said.items() if value}
+        return {name: value for name, value in options.items() if value}
 
 
 class RowsSpec(BaseModel):
-    """Which rows a report's table and chart have."""
+    """The rows of a report's table and chart."""
 
     depth: int | None = Field(
-        None, ge=1, description="join the rows of table and chart at this depth of names; every layer unless given"
+        None, ge=1, description="join the rows of table and chart at this depth of names; defaults to every layer"
     )
     sort: Sort = Field("order", description="rows in the model's order, or by a count, the largest first")
 
 
 class CountSpec(RowsSpec):
-    """Models to analyse, each a run in MLflow."""
+    """Models to count, each of which becomes a run in MLflow."""
 
     model_config = ConfigDict(extra="forbid")
 
     models: list[ModelSpec] = Field(min_length=1, max_length=200, description="the models and their inputs")
-    experiment: ExperimentName = Field("paramshare", description="the MLflow experiment that the runs go to")
+    experiment: ExperimentName = Field("paramshare", description="the MLflow experiment that receives the runs")
 
     @property
     def label(self) -> str:
-        """What a person calls it: its first model, and how many more."""
+        """The name of the count for people: its first model and the number of further ones."""
         more = len(self.models) - 1
         return f"{self.models[0].label} and {more} more" if more else self.models[0].label

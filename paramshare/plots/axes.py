@@ -2,12 +2,15 @@
 
 from typing import Final
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.legend import Legend
 from matplotlib.ticker import MaxNLocator
 
-__all__ = ["GROUP_STYLES", "SQUARED_ERROR", "add_legend", "make_figure", "make_log_figure"]
+from paramshare.bands import Band
+
+__all__ = ["GROUP_STYLES", "SQUARED_ERROR", "add_legend", "draw_band", "make_figure", "make_log_figure"]
 
 # One colour and one dash for each group: readable in grey too. The colours are Okabe and Ito's, told apart by every
 # kind of colour vision.
@@ -42,6 +45,22 @@ def make_log_figure(title: str, measure: str) -> tuple[Figure, Axes]:
     axes.margins(x=0.01)
     axes.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
     return figure, axes
+
+
+def draw_band(axes: Axes, band: Band, name: str, index: int, linewidth: float = 1.2) -> None:
+    """Draw the median of a group's curves as a line and the quartiles as an area around it.
+
+    Args:
+        axes: the axes, with the steps on x.
+        band: the median and the quartiles at every step.
+        name: the name of the group; the label adds n.
+        index: the place of the group among the groups, which chooses the colour and the dash.
+        linewidth: of the median, in points. Defaults to 1.2.
+    """
+    color, dashes, _ = GROUP_STYLES[index % len(GROUP_STYLES)]
+    steps = np.arange(len(band.median))
+    axes.fill_between(steps, band.lower, band.upper, color=color, alpha=0.2, linewidth=0)
+    axes.plot(steps, band.median, color=color, linestyle=dashes, linewidth=linewidth, label=f"{name} (n = {band.n})")
 
 
 def add_legend(axes: Axes, title: str) -> Legend | None:

@@ -12,7 +12,7 @@ from matplotlib.ticker import EngFormatter
 from numpy.typing import NDArray
 
 from paramshare.bands import Band
-from paramshare.plots.axes import GROUP_STYLES, SQUARED_ERROR, add_legend, make_figure, make_log_figure
+from paramshare.plots.axes import SQUARED_ERROR, add_legend, draw_band, make_figure, make_log_figure
 
 __all__ = ["aggregate_curves", "inline_picture", "picture_of", "sharing_bars"]
 
@@ -35,10 +35,7 @@ def aggregate_curves(bands: Mapping[str, Band], title: str, measure: str = SQUAR
     """
     figure, axes = make_log_figure(title, measure)
     for index, (name, band) in enumerate(bands.items()):
-        color, dashes, _ = GROUP_STYLES[index % len(GROUP_STYLES)]
-        steps = np.arange(len(band.median))
-        axes.fill_between(steps, band.lower, band.upper, color=color, alpha=0.2, linewidth=0)
-        axes.plot(steps, band.median, color=color, linestyle=dashes, linewidth=1.2, label=f"{name} (n = {band.n})")
+        draw_band(axes, band, name, index)
     add_legend(axes, "median and quartiles over seeds")
     return figure
 

@@ -1,1 +1,1 @@
-"""Proof: a run is trained again from what the store says of it, and what comes out is held against what is there."""
+"""Reproduce runs: train a run again from its parameters in the store, and compare all of its numbers."""

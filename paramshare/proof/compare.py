@@ -1,4 +1,4 @@
-"""Two trainings of one spec, number by number: whether they are the same to the bit, and how far they are if not."""
+"""Compare two trainings of a spec: whether they are bitwise equal, and how much they deviate otherwise."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -16,11 +16,11 @@ from paramshare.training.targets import DEPTH, LOSS
 __all__ = ["MEASURES", "Comparison", "Deviation", "Numbers", "compare", "deviation", "within"]
 
 MEASURES: Final = ("largest", "rms", "final")
-"""What a deviation says, by name."""
+"""The names of the measures of a deviation."""
 
-_FACTOR: Final = 3.0  # how much further than the furthest of a few a training may be
+_FACTOR: Final = 3.0  # maximum deviation, in multiples of the largest deviation of the bit flips
 
-Weights = Mapping[str, NDArray[Any]]
+_Weights = Mapping[str, NDArray[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,43 +28,46 @@ class Numbers:
     """All numbers of a training.
 
     Args:
-        losses: float64 (steps,), of every step.
-        depths: float64 (steps,), of every step; zeros where the net has but one.
-        finals: float64, what the trained net comes to, in the order of their names.
-        weights: of the trained net, by name; None where they are not known.
+        losses: float64 (steps,), the loss of every step.
+        depths: float64 (steps,), the depth of every step; zeros if the net has only one depth.
+        final_metrics: float64 (metrics,), the final metrics of the trained net, sorted by name.
+        weights: the weights of the trained net by name; None if they are unknown.
     """
 
     losses: NDArray[np.float64]
     depths: NDArray[np.float64]
-    finals: NDArray[np.float64]
-    weights: Weights | None
+    final_metrics: NDArray[np.float64]
+    weights: _Weights | None
 
     @classmethod
-    def of_run(cls, run: RunView, weights: Weights | None) -> "Numbers":
-        """Those that the store holds."""
+    def of_run(cls, run: RunView, weights: _Weights | None) -> "Numbers":
+        """Return the numbers that the store holds of a run."""
         return cls._of(run.curves, run.finals, weights)
 
     @classmethod
     def of_result(cls, result: Result) -> "Numbers":
-        """Those of a training."""
+        """Return the numbers of a training."""
         weights = {name: array_of(tensor) for name, tensor in result.net.state_dict().items()}
         return cls._of(result.curves, result.finals, weights)
 
     @classmethod
-    def _of(cls, curves: Mapping[str, NDArray[Any]], finals: Mapping[str, float], weights: Weights | None) -> "Numbers":
+    def _of(
+        cls, curves: Mapping[str, NDArray[Any]], final_metrics: Mapping[str, float], weights: _Weights | None
+    ) -> "Numbers":
         losses = curves[LOSS].astype(np.float64)
         depths = curves.get(DEPTH, np.zeros(len(losses))).astype(np.float64)
-        return cls(losses, depths, np.array([finals[name] for name in sorted(finals)], dtype=np.float64), weights)
+        values = np.array([final_metrics[name] for name in sorted(final_metrics)], dtype=np.float64)
+        return cls(losses, depths, values, weights)
 
 
 @dataclass(frozen=True, slots=True)
 class Deviation:
-    """How far a training is from another of the same spec; all 0 where they are the same.
+    """The deviation of a training from another one of the same spec; 0 in every measure if they are equal.
 
     Args:
-        largest: the largest |log of the ratio| of the losses, over the steps.
-        rms: their root mean square.
-        final: the largest |log of the ratio| of the trained nets' losses, over the depths.
+        largest: the largest |log ratio| of the losses of a step.
+        rms: the root mean square of the |log ratio| of the losses, over the steps.
+        final: the largest |log ratio| of the final metrics.
     """
 
     largest: float
@@ -72,23 +75,23 @@ class Deviation:
     final: float
 
     def as_dict(self) -> dict[str, float | None]:
-        """Plain data. What is not finite is null: JSON has no other word for it."""
+        """Return the measures as plain data. A number that is not finite is null, since JSON has no such number."""
         values = {name: getattr(self, name) for name in MEASURES}
         return {name: value if math.isfinite(value) else None for name, value in values.items()}
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """A training held against another.
+    """The comparison of two trainings.
 
     Args:
-        steps: how many they have, the longer one if one ended before.
-        first: the first step, counted from 0, whose loss or depth differs; None where none does.
+        steps: the number of steps of the longer training.
+        first: the first step, from 0, whose loss or depth differs; None if no step differs.
         first_losses: the two losses of that step.
-        losses, depths: how many steps' differ.
-        finals: how many of the trained net's losses differ.
-        weights: how many of its weights differ; None where one of the two has none.
-        deviation: how far the losses are from each other.
+        losses, depths: the number of steps whose loss or depth differs.
+        final_metrics: the number of final metrics that differ.
+        weights: the number of weights that differ; None if one of the trainings has no weights.
+        deviation: the deviation of the losses.
     """
 
     steps: int
@@ -96,18 +99,18 @@ class Comparison:
     first_losses: tuple[float, float] | None
     losses: int
     depths: int
-    finals: int
+    final_metrics: int
     weights: int | None
     deviation: Deviation
 
     @property
     def equal(self) -> bool:
-        """Whether all that both have is the same, bit for bit."""
-        return not (self.losses or self.depths or self.finals or self.weights)
+        """Whether all numbers that both trainings have are bitwise equal."""
+        return not (self.losses or self.depths or self.final_metrics or self.weights)
 
 
 def compare(one: Numbers, other: Numbers) -> Comparison:
-    """Hold `one` against `other`, of the same spec. NaN equals NaN. A step that only one has taken differs."""
+    """Compare two trainings of the same spec. NaN equals NaN. A step that only one training has counts as differing."""
     steps = max(len(one.losses), len(other.losses))
     ours, theirs = (_padded(numbers.losses, steps) for numbers in (one, other))
     both = min(len(one.losses), len(other.losses))
@@ -121,23 +124,24 @@ def compare(one: Numbers, other: Numbers) -> Comparison:
         first_losses=None if first is None else (float(ours[first]), float(theirs[first])),
         losses=int(losses.sum()),
         depths=int(depths.sum()),
-        finals=int((~_same(one.finals, other.finals)).sum()),
+        final_metrics=int((~_same(one.final_metrics, other.final_metrics)).sum()),
         weights=_differing_weights(one.weights, other.weights),
         deviation=deviation(one, other),
     )
 
 
 def deviation(one: Numbers, other: Numbers) -> Deviation:
-    """How far `one` is from `other`, over the steps that both have taken."""
+    """Return the deviation of two trainings, over the steps that both have."""
     both = min(len(one.losses), len(other.losses))
-    losses, finals = _log_ratios(one.losses[:both], other.losses[:both]), _log_ratios(one.finals, other.finals)
-    return Deviation(float(losses.max()), float(np.sqrt(np.mean(losses**2))), float(finals.max()))
+    losses = _log_ratios(one.losses[:both], other.losses[:both])
+    final = _log_ratios(one.final_metrics, other.final_metrics)
+    return Deviation(float(losses.max()), float(np.sqrt(np.mean(losses**2))), float(final.max()))
 
 
-def within(found: Deviation, control: Sequence[Deviation]) -> bool:
-    """Whether `found` is in no measure more than three times as far as the furthest of `control`."""
-    furthest = (max((getattr(one, name) for one in control), default=0.0) for name in MEASURES)
-    return all(getattr(found, name) <= _FACTOR * most for name, most in zip(MEASURES, furthest, strict=True))
+def within(measured: Deviation, bit_flips: Sequence[Deviation]) -> bool:
+    """Return whether a deviation is at most three times the largest deviation of the bit flips, in every measure."""
+    largest = (max((getattr(flip, name) for flip in bit_flips), default=0.0) for name in MEASURES)
+    return all(getattr(measured, name) <= _FACTOR * limit for name, limit in zip(MEASURES, largest, strict=True))
 
 
 def _padded(values: NDArray[np.float64], steps: int) -> NDArray[np.float64]:
@@ -149,7 +153,7 @@ def _same(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.bo
 
 
 def _log_ratios(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:
-    """|log of the ratio|: 0 where both are the same, infinite where only one is a number above 0."""
+    """Return |log(one / other)|, (n,): 0 if both are equal, infinite if only one of them is a positive number."""
     with np.errstate(all="ignore"):
         ratios = np.abs(np.log(one / other))
     ratios[np.isnan(ratios)] = np.inf
@@ -157,8 +161,11 @@ def _log_ratios(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray
     return np.asarray(ratios)
 
 
-def _differing_weights(one: Weights | None, other: Weights | None) -> int | None:
-    """How many differ in a bit, NaN apart; all of a tensor whose shape does, or that only one has."""
+def _differing_weights(one: _Weights | None, other: _Weights | None) -> int | None:
+    """Return the number of weights that differ in a bit, except NaN.
+
+    All weights of a tensor count if its shapes differ, or if only one training has it.
+    """
     if one is None or other is None:
         return None
     differing = 0

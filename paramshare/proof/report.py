@@ -1,4 +1,4 @@
-"""What trying to reproduce runs came to, as plain data, in a sentence, and in Markdown."""
+"""The result of reproducing runs, as plain data, as text and in Markdown."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -15,15 +15,16 @@ __all__ = ["Reproduction", "Verification", "VerifyRow"]
 
 @dataclass(frozen=True, slots=True)
 class Reproduction:
-    """A run that was trained again, held against what the store says of it.
+    """The comparison of a run in the store with a new training of its spec.
 
     Args:
-        run_id: MLflow's id of the run.
-        spec: what the run trained.
-        run_engine, engine: what computed the run, and what computed it again.
-        compared: the run held against the new training.
-        control: how far trainings with one flipped bit are from the one without; empty where none was needed.
-        differences: what of the run's environment is otherwise here.
+        run_id: the id of the run in MLflow.
+        spec: the spec of the run.
+        run_engine, engine: the engine of the run, and the engine of the new training.
+        compared: the comparison of the run with the new training.
+        bit_flips: the deviations of trainings with one flipped bit from a training without; empty if the run is bitwise
+            equal.
+        differences: the differences between the run's environment and this one.
     """
 
     run_id: str
@@ -31,78 +32,78 @@ class Reproduction:
     run_engine: str
     engine: str
     compared: Comparison
-    control: tuple[Deviation, ...]
+    bit_flips: tuple[Deviation, ...]
     differences: tuple[Difference, ...]
 
     @property
     def equal(self) -> bool:
-        """Whether every number is the same, bit for bit."""
+        """Whether every number is bitwise equal."""
         return self.compared.equal
 
     @property
     def within(self) -> bool:
-        """Whether the losses are no further from the run's than a flipped bit may take them."""
+        """Whether the deviation is within the one-bit control."""
         if self.equal:
             return True
-        return not self.compared.depths and within(self.compared.deviation, self.control)
+        return not self.compared.depths and within(self.compared.deviation, self.bit_flips)
 
     @property
     def explained(self) -> bool:
-        """Whether something differs from the run's environment, or its arithmetic, that can change bits."""
+        """Whether a difference of the environments or of the arithmetic can change bits."""
         return any(difference.explains for difference in self.differences)
 
     @property
     def failed(self) -> bool:
-        """Whether the run is not reproduced: not to the bit, and not as far as that can be asked for here."""
+        """Whether the run is not reproduced: neither bitwise equal, nor within the control with an explanation."""
         return not (self.equal or (self.within and self.explained))
 
     @property
     def label(self) -> str:
-        """Which run: `shared seed 3 on cpu`."""
+        """The name of the run for people: `shared seed 3 on cpu`."""
         return f"{self.spec.variant} seed {self.spec.seed} on {self.spec.device}"
 
     @property
     def verdict(self) -> str:
-        """What came out, in a line."""
+        """The verdict in one line."""
         if self.equal:
             return "bitwise equal"
         compared = self.compared
         if compared.first is not None:
-            said = f"differs from step {compared.first} on"
+            place = f"from step {compared.first} on"
         else:
-            said = f"differs in the {'final losses' if compared.finals else 'weights'}"
-        said += f", {'within' if self.within else 'beyond'} the one-bit control"
-        return f"{said}, unexplained" if self.within and self.failed else said
+            place = f"in the {'final losses' if compared.final_metrics else 'weights'}"
+        verdict = f"differs {place}, {'within' if self.within else 'beyond'} the one-bit control"
+        return f"{verdict}, unexplained" if self.within and self.failed else verdict
 
     def lines(self) -> tuple[str, ...]:
-        """All that came out, for a person."""
+        """Return the whole result as lines of text."""
         compared = self.compared
         lines = [f"run {self.run_id}: {self.label}, by {self.run_engine}; trained again by {self.engine}", self.verdict]
         if self.equal:
-            without = "; the run has no model, its weights were not compared"
+            without = "; the run has no model, so its weights were not compared"
             weights = without if compared.weights is None else ", its weights"
-            lines.append(f"all of them: {compared.steps} losses and depths, the trained net's losses{weights}")
+            lines.append(f"compared: {compared.steps} losses and depths, the trained net's losses{weights}")
         else:
-            lines += self._far()
+            lines += self._deviations()
         return (*lines, *_environment_lines(self.differences))
 
-    def _far(self) -> list[str]:
-        """Where and how far the training is from the run."""
+    def _deviations(self) -> list[str]:
+        """Return the first step that differs, the counts of differing numbers and the deviations as lines of text."""
         compared, lines = self.compared, []
         if compared.first_losses:
             run, here = compared.first_losses
             lines.append(f"step {compared.first}: {run:.9g} in the run, {here:.9g} here")
-        weights = "it has no model" if compared.weights is None else f"{compared.weights:,} of its weights"
+        weights = "no weights (no model)" if compared.weights is None else f"{compared.weights:,} weights"
         return [
             *lines,
             f"differing: {compared.losses} of {compared.steps} losses, {compared.depths} depths, "
-            f"{compared.finals} of the trained net's losses, {weights}",
-            f"largest deviation: {_deviation(compared.deviation)}",
-            f"one-bit control:   {_control(self.control)}",
+            f"{compared.final_metrics} of the trained net's losses, {weights}",
+            f"largest deviation: {_text_of(compared.deviation)}",
+            f"one-bit control:   {_ranges_of(self.bit_flips)}",
         ]
 
     def as_dict(self) -> dict[str, object]:
-        """What `--json` prints."""
+        """Return the object that `--json` prints."""
         compared = self.compared
         first = [loss if math.isfinite(loss) else None for loss in compared.first_losses or ()]
         return {
@@ -115,22 +116,27 @@ class Reproduction:
             "engine": self.engine,
             "first_step": compared.first,
             "first_losses": dict(zip(("run", "here"), first, strict=True)) if first else None,
-            "differing": {name: getattr(compared, name) for name in ("losses", "depths", "finals", "weights")},
+            "differing": {
+                "losses": compared.losses,
+                "depths": compared.depths,
+                "finals": compared.final_metrics,
+                "weights": compared.weights,
+            },
             "deviation": compared.deviation.as_dict(),
             "within_control": self.within,
-            "control": [one.as_dict() for one in self.control],
+            "control": [flip.as_dict() for flip in self.bit_flips],
             "environment": [difference.as_dict() for difference in self.differences],
         }
 
 
 @dataclass(frozen=True, slots=True)
 class VerifyRow:
-    """What became of one run of a sample.
+    """The result of reproducing one run of a sample.
 
     Args:
         member: the run.
-        reproduction: what training it again came to; None where it could not be.
-        error: why it could not be, in a line; empty where it could.
+        reproduction: the comparison with the new training. Defaults to None: the run could not be trained again.
+        error: the reason for that, in one line. Defaults to empty: the run was trained again.
     """
 
     member: RunView
@@ -144,11 +150,11 @@ class VerifyRow:
 
     @property
     def verdict(self) -> str:
-        """What came out, in a line."""
+        """The verdict, or the error, in one line."""
         return self.error if self.reproduction is None else self.reproduction.verdict
 
     def as_dict(self) -> dict[str, object]:
-        """Plain data."""
+        """Return the row as plain data."""
         member = self.member
         return {
             "seed": member.seed,
@@ -163,13 +169,13 @@ class VerifyRow:
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """What became of a sample of a sweep's runs.
+    """The result of reproducing a sample of a sweep's runs.
 
     Args:
-        experiment_id, parent_run_id: MLflow's ids, of the sweep.
-        name: what a person calls the sweep.
-        of: how many FINISHED runs the sweep has.
-        rows: one for every run of the sample.
+        experiment_id, parent_run_id: the ids of the sweep in MLflow.
+        name: the name of the sweep.
+        of: the number of FINISHED runs of the sweep.
+        rows: a row for each run of the sample.
     """
 
     experiment_id: str
@@ -185,17 +191,17 @@ class Verification:
 
     @property
     def summary(self) -> str:
-        """What came out, in a line: `3 of 3 runs reproduced, of the 20 of shared seeds 0:20 on cpu`."""
+        """The result in one line: `3 of 3 runs reproduced, a sample of the 20 of shared seeds 0:20 on cpu`."""
         reproduced = len(self.rows) - len(self.failed)
         return f"{reproduced} of {len(self.rows)} runs reproduced, a sample of the {self.of} of {self.name}"
 
     def lines(self) -> tuple[str, ...]:
-        """All there is to say of the runs that did not come out to the bit, for a person."""
+        """Return the results of the runs that are not bitwise equal as lines of text."""
         unequal = [row.reproduction for row in self.rows if row.reproduction and not row.reproduction.equal]
-        return tuple(line for one in unequal for line in (*one.lines(), ""))
+        return tuple(line for reproduction in unequal for line in (*reproduction.lines(), ""))
 
     def as_dict(self) -> dict[str, object]:
-        """What `--json` prints."""
+        """Return the object that `--json` prints."""
         return {
             "experiment_id": self.experiment_id,
             "parent_run_id": self.parent_run_id,
@@ -206,10 +212,10 @@ class Verification:
         }
 
     def markdown(self, url_of: Callable[[str], str]) -> str:
-        """A row a run with a link to it, and what of its environment is otherwise here.
+        """Return a Markdown table with a row and a link for each run, and the differences of the environments.
 
         Args:
-            url_of: the address of a run's page, by its id.
+            url_of: a function that returns the address of a run's page by its id.
         """
         head = ("seed", "variant", "device", "run", "verdict")
         return "\n\n".join(
@@ -221,27 +227,28 @@ class Verification:
         )
 
 
-def _deviation(one: Deviation) -> str:
-    return f"{one.largest:.1e} (|log ratio| of losses), root mean square {one.rms:.1e}, trained net {one.final:.1e}"
+def _text_of(deviation: Deviation) -> str:
+    largest, rms, final = (f"{getattr(deviation, name):.1e}" for name in MEASURES)
+    return f"{largest} (|log ratio| of losses), root mean square {rms}, trained net {final}"
 
 
-def _control(control: Sequence[Deviation]) -> str:
-    """The range of each measure over the flips."""
+def _ranges_of(bit_flips: Sequence[Deviation]) -> str:
+    """Return the range of each measure over the flips."""
     ranges = [
         f"{min(values):.1e} to {max(values):.1e}"
-        for values in ([getattr(one, name) for one in control] for name in MEASURES)
+        for values in ([getattr(flip, name) for flip in bit_flips] for name in MEASURES)
     ]
     largest, rms, final = ranges
-    return f"{largest}, root mean square {rms}, trained net {final} (n = {len(control)} flips)"
+    return f"{largest}, root mean square {rms}, trained net {final} (n = {len(bit_flips)} flips)"
 
 
 def _environment_lines(differences: Sequence[Difference]) -> list[str]:
     if not differences:
-        return ["the environment is the run's"]
-    width = max(len(one.name) for one in differences)
+        return ["environment: the same as the run's"]
+    width = max(len(difference.name) for difference in differences)
     return [
-        "not as it was when the run was trained:",
-        *(f"  {one.name:<{width}}  {one.run} -> {one.here}" for one in differences),
+        "environment, the run's and this one:",
+        *(f"  {difference.name:<{width}}  {difference.run} -> {difference.here}" for difference in differences),
     ]
 
 
@@ -253,9 +260,11 @@ def _cells(row: VerifyRow, url_of: Callable[[str], str]) -> tuple[str, ...]:
 
 
 def _environment(rows: tuple[VerifyRow, ...]) -> list[str]:
-    """What differs from the environment of any of the runs; each difference once."""
-    found = dict.fromkeys(one for row in rows if row.reproduction for one in row.reproduction.differences)
-    if not found:
+    """Return a Markdown table of the differences from the environment of any run, each once."""
+    differences = dict.fromkeys(
+        difference for row in rows if row.reproduction for difference in row.reproduction.differences
+    )
+    if not differences:
         return []
-    cells = ((plain(one.name), plain(one.run), plain(one.here)) for one in found)
-    return ["What is not as it was when they were trained:", table(("what", "then", "here"), cells, left=3)]
+    cells = ((plain(difference.name), plain(difference.run), plain(difference.here)) for difference in differences)
+    return ["Differences of the environments:", table(("name", "run", "here"), cells, left=3)]

@@ -1,4 +1,4 @@
-"""Train a run again from what the store says of it, and hold every number against what is there."""
+"""Train a run again from its parameters in the store, and compare every number with the stored one."""
 
 from dataclasses import replace
 from typing import Final
@@ -7,7 +7,7 @@ from paramshare.errors import SpecError, UsageError
 from paramshare.proof.compare import Comparison, Deviation, Numbers, compare, deviation, within
 from paramshare.proof.environment import Difference, differences
 from paramshare.proof.report import Reproduction
-from paramshare.recipes.loading import find_target, installed_recipes
+from paramshare.recipes.loading.find import find_target, installed_recipes
 from paramshare.recipes.target import RecipeTarget
 from paramshare.tracking.read.run_view import RunView, read_run, view_of
 from paramshare.tracking.read.runs import find_run
@@ -19,51 +19,52 @@ from paramshare.training.engines import train
 from paramshare.training.result import Result
 from paramshare.training.targets import Spec
 
-__all__ = ["reproduce", "reproduce_in"]
+__all__ = ["reproduce"]
 
-_FEWEST_FLIPS: Final = 4
-_MOST_FLIPS: Final = 64
+_MIN_FLIPS: Final = 4
+_MAX_FLIPS: Final = 64
 
 
 def reproduce(run_id: str, address: StoreAddress, engine: Engine = "auto", recipe: str | None = None) -> Reproduction:
-    """Train a seed's run again, in this process, and compare all numbers. Writes nothing.
+    """Train a seed's run again in this process and compare all numbers. Write nothing.
 
     Args:
-        run_id: MLflow's id, or its first 8 digits or more.
+        run_id: the id of the run in MLflow, or at least its first 8 digits.
         address: the store that holds the run.
-        engine: what trains it; `auto` is what trained the run.
+        engine: the engine of the new training. Defaults to `auto`, the engine of the run.
         recipe: the reference of the run's recipe. Defaults to None: a built-in or an installed recipe. A path that a
             store names is never imported.
 
     Raises:
-        UsageError: there is no such run, it is none that can be trained again, or not by this engine, or not here.
+        UsageError: there is no such run, the run cannot be trained again, the engine cannot train it, or its device is
+            not available.
         ServerError: the store failed.
     """
     with store_failures(address):
-        return reproduce_in(open_existing_store(address), run_id, engine, recipe)
+        return _reproduce(open_existing_store(address), run_id, engine, recipe)
 
 
-def reproduce_in(store: Store, run_id: str, engine: Engine = "auto", recipe: str | None = None) -> Reproduction:
-    """As `reproduce`, in a store that is open.
+def _reproduce(store: Store, run_id: str, engine: Engine = "auto", recipe: str | None = None) -> Reproduction:
+    """Train a run of an open store again and compare all numbers; see `reproduce`.
 
     Raises:
-        UsageError: as of `reproduce`.
+        UsageError: see `reproduce`.
         MlflowException: the store failed.
     """
     run = _read(store, run_id, recipe)
     choice = _choose(run, engine)
     choose_devices((run.spec.device,), find_devices())
-    held = Numbers.of_run(run, run.weights)
+    stored = Numbers.of_run(run, run.weights)
     result = train(choice.spec, choice.engine)
-    compared = compare(held, Numbers.of_result(result))
+    compared = compare(stored, Numbers.of_result(result))
     return Reproduction(
         run_id=run.run_id,
         spec=run.spec,
         run_engine=run.engine,
         engine=choice.engine,
         compared=compared,
-        control=() if compared.equal else _control(run.spec, compared),
-        differences=(*_engines(run, result), *differences(run.provenance, run.spec.device, result.threads)),
+        bit_flips=() if compared.equal else _bit_flips(run.spec, compared),
+        differences=(*_engine_difference(run, result), *differences(run.provenance, run.spec.device, result.threads)),
     )
 
 
@@ -94,40 +95,40 @@ def _read(store: Store, run_id: str, recipe: str | None) -> RunView:
 
 
 def _choose(run: RunView, engine: Engine) -> Choice:
-    """The engine that trains `run` again, with its own arithmetic."""
+    """Return the engine that trains `run` again, and the spec with the arithmetic of this engine."""
     name = run.engine if engine == "auto" else engine
     if name not in ENGINES:
         raise UsageError(
-            f"the run {run.run_id} was trained by the engine {name!r}, which is not known here; expected "
-            "a run of this version, or another engine by --engine"
+            f"the run {run.run_id} was trained by the engine {name!r}, which this version does not have; choose "
+            "another engine with --engine"
         )
     choice = choose_engine(replace(run.spec, arithmetic="direct"), name)
     if engine == "auto" and choice.spec != run.spec:
         raise SpecError(
             f"the run {run.run_id} was changed, or is of another version of paramshare: its arithmetic is "
-            f"{run.spec.arithmetic}, its engine {name}"
+            f"{run.spec.arithmetic}, but its engine is {name}"
         )
     return choice
 
 
-def _engines(run: RunView, result: Result) -> tuple[Difference, ...]:
+def _engine_difference(run: RunView, result: Result) -> tuple[Difference, ...]:
     if result.engine == run.engine:
         return ()
-    other_bits = result.spec.arithmetic != run.spec.arithmetic
-    return (Difference("engine", run.engine, result.engine, explains=other_bits),)
+    changes_bits = result.spec.arithmetic != run.spec.arithmetic
+    return (Difference("engine", run.engine, result.engine, explains=changes_bits),)
 
 
-def _control(spec: Spec, compared: Comparison) -> tuple[Deviation, ...]:
-    """How far each flipped bit takes the training. More are flipped until one takes it as far as was found.
+def _bit_flips(spec: Spec, compared: Comparison) -> tuple[Deviation, ...]:
+    """Return the deviation that each flipped bit causes. Flip 4 to 64 bits, until the run is within the control.
 
-    What a flip does is one of a few things: most open or close no clamp and go as far as rounding, some do, at one of
-    some steps, and go a thousand times further. So a handful of them often misses what other roundings do.
+    Most flips change no clamp, and their deviation is that of rounding. Some flips open or close a clamp at a step, and
+    their deviation is a thousand times larger. So a few flips often miss an effect that other roundings have.
     """
-    trainings = map(Numbers.of_result, one_bit_control(spec, _MOST_FLIPS))
+    trainings = map(Numbers.of_result, one_bit_control(spec, _MAX_FLIPS))
     unflipped = next(trainings)
-    control: list[Deviation] = []
+    deviations: list[Deviation] = []
     for flipped in trainings:
-        control.append(deviation(flipped, unflipped))
-        if len(control) >= _FEWEST_FLIPS and (compared.depths or within(compared.deviation, control)):
+        deviations.append(deviation(flipped, unflipped))
+        if len(deviations) >= _MIN_FLIPS and (compared.depths or within(compared.deviation, deviations)):
             break
-    return tuple(control)
+    return tuple(deviations)

@@ -1,4 +1,4 @@
-"""What to reproduce, and how. Pydantic models for the command line, the settings files, Python and Prefect's form."""
+"""The specs of proofs. Pydantic models for the command line, the settings files, Python and Prefect's form."""
 
 import re
 from typing import Annotated, Final
@@ -15,7 +15,7 @@ _RUN_ID: Final = re.compile(r"[0-9a-f]{8,32}")
 
 def _check_run_id(text: str) -> str:
     if not _RUN_ID.fullmatch(text.strip().lower()):
-        raise SpecError(f"{text!r} is no run's id; expected 32 hexadecimal digits, or the first 8 or more of them")
+        raise SpecError(f"{text!r} is not the id of a run; expected 32 hexadecimal digits, or at least the first 8")
     return text.strip().lower()
 
 
@@ -25,11 +25,11 @@ RunId = Annotated[
 
 
 class EngineSpec(BaseModel):
-    """What trains again."""
+    """The engine that trains runs again."""
 
     engine: EngineAsked = Field(
         "auto",
-        description="what trains the runs again: reference, exact or gram; auto is the engine that the run names",
+        description="the engine that trains the runs again: reference, exact or gram; auto is the engine of the run",
     )
     recipe: str | None = Field(
         None,
@@ -39,18 +39,19 @@ class EngineSpec(BaseModel):
 
 
 class SampleSpec(EngineSpec):
-    """Which runs of which sweep."""
+    """A sample of a sweep's runs."""
 
-    sample: int = Field(3, ge=1, description="how many of the sweep's runs are trained again")
-    sample_seed: int = Field(0, ge=0, description="which of them: the same seed chooses the same runs")
+    sample: int = Field(3, ge=1, description="the number of the sweep's runs to train again")
+    sample_seed: int = Field(0, ge=0, description="the seed of the sample: the same seed draws the same runs")
 
 
 class VerifySpec(SampleSpec):
-    """A sweep, a sample of whose runs is trained again and compared."""
+    """A sweep and the sample of its runs that is trained again and compared."""
 
     model_config = ConfigDict(extra="forbid")
 
     parent_run_id: RunId | None = Field(
-        None, description="the sweep's run id, or its first 8 digits or more; the newest finished sweep unless given"
+        None,
+        description="the run id of the sweep, or at least its first 8 digits; defaults to the newest finished sweep",
     )
     experiment: ExperimentName = Field("paramshare", description="the MLflow experiment that holds the sweep")

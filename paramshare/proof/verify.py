@@ -1,4 +1,4 @@
-"""A sample of a sweep's runs, each trained again and compared."""
+"""Train a sample of a sweep's runs again, and compare each run."""
 
 import random
 from collections.abc import Callable
@@ -8,7 +8,7 @@ from paramshare.errors import in_a_line
 from paramshare.proof.report import Verification, VerifyRow
 from paramshare.proof.reproduce import reproduce
 from paramshare.proof.spec import VerifySpec
-from paramshare.recipes.loading import find_target
+from paramshare.recipes.loading.find import find_target
 from paramshare.tracking.read.run_view import RunView
 from paramshare.tracking.read.sweeps import Members, read_members
 from paramshare.tracking.store import Store, StoreAddress, open_existing_store, store_failures
@@ -19,30 +19,34 @@ __all__ = ["Sample", "draw_sample", "verify", "verify_member"]
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Runs of a sweep.
+    """A sample of a sweep's runs.
 
     Args:
-        store: that holds them.
-        sweep: the sweep, with all its FINISHED runs.
-        members: those of them that were drawn, in the sweep's order.
+        store: the store that holds the runs.
+        sweep: the sweep with all of its FINISHED runs.
+        members: the drawn runs, in the order of the sweep.
     """
 
     store: Store
     sweep: Members
     members: tuple[RunView, ...]
 
-    def outcome(self, rows: tuple[VerifyRow, ...]) -> Verification:
-        """What became of them.
+    def verification(self, rows: tuple[VerifyRow, ...]) -> Verification:
+        """Return the result of the sample.
 
         Args:
-            rows: one for each of `members`.
+            rows: a row for each run of `members`.
         """
         sweep = self.sweep
         return Verification(self.store.experiment_id, sweep.parent_run_id, sweep.name, len(sweep.runs), rows)
 
 
 def draw_sample(spec: VerifySpec, address: StoreAddress) -> Sample:
-    """Draw the runs that `spec` asks for; the same spec and sweep give the same ones.
+    """Draw a sample of a sweep's runs. The same spec and sweep give the same sample.
+
+    Args:
+        spec: the sweep, and the size and the seed of the sample.
+        address: the store that holds the sweep.
 
     Raises:
         UsageError: there is no such sweep, or no such recipe.
@@ -61,29 +65,29 @@ def draw_sample(spec: VerifySpec, address: StoreAddress) -> Sample:
 def verify_member(
     member: RunView, address: StoreAddress, engine: Engine = "auto", recipe: str | None = None
 ) -> VerifyRow:
-    """Train one run again and compare it. What is raised becomes a row that says so: the others go on."""
+    """Train one run again and compare it. Return an exception as the row's error, so that other runs continue."""
     try:
         return VerifyRow(member, reproduce(member.run_id, address, engine, recipe))
-    except Exception as error:  # whatever it was, the other runs go on
+    except Exception as error:  # no error of a run may stop the other runs
         return VerifyRow(member, error=in_a_line(error))
 
 
 def verify(
     spec: VerifySpec, address: StoreAddress, on_row: Callable[[VerifyRow], None] = lambda _: None
 ) -> Verification:
-    """Train a sample of a sweep's runs again, one after the other in this process, and compare. Writes nothing.
+    """Train a sample of a sweep's runs again, one after another in this process, and compare them. Write nothing.
 
     Args:
-        spec: which sweep, how many of its runs, by which engine.
-        address: the store that holds them.
-        on_row: called for each run that was compared.
+        spec: the sweep, the sample and the engine.
+        address: the store that holds the sweep.
+        on_row: called with the row of each run. Defaults to nothing.
 
     Raises:
-        UsageError, ServerError: as of `draw_sample`.
+        UsageError, ServerError: see `draw_sample`.
     """
     sample = draw_sample(spec, address)
     rows = []
     for member in sample.members:
         rows.append(verify_member(member, address, spec.engine, spec.recipe))
         on_row(rows[-1])
-    return sample.outcome(tuple(rows))
+    return sample.verification(tuple(rows))

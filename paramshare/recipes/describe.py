@@ -5,10 +5,10 @@ from dataclasses import asdict, dataclass
 from types import MappingProxyType
 from typing import Any, Final, Literal, get_args, get_origin
 
+from paramshare.recipes.loading.declarations import option_types
 from paramshare.recipes.recipe import Options, Variant
 from paramshare.recipes.spec import OptionValue
 from paramshare.recipes.target import RecipeTarget
-from paramshare.recipes.validation import option_types
 from paramshare.training.targets import Target
 
 __all__ = ["OptionInfo", "RecipeInfo", "recipe_info", "recipe_options"]
@@ -100,7 +100,7 @@ def recipe_info(target: Target, options: tuple[OptionInfo, ...] | None = None, l
         options: of a built-in net, which has no class of options.
         line: of a built-in net.
     """
-    metrics = tuple((metric.name, metric.better, metric.words) for metric in target.finals)
+    metrics = tuple((metric.name, metric.better, metric.description) for metric in target.finals)
     if not isinstance(target, RecipeTarget) or target.recipe is None:
         return RecipeInfo(target.name, line, None, options or (), dict.fromkeys(target.variants, ""), metrics)
     recipe = target.recipe.load()

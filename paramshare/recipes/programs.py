@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
 from paramshare.errors import SpecError
-from paramshare.recipes.random_state import restored_random_state
+from paramshare.recipes.loop.random_state import restored_random_state
 from paramshare.recipes.spec import RecipeSpec
 from paramshare.recipes.start import begin
 

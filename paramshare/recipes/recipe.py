@@ -150,7 +150,7 @@ class Recipe:
 
         The default returns the mean of `loss` over the test examples, or over the training examples if there are none.
         """
-        from paramshare.recipes.evaluation import mean_loss
+        from paramshare.recipes.loop.evaluation import mean_loss
 
         return {"loss": mean_loss(self, model, data.train if data.test is None else data.test)}
 
@@ -186,7 +186,7 @@ class Recipe:
             data: the training data, on the device.
             generator: a CPU generator of the seed, for the order.
         """
-        from paramshare.recipes.examples import shuffled_batches
+        from paramshare.recipes.loop.examples import shuffled_batches
 
         return shuffled_batches(data, self.option("batch_size", None), generator)
 
@@ -207,7 +207,7 @@ class Recipe:
             data: on the device, if it consists of tensors.
             generator: a CPU generator of the seed, for the order of the examples.
         """
-        from paramshare.recipes.loop import fit
+        from paramshare.recipes.loop.fit import fit
 
         return fit(self, model, data, generator)
 

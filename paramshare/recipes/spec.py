@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from paramshare.errors import SpecError
+from paramshare.recipes.loading.source import RecipeSource
 from paramshare.recipes.recipe import Recipe
-from paramshare.recipes.reference import RecipeSource
 from paramshare.training.spec import canonical_device, hashed, is_int
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from paramshare.errors import SpecError
-from paramshare.recipes.examples import example_count, take
-from paramshare.recipes.random_state import derived_seed, seed_all
+from paramshare.recipes.loop.examples import example_count, take
+from paramshare.recipes.loop.random_state import derived_seed, seed_all
 from paramshare.recipes.recipe import Data, Recipe
 from paramshare.recipes.spec import RecipeSpec
 from paramshare.sharing.twins.untie import untie

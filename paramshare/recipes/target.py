@@ -9,9 +9,9 @@ from typing import Any, Final, Literal, get_args, get_origin
 from pydantic import ValidationError
 
 from paramshare.errors import SpecError
-from paramshare.recipes.reference import RecipeSource
+from paramshare.recipes.loading.declarations import option_types
+from paramshare.recipes.loading.source import RecipeSource
 from paramshare.recipes.spec import OptionValue, RecipeSpec
-from paramshare.recipes.validation import option_types
 from paramshare.training.targets import LOSS, Metric, Target
 
 __all__ = ["RecipeTarget", "described_target", "recipe_target"]
@@ -71,7 +71,7 @@ class RecipeTarget(Target):
 
     def description(self) -> str:
         """Return everything that a reader of runs needs of the recipe, as JSON. See `described_target`."""
-        finals = [[metric.name, metric.words, metric.better] for metric in self.finals]
+        finals = [[metric.name, metric.description, metric.better] for metric in self.finals]
         content = {
             "name": self.name, "version": self.version, "digest": self.digest, "title": self.title,
             "variants": self.variants, "loss": self.loss, "metrics": finals,

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from paramshare.errors import SpecError
-from paramshare.recipes.checkpoints import Checkpoints, write_checkpoints
-from paramshare.recipes.evaluation import evaluated
-from paramshare.recipes.examples import on_device
-from paramshare.recipes.random_state import restored_random_state
+from paramshare.recipes.loop.checkpoints import Checkpoints, write_checkpoints
+from paramshare.recipes.loop.evaluation import evaluated
+from paramshare.recipes.loop.examples import on_device
+from paramshare.recipes.loop.random_state import restored_random_state
 from paramshare.recipes.recipe import Step
 from paramshare.recipes.spec import RecipeSpec
 from paramshare.recipes.start import Start, begin

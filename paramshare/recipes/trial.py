@@ -7,14 +7,14 @@ from contextlib import contextmanager
 import torch
 
 from paramshare.errors import SpecError, UsageError, in_a_line
-from paramshare.recipes.batch_stream import BatchStream
-from paramshare.recipes.loading import place_of
-from paramshare.recipes.random_state import restored_random_state
+from paramshare.recipes.loading.find import place_of
+from paramshare.recipes.loading.source import RecipeSource
+from paramshare.recipes.loop.batch_stream import BatchStream
+from paramshare.recipes.loop.random_state import restored_random_state
+from paramshare.recipes.loop.updates import loss_of
 from paramshare.recipes.recipe import Recipe
-from paramshare.recipes.reference import RecipeSource
 from paramshare.recipes.spec import RecipeSpec
 from paramshare.recipes.start import begin
-from paramshare.recipes.updates import loss_of
 from paramshare.training.torch_defaults import torch_defaults
 
 __all__ = ["recipe_errors", "try_start"]

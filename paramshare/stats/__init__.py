@@ -1,9 +1,9 @@
-"""Statistics: numbers of groups of runs and of pairs of groups, each with n and an interval, or why there is none.
+"""Statistics of groups of runs and of pairs of groups: each estimate has n, and an interval or the reason for its lack.
 
-Covered: one group's values (`summary`), two groups over the same seeds (`paired`) and over seeds of their own
-(`unpaired`), what so many runs can show (`power`), and many comparisons at once (`holm`). Not covered: more than two
-groups in one test, and curves.
+Covered: the values of one group (`summary`), two groups with common seeds (`paired`), two groups without (`unpaired`),
+power (`power`), and the correction for several comparisons (`comparison`). Not covered: tests of more than two groups
+at once, and curves.
 
-A run that diverged has a value that is not finite. It is worse than any number and is never dropped unsaid: ranks,
-quantiles and probabilities count it as the worst; what takes a mean leaves it out and says so in a note.
+A run that diverged has a value that is not finite. Such a run is worse than any number. Ranks, quantiles and
+probabilities count it as the worst value. Means omit it and have a note about that.
 """

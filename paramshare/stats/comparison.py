@@ -1,4 +1,4 @@
-"""What a comparison of two groups says, and what stays of its p among many comparisons (Holm 1979)."""
+"""The result of comparing two groups, and the correction of p for several comparisons by Holm's method."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,21 +13,21 @@ __all__ = ["Comparison", "adjusted", "alpha_of", "holm"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """One group held against another.
+    """The comparison of a group, `one`, with another group, `other`.
 
     Args:
-        difference: of the means, one less other, over finite values.
-        ratio: of the geometric means, one over other, over finite values.
-        beats: the probability that a run of one is better than one of the other, ties half, over all runs.
-        ahead: whether the test's statistic has one as the better of the two; None where it leans to neither.
-        effect: the difference in standard deviations, with Hedges' correction, over finite values.
-        hl_difference: Hodges and Lehmann's estimate of the difference in the test's own interval, over all runs.
-        hl_ratio: the same of the ratio.
-        p: of the test, over all runs, by itself.
-        p_holm: the same among all comparisons made at once; None before `adjusted`.
-        test: its name.
-        alpha: below which p must fall.
-        power: what the test can show.
+        difference: the difference of the means, one − other, of finite values.
+        ratio: the ratio of the geometric means, one / other, of finite values.
+        beats: the win rate: the probability that a run of one is better than a run of other; a tie counts half.
+        ahead: whether the test statistic has one as the better group; None if it favours neither.
+        effect: the difference in standard deviations, with Hedges' correction, of finite values.
+        hl_difference: the Hodges-Lehmann estimate of the difference, with the interval of the test, over all runs.
+        hl_ratio: the Hodges-Lehmann estimate of the ratio, likewise.
+        p: the p-value of the test over all runs, without correction.
+        test: the name of the test.
+        alpha: the significance level.
+        power: the power of the test.
+        p_holm: p after Holm's correction for all comparisons. Defaults to None: not corrected.
     """
 
     difference: Estimate
@@ -45,55 +45,65 @@ class Comparison:
 
     @property
     def significant(self) -> bool:
-        """Whether p, among all comparisons where that is known, is below alpha."""
+        """Whether p, corrected if there is a corrected p, is below alpha."""
         return (self.p if self.p_holm is None else self.p_holm) < self.alpha
 
     def explained(self, estimate: Estimate, null: float) -> Estimate:
-        """The estimate, with a note if its interval and the verdict disagree on `null`, the value of no difference."""
+        """Return the estimate, with a note if its interval and the verdict disagree.
+
+        Args:
+            estimate: an estimate of this comparison.
+            null: its value of no difference.
+        """
         if estimate.interval is None or (null not in estimate.interval) == self.significant:
             return estimate
-        by_itself = self.p < self.alpha
-        return estimate.noted(Note.OTHER_METHOD if by_itself == self.significant else Note.ONE_OF_MANY)
+        significant_alone = self.p < self.alpha
+        return estimate.noted(Note.OTHER_METHOD if significant_alone == self.significant else Note.ONE_OF_MANY)
 
     @property
     def underpowered(self) -> bool:
-        """Whether nothing was found where the difference of interest would not have been found either."""
+        """Whether the difference is not significant and the power is too low for the difference of interest."""
         return not self.significant and not self.power.enough
 
 
-AnyComparison = TypeVar("AnyComparison", bound=Comparison)
+_AnyComparison = TypeVar("_AnyComparison", bound=Comparison)
 
 
 def holm(p_values: Sequence[float]) -> tuple[float, ...]:
-    """Holm's adjusted p, in the order given: each below alpha where the family's error stays below alpha.
+    """Return Holm's adjusted p-values in the order of `p_values`.
 
-    Source: Scandinavian Journal of Statistics 6 (1979).
+    Rejecting the hypotheses whose adjusted p is below alpha keeps the family-wise error rate below alpha.
+    Source: Holm, Scandinavian Journal of Statistics 6 (1979).
 
     Raises:
-        UsageError: one is no probability.
+        UsageError: a p-value is not a probability.
     """
     if not all(0 <= p <= 1 for p in p_values):
-        raise UsageError(f"p-values lie between 0 and 1, but these do not: {[p for p in p_values if not 0 <= p <= 1]}")
-    adjusted_ps, largest, left = [0.0] * len(p_values), 0.0, len(p_values)
+        raise UsageError(f"p-values must be between 0 and 1; these are not: {[p for p in p_values if not 0 <= p <= 1]}")
+    adjusted_ps, largest, remaining = [0.0] * len(p_values), 0.0, len(p_values)
     for place in sorted(range(len(p_values)), key=p_values.__getitem__):
-        largest = max(largest, min(1.0, left * p_values[place]))
+        largest = max(largest, min(1.0, remaining * p_values[place]))
         adjusted_ps[place] = largest
-        left -= 1
+        remaining -= 1
     return tuple(adjusted_ps)
 
 
-def adjusted(comparisons: Sequence[AnyComparison]) -> tuple[AnyComparison, ...]:
-    """All comparisons that are made at once, each with its Holm-adjusted p."""
-    found = holm([one.p for one in comparisons])
-    return tuple(replace(one, p_holm=p) for one, p in zip(comparisons, found, strict=True))
+def adjusted(comparisons: Sequence[_AnyComparison]) -> tuple[_AnyComparison, ...]:
+    """Return the comparisons with their p-values corrected by Holm's method for all of them."""
+    adjusted_ps = holm([comparison.p for comparison in comparisons])
+    return tuple(replace(comparison, p_holm=p) for comparison, p in zip(comparisons, adjusted_ps, strict=True))
 
 
 def alpha_of(level: float, family: int = 1) -> float:
-    """What p must fall below where intervals have this level, in Holm's first step among `family` comparisons.
+    """Return alpha: 1 − level, divided by the number of comparisons, as in the first step of Holm's method.
+
+    Args:
+        level: the confidence level.
+        family: the number of comparisons. Defaults to 1.
 
     Raises:
-        UsageError: `level` is none, or no comparison is made.
+        UsageError: `level` or `family` is out of range.
     """
     if family < 1:
-        raise UsageError(f"family={family}: give how many comparisons are made at once, 1 or more")
+        raise UsageError(f"family={family} is out of range; use the number of comparisons, 1 or more")
     return round(1 - checked(level), 12) / family

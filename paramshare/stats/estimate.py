@@ -1,4 +1,4 @@
-"""A number with n, an interval, and the footnotes without which neither is honest."""
+"""Estimates: a number with n, its interval, and the notes that a reader needs for both."""
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -9,41 +9,46 @@ __all__ = ["Estimate", "Interval", "Note", "checked"]
 
 
 class Note(StrEnum):
-    """Every footnote there is; a table prints each that it needs once."""
+    """Every note; a table prints each note that it needs once, as a footnote."""
 
     NO_VALUES = "there are no values"
-    ONE_VALUE = "no interval: it takes at least 2 values"
-    CONSTANT = "no interval: all values are the same, which says nothing about how far others would be"
-    FEW_FOR_ORDER = "no interval: too few values for an interval of order statistics at this level"
-    FEW_FOR_BOOTSTRAP = "no interval: a bootstrap of fewer than 10 values covers less than it says"
-    DIVERGED_OUT = "over finite values only: runs that diverged are left out"
+    ONE_VALUE = "no interval: at least 2 values are needed"
+    CONSTANT = "no interval: all values are equal, so their spread is unknown"
+    FEW_FOR_ORDER = "no interval: too few values for an interval of order statistics at this confidence level"
+    FEW_FOR_BOOTSTRAP = "no interval: the coverage of a bootstrap of fewer than 10 values is below its confidence level"
+    DIVERGED_OUT = "of finite values only: runs that diverged are omitted"
     DIVERGED_WORST = "runs that diverged count as worse than any number"
     NOT_POSITIVE = "no geometric mean: not all values are positive"
-    NOT_NORMAL = "the values do not look normal, which the interval assumes: it may cover less than it says"
-    OTHER_SPREAD = "the two groups spread differently, which the interval assumes they do not: it may cover less"
-    ONE_CONSTANT = "one group's values are all the same: the interval knows the other's spread only"
-    FEW_FOR_TEST = "no interval: with so few runs the test rejects no value at this level"
+    NOT_NORMAL = "the interval assumes normal values, and these are not: its coverage may be below its level"
+    OTHER_SPREAD = "the interval assumes equal variances, and these differ: its coverage may be below its level"
+    ONE_CONSTANT = "all values of one group are equal: the interval uses only the variance of the other group"
+    FEW_FOR_TEST = "no interval: with so few runs the test rejects no value at this confidence level"
     NO_FINITE = "there are no finite values"
     NO_RATIO = "no ratio: not all values are positive"
-    OTHER_METHOD = "this interval is not that of the test: it and the test disagree here, and the verdict is the test's"
-    ONE_OF_MANY = "this interval is for one comparison; the verdict is among all of them, where p (Holm) is too large"
-    NO_WIDTH = "the interval has no width: all runs that are compared differ by the same, which others need not"
-    FEW_FOR_EFFECT = "no effect size: it takes at least 3 pairs"
-    ONE_SIDED = "one group wins every time: the far limit is what so few runs allow"
-    TIES = "ties count half"
-    SEEDS_OUT = "seeds that only one of the two groups has are left out"
+    OTHER_METHOD = (
+        "this interval is of another method than the test and disagrees with it; the test decides the verdict"
+    )
+    ONE_OF_MANY = (
+        "this interval is of one comparison; after Holm's correction for all of them the difference is not sure"
+    )
+    NO_WIDTH = "the interval has no width: all compared runs differ by the same amount"
+    FEW_FOR_EFFECT = "no effect size: at least 3 pairs, or 2 runs per group, are needed"
+    ONE_SIDED = "one group wins every time: the limit on the other side depends on n only"
+    TIES = "a tie counts half"
+    SEEDS_OUT = "seeds that only one of the two groups has are omitted"
 
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """Where a quantity lies.
+    """A confidence interval.
 
     Args:
-        low, high: its limits; infinite where a diverged run is the limit, or where no value is too far.
-        level: how often such an interval holds the quantity, at least or about: see `method`.
-        method: how it was found, in a few words.
-        note: what speaks against its assumptions; None where nothing was found.
-        low_open, high_open: whether the limit itself lies outside, as ties and zeros can have it.
+        low, high: the limits; infinite if a diverged run is the limit, or if no value is rejected on that side.
+        level: the confidence level. `method` tells whether the coverage is at least or about this level.
+        method: the method, in a few words.
+        note: a reason to doubt the assumptions of the method. Defaults to None.
+        low_open, high_open: whether the limit itself is outside of the interval, which ties and zeros can cause.
+            Default to False.
     """
 
     low: float
@@ -64,10 +69,10 @@ class Estimate:
     """A number estimated from runs.
 
     Args:
-        value: the number; None where it is not defined.
-        n: of how many values or pairs it is.
-        interval: None where its assumptions fail: `notes` say which.
-        notes: what was left out of the number, how diverged runs and ties count, why there is no interval.
+        value: the number; None if it is not defined.
+        n: the number of values or pairs.
+        interval: the confidence interval; None if there is none, for the reason in `notes`.
+        notes: the values that were omitted, how diverged runs and ties count, and why there is no interval.
     """
 
     value: float | None
@@ -76,7 +81,7 @@ class Estimate:
     notes: tuple[Note, ...] = ()
 
     def noted(self, *notes: Note) -> "Estimate":
-        """The same with these notes before its own."""
+        """Return the estimate with these notes before its own."""
         return replace(self, notes=(*notes, *self.notes))
 
     @property
@@ -87,11 +92,11 @@ class Estimate:
 
 
 def checked(level: float) -> float:
-    """An interval's level as it is.
+    """Return a confidence level unchanged.
 
     Raises:
-        UsageError: it is none.
+        UsageError: the level is out of range.
     """
     if not 0 < level < 1:
-        raise UsageError(f"level={level}: an interval's level lies between 0 and 1, as 0.95")
+        raise UsageError(f"level={level} is out of range; use a confidence level between 0 and 1, such as 0.95")
     return level

@@ -1,6 +1,6 @@
-"""The estimate and the interval that belong to a test: all values of a parameter that the test does not reject.
+"""Invert a test: an interval of all values of a parameter that the test does not reject, and the estimate within it.
 
-So an interval leaves out "no difference" exactly where its test finds a difference.
+So an interval excludes "no difference" exactly if its test finds a difference.
 
 Sources: Hodges and Lehmann, Annals of Mathematical Statistics 34 (1963), the estimate; Hollander, Wolfe and Chicken,
 Nonparametric Statistical Methods, 3.3 (Tukey's interval for pairs) and 4.3 (Moses's for two groups); Bennett,
@@ -18,25 +18,26 @@ from numpy.typing import NDArray
 
 from paramshare.stats.estimate import Estimate, Interval, Note
 
-__all__ = ["MOST_VALUES", "TestedValues", "points_of", "some_of"]
+__all__ = ["MAX_VALUES", "TestedValues", "points_of", "some_of"]
 
-MOST_VALUES: Final = 1000
-"""So many values of a group make points of all their pairs; of more values, as many are taken."""
+MAX_VALUES: Final = 1000
+"""Maximum number of values of a group whose pairs all become points; of a larger group as many values are used."""
 
 _STEPS: Final = 2**30
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TestedValues:
-    """One test of every value of a shift or of a ratio.
+    """A test of every value of a shift or of a ratio.
 
     Args:
-        p: of the hypothesis that the parameter has this value.
-        lean: is positive where the data lie above this value and negative where they lie below; never rises with it.
+        p: returns the p-value of the hypothesis that the parameter has this value.
+        lean: returns a positive number if the data are above this value, and a negative one if they are below. It does
+            not increase with the value.
         points: sorted and finite; p and lean are constant between two neighbours.
-        null: the value of no difference, 0 of a shift and 1 of a ratio.
-        null_p: of the null value.
-        beyond: by how much a value lies outside all points, added to a shift and multiplied to a ratio.
+        null: the value of no difference: 0 for a shift and 1 for a ratio.
+        null_p: the p-value of the null value.
+        beyond: the distance to a value outside of all points: added to a shift, multiplied to a ratio.
     """
 
     p: Callable[[float], float]
@@ -47,12 +48,12 @@ class TestedValues:
     beyond: float
 
     def estimate(self, n: int, alpha: float, level: float, method: str) -> Estimate:
-        """Return Hodges and Lehmann's estimate, to which the data lean as little as they can, and the interval.
+        """Return the Hodges-Lehmann estimate, for which the lean is nearest to 0, and the interval.
 
         Args:
-            n: how many pairs or runs.
-            alpha: a value is rejected if its p is below.
-            level: of the interval, 1 less alpha.
+            n: the number of pairs or runs.
+            alpha: the significance level: a value is rejected if its p is below.
+            level: the confidence level of the interval, 1 − alpha.
             method: the name of the test.
         """
         if not len(self.points):
@@ -70,7 +71,7 @@ class TestedValues:
         return Estimate(value, n, interval)
 
     def _low(self, gap: int, alpha: float) -> tuple[float, bool]:
-        """Return the lower limit, looked for from `gap` downwards, and whether the test rejects the limit itself."""
+        """Search the lower limit from `gap` downwards; return it and whether the test rejects the limit itself."""
         rejected = self.null_p < alpha
         bounded = rejected and self.lean(self.null) > 0
         if not rejected:
@@ -83,7 +84,7 @@ class TestedValues:
         return (low if rejected else min(low, self.null)), False
 
     def _high(self, gap: int, alpha: float) -> tuple[float, bool]:
-        """Return the upper limit, looked for from `gap` upwards, and whether the test rejects the limit itself."""
+        """Search the upper limit from `gap` upwards; return it and whether the test rejects the limit itself."""
         rejected = self.null_p < alpha
         bounded = rejected and self.lean(self.null) < 0
         if not rejected:
@@ -100,13 +101,13 @@ class TestedValues:
         return 0.0 if self.null else -math.inf
 
     def _edge(self, point: int) -> float:
-        """Return a point, or the end of all values before the first point and after the last one."""
+        """Return a point; the smallest value before the first point, infinity after the last one."""
         if point < 0:
             return self._least
         return float(self.points[point]) if point < len(self.points) else math.inf
 
     def _between(self, low: float, high: float) -> float | None:
-        """Return the middle of two values; None if all values lie between them."""
+        """Return the middle of two values; None if they are the ends of all values."""
         if low == high:
             return low
         if low == self._least or high == math.inf:
@@ -126,7 +127,7 @@ class TestedValues:
 
 
 class _Between(Sequence[float]):
-    """A sorted sequence of knots with so many steps between each two of them that nothing is lost by the steps."""
+    """A sorted sequence of knots and 2^30 steps between every two neighbours, which resolve any limit."""
 
     def __init__(self, knots: NDArray[np.float64]) -> None:
         self._knots = knots
@@ -141,18 +142,18 @@ class _Between(Sequence[float]):
 
 
 def points_of(values: NDArray[np.float64], *, thinned: bool) -> Sequence[float]:
-    """Return where a test's lean can change, in order.
+    """Return the values at which the lean of a test can change, in order.
 
     Args:
-        values: of all pairs of runs or pairs; those that are not finite are left out.
-        thinned: whether they are of some runs only, so that other points lie between them.
+        values: the value of each pair of runs or of pairs. Values that are not finite are omitted.
+        thinned: whether the values are of some runs only, so that there are other points between them.
     """
     points = np.unique(values[np.isfinite(values)])
     return _Between(points) if thinned and len(points) else points  # type: ignore[return-value]
 
 
 def some_of(ordered: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return at most `MOST_VALUES` of sorted values or rows, the first and the last among them."""
-    if len(ordered) <= MOST_VALUES:
+    """Return at most `MAX_VALUES` of sorted values or rows, including the first and the last."""
+    if len(ordered) <= MAX_VALUES:
         return ordered
-    return ordered[np.linspace(0, len(ordered) - 1, MOST_VALUES).astype(np.int64)]
+    return ordered[np.linspace(0, len(ordered) - 1, MAX_VALUES).astype(np.int64)]

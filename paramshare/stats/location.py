@@ -1,6 +1,6 @@
-"""The middle and the spread of one group's values, each with its interval.
+"""Location and spread of one group's values, each with its interval.
 
-Values are a float64 array (n,), in any order. Only the median, the quantiles and the IQM take infinite ones.
+Values are a float64 array (n,), in any order. Only the median, the quantiles and the IQM accept infinite values.
 """
 
 import math
@@ -17,17 +17,17 @@ __all__ = [
     "geometric_mean", "iqm", "looks_normal", "mean", "median", "powers_of_ten", "quantile", "sd", "too_skewed",
 ]  # fmt: skip
 
-LEAST_FOR_BOOTSTRAP: Final = 10
-RESAMPLES: Final = 4000
+_MIN_FOR_BOOTSTRAP: Final = 10
+_RESAMPLES: Final = 4000
 _BLOCK: Final = 2**18  # values
-_ALPHA = 0.05  # of the check of normality
-_MOST_FOR_SHAPIRO = 5000  # values: beyond, its p is not accurate
+_ALPHA: Final = 0.05  # of the check of normality
+_MAX_FOR_SHAPIRO: Final = 5000  # values; with more its p is not accurate
 
-Values = NDArray[np.float64]
+_Values = NDArray[np.float64]
 
 
-def mean(values: Values, level: float) -> Estimate:
-    """The mean with Student's t-interval."""
+def mean(values: _Values, level: float) -> Estimate:
+    """Return the mean with Student's t-interval at the confidence level `level`."""
     n = len(values)
     if n == 0:
         return Estimate(None, 0, notes=(Note.NO_VALUES,))
@@ -40,26 +40,27 @@ def mean(values: Values, level: float) -> Estimate:
     return Estimate(value * scale, n, Interval((value - half) * scale, (value + half) * scale, level, "t", note))
 
 
-def geometric_mean(values: Values, level: float) -> Estimate:
-    """The geometric mean: ten to the mean of log10, limits likewise."""
+def geometric_mean(values: _Values, level: float) -> Estimate:
+    """Return the geometric mean: 10 to the power of the mean of log10. The limits are computed likewise."""
     if np.any(values <= 0):
         return Estimate(None, len(values), notes=(Note.NOT_POSITIVE,))
     return powers_of_ten(mean(np.log10(values), level))
 
 
 def powers_of_ten(logs: Estimate) -> Estimate:
-    """The estimate of a geometric mean, or of a ratio of two, from that of its log10."""
+    """Return the estimate of a geometric mean, or of a ratio of two, from the estimate of its log10."""
     if logs.value is None or logs.interval is None:
         return Estimate(None if logs.value is None else _power(logs.value), logs.n, notes=logs.notes)
-    of = logs.interval
-    interval = Interval(_power(of.low), _power(of.high), of.level, f"{of.method} of log10", of.note)
+    limits = logs.interval
+    interval = Interval(_power(limits.low), _power(limits.high), limits.level, f"{limits.method} of log10", limits.note)
     return Estimate(_power(logs.value), logs.n, interval, logs.notes)
 
 
-def median(values: Values, level: float) -> Estimate:
-    """The median, between the two order statistics that hold it at least at `level`, whatever the distribution.
+def median(values: _Values, level: float) -> Estimate:
+    """Return the median, with an interval between two order statistics.
 
-    Source: Conover, Practical Nonparametric Statistics, 3.2. Ties and infinite values only raise the coverage.
+    The coverage is at least `level` for any distribution. Ties and infinite values only raise the coverage.
+    Source: Conover, Practical Nonparametric Statistics, 3.2.
     """
     n = len(values)
     if n == 0:
@@ -73,14 +74,16 @@ def median(values: Values, level: float) -> Estimate:
     return Estimate(value, n, Interval(low, high, level, "order statistics, at least"))
 
 
-def iqm(values: Values, level: float, rng: np.random.Generator) -> Estimate:
-    """The interquartile mean: of what is left when a quarter of n, rounded down, is cut off at either end.
+def iqm(values: _Values, level: float, rng: np.random.Generator) -> Estimate:
+    """Return the interquartile mean: the mean of the values without the n // 4 smallest and the n // 4 largest ones.
 
-    The interval is the expanded percentile bootstrap (Hesterberg 2015, The American Statistician 69, 3.3), which takes
-    further quantiles at small n since the plain percentile bootstrap is too narrow there.
+    The interval is the expanded percentile bootstrap, which uses more distant quantiles if n is small, since the plain
+    percentile bootstrap is too narrow then. Source: Hesterberg, The American Statistician 69 (2015), 3.3.
 
     Args:
-        rng: draws the resamples.
+        values: (n,), which may be infinite.
+        level: the confidence level.
+        rng: the generator of the resamples.
     """
     n = len(values)
     if n == 0:
@@ -88,18 +91,18 @@ def iqm(values: Values, level: float, rng: np.random.Generator) -> Estimate:
     scale = scale_of(values[np.isfinite(values)])
     values = values / scale
     value = float(_middle_mean(np.sort(values))) * scale
-    if n < LEAST_FOR_BOOTSTRAP:
+    if n < _MIN_FOR_BOOTSTRAP:
         return Estimate(value, n, notes=(Note.FEW_FOR_BOOTSTRAP,))
     if values.min() == values.max():
         return Estimate(value, n, notes=(Note.CONSTANT,))
     resampled = np.sort(_resampled_middle_means(np.sort(values), rng))
     tail = float(stats.norm.sf(math.sqrt(n / (n - 1)) * stats.t.ppf((1 + level) / 2, n - 1)))
     low, high = (quantile(resampled, share) for share in (tail, 1 - tail))
-    return Estimate(value, n, Interval(low * scale, high * scale, level, f"bootstrap of {RESAMPLES}, about"))
+    return Estimate(value, n, Interval(low * scale, high * scale, level, f"bootstrap of {_RESAMPLES}, about"))
 
 
-def sd(values: Values, level: float) -> Estimate:
-    """The standard deviation with its chi-square interval, which holds for normal values only, at any n."""
+def sd(values: _Values, level: float) -> Estimate:
+    """Return the standard deviation with its chi-square interval, which is valid only for normal values."""
     n = len(values)
     if n < 2:
         return Estimate(None, n, notes=(Note.ONE_VALUE if n else Note.NO_VALUES,))
@@ -114,27 +117,32 @@ def sd(values: Values, level: float) -> Estimate:
     return Estimate(value, n, Interval(low, high, level, "chi-square", note))
 
 
-def quantile(ordered: Values, share: float) -> float:
-    """That of sorted values, between two neighbours by linear interpolation; infinite if either counts and is."""
-    at = share * (len(ordered) - 1)
-    below, above = float(ordered[math.floor(at)]), float(ordered[math.ceil(at)])
-    return below if below == above else float(below * (1 - at % 1) + above * (at % 1))
+def quantile(ordered: _Values, share: float) -> float:
+    """Return a quantile of sorted values by linear interpolation; infinite if a neighbour that counts is infinite.
+
+    Args:
+        ordered: (n,), sorted.
+        share: the probability of the quantile, 0 to 1.
+    """
+    place = share * (len(ordered) - 1)
+    below, above = float(ordered[math.floor(place)]), float(ordered[math.ceil(place)])
+    return below if below == above else float(below * (1 - place % 1) + above * (place % 1))
 
 
 def _middle_mean(ordered: NDArray[np.float64]) -> Any:
-    """Over the last axis, sorted."""
+    """Return the interquartile mean over the last axis, which is sorted."""
     cut = ordered.shape[-1] // 4
     return ordered[..., cut : ordered.shape[-1] - cut].mean(axis=-1)
 
 
-def _resampled_middle_means(ordered: Values, rng: np.random.Generator) -> Values:
+def _resampled_middle_means(ordered: _Values, rng: np.random.Generator) -> _Values:
     """Return the interquartile mean of each resample of sorted values, in blocks that fit into a processor's cache.
 
-    The numbers do not depend on the size of a block: the generator draws the same ones in the same order.
+    The result does not depend on the size of a block, since the generator draws the same numbers in the same order.
     """
     n = len(ordered)
     rows = max(1, _BLOCK // n)
-    sizes = [min(rows, RESAMPLES - begin) for begin in range(0, RESAMPLES, rows)]
+    sizes = [min(rows, _RESAMPLES - begin) for begin in range(0, _RESAMPLES, rows)]
     return np.concatenate([_middle_mean(ordered[np.sort(rng.integers(n, size=(size, n)), axis=1)]) for size in sizes])
 
 
@@ -142,21 +150,25 @@ def _power(log10: float) -> float:
     return float(np.float64(10.0) ** np.float64(min(max(log10, -400.0), 308.0)))
 
 
-def looks_normal(values: Values) -> bool:
-    """Whether Shapiro and Wilk's test finds nothing; with few values it finds little."""
+def looks_normal(values: _Values) -> bool:
+    """Return whether Shapiro and Wilk's test does not reject that the values are normal. It rarely rejects few values.
+
+    D'Agostino and Pearson's test is used for more than 5000 values.
+    """
     if len(values) < 3:
         return True
     scaled = values / scale_of(values)
     if scaled.std() < 1e-9 * np.abs(scaled).max():
-        return True  # what is left is rounding
+        return True  # the values differ by rounding only
     scaled = (scaled - scaled.mean()) / scaled.std()
-    check = stats.shapiro if len(values) <= _MOST_FOR_SHAPIRO else stats.normaltest
+    check = stats.shapiro if len(values) <= _MAX_FOR_SHAPIRO else stats.normaltest
     return bool(check(scaled).pvalue >= _ALPHA)
 
 
-def too_skewed(values: Values) -> bool:
-    """Whether n is too small for the mean of such values to be normal: Cochran's rule, n > 25 G1^2.
+def too_skewed(values: _Values) -> bool:
+    """Return whether n is too small for the mean of skewed values to be normal: by Cochran's rule, n <= 25 G1².
 
-    Source: Cochran, Sampling Techniques, 2.15. Values that look normal are none such: with few, G1 says little.
+    Values that look normal are never too skewed, since G1 of few values is not reliable.
+    Source: Cochran, Sampling Techniques, 2.15.
     """
     return not looks_normal(values) and len(values) <= 25 * float(stats.skew(values / scale_of(values))) ** 2

@@ -1,4 +1,4 @@
-"""Two groups over the same seeds: each seed's two runs started alike, so their difference is what counts."""
+"""Compare two groups with common seeds. The two runs of a seed start alike, so their difference is compared."""
 
 import math
 from collections.abc import Mapping
@@ -22,13 +22,14 @@ __all__ = ["Paired", "compare_paired"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Paired(Comparison):
-    """One group against another, seed by seed. The effect is Cohen's d_z: the differences over their deviation.
+    """The comparison of two groups by seed. The effect is Cohen's d_z: the mean difference in its standard deviations.
 
     Args:
-        n: how many pairs.
-        finite: of how many neither run diverged.
-        left_out: how many seeds only one group has.
-        median_difference: of the pairs, one less other, over all pairs but those of which both runs diverged.
+        n: the number of pairs.
+        finite: the number of pairs of which neither run diverged.
+        left_out: the number of seeds that only one group has.
+        median_difference: the median of the differences, one − other, of all pairs except those whose runs both
+            diverged.
     """
 
     n: int
@@ -47,31 +48,32 @@ def compare_paired(
     target: float = 0.8,
     family: int = 1,
 ) -> Paired:
-    """Hold one group against another whose runs have the same seeds.
+    """Compare two groups whose runs have common seeds.
 
-    The test is Wilcoxon's signed-rank test, exact: it is right at any n and counts diverged runs.
+    The test is Wilcoxon's exact signed-rank test, which is valid for any n and counts diverged runs.
 
     Args:
-        one, other: each finished run's value by its seed; one that is not finite is a run that diverged.
-        better: which values are.
-        level: of the intervals; alpha is 1 less it.
-        interest: the standardized difference (d_z) that one would want to find.
-        target: the power that is asked for.
-        family: how many comparisons are made at once: power is that of Holm's first step, at alpha / family.
+        one, other: the value of each finished run by its seed; not finite if the run diverged.
+        better: the better direction. Defaults to lower.
+        level: the confidence level of the intervals; alpha is 1 − level. Defaults to 0.95.
+        interest: the smallest standardized difference (d_z) of interest. Defaults to 0.8.
+        target: the required power. Defaults to 0.8.
+        family: the number of comparisons that are made at once. The power is that of Holm's first step, at
+            alpha / family. Defaults to 1.
 
     Raises:
-        UsageError: `better`, `level`, `interest`, `target` or `family` is none.
+        UsageError: `better`, `level`, `interest`, `target` or `family` is out of range.
     """
     alpha = alpha_of(level)
     seeds = sorted(one.keys() & other.keys())
     left_out = len(one.keys() ^ other.keys())
     first, second = (with_worst((group[seed] for seed in seeds), better) for group in (one, other))
     finite = np.isfinite(first) & np.isfinite(second)
-    some = (Note.SEEDS_OUT,) if left_out else ()
-    notes = (*some, *((Note.DIVERGED_OUT,) if not finite.all() else ()))
-    counted = (*some, *((Note.DIVERGED_WORST,) if not finite.all() else ()))
+    on_seeds = (Note.SEEDS_OUT,) if left_out else ()
+    notes = (*on_seeds, *((Note.DIVERGED_OUT,) if not finite.all() else ()))
+    counted = (*on_seeds, *((Note.DIVERGED_WORST,) if not finite.all() else ()))
     differences = _differences(first[finite], second[finite])
-    leans = signed_rank_sum(first, second)
+    rank_sum = signed_rank_sum(first, second)
     p = signed_rank_p(first, second)
     return Paired(
         n=len(seeds),
@@ -81,7 +83,7 @@ def compare_paired(
         median_difference=_median(first, second, level).noted(*counted),
         ratio=_ratio(first[finite], second[finite], level).noted(*notes),
         beats=_beats(first, second, better, level).noted(*counted),
-        ahead=(leans < 0) == (better == "lower") if leans else None,
+        ahead=(rank_sum < 0) == (better == "lower") if rank_sum else None,
         effect=_effect(differences, level).noted(*notes),
         p=p,
         test="signed-rank, exact",
@@ -93,7 +95,7 @@ def compare_paired(
 
 
 def _differences(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:
-    """One less other; all the same where they differ by rounding alone, as differences of decimal fractions do."""
+    """Return first − second, (n,). Differences that vary only by rounding, as of decimal fractions, are made equal."""
     differences = first - second
     largest = np.abs([first, second]).max(initial=0.0)
     same = len(differences) > 0 and np.ptp(differences) <= 8 * np.finfo(np.float64).eps * largest
@@ -101,8 +103,8 @@ def _differences(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDA
 
 
 def _median(first: NDArray[np.float64], second: NDArray[np.float64], level: float) -> Estimate:
-    some = np.isfinite(first) | np.isfinite(second)
-    return median(first[some] - second[some], level)
+    is_defined = np.isfinite(first) | np.isfinite(second)
+    return median(first[is_defined] - second[is_defined], level)
 
 
 def _ratio(first: NDArray[np.float64], second: NDArray[np.float64], level: float) -> Estimate:
@@ -112,10 +114,11 @@ def _ratio(first: NDArray[np.float64], second: NDArray[np.float64], level: float
 
 
 def _beats(first: NDArray[np.float64], second: NDArray[np.float64], better: Better, level: float) -> Estimate:
-    """The share of pairs, with Clopper and Pearson's interval, which covers at least its level.
+    """Return the share of pairs that the first group wins, with Clopper and Pearson's interval.
 
-    Wilson's covers less for few pairs: of five wins of five it says more than chance, which no exact test can. Ties as
-    halves spread less than wins and losses, so with them it covers all the more.
+    Its coverage is at least `level`. The coverage of Wilson's interval is lower for few pairs: after five wins in five
+    pairs it excludes 50 %, which no exact test of five pairs can. Ties count half, which has a smaller variance than
+    wins and losses, so ties only raise the coverage.
     """
     n = len(first)
     if n == 0:

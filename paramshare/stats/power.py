@@ -1,11 +1,12 @@
-"""What so many runs can show: the chance to find a difference, the runs that it takes, the smallest that is found.
+"""Power: the probability to detect a difference, the number of runs needed, and the smallest detectable effect.
 
-Of the two-sided t-test at normal values, by the noncentral t (Cohen 1988). A test by ranks is worth a t-test of
-3 / pi = 0.955 as many runs there (Pitman's asymptotic relative efficiency), and needs runs enough for its p to get
-below alpha at all; with both the formula meets the power of the tests in `ranks` that is simulated.
+The formulas are those of the two-sided t-test of normal values, by the noncentral t distribution (Cohen, Statistical
+Power Analysis, 1988). For normal values a rank test has the power of a t-test of 3 / π = 0.955 times as many runs
+(Pitman's asymptotic relative efficiency), and it needs enough runs for its p to be below alpha at all. With both rules
+the formulas agree with the simulated power of the tests in `ranks`.
 
-Effects are standardized: a difference in units of x is divided by the standard deviation of the pairs' differences, or
-for two groups by that of their values.
+Effects are standardized: the difference is divided by the standard deviation of the pairs' differences, or for two
+groups by the standard deviation of their values.
 """
 
 import math
@@ -20,28 +21,29 @@ from paramshare.stats.effect import noncentral_t_cdf
 from paramshare.stats.ranks import smallest_p_of_groups, smallest_p_of_pairs
 
 __all__ = [
-    "BY_RANKS", "Power", "group_size_needed", "pairs_needed", "power_of_groups", "power_of_pairs",
+    "Power", "group_size_needed", "pairs_needed", "power_of_groups", "power_of_pairs",
     "rank_power_of_groups", "rank_power_of_pairs",
 ]  # fmt: skip
 
-BY_RANKS: Final = 3 / math.pi
-"""The efficiency of a test by ranks."""
+_RANK_EFFICIENCY: Final = 3 / math.pi
+"""The asymptotic relative efficiency of a rank test."""
 
-_LARGEST = 1000.0  # standard deviations: no difference is larger
+_MAX_EFFECT: Final = 1000.0  # standard deviations
 
 
 @dataclass(frozen=True, slots=True)
 class Power:
-    """What the comparison's test can show with the runs that there are.
+    """The power of a comparison's test with the given number of runs.
 
     Args:
-        interest: the standardized difference that one would want to find.
-        chance: the probability to find it.
-        needed: pairs, or runs in each of two groups as large as each other, that find it with probability `target`.
-        detectable: the smallest difference that is found with probability `target`; None where none is, however large.
-        smallest_p: the smallest p that so many runs can give.
-        alpha: below which p must fall, Holm's first step among many comparisons.
-        target: the probability to find a difference that is asked for.
+        interest: the smallest standardized difference of interest.
+        chance: the power at this difference: the probability to detect it.
+        needed: the number of pairs, or of runs in each of two equally large groups, that detects it with the power
+            `target`.
+        detectable: the smallest difference that is detected with the power `target`; None if no difference is.
+        smallest_p: the smallest p that so many runs can have.
+        alpha: the significance level; for several comparisons that of Holm's first step.
+        target: the required power.
     """
 
     interest: float
@@ -54,34 +56,54 @@ class Power:
 
     @property
     def enough(self) -> bool:
-        """Whether the difference of interest is found with the probability asked for."""
+        """Whether the power at the difference of interest is at least the required power."""
         return self.chance >= self.target
 
 
 def power_of_pairs(effect: float, pairs: float, alpha: float = 0.05) -> float:
-    """The chance that the t-test of `pairs` differences finds a mean difference of `effect` of their deviations."""
+    """Return the power of the t-test of `pairs` differences at a mean difference of `effect` standard deviations."""
     return _power(effect * math.sqrt(pairs), pairs - 1, alpha)
 
 
 def power_of_groups(effect: float, n: float, m: float, alpha: float = 0.05) -> float:
-    """The chance that the t-test of groups of `n` and `m` finds means that are `effect` deviations apart."""
+    """Return the power of the t-test of groups of `n` and `m` runs at a difference of `effect` standard deviations."""
     return _power(effect * math.sqrt(n * m / (n + m)), n + m - 2, alpha) if min(n, m) > 0 else 0.0
 
 
 def pairs_needed(effect: float, alpha: float = 0.05, target: float = 0.8, *, by_ranks: bool = False) -> int:
-    """The fewest pairs that find `effect` with probability `target`: by the t-test, or by the signed-rank test."""
+    """Return the smallest number of pairs that detects a difference with the required power.
+
+    Args:
+        effect: the standardized difference, above 0.
+        alpha: the significance level. Defaults to 0.05.
+        target: the required power. Defaults to 0.8.
+        by_ranks: if true, the test is the signed-rank test; otherwise the t-test. Defaults to False.
+
+    Raises:
+        UsageError: a value is out of range.
+    """
     power = _rank_pairs if by_ranks else power_of_pairs
     return _fewest(lambda n: power(effect, n, alpha) >= target, effect, alpha, target)
 
 
 def group_size_needed(effect: float, alpha: float = 0.05, target: float = 0.8, *, by_ranks: bool = False) -> int:
-    """The fewest runs in each of two groups that find `effect` with probability `target`: t-test, or by ranks."""
+    """Return the smallest number of runs per group that detects a difference with the required power.
+
+    See `pairs_needed` for the arguments; by ranks, the test is the studentized permutation test.
+    """
     power = _rank_groups if by_ranks else power_of_groups
     return _fewest(lambda n: power(effect, n, n, alpha) >= target, effect, alpha, target)
 
 
 def rank_power_of_pairs(pairs: int, interest: float, alpha: float, target: float) -> Power:
-    """What the signed-rank test of so many pairs can show."""
+    """Return the power of the signed-rank test.
+
+    Args:
+        pairs: the number of pairs.
+        interest: the smallest standardized difference of interest.
+        alpha: the significance level.
+        target: the required power.
+    """
     return Power(
         interest=interest,
         chance=_rank_pairs(interest, pairs, alpha),
@@ -94,7 +116,10 @@ def rank_power_of_pairs(pairs: int, interest: float, alpha: float, target: float
 
 
 def rank_power_of_groups(n: int, m: int, interest: float, alpha: float, target: float) -> Power:
-    """What the studentized permutation test of groups of n and m runs can show."""
+    """Return the power of the studentized permutation test of groups of n and m runs.
+
+    See `rank_power_of_pairs` for the other arguments.
+    """
     return Power(
         interest=interest,
         chance=_rank_groups(interest, n, m, alpha),
@@ -115,20 +140,20 @@ def _power(noncentrality: float, freedom: float, alpha: float) -> float:
 
 
 def _rank_pairs(effect: float, pairs: int, alpha: float) -> float:
-    return power_of_pairs(effect, pairs * BY_RANKS, alpha) if smallest_p_of_pairs(pairs) <= alpha else 0.0
+    return power_of_pairs(effect, pairs * _RANK_EFFICIENCY, alpha) if smallest_p_of_pairs(pairs) <= alpha else 0.0
 
 
 def _rank_groups(effect: float, n: int, m: int, alpha: float) -> float:
     possible = smallest_p_of_groups(n, m) <= alpha
-    return power_of_groups(effect, n * BY_RANKS, m * BY_RANKS, alpha) if possible else 0.0
+    return power_of_groups(effect, n * _RANK_EFFICIENCY, m * _RANK_EFFICIENCY, alpha) if possible else 0.0
 
 
 def _fewest(enough: Callable[[int], bool], effect: float, alpha: float, target: float) -> int:
-    """The smallest n from 2 on that is enough; all larger ones are."""
+    """Return the smallest n >= 2 for which `enough` is true, as it is for all larger n."""
     if not effect > 0:
-        raise UsageError(f"a difference of {effect}: no number of runs shows it; give a standardized one above 0")
+        raise UsageError(f"no number of runs detects a difference of {effect}; use a standardized difference above 0")
     if not 0 < alpha < target < 1:
-        raise UsageError(f"alpha={alpha}, power={target}: both lie between 0 and 1, alpha below the power")
+        raise UsageError(f"alpha={alpha}, power={target} is out of range; use 0 < alpha < power < 1")
     high = 2
     while not enough(high):
         high *= 2
@@ -140,5 +165,5 @@ def _fewest(enough: Callable[[int], bool], effect: float, alpha: float, target: 
 
 
 def _smallest(surplus: Callable[[float], float]) -> float | None:
-    """The effect whose power is the target."""
-    return None if surplus(_LARGEST) < 0 else float(optimize.brentq(surplus, 0.0, _LARGEST))
+    """Return the effect at which the power is the target: the root of `surplus`, the power minus the target."""
+    return None if surplus(_MAX_EFFECT) < 0 else float(optimize.brentq(surplus, 0.0, _MAX_EFFECT))

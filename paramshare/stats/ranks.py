@@ -1,7 +1,7 @@
-"""Two tests by ranks, and what they may conclude at most: exact, whatever the distribution, diverged runs included.
+"""Two rank tests, and the smallest p that they can have. They are exact for any distribution and count diverged runs.
 
-Both permute what chance could have permuted, so their p is right at any n, with ties too; with few runs it cannot be
-small: see `smallest_p_of_pairs` and `smallest_p_of_groups`.
+Both are permutation tests, so p is valid for any n, also with ties. With few runs p cannot be small, see
+`smallest_p_of_pairs` and `smallest_p_of_groups`.
 """
 
 import math
@@ -25,66 +25,69 @@ __all__ = [
     "studentized_permutation_p",
 ]
 
-_EXACT_PAIRS: Final = 200  # beyond, the normal approximation is right to 4 digits
-_PERMUTATIONS: Final = 20_000  # all of them up to so many; else so many by chance
-_PERMUTED_RUNS: Final = 200  # beyond, the t approximation is right, unless a group is small:
-_SMALL_GROUP: Final = 20  # with 2 runs beside 250 it finds something in 15 of 100 where there is nothing
-_RUNS_WITH_TIES: Final = 60  # beyond, permutations for each pattern of ties take seconds
-_AT_ONCE: Final = 1_000_000  # values that are permuted at a time: 8 MB an array
+_EXACT_PAIRS: Final = 200  # with more pairs, the normal approximation is correct to 4 digits
+_PERMUTATIONS: Final = 20_000  # if there are more, so many are drawn
+_PERMUTED_RUNS: Final = 200  # with more runs, the t approximation is correct, unless a group is small
+_SMALL_GROUP: Final = 20  # with groups of 2 and 250 runs, the approximation rejects a true hypothesis in 15 % of tests
+_RUNS_WITH_TIES: Final = 60  # with more runs, permutations for each pattern of ties take seconds
+_BLOCK: Final = 1_000_000  # values that are permuted at a time: 8 MB per array
 
 
 def signed_rank_p(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
-    """Wilcoxon's signed-rank test, two-sided: p if the sign of each pair's difference were a coin's.
+    """Return the two-sided p of Wilcoxon's signed-rank test: each sign of a difference has probability 1/2.
 
-    The exact distribution given the ranks that were seen, ties and zeros included (Pratt 1959: zeros are ranked and
-    then left out). An infinite difference ranks above any other.
+    The distribution is exact for the observed ranks, including ties and zeros. Zeros are ranked and then omitted
+    (Pratt, Journal of the American Statistical Association 54 (1959)). An infinite difference has the highest rank.
 
     Args:
-        one, other: (n,), the two values of each pair; neither NaN.
+        one, other: (n,), the two values of each pair, without NaN.
     """
     signed = _signed_ranks(one, other)
     if len(signed) == 0:
         return 1.0
-    ranks, seen = np.abs(signed), abs(int(signed.sum()))
+    ranks, observed = np.abs(signed), abs(int(signed.sum()))
     if len(ranks) > _EXACT_PAIRS:
-        return float(2 * stats.norm.sf(seen / math.sqrt(float((ranks**2).sum()))))
+        return float(2 * stats.norm.sf(observed / math.sqrt(float((ranks**2).sum()))))
     total = int(ranks.sum())
     sums = 2 * np.arange(total + 1) - total
-    return min(1.0, float(_chances_of_sums(tuple(ranks.tolist()))[np.abs(sums) >= seen].sum()))
+    return min(1.0, float(_distribution_of_sum(tuple(ranks.tolist()))[np.abs(sums) >= observed].sum()))
 
 
 @lru_cache(maxsize=8)
-def _chances_of_sums(ranks: tuple[int, ...]) -> NDArray[np.float64]:
-    """Return the chance of each sum of the ranks of positive differences, from 0 to that of all ranks."""
-    shares = np.zeros(sum(ranks) + 1)
-    shares[0] = 1
+def _distribution_of_sum(ranks: tuple[int, ...]) -> NDArray[np.float64]:
+    """Return the probability of each sum of the ranks of positive differences, from 0 to the sum of all ranks."""
+    probabilities = np.zeros(sum(ranks) + 1)
+    probabilities[0] = 1
     for rank in ranks:
-        shares /= 2
-        shares[rank:] += shares[:-rank].copy()
-    return shares
+        probabilities /= 2
+        probabilities[rank:] += probabilities[:-rank].copy()
+    return probabilities
 
 
 def signed_rank_sum(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
-    """What that test is about: the sum of the ranks of pairs whose first is larger, less that of the others.
+    """Return the statistic of the signed-rank test: the sum of the signed ranks of the differences one − other.
 
-    It weighs how far pairs differ, so that it may lean another way than the number of pairs that are won.
+    The ranks weigh pairs by the size of their difference. So the group that the statistic favours can be another one
+    than the group that wins most pairs.
     """
     return int(_signed_ranks(one, other).sum()) / 2
 
 
 def smallest_p_of_pairs(n: int) -> float:
-    """The p of n pairs that all differ the same way: no difference gets below it."""
+    """Return the smallest p of n pairs: all differences have the same sign."""
     return min(1.0, 2.0 ** (1 - n))
 
 
 @dataclass(frozen=True, slots=True)
 class Superiority:
-    """The probability that a run of the first group has the larger value, ties half (Brunner and Munzel 2000).
+    """The probability that a run of the first group has the larger value; a tie counts half.
+
+    Source: Brunner and Munzel, Biometrical Journal 42 (2000).
 
     Args:
-        share: the estimate, Mann and Whitney's U over the number of pairs.
-        variance: of the estimate, by the placements of each run in the other group (DeLong 1988).
-        freedom: Satterthwaite's degrees of freedom of the variance; None where it is 0.
+        share: the estimate: Mann and Whitney's U divided by the number of pairs.
+        variance: the variance of the estimate, from the placements of each run in the other group (DeLong 1988).
+        freedom: Satterthwaite's degrees of freedom of the variance; None if the variance is 0.
     """
 
     share: float
@@ -93,7 +96,7 @@ class Superiority:
 
     @classmethod
     def of(cls, one: NDArray[np.float64], other: NDArray[np.float64]) -> "Superiority":
-        """From two groups' values, (n,) and (m,); neither NaN, at least 2 each."""
+        """Estimate it from the values of two groups, (n,) and (m,), without NaN and at least 2 each."""
         membership, starts, ends = _pooled(one, other)
         twice, first, second = _placements(membership[None], starts, ends, len(one), len(other))
         n, m = len(one), len(other)
@@ -104,35 +107,36 @@ class Superiority:
 
 
 def studentized_permutation_p(one: NDArray[np.float64], other: NDArray[np.float64], rng: np.random.Generator) -> float:
-    """Neubert and Brunner's test, two-sided, that neither group tends to larger values.
+    """Return the two-sided p of Neubert and Brunner's test that neither group tends to larger values.
 
-    Brunner and Munzel's statistic, permuted: exact where the groups have one distribution, and right for many runs
-    where they spread differently, which Mann and Whitney's test is not.
-    Source: Computational Statistics & Data Analysis 51 (2007).
+    The test permutes Brunner and Munzel's statistic. It is exact if both groups have the same distribution, and
+    asymptotically valid if their variances differ, which Mann and Whitney's test is not.
+    Source: Neubert and Brunner, Computational Statistics & Data Analysis 51 (2007).
 
     Args:
-        one, other: (n,) and (m,), at least 2 each; neither NaN.
-        rng: draws permutations where there are too many to go through.
+        one, other: (n,) and (m,), at least 2 values each, without NaN.
+        rng: the generator of the permutations, which are drawn if there are more than 20,000.
     """
     n, m = len(one), len(other)
     membership, starts, ends = _pooled(one, other)
-    seen = abs(float(_statistics(membership[None], starts, ends, n, m)[0]))
+    observed = abs(float(_statistics(membership[None], starts, ends, n, m)[0]))
     if n + m > _PERMUTED_RUNS and min(n, m) >= _SMALL_GROUP:
         freedom = Superiority.of(one, other).freedom
-        p = float(2 * stats.t.sf(seen, freedom)) if freedom else float(seen == 0)
+        p = float(2 * stats.t.sf(observed, freedom)) if freedom else float(observed == 0)
         return max(p, smallest_p_of_groups(n, m))
-    return _share_as_far(seen, _permuted(membership, starts, ends, n, m, rng), n, m)
+    return _share_as_far(observed, _permuted(membership, starts, ends, n, m, rng), n, m)
 
 
 class SamePermutations:
-    """That test for many pairs of groups of the same sizes: it permutes once for all of them that have the same ties.
+    """The studentized permutation test for many pairs of groups of the same sizes, with the same permutations for all.
 
-    So its p does not vary by chance from one pair of groups to the next. Of more than 60 runs it permutes as if there
-    were no ties: the statistic is studentized, so that they hardly change its distribution.
+    So p does not vary randomly between pairs of groups. Groups with the same pattern of ties have the same
+    permutations. With more than 60 runs ties are ignored, since they hardly change the distribution of a studentized
+    statistic.
 
     Args:
         n, m: the sizes, at least 2 each.
-        seed: of the permutations, where there are too many to go through.
+        seed: the seed of the permutations, which are drawn if there are more than 20,000.
     """
 
     def __init__(self, n: int, m: int, seed: int) -> None:
@@ -140,19 +144,19 @@ class SamePermutations:
         self._permuted: dict[bytes, NDArray[np.float64]] = {}
 
     def p(self, one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
-        """Return the p of two groups, (n,) and (m,), neither NaN."""
+        """Return the p of two groups, (n,) and (m,), without NaN."""
         n, m = self._n, self._m
         if n + m > _PERMUTED_RUNS and min(n, m) >= _SMALL_GROUP:
             return studentized_permutation_p(one, other, np.random.default_rng(self._seed))
         membership, starts, ends = _pooled(one, other)
-        seen = abs(float(_statistics(membership[None], starts, ends, n, m)[0]))
+        observed = abs(float(_statistics(membership[None], starts, ends, n, m)[0]))
         if n + m > _RUNS_WITH_TIES:
             starts, ends = np.arange(n + m), np.arange(n + m) + 1
         ties = starts.tobytes() + ends.tobytes()
         if ties not in self._permuted:
             first = np.arange(n + m) < n
             self._permuted[ties] = _permuted(first, starts, ends, n, m, np.random.default_rng(self._seed))
-        return _share_as_far(seen, self._permuted[ties], n, m)
+        return _share_as_far(observed, self._permuted[ties], n, m)
 
 
 def _permuted(
@@ -163,26 +167,27 @@ def _permuted(
     m: int,
     rng: np.random.Generator,
 ) -> NDArray[np.float64]:
-    """Return the sizes of the statistics of all choices, or of choices by chance, sorted."""
-    source = _every_choice(n, m) if math.comb(n + m, n) <= _PERMUTATIONS else _choices(membership, rng)
-    found = np.concatenate([np.abs(_statistics(chosen, starts, ends, n, m)) for chosen in source])
-    found.sort()
-    return found
+    """Return the absolute statistics of all choices, or of drawn choices, sorted."""
+    source = _every_choice(n, m) if math.comb(n + m, n) <= _PERMUTATIONS else _drawn_choices(membership, rng)
+    statistics = np.concatenate([np.abs(_statistics(chosen, starts, ends, n, m)) for chosen in source])
+    statistics.sort()
+    return statistics
 
 
-def _share_as_far(seen: float, permuted: NDArray[np.float64], n: int, m: int) -> float:
+def _share_as_far(observed: float, permuted: NDArray[np.float64], n: int, m: int) -> float:
+    """Return the share of permuted statistics that are at least as large as the observed one."""
     total = len(permuted)
-    extreme = total - int(np.searchsorted(permuted, seen * (1 - 1e-9)))
+    extreme = total - int(np.searchsorted(permuted, observed * (1 - 1e-9)))
     return extreme / total if math.comb(n + m, n) <= _PERMUTATIONS else (extreme + 1) / (total + 1)
 
 
 def smallest_p_of_groups(n: int, m: int) -> float:
-    """The p of groups of n and m runs of which one has all the larger values: no difference gets below it."""
+    """Return the smallest p of groups of n and m runs: all values of one group are larger."""
     return min(1.0, 2 / math.comb(n + m, n)) if min(n, m) >= 2 else 1.0
 
 
 def _signed_ranks(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.int64]:
-    """The ranks of the pairs that differ, with their differences' signs; doubled, so that those of ties are whole."""
+    """Return twice the signed ranks of the differences that are not 0. Doubled ranks of ties are whole numbers."""
     sizes, signs = _magnitudes(one, other)
     signed: NDArray[np.int64] = np.rint(2 * stats.rankdata(sizes) * signs).astype(np.int64)[signs != 0]
     return signed
@@ -191,7 +196,7 @@ def _signed_ranks(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArr
 def _magnitudes(
     one: NDArray[np.float64], other: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The sizes and signs of the differences; sizes that differ by rounding alone are made the same."""
+    """Return the sizes and signs of the differences. Sizes that differ only by rounding are made equal."""
     with np.errstate(invalid="ignore"):
         differences = np.where(one == other, 0.0, one - other)
     sizes = np.abs(differences)
@@ -211,7 +216,7 @@ def _magnitudes(
 def _pooled(
     one: NDArray[np.float64], other: NDArray[np.float64]
 ) -> tuple[NDArray[np.bool_], NDArray[np.int64], NDArray[np.int64]]:
-    """Both groups' values in order: whether each is of the first, and where its ties start and end."""
+    """Sort the values of both groups; return whether each is of the first, and the start and end of its ties."""
     values = np.concatenate([one, other])
     order = np.argsort(values, kind="stable")
     ordered = values[order]
@@ -222,13 +227,18 @@ def _pooled(
 def _placements(
     chosen: NDArray[np.bool_], starts: NDArray[np.int64], ends: NDArray[np.int64], n: int, m: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
-    """For each row of `chosen`, (rows, n + m): twice U of the first group, and the two groups' placement variances.
+    """Return twice U of the first group and the placement variance of each group, (rows,) each.
 
-    Counts are doubled, so that those of ties are whole, and whole numbers make a variance of 0 exactly 0.
+    Counts are doubled, so that the counts of ties are whole numbers, and a variance of 0 is exactly 0.
+
+    Args:
+        chosen: (rows, n + m), whether each value belongs to the first group.
+        starts, ends: (n + m,), the start and end of the ties of each value.
+        n, m: the sizes of the groups.
     """
     counts = np.zeros((len(chosen), n + m + 1), np.int64)
     np.cumsum(chosen, axis=1, out=counts[:, 1:])
-    of_first = counts[:, starts] + counts[:, ends]  # twice how many of the first are below
+    of_first = counts[:, starts] + counts[:, ends]  # twice the number of values of the first that are below
     of_second = (starts + ends) - of_first
     first, second = np.where(chosen, of_second, 0), np.where(chosen, 0, of_first)
     sums = first.sum(axis=1)
@@ -240,25 +250,25 @@ def _placements(
 def _statistics(
     chosen: NDArray[np.bool_], starts: NDArray[np.int64], ends: NDArray[np.int64], n: int, m: int
 ) -> NDArray[np.float64]:
-    """Brunner and Munzel's for each row; infinite where all of one group's values are larger."""
+    """Return Brunner and Munzel's statistic of each row; infinite if all values of one group are larger."""
     twice, first, second = _placements(chosen, starts, ends, n, m)
-    away = twice - n * m  # of 2 n m
+    distance = twice - n * m  # without the factor 1 / (2 n m), which the root below lacks too
     with np.errstate(divide="ignore", invalid="ignore"):
-        found = away / np.sqrt(first * n + second * m)  # both over 2 n m
-    return np.where(away == 0, 0.0, found)
+        statistics = distance / np.sqrt(first * n + second * m)
+    return np.where(distance == 0, 0.0, statistics)
 
 
 def _every_choice(n: int, m: int) -> Iterator[NDArray[np.bool_]]:
     choices = combinations(range(n + m), n)
-    while block := list(islice(choices, _AT_ONCE // (n + m))):
+    while block := list(islice(choices, _BLOCK // (n + m))):
         chosen = np.zeros((len(block), n + m), np.bool_)
         np.put_along_axis(chosen, np.array(block), True, axis=1)
         yield chosen
 
 
-def _choices(membership: NDArray[np.bool_], rng: np.random.Generator) -> Iterator[NDArray[np.bool_]]:
-    left = _PERMUTATIONS - 1
-    while left:
-        rows = min(left, _AT_ONCE // len(membership))
+def _drawn_choices(membership: NDArray[np.bool_], rng: np.random.Generator) -> Iterator[NDArray[np.bool_]]:
+    remaining = _PERMUTATIONS - 1
+    while remaining:
+        rows = min(remaining, _BLOCK // len(membership))
         yield rng.permuted(np.tile(membership, (rows, 1)), axis=1)
-        left -= rows
+        remaining -= rows

@@ -1,4 +1,4 @@
-"""One group's values in numbers."""
+"""Summarise the values of one group."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,16 +15,16 @@ __all__ = ["Summary", "summarise"]
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What a group's values say.
+    """The summary of a group's values.
 
     Args:
-        planned: how many runs the group was to have.
-        finished: how many came to their end, those that diverged included.
-        diverged: how many of these have a value that is not finite.
-        mean, geometric_mean, sd: over the finite values.
-        median, iqm: over all, a diverged run being the worst.
-        quartiles: the lower and the upper, over all; None where there are none.
-        minimum, maximum: over all; infinite where a run diverged.
+        planned: the number of runs that the group needs to be complete.
+        finished: the number of finished runs, including diverged ones.
+        diverged: the number of finished runs whose value is not finite.
+        mean, geometric_mean, sd: of the finite values.
+        median, iqm: of all values; a diverged run counts as the worst value.
+        quartiles: the lower and the upper quartile of all values; None if there are no values.
+        minimum, maximum: of all values; infinite if a run diverged. None if there are no values.
     """
 
     planned: int
@@ -51,21 +51,21 @@ def summarise(
     """Summarise the values of a group's finished runs.
 
     Args:
-        values: one a run; one that is not finite is a run that diverged.
-        planned: how many runs were to be; as many as there are if None.
-        better: which values are: decides on which side a diverged run is.
-        level: of the intervals.
-        seed: of the IQM's bootstrap.
+        values: the value of each run; not finite if the run diverged.
+        planned: the number of planned runs. Defaults to the number of values.
+        better: the better direction, which tells the side of a diverged run. Defaults to lower.
+        level: the confidence level of the intervals. Defaults to 0.95.
+        seed: the seed of the IQM's bootstrap. Defaults to 0.
 
     Raises:
-        UsageError: fewer runs are planned than there are values, or `better` or `level` is none.
+        UsageError: there are more values than planned runs, or `better` or `level` is out of range.
     """
     checked(level)
     ranked = with_worst(values, better)
     finite = ranked[np.isfinite(ranked)]
     n, diverged = len(ranked), len(ranked) - len(finite)
     if planned is not None and planned < n:
-        raise UsageError(f"planned={planned}, but there are {n} values: a run counts once")
+        raise UsageError(f"planned={planned} is less than the number of values, {n}; pass one value per planned run")
     left_out = (Note.DIVERGED_OUT,) if diverged else ()
     counted = (Note.DIVERGED_WORST,) if diverged else ()
     ordered = np.sort(ranked)

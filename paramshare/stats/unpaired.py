@@ -1,8 +1,9 @@
-"""Two groups whose runs have nothing in common: seeds of their own, or starts that do not match."""
+"""Compare two groups whose runs are not pairs: they have different seeds, or the runs of a seed do not start alike."""
 
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,16 +20,16 @@ from paramshare.stats.ranks import Superiority, studentized_permutation_p
 
 __all__ = ["Unpaired", "compare_unpaired"]
 
-_ALPHA = 0.05  # of the check of equal spread
+_ALPHA: Final = 0.05  # of the check of equal variances
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unpaired(Comparison):
-    """One group against another, run by run. The effect is Hedges' g: the difference over the pooled deviation.
+    """The comparison of two groups without pairs. The effect is Hedges' g: the difference in pooled deviations.
 
     Args:
-        n_one, n_other: how many runs each has.
-        finite_one, finite_other: how many of them did not diverge.
+        n_one, n_other: the number of runs of each group.
+        finite_one, finite_other: the number of runs of each group that did not diverge.
     """
 
     n_one: int
@@ -48,21 +49,22 @@ def compare_unpaired(
     family: int = 1,
     seed: int = 0,
 ) -> Unpaired:
-    """Hold one group against another whose runs are not its runs' pairs.
+    """Compare two groups whose runs are not pairs.
 
     The test is Neubert and Brunner's studentized permutation test, which counts diverged runs.
 
     Args:
-        one, other: each finished run's value; one that is not finite is a run that diverged.
-        better: which values are.
-        level: of the intervals; alpha is 1 less it.
-        interest: the standardized difference (g) that one would want to find.
-        target: the power that is asked for.
-        family: how many comparisons are made at once: power is that of Holm's first step, at alpha / family.
-        seed: of the permutations, where there are too many to go through.
+        one, other: the value of each finished run; not finite if the run diverged.
+        better: the better direction. Defaults to lower.
+        level: the confidence level of the intervals; alpha is 1 − level. Defaults to 0.95.
+        interest: the smallest standardized difference (g) of interest. Defaults to 0.8.
+        target: the required power. Defaults to 0.8.
+        family: the number of comparisons that are made at once. The power is that of Holm's first step, at
+            alpha / family. Defaults to 1.
+        seed: the seed of the permutations, which are drawn if there are too many for all of them. Defaults to 0.
 
     Raises:
-        UsageError: `better`, `level`, `interest`, `target` or `family` is none.
+        UsageError: `better`, `level`, `interest`, `target` or `family` is out of range.
     """
     alpha = alpha_of(level)
     first, second = with_worst(one, better), with_worst(other, better)
@@ -93,7 +95,7 @@ def compare_unpaired(
 
 
 def _difference(one: NDArray[np.float64], other: NDArray[np.float64], level: float) -> Estimate:
-    """Of the means, with Welch's t-interval."""
+    """Return the difference of the means with Welch's t-interval."""
     n, m = len(one), len(other)
     if min(n, m) == 0:
         return Estimate(None, n + m, notes=(Note.NO_VALUES,))
@@ -102,14 +104,14 @@ def _difference(one: NDArray[np.float64], other: NDArray[np.float64], level: flo
     value = float(one.mean() - other.mean())
     if min(n, m) == 1:
         return Estimate(value * scale, n + m, notes=(Note.ONE_VALUE,))
-    same = [group.min() == group.max() for group in (one, other)]
-    if all(same):
+    constant = [group.min() == group.max() for group in (one, other)]
+    if all(constant):
         return Estimate(value * scale, n + m, notes=(Note.CONSTANT,))
-    parts = (0.0 if same[0] else one.var(ddof=1) / n, 0.0 if same[1] else other.var(ddof=1) / m)
+    parts = (0.0 if constant[0] else one.var(ddof=1) / n, 0.0 if constant[1] else other.var(ddof=1) / m)
     freedom = sum(parts) ** 2 / (parts[0] ** 2 / (n - 1) + parts[1] ** 2 / (m - 1))
     half = float(stats.t.ppf((1 + level) / 2, freedom)) * math.sqrt(sum(parts))
-    skewed = any(too_skewed(group) for group, constant in zip((one, other), same, strict=True) if not constant)
-    note = Note.ONE_CONSTANT if any(same) else Note.NOT_NORMAL if skewed else None
+    skewed = any(too_skewed(group) for group, same in zip((one, other), constant, strict=True) if not same)
+    note = Note.ONE_CONSTANT if any(constant) else Note.NOT_NORMAL if skewed else None
     return Estimate(
         value * scale, n + m, Interval((value - half) * scale, (value + half) * scale, level, "Welch", note)
     )
@@ -122,11 +124,12 @@ def _ratio(one: NDArray[np.float64], other: NDArray[np.float64], level: float) -
 
 
 def _beats(one: NDArray[np.float64], other: NDArray[np.float64], better: Better, level: float) -> Estimate:
-    """Mann and Whitney's U as a share, with a score interval: Wilson's for as many trials as the variance is worth.
+    """Return the win rate, Mann and Whitney's U as a share, with a score interval.
 
-    The variance is that of the placements (DeLong; Brunner and Munzel), its ratio to share (1 - share) is held fixed,
-    and is at most 1 / the smaller group's size (Birnbaum and Klose 1957): that is what it is taken for where one group
-    wins every time and its estimate is 0. The quantile is t's, at Satterthwaite's degrees of freedom.
+    The interval is Wilson's for the number of trials that has the estimate's variance. The variance is that of the
+    placements (DeLong; Brunner and Munzel). Its ratio to share (1 − share) is fixed and at most 1 / the size of the
+    smaller group (Birnbaum and Klose 1957). If one group wins every time, the estimated variance is 0, and the maximum
+    ratio is used. The quantile is that of the t distribution with Satterthwaite's degrees of freedom.
     Source of the idea: Schüürhuis, Konietschke and Brunner, Biometrical Journal 67 (2025).
     """
     n, m = len(one), len(other)
@@ -138,20 +141,21 @@ def _beats(one: NDArray[np.float64], other: NDArray[np.float64], better: Better,
     if min(n, m) == 1:
         wins = float(np.mean((one[:, None] > other) + (one[:, None] == other) / 2))
         return Estimate(wins, n + m, notes=(*ties, Note.ONE_VALUE))
-    found = Superiority.of(one, other)
+    superiority = Superiority.of(one, other)
+    share = superiority.share
     if one.min() == one.max() == other.min() == other.max():
         return Estimate(0.5, n + m, notes=(*ties, Note.CONSTANT))
-    most = 1 / min(n, m)
-    if found.freedom is None:
-        ratio, freedom = most, float(min(n, m) - 1)
+    max_ratio = 1 / min(n, m)
+    if superiority.freedom is None:
+        ratio, freedom = max_ratio, float(min(n, m) - 1)
     else:
-        ratio, freedom = min(most, found.variance / (found.share * (1 - found.share))), found.freedom
-    far = float(stats.t.ppf((1 + level) / 2, freedom)) ** 2 * ratio
-    middle = (found.share + far / 2) / (1 + far)
-    half = math.sqrt(far * found.share * (1 - found.share) + far**2 / 4) / (1 + far)
+        ratio, freedom = min(max_ratio, superiority.variance / (share * (1 - share))), superiority.freedom
+    spread = float(stats.t.ppf((1 + level) / 2, freedom)) ** 2 * ratio
+    middle = (share + spread / 2) / (1 + spread)
+    half = math.sqrt(spread * share * (1 - share) + spread**2 / 4) / (1 + spread)
     low, high = max(0.0, middle - half), min(1.0, middle + half)
-    note = Note.ONE_SIDED if found.share in (0, 1) else None
-    return Estimate(found.share, n + m, Interval(low, high, level, "score of placements, about", note), ties)
+    note = Note.ONE_SIDED if share in (0, 1) else None
+    return Estimate(share, n + m, Interval(low, high, level, "score of placements, about", note), ties)
 
 
 def _effect(one: NDArray[np.float64], other: NDArray[np.float64], level: float) -> Estimate:
@@ -170,9 +174,9 @@ def _effect(one: NDArray[np.float64], other: NDArray[np.float64], level: float) 
 
 
 def _doubt(one: NDArray[np.float64], other: NDArray[np.float64]) -> Note | None:
-    """What speaks against one normal distribution's spread in both groups."""
+    """Return a note if the variances differ (Levene's test with medians) or a group is not normal; None otherwise."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        spread = float(stats.levene(one, other, center="median").pvalue)
-    if spread < _ALPHA:
+        p = float(stats.levene(one, other, center="median").pvalue)
+    if p < _ALPHA:
         return Note.OTHER_SPREAD
     return None if looks_normal(one) and looks_normal(other) else Note.NOT_NORMAL

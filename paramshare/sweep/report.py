@@ -72,7 +72,7 @@ def note_of(spec: SweepSpec, rows: Sequence[Row], experiment_id: str, parent_run
     rest = len(rows) - len(runs)
     return "\n".join(
         [
-            f"| {headline.words} | median over seeds | quartiles |",
+            f"| {headline.description} | median over seeds | quartiles |",
             "| :-- | --: | :-: |",
             *_groups(rows, headline),
             "",

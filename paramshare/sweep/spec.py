@@ -16,8 +16,8 @@ from pydantic import (
 )
 
 from paramshare.errors import SpecError
-from paramshare.recipes.loading import find_target
-from paramshare.recipes.reference import RecipeSource
+from paramshare.recipes.loading.find import find_target
+from paramshare.recipes.loading.source import RecipeSource
 from paramshare.recipes.spec import OptionValue
 from paramshare.recipes.target import recipe_target
 from paramshare.training.choice import ENGINES, Choice, Engine, choose_engine

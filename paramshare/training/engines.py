@@ -8,7 +8,7 @@ from itertools import groupby
 from typing import Any, Final, overload
 
 from paramshare.errors import SpecError
-from paramshare.recipes.checkpoints import Checkpoints
+from paramshare.recipes.loop.checkpoints import Checkpoints
 from paramshare.recipes.training import train_recipe
 from paramshare.training.choice import Choice, Engine, EngineName, choose_engine
 from paramshare.training.devices import choose_devices, find_devices

@@ -81,13 +81,13 @@ class Metric:
 
     Args:
         name: in MLflow.
-        words: what it is.
+        description: in words, as in a table's head.
         better: which way.
         only: the field of a spec and its value that have this number; None where all specs have.
     """
 
     name: str
-    words: str
+    description: str
     better: Literal["lower", "higher"]
     only: tuple[str, str] | None = None
 
@@ -197,7 +197,7 @@ _DYNAMICNET: Final = Target(
     loss="summed squared error",
     curves=(LOSS, DEPTH),
     finals=(
-        Metric(MEAN_DEPTH_LOSS, "the trained net's loss, mean over the depths 0 to 3", "lower"),
+        Metric(MEAN_DEPTH_LOSS, "the trained net's mean loss over all depths", "lower"),
         *(Metric(depth_loss(depth), f"the trained net's loss at depth {depth}", "lower") for depth in DEPTHS),
     ),
     dataset="gaussian-seed-",

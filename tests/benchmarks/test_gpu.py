@@ -15,11 +15,13 @@ from types import ModuleType
 import pytest
 import torch
 
+from support.processes import is_running
+
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 
 def load(name: str) -> ModuleType:
-    """A module of benchmarks/, some of whose names are also names of modules of the tests."""
+    """Import a module of benchmarks/ under its own name; some modules of the tests have the same name."""
     spec = importlib.util.spec_from_file_location(name, BENCHMARKS / f"{name}.py")
     assert spec
     assert spec.loader
@@ -64,22 +66,24 @@ def with_a_card(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_without_a_gpu_it_says_so_in_a_line_and_ends_well(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_a_machine_without_a_gpu_gets_one_line_and_exit_code_0(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     assert gpu.main([]) == 0
     assert capsys.readouterr().out == (
-        f"test-gpu: no GPU: the torch of {sys.executable} sees none; nothing is tested\n"
+        f"test-gpu: no GPU: the torch of {sys.executable} sees none; nothing was tested\n"
     )
     assert not (tmp_path / "gpu-report.md").exists()
 
 
-def test_an_interpreter_without_torch_counts_as_one_without_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interpreter_without_torch_counts_as_a_machine_without_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gpu, "PROBE", "import no_torch_here")
     found = gpu.find_card()
     assert found == f"{sys.executable} cannot ask torch (ModuleNotFoundError: No module named 'no_torch_here')"
 
 
 @pytest.mark.usefixtures("with_a_card")
-def test_a_gpu_without_the_packages_is_a_failure_in_a_line(
+def test_missing_packages_beside_a_gpu_are_a_failure_in_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     monkeypatch.setattr(gpu, "missing", lambda: ["mlflow", "pytest"])
@@ -89,7 +93,9 @@ def test_a_gpu_without_the_packages_is_a_failure_in_a_line(
     assert not (tmp_path / "gpu-report.md").exists()
 
 
-def test_what_the_product_and_its_tests_need_is_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_check_for_packages_covers_the_dependencies_of_the_product_and_of_its_tests(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     assert gpu.missing() == []
 
     def none(name: str) -> None:
@@ -99,7 +105,7 @@ def test_what_the_product_and_its_tests_need_is_looked_for(monkeypatch: pytest.M
     assert {"torch", "mlflow", "prefect", "pydantic-settings", "pytest", "hypothesis"} <= set(gpu.missing())
 
 
-def test_the_report_names_the_card_and_every_stage_s_result() -> None:
+def test_the_gpu_report_names_the_card_and_the_result_of_each_stage() -> None:
     outcomes = [
         gpu.Outcome(stage("one", good), "5 passed", True, 12.4),
         gpu.Outcome(stage("two", bad), "98 | ×", False, 3.0, "the end of its output"),
@@ -115,7 +121,7 @@ def test_the_report_names_the_card_and_every_stage_s_result() -> None:
 | one | 5 passed | a claim | yes | 12 |
 | two | 98 \\| × | a claim | **no** | 3 |
 
-1 of 2 stages failed. 15 s in all.
+1 of 2 stages failed. 15 s in total.
 
 ## two
 
@@ -128,7 +134,7 @@ the end of its output
 
 @pytest.mark.usefixtures("with_a_card")
 @pytest.mark.parametrize(("first", "code"), [(good, 0), (bad, 1), (lambda place: str(1 / 0), 1)])
-def test_a_stage_that_fails_is_an_exit_code_and_the_next_still_runs(
+def test_a_failed_stage_sets_the_exit_code_and_the_next_stage_still_runs(
     first: object, code: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(gpu, "STAGES", (stage("first", first), stage("second", good)))
@@ -139,38 +145,36 @@ def test_a_stage_that_fails_is_an_exit_code_and_the_next_still_runs(
 
 
 def test_a_stage_over_its_budget_is_ended_and_the_next_still_runs(tmp_path: Path) -> None:
-    slow, after = gpu.carry_out([stage("slow", sleep, budget=1), stage("after", good)], tmp_path)
-    assert (slow.result, slow.passed, slow.details) == ("ended: it took longer than it may", False, "begun")
+    slow, after = gpu.run_stages([stage("slow", sleep, budget=1), stage("after", good)], tmp_path)
+    assert (slow.result, slow.passed, slow.details) == ("ended: it exceeded its time limit", False, "begun")
     assert (after.result, after.passed) == ("good", True)
 
 
 def test_no_stage_begins_when_no_time_is_left(tmp_path: Path) -> None:
-    (outcome,) = gpu.carry_out([stage("late", good)], tmp_path, longest=gpu.RESERVE)
-    assert (outcome.result, outcome.passed) == ("not begun: no time is left", False)
+    (outcome,) = gpu.run_stages([stage("late", good)], tmp_path, max_seconds=gpu.RESERVE)
+    assert (outcome.result, outcome.passed) == ("not started: no time is left", False)
 
 
-def test_with_a_command_all_that_it_started_is_ended(place: object, tmp_path: Path) -> None:
+def test_a_command_over_its_time_limit_is_ended_with_its_child_processes(place: object, tmp_path: Path) -> None:
     started = "import subprocess, time; print(subprocess.Popen(['sleep', '600']).pid, flush=True); time.sleep(600)"
     with pytest.raises(stages.StageError) as ended:
         stages.run(["-c", started], replace(place, until=time.monotonic() + 2), tmp_path)  # type: ignore[type-var]
-    child = int(ended.value.details)
-    state = Path(f"/proc/{child}/stat")
-    assert not state.exists() or state.read_text().rpartition(")")[2].split()[0] == "Z"
+    assert not is_running(int(ended.value.details))
 
 
-def test_a_command_that_fails_leaves_the_end_of_its_output(place: object, tmp_path: Path) -> None:
+def test_the_error_of_a_failed_command_contains_the_end_of_its_output(place: object, tmp_path: Path) -> None:
     with pytest.raises(stages.StageError, match=r"^exit code 3$") as failed:
         stages.run(["-c", "import sys; print('why', file=sys.stderr); sys.exit(3)"], place, tmp_path)
     assert failed.value.details == "why"
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_cuda_tests_that_are_all_skipped_have_failed(place: object) -> None:
+def test_cuda_tests_that_are_all_skipped_count_as_failed(place: object) -> None:
     with pytest.raises(stages.StageError, match=r"^0 passed, 3 skipped$"):
         stages.cuda_tests(place)
 
 
-def test_a_missed_ratio_is_reported_with_what_was_measured(place: object, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missed_ratio_is_reported_with_its_measured_value(place: object, monkeypatch: pytest.MonkeyPatch) -> None:
     def missed(*_: object) -> str:
         raise stages.StageError("exit code 1", '[{"what": "x", "measured": "98\\u00d7 the seeds", "holds": false}]')
 
@@ -179,27 +183,27 @@ def test_a_missed_ratio_is_reported_with_what_was_measured(place: object, monkey
         stages.beside_the_plain_loop(place)
 
 
-def test_a_sweep_s_rates_are_taken_and_a_run_of_it_is_reproduced(place: object) -> None:
+def test_the_training_stage_measures_rates_and_the_next_stage_reproduces_one_of_its_runs(place: object) -> None:
     with pytest.raises(stages.StageError, match="`train` left no store"):
         stages.reproduce(place)
     assert stages.train(place).startswith("5 runs finished; one process trains ")
     assert stages.reproduce(place) == "a run by gram: bitwise equal"
 
 
-def test_the_rates_are_those_of_the_seeds_trained_and_of_the_runs_written() -> None:
+def test_the_training_rates_count_trained_seeds_and_written_runs() -> None:
     told = stages.rates(stages.Sweep([0.01] * 8, [1.0, 1.5, 2.0, 2.5]))
     assert told == (
-        "8 runs finished; one process trains 100 seeds/s, 4 write 2.0 seeds/s after start-up: 50.0× as fast as written"
+        "8 runs finished; one process trains 100 seeds/s, 4 processes write 2.0 seeds/s after start-up: ratio 50.0"
     )
 
 
-def test_the_memory_is_that_of_every_process_of_the_session() -> None:
+def test_the_measured_memory_covers_the_processes_of_the_session() -> None:
     seen = stages.Memory(card=False)
     seen.look(os.getsid(0))
     assert seen.processes[os.getpid()] == pytest.approx(measuring.peak_mib(), rel=0.1)
 
 
-def test_make_names_the_python_that_it_asks() -> None:
+def test_make_test_gpu_uses_the_interpreter_and_the_output_that_it_is_given() -> None:
     done = subprocess.run(
         ["make", "--no-print-directory", "--dry-run", "test-gpu", "GPU_PYTHON=a-python", "OUTPUT=a.md"],
         cwd=BENCHMARKS.parent, capture_output=True, text=True, check=True,

@@ -6,18 +6,19 @@ from collections.abc import Iterator
 from typing import Protocol
 
 import pytest
-from browser.chromium import Page, find_chromium, running_chromium
+
+from support.chromium import Page, find_chromium, running_chromium
 
 
 class Served(Protocol):
-    """What a server shows."""
+    """Pages that a server shows."""
 
     base: str
 
 
 @pytest.fixture(scope="session")
 def tab() -> Iterator[Page]:
-    """A tab of the one browser of a session."""
+    """Open a tab of the one browser of a session."""
     program = find_chromium()
     assert program is not None
     with running_chromium(program) as browser, browser.page() as page:
@@ -26,7 +27,7 @@ def tab() -> Iterator[Page]:
 
 @pytest.fixture
 def page(tab: Page, pages: Served) -> Iterator[Page]:
-    """The tab, as new as on a first visit; no script may fail in it during a test.
+    """Return the tab in the state of a first visit; no script may fail in it during a test.
 
     It is tall enough that every chart is in view: those below it would not be drawn.
     """

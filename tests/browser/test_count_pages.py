@@ -9,8 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import pytest
-from browser.chromium import Page, find_chromium, sees
-from serving import MlflowServer
 from torch import Tensor, nn
 
 from paramshare.sharing.analyze import analyze
@@ -18,6 +16,8 @@ from paramshare.sharing.report import SharingReport
 from paramshare.tracking.display.urls import experiment_url, run_url, search_url
 from paramshare.tracking.store import open_store
 from paramshare.tracking.write.kinds.counts import write_report
+from support.chromium import Page, find_chromium, sees
+from support.tracking.mlflow_server import MlflowServer
 
 pytestmark = [
     pytest.mark.browser,
@@ -44,7 +44,7 @@ class Net(nn.Module):
 
 @dataclass(frozen=True)
 class Pages:
-    """What a report left in a store, and where a server shows it."""
+    """The report of a run in a store, and the addresses at which a server shows it."""
 
     report: SharingReport
     base: str
@@ -53,14 +53,14 @@ class Pages:
     view: str
 
     def tab(self, name: str) -> str:
-        """The address of a tab of the run's page."""
+        """Return the address of a tab of the run's page."""
         path, _, query = self.url.partition("?")
         return f"{path}/{name}?{query}"
 
 
 @pytest.fixture(scope="module")
 def pages(mlflow_server: MlflowServer) -> Pages:
-    """A small model's report, written and served."""
+    """Write the report of a small model, and serve it."""
     store = open_store(mlflow_server.embedded("counts"))
     report = analyze(Net(), (3, 32, 32))
     run_id = write_report(store, report, {"model": "nets:Net", "input": "3,32,32"}, {})
@@ -72,7 +72,7 @@ def pages(mlflow_server: MlflowServer) -> Pages:
     return Pages(report, base, run_url(f"{base}/", experiment, run_id), two, view)
 
 
-def test_the_runs_note_shows_the_picture_the_totals_ties_and_warnings(pages: Pages, page: Page) -> None:
+def test_the_page_of_a_count_shows_its_note_with_picture_totals_ties_and_warnings(pages: Pages, page: Page) -> None:
     page.open(pages.url)
     sees(page, "nets:Net on 3,32,32", "Sharing factor", *pages.report.ties[0].names)
     page.wait_until("[...document.images].some(image => image.complete && image.naturalWidth >= 600)")
@@ -83,7 +83,7 @@ def test_the_runs_note_shows_the_picture_the_totals_ties_and_warnings(pages: Pag
     sees(page, *pages.report.warnings)
 
 
-def test_the_runs_page_shows_every_count_as_a_metric_and_exactly_as_a_parameter(pages: Pages, page: Page) -> None:
+def test_the_page_of_a_count_shows_each_number_as_a_metric_and_as_an_exact_parameter(pages: Pages, page: Page) -> None:
     page.open(pages.url)
     sees(page, "sharing/factor", "memory/dense_with_adam", "paramshare.sharing/1")
     rows = page.evaluate(ROWS)
@@ -93,31 +93,31 @@ def test_the_runs_page_shows_every_count_as_a_metric_and_exactly_as_a_parameter(
         assert [name, str(count)] in rows
 
 
-def test_the_layers_are_shown_as_a_table(pages: Pages, page: Page) -> None:
+def test_the_layers_of_a_count_are_shown_as_a_table(pages: Pages, page: Page) -> None:
     page.open(pages.tab("artifacts/layers.json"))
     sees(page, "View as table", "unshared_live", *(layer.name for layer in pages.report.layers))
 
 
-def test_the_report_is_shown_as_text_and_the_chart_as_a_picture(pages: Pages, page: Page) -> None:
+def test_the_report_of_a_count_is_shown_as_text_and_its_chart_as_a_picture(pages: Pages, page: Page) -> None:
     page.open(pages.tab("artifacts/sharing.txt"))
     sees(page, "sharing factor", "unused in this pass: 0")
     page.open(pages.tab("artifacts/sharing.png"))
     page.wait_until("[...document.images].some(image => image.complete && image.naturalWidth >= 600)")
 
 
-def test_the_metrics_page_draws_the_counts(pages: Pages, page: Page) -> None:
+def test_the_metrics_page_of_a_count_draws_its_numbers(pages: Pages, page: Page) -> None:
     page.open(pages.tab("model-metrics"))
     sees(page, "sharing", "memory")
     page.wait_until("document.querySelectorAll('.js-plotly-plot .point').length >= 5")
 
 
-def test_the_saved_view_shows_every_count_with_its_numbers_and_bars(pages: Pages, page: Page) -> None:
+def test_the_saved_view_of_counts_shows_each_run_with_numbers_and_bars(pages: Pages, page: Page) -> None:
     page.open(pages.view)
     sees(page, "nets:Net", "nets:Twin", "Parameters", "What sharing saves", "sharing/factor")
     page.wait_until("document.querySelectorAll('.js-plotly-plot .point').length >= 12")  # 3 runs, 4 charts in view
 
 
-def test_a_search_shows_the_runs_that_meet_it_and_no_others(pages: Pages, page: Page) -> None:
+def test_a_search_on_the_page_of_counts_shows_the_matching_runs_only(pages: Pages, page: Page) -> None:
     page.open(pages.side_by_side)
     sees(page, "nets:Net on 3,32,32", "nets:Twin on 1×3×32×32")
     assert "nets:Stranger" not in page.text()

@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from urllib.parse import quote
 
 import pytest
-from browser.chromium import Page, find_chromium, sees
-from serving import MlflowServer
 
 from paramshare.sweep.result import SweepResult
 from paramshare.sweep.run import run_sweep
@@ -21,6 +19,8 @@ from paramshare.sweep.spec import SweepSpec
 from paramshare.tracking.display.urls import artifact_url, experiment_url, run_url
 from paramshare.tracking.store import Store, open_store
 from paramshare.tracking.tags import CURVES_FILE
+from support.chromium import Page, find_chromium, sees
+from support.tracking.mlflow_server import MlflowServer
 
 pytestmark = [
     pytest.mark.browser,
@@ -49,7 +49,7 @@ NOTE = "[...document.querySelectorAll('table')].filter(table => !table.closest('
 
 @dataclass(frozen=True)
 class Pages:
-    """What a sweep left in a store, and where a server shows it."""
+    """The sweep in a store, and the address at which a server shows it."""
 
     store: Store
     outcome: SweepResult
@@ -57,34 +57,34 @@ class Pages:
 
     @property
     def experiment(self) -> str:
-        """The experiment page's address."""
+        """Return the address of the experiment's page."""
         return experiment_url(self.base, self.outcome.experiment_id)
 
     def run(self, run_id: str, tab: str = "") -> str:
-        """The address of a run's page, or of one of its tabs."""
+        """Return the address of a run's page, or of one of its tabs."""
         return run_url(self.base, self.outcome.experiment_id, f"{run_id}{tab}")
 
     def name(self, run_id: str) -> str:
-        """What the store calls a run."""
+        """Return the name of a run in the store."""
         return str(self.store.client.get_run(run_id).info.run_name)
 
 
 @pytest.fixture(scope="module")
 def pages(mlflow_server: MlflowServer) -> Pages:
-    """A sweep of two seeds, trained, written and served."""
+    """Train and write a sweep of two seeds, and serve it."""
     address = mlflow_server.embedded("sweep")
     outcome = run_sweep(SPEC, address, {})
     return Pages(open_store(address), outcome, mlflow_server.url)
 
 
-def test_the_experiment_page_opens_on_every_seed_with_its_curve_and_its_loss_by_depth(pages: Pages, page: Page) -> None:
+def test_the_experiment_page_opens_on_all_seeds_with_their_curves_and_losses_by_depth(pages: Pages, page: Page) -> None:
     page.open(pages.experiment)
     sees(page, "What does sharing weights buy?", *(pages.name(row.run_id) for row in pages.outcome.rows))
     sees(page, "Loss at every step", "The trained nets", "final/loss_mean_depth")
     page.wait_until(f"{DRAWN_LINES} >= {len(pages.outcome.rows)}")
 
 
-def test_outside_of_that_view_the_sweep_is_listed_with_its_nested_runs(pages: Pages, page: Page) -> None:
+def test_the_experiment_page_without_a_view_lists_the_sweep_with_nested_runs(pages: Pages, page: Page) -> None:
     page.open(pages.experiment.partition("&")[0])
     sees(page, pages.name(pages.outcome.parent_run_id))
     page.wait_until("document.querySelector('button[data-component-id*=runnamecellrenderer]') !== null")
@@ -100,7 +100,7 @@ def test_the_view_of_the_last_sweep_draws_medians_and_quartiles_in_one_chart(pag
     page.wait_until(f"[...document.querySelectorAll('.js-plotly-plot')].some(plot => {paths}.size === 3)")
 
 
-def test_the_page_of_several_runs_compares_them_by_the_headline(pages: Pages, page: Page) -> None:
+def test_the_page_of_several_runs_compares_them_by_the_headline_metric(pages: Pages, page: Page) -> None:
     ids = quote(json.dumps([row.run_id for row in pages.outcome.rows]))
     page.open(f"{pages.base}/#/compare-runs?runs={ids}&experiments=%5B%22{pages.outcome.experiment_id}%22%5D")
     shown = "[...document.querySelectorAll('.js-plotly-plot')].map(plot => plot.textContent).join()"
@@ -108,18 +108,18 @@ def test_the_page_of_several_runs_compares_them_by_the_headline(pages: Pages, pa
     assert "train/loss" not in page.evaluate(shown)
 
 
-def test_the_sweeps_page_draws_its_aggregate_curves(pages: Pages, page: Page) -> None:
+def test_the_page_of_a_sweep_draws_its_aggregate_curves(pages: Pages, page: Page) -> None:
     page.open(pages.run(pages.outcome.parent_run_id, "/model-metrics"))
     page.wait_until(f"{DRAWN_LINES} >= 3")  # the median and both quartiles
 
 
-def test_the_address_of_the_sweeps_curves_shows_them_as_a_picture(pages: Pages, page: Page) -> None:
+def test_the_address_of_a_sweeps_curves_shows_them_as_a_picture(pages: Pages, page: Page) -> None:
     page.open(artifact_url(pages.base, pages.outcome.experiment_id, pages.outcome.parent_run_id, CURVES_FILE))
     sees(page, "loss_curves.png")
     page.wait_until("[...document.images].some(image => image.complete && image.naturalWidth >= 600)")
 
 
-def test_the_sweeps_note_is_shown_as_tables_with_a_row_for_every_run(pages: Pages, page: Page) -> None:
+def test_the_note_of_a_sweep_is_shown_as_tables_with_a_row_for_each_run(pages: Pages, page: Page) -> None:
     page.open(pages.run(pages.outcome.parent_run_id))
     sees(page, pages.outcome.name, "2 of 2 runs finished")
     page.wait_until(f"{NOTE}.length >= 2")
@@ -131,7 +131,7 @@ def test_the_sweeps_note_is_shown_as_tables_with_a_row_for_every_run(pages: Page
     assert "| --" not in page.text()
 
 
-def test_the_links_in_the_sweeps_note_lead_to_the_runs(pages: Pages, page: Page) -> None:
+def test_the_links_in_the_note_of_a_sweep_lead_to_its_runs(pages: Pages, page: Page) -> None:
     page.open(pages.run(pages.outcome.parent_run_id))
     links = "[...document.querySelectorAll('table a')].map(link => link.href)"
     page.wait_until(f"{links}.length >= {len(pages.outcome.rows)}")
@@ -141,7 +141,7 @@ def test_the_links_in_the_sweeps_note_lead_to_the_runs(pages: Pages, page: Page)
     page.wait_until(f"[...document.querySelectorAll('h1, h2, h3')].some(heading => heading.innerText === {title})")
 
 
-def test_the_sweeps_table_of_seeds_is_shown_as_a_table(pages: Pages, page: Page) -> None:
+def test_the_seeds_of_a_sweep_are_shown_as_a_table(pages: Pages, page: Page) -> None:
     page.open(pages.run(pages.outcome.parent_run_id, "/artifacts/seeds.json"))
     sees(
         page,
@@ -151,7 +151,7 @@ def test_the_sweeps_table_of_seeds_is_shown_as_a_table(pages: Pages, page: Page)
     )
 
 
-def test_a_runs_page_shows_its_metrics_parameters_dataset_parent_and_model(pages: Pages, page: Page) -> None:
+def test_the_page_of_a_run_shows_its_metrics_parameters_dataset_parent_and_model(pages: Pages, page: Page) -> None:
     run = pages.store.client.get_run(pages.outcome.rows[1].run_id)
     page.open(pages.run(run.info.run_id))
     sees(page, run.info.run_name, pages.outcome.name, "pytorch")
@@ -165,19 +165,19 @@ def test_a_runs_page_shows_its_metrics_parameters_dataset_parent_and_model(pages
         assert any(row[0] == name and float(row[1]) == pytest.approx(number, rel=1e-6) for row in shown), name
 
 
-def test_a_runs_metrics_page_draws_its_loss_and_its_depths_step_by_step(pages: Pages, page: Page) -> None:
+def test_the_metrics_page_of_a_run_draws_its_loss_and_depth_at_each_step(pages: Pages, page: Page) -> None:
     page.open(pages.run(pages.outcome.rows[0].run_id, "/model-metrics"))
     page.wait_until(f"{DRAWN_LINES} >= 2")
     sees(page, "loss", "depth")
 
 
-def test_a_runs_figure_is_shown_as_a_picture(pages: Pages, page: Page) -> None:
+def test_the_figure_of_a_run_is_shown_as_a_picture(pages: Pages, page: Page) -> None:
     page.open(pages.run(pages.outcome.rows[0].run_id, "/artifacts/loss.png"))
     sees(page, "model", "loss.png")
     page.wait_until("[...document.images].some(image => image.complete && image.naturalWidth >= 600)")
 
 
-def test_a_runs_model_is_shown_as_a_model_with_its_shapes(pages: Pages, page: Page) -> None:
+def test_the_model_of_a_run_is_shown_as_a_model_with_its_shapes(pages: Pages, page: Page) -> None:
     page.open(pages.run(pages.outcome.rows[0].run_id, "/artifacts/model"))
     shapes = (f"[-1,{SPEC.input_size}]", f"[-1,{SPEC.output_size}]")
     sees(page, "MLflow Model", "Register model", "MLmodel", "requirements.txt", *shapes)

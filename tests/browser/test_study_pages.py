@@ -10,15 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from browser.chromium import Page, find_chromium, sees
-from program import SIZES
-from serving import MlflowServer
 
 from paramshare.comparing.run import report_of, run_study
 from paramshare.comparing.spec import StudySpec
 from paramshare.comparing.study import Study
 from paramshare.comparing.text import answers
 from paramshare.tracking.display.urls import experiment_url, run_url
+from support.chromium import Page, find_chromium, sees
+from support.command_line import SIZES
+from support.tracking.mlflow_server import MlflowServer
 
 pytestmark = [
     pytest.mark.browser,
@@ -33,7 +33,7 @@ LETTER = f"Math.min(...{TEXTS}.map(one => parseFloat(getComputedStyle(one).fontS
 
 @dataclass(frozen=True)
 class Pages:
-    """What a study left, and where a server shows it."""
+    """The results of a study, and the addresses at which a server shows them."""
 
     study: Study
     report: Path
@@ -44,7 +44,7 @@ class Pages:
 
 @pytest.fixture(scope="module")
 def pages(mlflow_server: MlflowServer, tmp_path_factory: pytest.TempPathFactory) -> Pages:
-    """A study of tiny nets, written and served."""
+    """Run and write a study of tiny nets, and serve it."""
     address, base = mlflow_server.embedded(SPEC.experiment), mlflow_server.url
     outcome, study = run_study(SPEC, address, {})
     assert study is not None
@@ -55,10 +55,10 @@ def pages(mlflow_server: MlflowServer, tmp_path_factory: pytest.TempPathFactory)
 
 
 @pytest.mark.parametrize("width", [1280, 390])
-def test_the_report_alone_can_be_read_on_a_page_of_any_width(pages: Pages, page: Page, width: int) -> None:
+def test_a_study_report_is_readable_at_any_page_width(pages: Pages, page: Page, width: int) -> None:
     page.resize(width, 900)
     page.open(pages.report.as_uri())
-    sees(page, *answers(pages.study), "Against each other", "geometric mean")
+    sees(page, *answers(pages.study), "Pairwise comparisons", "geometric mean")
     images = page.evaluate("[...document.images].map(one => [one.complete && one.naturalWidth, one.alt, one.width])")
     assert len(images) == FIGURES
     for natural, alt, shown in images:
@@ -70,7 +70,7 @@ def test_the_report_alone_can_be_read_on_a_page_of_any_width(pages: Pages, page:
     assert page.evaluate("[...document.querySelectorAll('link, script, [src^=http]')].length") == 0
 
 
-def test_the_runs_page_shows_the_answers_and_the_figures(pages: Pages, page: Page) -> None:
+def test_the_page_of_a_study_shows_its_answers_and_figures(pages: Pages, page: Page) -> None:
     page.open(pages.run)
     sees(page, *(answer.split(" (")[0] for answer in answers(pages.study)))
     page.wait_until(
@@ -78,7 +78,7 @@ def test_the_runs_page_shows_the_answers_and_the_figures(pages: Pages, page: Pag
     )
 
 
-def test_the_saved_view_shows_the_variants_as_groups(pages: Pages, page: Page) -> None:
+def test_the_saved_view_of_a_study_shows_its_variants_as_groups(pages: Pages, page: Page) -> None:
     page.open(pages.view)
     sees(page, "Group by: variant", "Group: shared", "Group: untied", "Arithmetic means, not medians: loss")
     page.wait_until(

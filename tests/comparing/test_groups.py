@@ -26,7 +26,7 @@ def run(seed: int, finished: bool = True, engine: str = "exact", **facts: str) -
 GRID = [run(seed, variant=variant) for variant in ("untied", "shared") for seed in (0, 1, 10)]
 
 
-def test_groups_are_in_the_order_of_their_target_and_their_runs_by_seed() -> None:
+def test_groups_have_the_order_of_their_target_and_runs_the_order_of_their_seeds() -> None:
     found = group(GRID, CompareSpec())
     assert [one.name for one in found.groups] == ["shared", "untied"]
     assert [run.seed for run in found.groups[0].runs] == [0, 1, 10]
@@ -41,12 +41,12 @@ def test_groups_are_in_the_order_of_their_target_and_their_runs_by_seed() -> Non
     assert found.pairs
 
 
-def test_numbers_are_ordered_by_size_and_not_by_their_letters() -> None:
+def test_numeric_groups_are_sorted_by_value_and_not_as_text() -> None:
     runs = [run(seed, steps=steps) for steps in ("1000", "50", "500") for seed in (0, 1)]
     assert [one.name for one in group(runs, CompareSpec(by="steps")).groups] == ["50", "500", "1000"]
 
 
-def test_runs_that_differ_in_more_than_was_asked_for_are_refused_with_the_way_out() -> None:
+def test_runs_that_differ_in_another_parameter_are_refused_with_advice() -> None:
     mixed = [*GRID, *(run(seed, device="cuda:0") for seed in (0, 1, 10))]
     with pytest.raises(UsageError, match=r"differ in more than variant: device \(cpu, cuda:0\); .*--where device=cpu"):
         group(mixed, CompareSpec())
@@ -54,7 +54,7 @@ def test_runs_that_differ_in_more_than_was_asked_for_are_refused_with_the_way_ou
     assert group(mixed, CompareSpec(where="device=cpu")).common["device"] == "cpu"
 
 
-def test_what_is_the_same_within_each_group_but_not_between_them_is_refused_too() -> None:
+def test_groups_that_also_differ_in_a_second_parameter_are_refused() -> None:
     """Else a difference of variants would be one of steps."""
     confounded = [
         run(seed, variant=variant, steps=steps)
@@ -65,7 +65,7 @@ def test_what_is_the_same_within_each_group_but_not_between_them_is_refused_too(
         group(confounded, CompareSpec())
 
 
-def test_engines_that_give_the_same_numbers_may_be_mixed_and_can_be_compared() -> None:
+def test_engines_with_the_same_numbers_can_be_mixed_and_compared() -> None:
     mixed = [run(0, engine="exact"), run(1, engine="reference"), *(run(seed, variant="untied") for seed in (0, 1))]
     assert len(group(mixed, CompareSpec()).groups) == 2
     by_engine = [
@@ -77,20 +77,20 @@ def test_engines_that_give_the_same_numbers_may_be_mixed_and_can_be_compared() -
 
 
 @pytest.mark.parametrize("gap", [[], [run(1, finished=False, variant="untied")]])
-def test_an_incomplete_grid_is_refused_and_named_unless_partial(gap: list[RunView]) -> None:
+def test_an_incomplete_grid_is_refused_with_the_missing_runs_unless_partial(gap: list[RunView]) -> None:
     runs = [one for one in GRID if not (one.facts["variant"] == "untied" and one.seed in (1, 10))] + gap
-    with pytest.raises(UsageError, match=r"runs are missing: untied has not finished seeds 1, 10; .*--partial"):
+    with pytest.raises(UsageError, match=r"runs are missing: untied lacks seeds 1, 10; .*--partial"):
         group(runs, CompareSpec())
     found = group(runs, CompareSpec(partial=True))
     assert found.missing == {"untied": (1, 10)}
     assert [(one.planned, len(one.runs)) for one in found.groups] == [(3, 3), (3, 1)]
 
 
-def test_seeds_that_were_planned_and_that_nobody_has_are_missing() -> None:
+def test_planned_seeds_that_no_group_has_are_missing() -> None:
     assert group(GRID, CompareSpec(partial=True), [0, 1, 2, 10]).missing == {"shared": (2,), "untied": (2,)}
 
 
-def test_other_starts_are_no_pairs() -> None:
+def test_groups_with_different_initial_weights_are_not_paired() -> None:
     runs = [run(seed, hidden_size=size) for size in ("50", "100") for seed in (0, 1)]
     assert not group(runs, CompareSpec(by="hidden_size")).pairs
 
@@ -100,41 +100,41 @@ def test_other_starts_are_no_pairs() -> None:
     [
         ({"by": "varient"}, "the runs have no parameter 'varient'; expected one of arithmetic, device, engine"),
         ({"where": "size=3"}, "the runs have no parameter 'size'"),
-        ({"where": "device=cuda:0"}, "has no run of a seed that ended with device=cuda:0"),
+        ({"where": "device=cuda:0"}, "has no ended run of a seed with device=cuda:0"),
         (
             {"metric": "final/los"},
             "the runs have no metric 'final/los'; expected one of final/loss_mean_depth, final/loss_depth_0",
         ),
         (
             {"metric": "depth"},
-            "nobody knows which way 'depth' is better; expected one of final/loss_mean_depth, .*, time/steps",
+            "the better direction of 'depth' is unknown; expected one of final/loss_mean_depth, .*, time/steps",
         ),
     ],
 )
-def test_names_that_nothing_has_are_refused_in_a_line(given: dict[str, str], said: str) -> None:
+def test_unknown_names_in_a_comparison_are_refused_in_one_line(given: dict[str, str], said: str) -> None:
     with pytest.raises(UsageError, match=said):
         group(GRID, CompareSpec.model_validate(given))
 
 
 def test_an_experiment_without_runs_is_refused_in_a_line() -> None:
-    with pytest.raises(UsageError, match="has no run of a seed that ended; train some, or name another"):
+    with pytest.raises(UsageError, match="has no ended run of a seed; train seeds, or name another"):
         group([], CompareSpec())
-    with pytest.raises(UsageError, match="no run of the experiment 'paramshare' finished"):
+    with pytest.raises(UsageError, match="the experiment 'paramshare' has no finished run"):
         group([run(0, finished=False)], CompareSpec(partial=True))
 
 
 @pytest.mark.parametrize("given", [{"by": ""}, {"by": "variant,"}, {"where": "device"}, {"where": "=x"}])
-def test_what_is_no_list_is_refused(given: dict[str, str]) -> None:
+def test_malformed_lists_in_a_comparison_are_refused(given: dict[str, str]) -> None:
     with pytest.raises(ValueError, match="expected"):
         CompareSpec.model_validate(given)
 
 
-def test_what_a_run_takes_is_compared_by_which_way_it_is_better() -> None:
+def test_training_speed_is_compared_with_higher_as_better() -> None:
     assert group(GRID, CompareSpec(metric="time/steps_per_second")).metric.better == "higher"
 
 
 @pytest.mark.parametrize("by", ["variant", "target,variant", "variant,hidden_size"])
-def test_several_targets_are_refused_whatever_the_groups_differ_in(by: str) -> None:
+def test_runs_of_several_targets_are_refused_for_any_grouping(by: str) -> None:
     digits = run(0, target="digits", variant="conv")
     with pytest.raises(UsageError, match="the runs are of digits and dynamicnet; choose one by --where target=digits"):
         group([*(run(seed, hidden_size="100") for seed in (0, 1)), digits], CompareSpec(by=by))

@@ -12,14 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from program import SIZES
-from serving import MlflowServer
 
 from paramshare.bands import Band
 from paramshare.cli import main
 from paramshare.commands.comparing import Study as StudyCommand
 from paramshare.commands.recipes.options import command_for
-from paramshare.comparing.run import compare, run_study
+from paramshare.comparing.run import compare, compare_sweep, run_study
 from paramshare.comparing.spec import CompareSpec, StudySpec
 from paramshare.comparing.study import Study
 from paramshare.errors import UsageError
@@ -35,14 +33,10 @@ from paramshare.training.digits.spec import DigitsSpec
 from paramshare.training.engines import train
 from paramshare.training.spec import TrainSpec
 from paramshare.training.targets import TARGETS
+from support.command_line import SIZES
 
 SPEC = StudySpec.model_validate({**SIZES, "seeds": "0:6", "devices": "cpu", "workers": 1})
 DIGITS = ["--target", "digits", "--placement", "plain", "--examples", "60", "--steps", "12", "--channels", "2"]
-
-
-@pytest.fixture
-def server(mlflow_server: MlflowServer, experiment: str) -> StoreAddress:
-    return mlflow_server.remote(experiment)
 
 
 def studied(address: StoreAddress) -> tuple[SweepResult, Study]:
@@ -51,7 +45,7 @@ def studied(address: StoreAddress) -> tuple[SweepResult, Study]:
     return outcome, found
 
 
-def test_a_study_holds_every_variant_against_the_first_with_the_curves_of_all_seeds(address: StoreAddress) -> None:
+def test_a_study_compares_each_variant_with_the_first_and_has_the_curves_of_all_seeds(address: StoreAddress) -> None:
     outcome, found = studied(address)
     store = open_store(address)
     assert [one.name for one in found.groups] == ["shared", "untied"]
@@ -65,7 +59,7 @@ def test_a_study_holds_every_variant_against_the_first_with_the_curves_of_all_se
     assert json.dumps(again.as_dict()) == json.dumps(found.as_dict())
 
 
-def test_the_report_lies_with_the_sweep_and_its_note_shows_the_answers(address: StoreAddress) -> None:
+def test_the_study_report_is_an_artifact_of_the_sweep_whose_note_has_the_answers(address: StoreAddress) -> None:
     outcome, _ = studied(address)
     store = open_store(address)
     files = {file.path for file in store.client.list_artifacts(outcome.parent_run_id, "study")}
@@ -74,7 +68,7 @@ def test_the_report_lies_with_the_sweep_and_its_note_shows_the_answers(address: 
         f"study/{name}" for name in ("report.html", "report.md", "study.json", *(f"{one}.png" for one in figures))
     }
     note = read_note(store, outcome.parent_run_id)
-    assert note.startswith("**Untied instead of shared takes ")
+    assert note.startswith("**Untying adds ")
     assert "paramshare study --seeds 0:6" in note
     assert len(re.findall(r"^!\[.+\]\(.+\)\n\n\*\S.+\*$", note, re.MULTILINE)) == len(figures)  # each has its caption
     before = len(list(store.client.search_runs([store.experiment_id])))
@@ -82,15 +76,37 @@ def test_the_report_lies_with_the_sweep_and_its_note_shows_the_answers(address: 
     assert len(list(store.client.search_runs([store.experiment_id]))) == before
 
 
-def test_a_server_gives_the_same_study_as_an_embedded_store(address: StoreAddress, server: StoreAddress) -> None:
-    numbers = [json.dumps(study.as_dict()["contrasts"]) for _, study in (studied(address), studied(server))]
+def test_the_curves_of_a_new_study_come_from_memory(address: StoreAddress) -> None:
+    outcome, found = studied(address)
+    store = open_store(address)
+    assert address.database is not None
+    with closing(sqlite3.connect(address.database)) as database, database:
+        database.execute("DELETE FROM metrics")  # the values of every step
+    again = compare_sweep(SPEC, store, outcome.rows)
+    for before, after in zip(found.groups, again.groups, strict=True):
+        assert before.curves is not None
+        assert after.curves is not None
+        np.testing.assert_array_equal(before.curves.median, after.curves.median)
+
+
+def test_a_sweep_is_compared_by_its_own_runs_although_another_sweep_has_newer_ones(address: StoreAddress) -> None:
+    outcome, found = studied(address)
+    store, result = open_store(address), train(outcome.rows[0].spec)
+    write_run(store, replace(result, losses=result.losses * 2, started=result.started + 60), {})
+    assert json.dumps(compare_sweep(SPEC, store, outcome.rows).as_dict()) == json.dumps(found.as_dict())
+
+
+def test_a_server_gives_the_same_study_as_an_embedded_store(
+    address: StoreAddress, server_address: StoreAddress
+) -> None:
+    numbers = [json.dumps(study.as_dict()["contrasts"]) for _, study in (studied(address), studied(server_address))]
     assert numbers[0] == numbers[1]
 
 
-def test_a_server_gives_the_curves_of_many_runs_to_the_bit_whatever_is_not_finite(
-    server: StoreAddress, small: TrainSpec
+def test_curves_of_many_runs_read_from_a_server_are_bit_for_bit_those_of_the_store(
+    server_address: StoreAddress, small: TrainSpec
 ) -> None:
-    store, ids, curves = open_store(server), [], []
+    store, ids, curves = open_store(server_address), [], []
     for seed in range(3):
         result = train(replace(small, seed=seed))
         curve = np.array([np.nan, np.inf, *result.losses[2:]], np.float32)
@@ -103,7 +119,7 @@ def test_a_server_gives_the_curves_of_many_runs_to_the_bit_whatever_is_not_finit
         np.testing.assert_array_equal(np.float32(found[run_id][2:]), curve[2:])
 
 
-def test_of_a_spec_the_newest_finished_run_counts_and_a_failed_one_where_there_is_no_other(
+def test_the_newest_finished_run_of_a_spec_is_read_and_a_failed_one_if_none_finished(
     address: StoreAddress, small: TrainSpec
 ) -> None:
     store, result = open_store(address), train(small)
@@ -118,21 +134,21 @@ def test_of_a_spec_the_newest_finished_run_counts_and_a_failed_one_where_there_i
     assert values.metrics["final/loss_mean_depth"] == result.mean_depth_loss
 
 
-def test_a_failed_seed_refuses_the_study_unless_partial(
+def test_a_study_with_a_failed_seed_is_refused_unless_partial(
     address: StoreAddress, capsys: pytest.CaptureFixture[str]
 ) -> None:
     studied(address)
     store = open_store(address)
     write_failure(store, TrainSpec(seed=9, variant="untied", **SIZES), "no room", {})
-    with pytest.raises(UsageError, match="shared has not finished seed 9; untied has not finished seed 9"):
+    with pytest.raises(UsageError, match="shared lacks seed 9; untied lacks seed 9"):
         compare(CompareSpec(), address)
     assert main(["compare"]) == 2
     assert "--partial" in capsys.readouterr().err
     assert main(["compare", "--partial"]) == 0
-    assert "Runs are missing: shared has not finished seed 9" in capsys.readouterr().out
+    assert "Runs are missing: shared lacks seed 9" in capsys.readouterr().out
 
 
-def test_the_command_line_studies_digits_and_proves_a_run_of_them(
+def test_the_command_line_studies_digits_and_reproduces_a_digits_run(
     address: StoreAddress, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     assert main(["study", *DIGITS, "--seeds", "0:2", "--devices", "cpu", "--workers", "1", "--json"]) == 0
@@ -150,7 +166,7 @@ def test_the_command_line_studies_digits_and_proves_a_run_of_them(
     assert "bitwise equal" in capsys.readouterr().out
 
 
-def test_a_net_of_nans_has_diverged_by_every_metric_though_it_has_an_accuracy(
+def test_a_net_with_nan_weights_diverged_by_every_metric_although_it_has_an_accuracy(
     address: StoreAddress, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def draw_nans(spec: DigitsSpec) -> Draws:
@@ -170,7 +186,7 @@ def test_a_net_of_nans_has_diverged_by_every_metric_though_it_has_an_accuracy(
         assert (group["diverged"], group["values"]) == (2, {"4": None, "5": None})
 
 
-def test_a_study_whose_runs_failed_answers_as_it_was_asked_to(
+def test_a_study_with_failed_runs_answers_in_the_requested_format(
     address: StoreAddress, capsys: pytest.CaptureFixture[str]
 ) -> None:
     outcome, _ = studied(address)
@@ -181,7 +197,7 @@ def test_a_study_whose_runs_failed_answers_as_it_was_asked_to(
     assert json.loads(capsys.readouterr().out)["runs"][0]["status"] == "FAILED"
 
 
-def test_a_run_of_digits_is_found_again_by_its_spec(address: StoreAddress) -> None:
+def test_a_digits_sweep_that_is_rerun_trains_nothing(address: StoreAddress) -> None:
     arguments = [*DIGITS, "--seeds", "0:2", "--devices", "cpu", "--workers", "1"]
     assert main(["train", *arguments, "--variant", "dense"]) == 0
     assert main(["train", *arguments, "--variant", "dense"]) == 0
@@ -205,7 +221,7 @@ def test_a_run_of_digits_is_found_again_by_its_spec(address: StoreAddress) -> No
         (["train", "--target", "digits", "--engine", "gram"], "the engine gram does not train digits"),
     ],
 )
-def test_what_cannot_be_is_refused_in_a_line(
+def test_invalid_requests_for_a_study_are_refused_in_one_line(
     arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(arguments) == 2
@@ -214,7 +230,7 @@ def test_what_cannot_be_is_refused_in_a_line(
     assert out == ""
 
 
-def test_digits_has_a_smaller_net_than_the_default_in_these_tests() -> None:
+def test_the_digits_net_of_these_tests_is_smaller_than_the_default() -> None:
     """The sizes above are those of a real net: 1 → 2 → 4 channels."""
     net = train(DigitsSpec(seed=0, placement="plain", examples=60, steps=1, channels=2)).net
     assert sum(parameter.numel() for parameter in net.parameters()) == 20 + 76 + 50

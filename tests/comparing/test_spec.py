@@ -31,7 +31,9 @@ from paramshare.training.targets import TARGETS
         ),
     ],
 )
-def test_a_command_says_what_is_not_as_it_comes(spec: StudySpec | CompareSpec, command: str) -> None:
+def test_the_command_of_a_report_has_only_the_options_that_differ_from_their_defaults(
+    spec: StudySpec | CompareSpec, command: str
+) -> None:
     assert sorted(shlex.split(spec.command)) == sorted(shlex.split(command))
 
 
@@ -44,10 +46,10 @@ def test_a_command_says_what_is_not_as_it_comes(spec: StudySpec | CompareSpec, c
         ({"target": "digits"}, "final/los", "final/accuracy_unseen, "),
     ],
 )
-def test_a_metric_that_the_runs_will_not_have_is_refused_before_any_is_trained(
+def test_a_metric_that_no_run_will_have_is_refused_before_training(
     asked: dict[str, Any], metric: str, expected: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(ValueError, match=f"no metric '{metric}' to be compared by; expected one of {expected}"):
+    with pytest.raises(ValueError, match=f"no metric '{metric}' to compare; expected one of {expected}"):
         StudySpec(**asked, metric=metric)
     target = [word for name, value in asked.items() for word in (f"--{name}", value)]
     assert main(["study", *target, "--metric", metric, "--seeds", "0:2"]) == 2
@@ -56,9 +58,7 @@ def test_a_metric_that_the_runs_will_not_have_is_refused_before_any_is_trained(
 
 
 @pytest.mark.parametrize("asked", [{}, {"target": "digits"}, {"target": "digits", "placement": "plain"}])
-def test_every_metric_that_a_study_can_be_asked_for_is_one_that_its_runs_have(
-    asked: dict[str, Any], address: StoreAddress
-) -> None:
+def test_every_metric_that_a_study_accepts_is_written_by_training(asked: dict[str, Any], address: StoreAddress) -> None:
     """The list that refuses, and what training writes, held against each other."""
     spec = StudySpec(**asked, steps=2, seeds="0", workers=1)
     outcome, _ = run_study(spec, address, {})

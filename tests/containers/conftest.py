@@ -4,14 +4,15 @@ import os
 from collections.abc import Iterator
 
 import pytest
-from containers.stack import Stack, running_stack, spec_of, why_not
 from prefect.client.schemas.objects import FlowRun
+
+from support.containers.compose_stack import Stack, running_stack, spec_of, why_no_stack
 
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """The stack, up and well."""
-    if reason := why_not():
+    """Start the stack, and wait until it is healthy."""
+    if reason := why_no_stack():
         pytest.skip(reason)
     with running_stack(tmp_path_factory.mktemp("stack"), f"paramshare-test-{os.getpid()}") as running:
         yield running
@@ -19,5 +20,5 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 @pytest.fixture(scope="session")
 def swept(stack: Stack) -> FlowRun:
-    """A run of `sweep/sweep-cpu` over the experiment `swept`, asked for through the API, that has ended."""
+    """Return an ended run of `sweep/sweep-cpu` over the experiment `swept`, started through the API."""
     return stack.ended(stack.start_flow("sweep/sweep-cpu", spec_of("swept", 6)))

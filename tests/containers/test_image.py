@@ -15,7 +15,8 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from containers.engine import docker, why_no_engine
+
+from support.containers.docker_engine import docker, why_no_engine
 
 ROOT = Path(__file__).parents[2]
 NAME = f"paramshare-image-test-{os.getpid()}"
@@ -41,7 +42,7 @@ class Images:
     mlflow: str = f"{NAME}-mlflow"
 
     def build(self, **variables: str) -> subprocess.CompletedProcess[str]:
-        """What came of `make image`."""
+        """Run `make image`, and return the result."""
         given = [f"{name}={value}" for name, value in {"VARIANT": "cpu", **variables}.items()]
         return subprocess.run(
             ["make", "image", f"REPOSITORY={NAME}", *given], cwd=self.sources, capture_output=True, text=True
@@ -86,13 +87,13 @@ def output(*arguments: str) -> str:
     return done.stdout
 
 
-def test_doctor_finds_all_well_in_a_container_without_a_network_or_a_disk_to_write_to(images: Images) -> None:
+def test_doctor_finds_no_fault_in_a_container_without_network_and_with_a_read_only_disk(images: Images) -> None:
     said = output(images.paramshare, "doctor")
     assert "!!" not in said
     assert images.commit in said
 
 
-def test_a_sweep_trains_there_and_its_models_load(images: Images) -> None:
+def test_a_sweep_in_a_container_trains_runs_whose_models_load(images: Images) -> None:
     program = """
 import subprocess, torch, mlflow
 subprocess.run(["paramshare", "train", "--seeds", "0:2", "--steps", "20"], check=True)
@@ -109,13 +110,13 @@ assert {run.data.tags["mlflow.source.git.commit"] for run in nets} == {"%s"}
     assert said.count("torch.Size([64, 10])") == 2
 
 
-def test_a_flow_runs_there_with_a_prefect_server_of_its_own(images: Images) -> None:
+def test_a_flow_in_a_container_runs_with_its_own_prefect_server(images: Images) -> None:
     assert "1 trained, 0 re-used, 0 failed" in output(
         images.paramshare, "flow", "sweep", "--seeds", "0:1", "--steps", "9"
     )
 
 
-def test_mlflows_server_asks_for_a_password_where_it_is_told_to(images: Images, tmp_path: Path) -> None:
+def test_the_mlflow_image_requires_a_password_if_it_is_set_to(images: Images, tmp_path: Path) -> None:
     for name in ("mlflow_admin_password", "mlflow_flask_key"):
         (tmp_path / name).write_text("a-long-enough-word")
     tmp_path.chmod(0o755)
@@ -149,7 +150,7 @@ process.wait()
 
 
 @pytest.mark.parametrize("which", ["paramshare", "mlflow"])
-def test_nobody_is_root_there_and_the_labels_tell_what_it_is(images: Images, which: str) -> None:
+def test_the_images_run_as_an_unprivileged_user_and_have_labels(images: Images, which: str) -> None:
     config = inspected(getattr(images, which))["Config"]
     labels = {name.rpartition(".")[2]: value for name, value in config["Labels"].items()}
     assert config["User"] == "10001:10001"
@@ -161,7 +162,7 @@ def test_nobody_is_root_there_and_the_labels_tell_what_it_is(images: Images, whi
 
 
 @pytest.mark.parametrize("which", ["paramshare", "mlflow"])
-def test_nothing_that_builds_fetches_or_makes_somebody_root_is_there(images: Images, which: str) -> None:
+def test_the_images_contain_no_compiler_no_downloader_and_no_setuid_program(images: Images, which: str) -> None:
     program = f"""
 import os, shutil
 from importlib.util import find_spec
@@ -176,7 +177,7 @@ print([file for file in files if not os.path.islink(file) and os.access(file, os
 
 
 @pytest.mark.parametrize("which", ["paramshare", "mlflow"])
-def test_every_extension_module_loads_without_its_debug_symbols(images: Images, which: str) -> None:
+def test_every_extension_module_in_the_image_loads_without_debug_symbols(images: Images, which: str) -> None:
     program = """
 import ctypes, os, pathlib, pyarrow
 try: import torch
@@ -190,20 +191,20 @@ os._exit(0)  # some of them are not made to be loaded so, and end badly
     assert output(getattr(images, which), "python", "-c", program) == ""
 
 
-def test_mlflows_image_holds_nothing_of_torch_and_nothing_of_ours(images: Images) -> None:
+def test_the_mlflow_image_contains_neither_torch_nor_paramshare(images: Images) -> None:
     program = (
         "from importlib.util import find_spec as f; print([n for n in ('torch', 'prefect', 'paramshare') if f(n)])"
     )
     assert output(images.mlflow, "python", "-c", program) == "[]\n"
 
 
-def test_the_cpu_image_is_small(images: Images) -> None:
+def test_the_cpu_image_is_below_its_size_limit(images: Images) -> None:
     assert inspected(images.paramshare)["Size"] < LIMIT
     assert inspected(images.mlflow)["Size"] < LIMIT / 2
 
 
 @pytest.mark.parametrize("which", ["paramshare", "mlflow"])
-def test_no_layer_holds_a_secret_a_checkout_or_tests(images: Images, which: str, tmp_path: Path) -> None:
+def test_no_layer_of_an_image_contains_a_secret_a_checkout_or_tests(images: Images, which: str, tmp_path: Path) -> None:
     assert docker("save", "--output", str(tmp_path / "image.tar"), getattr(images, which)).returncode == 0
     secrets = {CANARY} | {file.read_text().strip() for file in (ROOT / "docker" / "secrets").glob("*")}
     config = json.dumps(inspected(getattr(images, which)))
@@ -224,7 +225,7 @@ def test_no_layer_holds_a_secret_a_checkout_or_tests(images: Images, which: str,
     assert not [secret for secret in secrets if secret in config]
 
 
-def test_a_change_of_source_makes_nothing_anew_but_the_sources_layers(images: Images) -> None:
+def test_a_changed_source_file_rebuilds_the_source_layers_only(images: Images) -> None:
     before = inspected(images.paramshare)["RootFS"]["Layers"]
     with (images.sources / "paramshare" / "cli.py").open("a") as file:
         file.write("\n# changed\n")
@@ -238,16 +239,16 @@ def test_a_change_of_source_makes_nothing_anew_but_the_sources_layers(images: Im
     git(images.sources, "checkout", "--", "paramshare/cli.py")
 
 
-def test_the_build_fails_where_torch_is_not_the_variant_asked_for(images: Images) -> None:
+def test_the_build_fails_if_torch_is_not_the_requested_variant(images: Images) -> None:
     wheels = os.environ.get("PIP_FIND_LINKS", "")
     if not list(Path(wheels or "/nowhere").glob("torch-*+cpu-*.whl")):
         pytest.skip("PIP_FIND_LINKS names no folder with a CPU wheel of torch")
     done = images.build(VARIANT="cuda", WHEELS=wheels)
     assert done.returncode
-    assert "TORCH_VARIANT=cuda was asked for, but pip found torch 2.13.0+cpu (cpu)" in done.stderr
+    assert "TORCH_VARIANT is cuda, but pip installed torch 2.13.0+cpu (cpu)" in done.stderr
 
 
-def test_torch_comes_from_the_index_that_is_named(images: Images, tmp_path: Path) -> None:
+def test_the_build_installs_torch_from_the_given_index(images: Images, tmp_path: Path) -> None:
     found = [*Path(os.environ.get("PIP_FIND_LINKS") or "/nowhere").glob("torch-*+cpu-*.whl")]
     if not found:
         pytest.skip("PIP_FIND_LINKS names no folder with a CPU wheel of torch")

@@ -16,15 +16,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from browser.chromium import Page, find_chromium, running_chromium, sees
-from containers.stack import PATIENCE, SERVICES, Stack, check_sweep, request, wait_for
 from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.schedules import CronSchedule
-from program import PROGRAM, SMALL, clean_environment
-from wholeness import runs_of
 
 from paramshare.sweep.spec import SweepSpec
 from paramshare.tracking.display.urls import run_url
+from support.chromium import Page, find_chromium, running_chromium, sees
+from support.command_line import PROGRAM, SMALL, clean_environment
+from support.containers.compose_stack import PATIENCE, SERVICES, Stack, check_sweep, request
+from support.tracking.sweep_checks import runs_of
+from support.waiting import wait_until
 
 MLFLOW_SEARCH = "/api/2.0/mlflow/experiments/search"
 DEPLOYMENTS = {
@@ -35,7 +36,7 @@ DEPLOYMENTS = {
 
 @pytest.fixture(scope="module")
 def page() -> Iterator[Page]:
-    """A tab of a browser that knows nothing but loopback."""
+    """Open a tab of a browser that can reach loopback only."""
     program = find_chromium()
     if program is None:
         pytest.skip("no chromium on the PATH: apt-get install chromium")
@@ -43,7 +44,7 @@ def page() -> Iterator[Page]:
         yield tab
 
 
-def test_every_deployment_is_registered_with_its_pool_and_what_is_scheduled_is_paused(stack: Stack) -> None:
+def test_every_deployment_is_registered_with_its_pool_and_schedules_are_paused(stack: Stack) -> None:
     with stack.client() as client:
         found = client.read_deployments()
         names = {f"{client.read_flow(one.flow_id).name}/{one.name}": one for one in found}
@@ -55,7 +56,7 @@ def test_every_deployment_is_registered_with_its_pool_and_what_is_scheduled_is_p
     assert not any(schedule.active for schedule in schedules)
 
 
-def test_a_deployment_that_was_asked_for_through_the_api_finishes_and_its_runs_stand_whole_in_mlflow(
+def test_a_deployment_started_through_the_api_finishes_with_complete_runs_in_mlflow(
     stack: Stack, swept: FlowRun
 ) -> None:
     assert swept.state is not None
@@ -65,7 +66,7 @@ def test_a_deployment_that_was_asked_for_through_the_api_finishes_and_its_runs_s
     assert parent.data.tags["prefect.flow_run_id"] == str(swept.id)
 
 
-def test_parameters_that_no_run_could_have_are_refused_before_one_starts(stack: Stack) -> None:
+def test_invalid_parameters_of_a_flow_run_are_refused_before_a_run_starts(stack: Stack) -> None:
     with stack.client() as client:
         deployment = client.read_deployment_by_name("sweep/sweep-cpu")
         with pytest.raises(Exception, match=r"409|422"):
@@ -73,9 +74,7 @@ def test_parameters_that_no_run_could_have_are_refused_before_one_starts(stack: 
 
 
 @pytest.mark.browser
-def test_mlflows_pages_show_a_run_with_its_loss_its_model_and_its_plot(
-    stack: Stack, swept: FlowRun, page: Page
-) -> None:
+def test_the_mlflow_pages_show_a_run_with_loss_model_and_plot(stack: Stack, swept: FlowRun, page: Page) -> None:
     store = stack.store("swept")
     run = runs_of(store, "seed")[0]
     page.open(run_url(f"{stack.mlflow}/", store.experiment_id, run.info.run_id))
@@ -85,13 +84,13 @@ def test_mlflows_pages_show_a_run_with_its_loss_its_model_and_its_plot(
 
 
 @pytest.mark.browser
-def test_prefects_pages_show_the_flow_run_and_its_report(stack: Stack, swept: FlowRun, page: Page) -> None:
+def test_the_prefect_pages_show_the_flow_run_and_its_report(stack: Stack, swept: FlowRun, page: Page) -> None:
     page.open(f"{stack.prefect}/runs/flow-run/{swept.id}")
     sees(page, swept.name, "Completed")
 
 
 @pytest.mark.browser
-def test_prefects_form_for_a_run_has_every_field_with_its_description(stack: Stack, page: Page) -> None:
+def test_the_prefect_form_of_a_run_has_every_field_with_a_description(stack: Stack, page: Page) -> None:
     with stack.client() as client:
         deployment = client.read_deployment_by_name("sweep/sweep-cpu").id
     page.open(f"{stack.prefect}/deployments/deployment/{deployment}/run")
@@ -103,7 +102,7 @@ def test_prefects_form_for_a_run_has_every_field_with_its_description(stack: Sta
     assert page.evaluate("document.querySelectorAll('input, textarea, select').length") >= 10
 
 
-def test_a_laptop_trains_into_the_stack_with_one_setting(stack: Stack, tmp_path: Path) -> None:
+def test_a_client_outside_the_stack_trains_into_it_with_one_setting(stack: Stack, tmp_path: Path) -> None:
     done = subprocess.run(
         [*PROGRAM, "train", "--json", "--seeds", "0:4", "--experiment", "by-laptop", *SMALL],
         env={**clean_environment(tmp_path), "PARAMSHARE_TRACKING_URI": stack.mlflow},
@@ -116,7 +115,7 @@ def test_a_laptop_trains_into_the_stack_with_one_setting(stack: Stack, tmp_path:
     check_sweep(stack, "by-laptop", 4)
 
 
-def test_a_schedule_fires_and_its_run_finishes(stack: Stack) -> None:
+def test_a_schedule_starts_a_flow_run_that_finishes(stack: Stack) -> None:
     with stack.client() as client:
         deployment = client.read_deployment_by_name("count/count-cpu")
         every_minute = CronSchedule(cron="* * * * *", timezone="UTC")
@@ -129,7 +128,7 @@ def test_a_schedule_fires_and_its_run_finishes(stack: Stack) -> None:
             ended = [run for run in runs if run.auto_scheduled and run.state and run.state.is_final()]
             return ended[0] if ended else None
 
-        run = wait_for(fired, "a scheduled run has ended")
+        run = wait_until(fired, "a scheduled run has ended")
         assert run.deployment_id == deployment.id
         assert run.state is not None
         assert run.state.name == "Completed"
@@ -138,7 +137,7 @@ def test_a_schedule_fires_and_its_run_finishes(stack: Stack) -> None:
             client.delete_deployment_schedule(deployment.id, schedule.id)
 
 
-def test_the_gpu_worker_is_handed_every_gpu_and_works_for_its_pool(stack: Stack) -> None:
+def test_the_gpu_worker_sees_every_gpu_and_serves_its_pool(stack: Stack) -> None:
     """Where there is no GPU, a stub on the engine's PATH lets it accept the request: see its README."""
     asked = ["docker", "run", "--rm", "--gpus=all", "--network=none", "--entrypoint=true", "paramshare-mlflow"]
     if subprocess.run(asked, capture_output=True).returncode:
@@ -157,7 +156,7 @@ def test_the_gpu_worker_is_handed_every_gpu_and_works_for_its_pool(stack: Stack)
                 workers = client.read_workers_for_work_pool("gpu")
             return [one.status for one in workers] == ["ONLINE"] * 2 or None
 
-        wait_for(both_online, "a worker for each of the two GPUs is online")
+        wait_until(both_online, "a worker for each of the two GPUs is online")
     finally:
         stack.compose("rm", "--stop", "--force", "worker-gpu", **settings)
 
@@ -174,7 +173,7 @@ def test_no_process_of_a_container_has_or_can_gain_a_privilege(stack: Stack, ser
     assert "ro" in root[3].split(",")
 
 
-def test_nothing_listens_beyond_loopback(stack: Stack) -> None:
+def test_every_published_port_listens_on_loopback_only(stack: Stack) -> None:
     published = {service: stack.container(service)["NetworkSettings"]["Ports"] for service in SERVICES}
     addresses = [binding for ports in published.values() for bound in ports.values() for binding in bound or []]
     assert Counter(binding["HostIp"] for binding in addresses) == {"127.0.0.1": 2}
@@ -190,12 +189,12 @@ def test_nothing_listens_beyond_loopback(stack: Stack) -> None:
             socket.create_connection((outside, port), timeout=5)
 
 
-def test_the_database_is_out_of_a_workers_reach(stack: Stack) -> None:
+def test_a_worker_cannot_reach_the_database(stack: Stack) -> None:
     reach = "import socket\ntry: socket.create_connection(('postgres', 5432), timeout=5)\nexcept OSError: print('no')"
     assert stack.inside("worker", "python", "-c", reach) == "no\n"
 
 
-def test_no_secret_is_in_the_configuration_of_a_container(stack: Stack) -> None:
+def test_no_configuration_of_a_container_contains_a_secret(stack: Stack) -> None:
     names = [file.name for file in (stack.folder / "docker" / "secrets").iterdir()]
     secrets = [stack.secret(name).removeprefix("admin:") for name in names]
     assert len(secrets) == 6

@@ -16,14 +16,15 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest
-from containers.stack import Stack, check_sweep, request, spec_of, wait_for
-from draws import DRAWS
 from prefect.client.schemas.objects import FlowRun
-from program import SMALL, clean_environment
-from stack import worker
-from wholeness import runs_of
 
 from paramshare.tracking.tags import ALIVE_UNTIL
+from support.command_line import SMALL, clean_environment
+from support.containers.compose_stack import Stack, check_sweep, request, spec_of
+from support.flows.prefect_worker import running_worker
+from support.repetitions import DRAWS
+from support.tracking.sweep_checks import runs_of
+from support.waiting import wait_until
 
 MLFLOW_SEARCH = "/api/2.0/mlflow/experiments/search"
 REVISION = "SELECT version_num FROM alembic_version"
@@ -33,7 +34,7 @@ PASSWORDS = {"STACK_MLFLOW_PASSWORD": "on", "STACK_PREFECT_PASSWORD": "on"}
 
 
 def sweep(stack: Stack, experiment: str, seeds: int) -> None:
-    """Let a worker sweep, and see it complete."""
+    """Run a sweep on a worker, and check that it completes."""
     completed(stack.ended(stack.start_flow("sweep/sweep-cpu", spec_of(experiment, seeds))))
 
 
@@ -43,15 +44,15 @@ def completed(run: FlowRun) -> None:
 
 
 def under_way(stack: Stack, experiment: str) -> UUID:
-    """The flow run of a sweep that has finished some of its seeds and not all."""
+    """Return the flow run of a sweep that has finished some of its seeds and not all."""
     flow_run = stack.start_flow("sweep/sweep-cpu", spec_of(experiment, SEEDS))
-    finished = wait_for(lambda: stack.finished(experiment) or None, "the sweep is under way")
+    finished = wait_until(lambda: stack.finished(experiment) or None, "the sweep is under way")
     assert finished < SEEDS
     return flow_run
 
 
 @pytest.mark.parametrize("service", ["postgres", "mlflow", "prefect", "worker"])
-def test_a_service_killed_in_the_middle_of_a_sweep_loses_nothing(stack: Stack, service: str) -> None:
+def test_a_service_killed_during_a_sweep_loses_no_run(stack: Stack, service: str) -> None:
     experiment = f"killed-{service}"
     flow_run = under_way(stack, experiment)
     stack.kill(service)
@@ -77,11 +78,11 @@ def known_flow_runs(stack: Stack) -> set[UUID]:
 
 @pytest.fixture(scope="module")
 def backup(stack: Stack, swept: FlowRun) -> str:
-    """The folder of a backup, relative to the sources."""
+    """Make a backup, and return its folder relative to the sources."""
     return stack.run("make", "--silent", "backup").strip()
 
 
-def test_a_backup_brings_everything_back_after_the_volumes_are_gone(stack: Stack, backup: str) -> None:
+def test_a_backup_restores_everything_after_the_volumes_are_deleted(stack: Stack, backup: str) -> None:
     before = known_flow_runs(stack)
     assert sorted(file.name for file in (stack.folder / backup).iterdir()) == [
         "SHA256SUMS", "artifacts.tar", "mlflow.dump", "prefect.dump",
@@ -104,7 +105,7 @@ def test_a_backup_brings_everything_back_after_the_volumes_are_gone(stack: Stack
 
 @pytest.mark.parametrize("broken", ["mlflow.dump", "prefect.dump", "artifacts.tar"])
 @pytest.mark.parametrize("summed", [False, True], ids=["by what it is", "though its sum is right"])
-def test_a_backup_that_is_broken_changes_nothing(stack: Stack, backup: str, broken: str, summed: bool) -> None:
+def test_a_damaged_backup_is_refused_and_changes_nothing(stack: Stack, backup: str, broken: str, summed: bool) -> None:
     copy = f"{backup}-{broken}-{summed}"
     folder = shutil.copytree(stack.folder / backup, stack.folder / copy)
     content = (folder / broken).read_bytes()
@@ -121,7 +122,7 @@ def test_a_backup_that_is_broken_changes_nothing(stack: Stack, backup: str, brok
 
 
 def with_faults(stack: Stack, name: str, fault: str) -> dict[str, str]:
-    """Settings with which a command's every call of docker goes through a line of shell first."""
+    """Return settings with which each call of docker by a command first runs a line of shell."""
     docker = stack.folder / name / "docker"
     docker.parent.mkdir()
     docker.write_text(f'#!/bin/sh\n{fault}\nexec "$REAL_DOCKER" "$@"\n')
@@ -130,7 +131,7 @@ def with_faults(stack: Stack, name: str, fault: str) -> dict[str, str]:
     return {"PATH": f"{docker.parent}{os.pathsep}{os.environ['PATH']}", "REAL_DOCKER": real}
 
 
-def test_a_backup_that_fails_leaves_no_folder(stack: Stack, backup: str) -> None:
+def test_a_failed_backup_leaves_no_folder(stack: Stack, backup: str) -> None:
     before = sorted((stack.folder / "backups").iterdir())
     failing = with_faults(stack, "failing", 'case "$*" in *artifacts*|*write*) exit 1;; esac')
     with pytest.raises(AssertionError):
@@ -142,7 +143,7 @@ FILES = "from pathlib import Path; print(*sorted(path for path in Path('/data').
 
 
 def everything(stack: Stack) -> tuple[list[str], list[str], list[str]]:
-    """What the stack holds: MLflow's runs, Prefect's flow runs, the artifacts."""
+    """Return the content of the stack: MLflow's runs, Prefect's flow runs, the artifacts."""
     return (
         stack.query("mlflow", "SELECT run_uuid FROM runs ORDER BY 1"),
         stack.query("prefect", "SELECT id FROM flow_run ORDER BY 1"),
@@ -150,7 +151,7 @@ def everything(stack: Stack) -> tuple[list[str], list[str], list[str]]:
     )
 
 
-def test_a_restore_that_is_killed_is_undone_or_kept_by_the_next_even_where_that_fails(
+def test_a_killed_restore_is_undone_or_kept_by_the_next_restore_even_if_that_fails(
     stack: Stack, swept: FlowRun
 ) -> None:
     older = everything(stack)
@@ -181,7 +182,7 @@ def test_a_restore_that_is_killed_is_undone_or_kept_by_the_next_even_where_that_
         with pytest.raises(AssertionError):
             stack.run("setsid", "--wait", "make", "restore", f"BACKUP={backup}", KILLED=str(killed), **faults)
         assert len(calls.read_text().splitlines()) == killed
-        with pytest.raises(AssertionError, match="what was there is put back"):
+        with pytest.raises(AssertionError, match="the former data are put back"):
             stack.run("make", "restore", f"BACKUP={failing}")
         exchanged = killed > swap + 1  # after `swap` the databases' names are exchanged
         assert everything(stack) == (older if exchanged else newer), f"killed at call {killed} of {made}"
@@ -192,7 +193,7 @@ def test_a_restore_that_is_killed_is_undone_or_kept_by_the_next_even_where_that_
 
 @pytest.fixture
 def build(stack: Stack) -> dict[str, str]:
-    """Settings with which `make upgrade` builds the images that are there."""
+    """Return settings with which `make upgrade` builds the images that exist."""
     before = stack.run("docker", "image", "inspect", "--format={{json .Config.Labels}}", "paramshare:cpu")
     labels = {name.rpartition(".")[2]: label for name, label in json.loads(before).items()}
     settings = {"STACK_COMMIT": labels["revision"], "STACK_VERSION": labels["version"]}
@@ -204,7 +205,7 @@ def build(stack: Stack) -> dict[str, str]:
     return settings
 
 
-def test_an_upgrade_of_a_running_stack_keeps_everything_and_a_sweep_under_way_goes_on(
+def test_an_upgrade_during_a_sweep_keeps_all_runs_and_the_sweep_finishes(
     stack: Stack, swept: FlowRun, build: dict[str, str]
 ) -> None:
     experiment = "during-an-upgrade"
@@ -223,7 +224,7 @@ command.downgrade(_get_alembic_config("postgresql+psycopg://mlflow@postgres:5432
 
 
 def schemas(stack: Stack) -> list[str]:
-    """The revisions of both databases."""
+    """Return the schema revisions of both databases."""
     return [*stack.query("mlflow", REVISION), *stack.query("prefect", REVISION)]
 
 
@@ -236,7 +237,7 @@ def make_older(stack: Stack) -> list[str]:
     return new
 
 
-def test_an_upgrade_that_fails_loses_nothing_of_a_running_stack_or_of_older_databases_and_can_be_made_again(
+def test_a_failed_upgrade_loses_nothing_and_can_be_repeated(
     stack: Stack, swept: FlowRun, build: dict[str, str]
 ) -> None:
     """One long story, as each chapter begins where the one before it ended."""
@@ -278,7 +279,7 @@ def registered(stack: Stack) -> list[tuple[UUID, str, dict[str, object]]]:
 
 @dataclass(frozen=True)
 class Before:
-    """What a stack had before it went down."""
+    """The content of a stack before it was stopped."""
 
     flow_runs: set[UUID]
     deployments: list[tuple[UUID, str, dict[str, object]]]
@@ -286,7 +287,7 @@ class Before:
 
 @pytest.fixture(scope="module")
 def locked(stack: Stack, swept: FlowRun) -> Before:
-    """The stack down and up again, with both passwords switched on and on another address; it stays so."""
+    """Stop and start the stack with both passwords on and on another address; it stays so."""
     before = Before(known_flow_runs(stack), registered(stack))
     stack.down()
     assert stack.compose("ps", "--all", "--quiet") == ""
@@ -295,7 +296,9 @@ def locked(stack: Stack, swept: FlowRun) -> Before:
     return before
 
 
-def test_down_and_up_again_finds_everything_as_it_was_and_registers_nothing_twice(stack: Stack, locked: Before) -> None:
+def test_a_stack_that_is_stopped_and_started_keeps_its_runs_and_registers_nothing_twice(
+    stack: Stack, locked: Before
+) -> None:
     check_sweep(stack, "swept", 6)
     assert locked.flow_runs
     assert known_flow_runs(stack) >= locked.flow_runs
@@ -303,9 +306,7 @@ def test_down_and_up_again_finds_everything_as_it_was_and_registers_nothing_twic
     assert registered(stack) == locked.deployments
 
 
-def test_with_passwords_on_nobody_gets_an_answer_without_and_everything_works_with(
-    stack: Stack, locked: Before
-) -> None:
+def test_the_stack_with_passwords_answers_only_clients_that_have_them(stack: Stack, locked: Before) -> None:
     body, kind = json.dumps({"max_results": 1}), {"Content-Type": "application/json"}
     assert request(stack.mlflow_port, "POST", MLFLOW_SEARCH, kind, body, host=stack.host)[0] == 401
     assert request(stack.mlflow_port, "GET", "/", {}, host=stack.host)[0] == 401
@@ -331,7 +332,7 @@ def test_a_worker_on_another_host_joins_with_two_settings_and_the_passwords(
         "PREFECT_API_AUTH_STRING": stack.auth,
         "PARAMSHARE_TRACKING_URI": stack.tracking_uri,
     }
-    with worker(tmp_path / "host", {**clean_environment(tmp_path / "home"), **settings}) as joined:
+    with running_worker(tmp_path / "host", {**clean_environment(tmp_path / "home"), **settings}) as joined:
         sweep(stack, "elsewhere", 4)
         assert joined.health() == 200
     assert len(runs_of(stack.store("elsewhere"), "seed", "FINISHED")) == 4

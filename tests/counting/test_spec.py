@@ -1,5 +1,7 @@
 """Proves that a list of models is read as it is meant, refused in words where it is not, and has a form."""
 
+from typing import Any
+
 import pytest
 from pydantic import ValidationError
 
@@ -8,24 +10,27 @@ from paramshare.counting.spec import CountSpec, ModelSpec
 NET = {"model": "nets.py:Net", "input": "3,8,8"}
 
 
-def test_arguments_may_be_an_object_or_its_json() -> None:
+def test_call_arguments_are_accepted_as_an_object_or_as_json() -> None:
     assert ModelSpec.model_validate({**NET, "args": {"width": 2}}) == ModelSpec(**NET, args='{"width": 2}')
 
 
-def test_a_model_is_called_by_what_was_asked() -> None:
+def test_a_count_of_one_model_is_named_after_the_model() -> None:
     assert ModelSpec(**NET).label == "nets.py:Net on 3,8,8"
     assert ModelSpec(**NET, args={"width": 2}).label == 'nets.py:Net {"width": 2} on 3,8,8'
 
 
-def test_several_models_are_called_by_the_first() -> None:
+def test_a_count_of_several_models_is_named_after_the_first() -> None:
     assert CountSpec(models=[ModelSpec(**NET)]).label == "nets.py:Net on 3,8,8"
     assert CountSpec(models=[ModelSpec(**NET)] * 3).label == "nets.py:Net on 3,8,8 and 2 more"
 
 
-def test_the_source_is_what_was_given_and_says_it_again() -> None:
-    assert ModelSpec(**NET).source == NET
-    given = ModelSpec(**NET, args={"width": 2}, dtype="int64")
-    assert ModelSpec(**given.source) == given
+@pytest.mark.parametrize(
+    "options", [{}, {"args": {"width": 2}, "dtype": "int64"}, {"training": True}, {"kwargs": {"scale": 2}}]
+)
+def test_the_source_of_a_model_gives_the_same_model_again(options: dict[str, Any]) -> None:
+    model = ModelSpec(**NET, **options)
+    assert model.source.keys() == {*NET, *options}
+    assert ModelSpec(**model.source) == model
 
 
 @pytest.mark.parametrize(
@@ -39,18 +44,18 @@ def test_the_source_is_what_was_given_and_says_it_again() -> None:
         ({"modle": "x"}, "Extra inputs"),
     ],
 )
-def test_what_cannot_be_meant_is_refused(given: dict[str, str], said: str) -> None:
+def test_malformed_count_specs_are_refused(given: dict[str, str], said: str) -> None:
     with pytest.raises(ValidationError, match=said):
         ModelSpec.model_validate({**NET, **given})
 
 
-def test_a_list_has_models_and_no_more_than_prefect_takes() -> None:
+def test_a_list_of_models_is_not_empty_and_not_longer_than_prefect_accepts() -> None:
     for count in (0, 201):
         with pytest.raises(ValidationError, match=r"at (least|most)"):
             CountSpec(models=[ModelSpec(**NET)] * count)
 
 
-def test_every_field_of_the_form_is_described() -> None:
+def test_every_field_of_the_count_form_has_a_description() -> None:
     schema = CountSpec.model_json_schema()
     for fields in (schema["properties"], schema["$defs"]["ModelSpec"]["properties"]):
         assert all(field.get("description") for field in fields.values())
@@ -70,7 +75,7 @@ def test_every_field_of_the_form_is_described() -> None:
         ("", {}),
     ],
 )  # fmt: skip
-def test_pairs_have_the_values_that_json_would_have(text: str, values: dict[str, object]) -> None:
+def test_pairs_on_the_command_line_have_the_values_of_json(text: str, values: dict[str, object]) -> None:
     for given in (ModelSpec.model_validate({**NET, "args": text}), ModelSpec.model_validate({**NET, "kwargs": text})):
         assert values in (given.args, given.kwargs)
 
@@ -84,7 +89,7 @@ def test_pairs_without_a_plain_value_are_refused(text: str) -> None:
         ModelSpec.model_validate({**NET, "args": text})
 
 
-def test_kwargs_take_the_place_of_an_input_and_stand_beside_one() -> None:
+def test_kwargs_replace_an_input_or_accompany_it() -> None:
     tokens = {"ids": {"size": "7", "dtype": "long"}}
     alone = ModelSpec(model="nets.py:Net", kwargs=tokens)
     assert alone.label == 'nets.py:Net on {"ids": {"size": "7", "dtype": "long"}}'
@@ -99,10 +104,10 @@ def test_kwargs_take_the_place_of_an_input_and_stand_beside_one() -> None:
     [
         ({}, "input is missing"),
         ({"kwargs": {"x": {"size": "a"}}}, "size is 'a'; expected positive integers"),
-        ({"kwargs": {"x": {"size": "3"}}, "dtype": "long"}, "dtype is for the sizes of input"),
-        ({"input": "nets.py:sample", "dtype": "long"}, "dtype is for the sizes of input"),
+        ({"kwargs": {"x": {"size": "3"}}, "dtype": "long"}, "dtype applies only to an input of sizes"),
+        ({"input": "nets.py:sample", "dtype": "long"}, "dtype applies only to an input of sizes"),
     ],
 )
-def test_an_input_that_cannot_be_meant_is_refused(given: dict[str, object], said: str) -> None:
+def test_malformed_inputs_of_a_count_are_refused(given: dict[str, object], said: str) -> None:
     with pytest.raises(ValidationError, match=said):
         ModelSpec.model_validate({"model": "nets.py:Net", **given})

@@ -12,7 +12,7 @@ import pytest
 PROGRAM = Path(__file__).parents[2] / "docker" / "artifacts.py"
 
 
-def test_an_archive_that_was_cut_is_refused_at_every_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_archive_cut_off_at_any_block_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     artifacts = runpy.run_path(str(PROGRAM))
     store, read = tmp_path / "artifacts", tmp_path / "read"
     (store / "1").mkdir(parents=True)

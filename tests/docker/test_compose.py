@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from compose_policy import POLICIES, Config, violations
+
+from support.containers.compose_policy import POLICIES, Config, violations
 
 ROOT = Path(__file__).parents[2]
 PROFILES = ("gpu", "cli")
@@ -62,7 +63,7 @@ def config_of(*files: str, profiles: tuple[str, ...] = (), **settings: str) -> C
     ],
     ids=lambda settings: ",".join(settings) or "nothing set",
 )
-def test_every_service_keeps_to_every_policy_with_every_profile_and_setting(
+def test_every_service_follows_every_policy_with_every_profile_and_setting(
     profiles: tuple[str, ...], settings: dict[str, str]
 ) -> None:
     config = config_of(profiles=profiles, **settings)
@@ -73,13 +74,13 @@ def test_every_service_keeps_to_every_policy_with_every_profile_and_setting(
 
 
 @needs_compose
-def test_the_compose_file_at_the_root_is_the_stack_and_nothing_else() -> None:
+def test_the_compose_file_at_the_root_includes_the_stack_and_nothing_else() -> None:
     alone = config_of("docker/compose.yaml", profiles=PROFILES)
     assert config_of(profiles=PROFILES) == {key: value for key, value in alone.items() if not key.startswith("x-")}
 
 
 @needs_compose
-def test_each_setting_reaches_what_it_is_for() -> None:
+def test_each_setting_changes_its_value_in_the_configuration() -> None:
     usual, other = (
         config_of(profiles=("gpu",), **settings)["services"]
         for settings in (
@@ -114,7 +115,7 @@ def test_each_setting_reaches_what_it_is_for() -> None:
 
 
 @needs_compose
-def test_the_gpu_worker_asks_for_every_gpu_and_no_other_service_for_any() -> None:
+def test_the_gpu_worker_alone_requests_every_gpu() -> None:
     services = config_of(profiles=PROFILES)["services"]
     devices = {name: service["deploy"] for name, service in services.items() if service.get("deploy")}
     assert set(devices) == {"worker-gpu"}
@@ -124,7 +125,7 @@ def test_the_gpu_worker_asks_for_every_gpu_and_no_other_service_for_any() -> Non
 
 @pytest.mark.skipif(not shutil.which("check-jsonschema"), reason="no check-jsonschema here: pip install it")
 @pytest.mark.parametrize("file", ["compose.yaml", "docker/compose.yaml"])
-def test_the_files_are_what_the_compose_specification_describes(file: str) -> None:
+def test_the_compose_files_match_the_schema_of_the_compose_specification(file: str) -> None:
     command = ["check-jsonschema", "--builtin-schema", "vendor.compose-spec", file]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -216,12 +217,12 @@ BROKEN: list[tuple[str, str, Any, str]] = [
 ]
 
 
-def test_a_stack_that_keeps_to_every_policy_is_told_nothing() -> None:
+def test_a_stack_that_follows_every_policy_has_no_violation() -> None:
     assert violations(SOUND) == []
 
 
 @pytest.mark.parametrize(("service", "name", "value", "policy"), BROKEN)
-def test_a_policy_names_what_breaks_it(service: str, name: str, value: Any, policy: str) -> None:
+def test_a_violated_policy_is_named_with_its_cause(service: str, name: str, value: Any, policy: str) -> None:
     config = copy.deepcopy(SOUND)
     if value is GONE:
         del config["services"][service][name]
@@ -230,10 +231,10 @@ def test_a_policy_names_what_breaks_it(service: str, name: str, value: Any, poli
     assert policy in {found.partition(":")[0] for found in violations(config)}
 
 
-def test_a_secret_that_comes_from_the_environment_is_refused() -> None:
+def test_a_secret_from_the_environment_violates_a_policy() -> None:
     config = {**SOUND, "secrets": {"password": {"environment": "PASSWORD"}}}
     assert violations(config) == ["secrets_are_files: the secret password is no file"]
 
 
-def test_every_policy_was_seen_to_be_broken() -> None:
+def test_every_policy_has_a_test_that_violates_it() -> None:
     assert {policy for *_, policy in BROKEN} == {policy.__name__ for policy in POLICIES}

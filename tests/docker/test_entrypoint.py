@@ -66,18 +66,18 @@ def files(home: Path) -> set[str]:
     return {str(path.relative_to(home)) for path in home.rglob("*") if path.is_file()}
 
 
-def test_a_program_is_run_as_it_is_given(container: Container) -> None:
+def test_a_program_runs_with_its_arguments_unchanged(container: Container) -> None:
     command, _ = container.told("prefect", "server", "start")
     assert command == [str(container.programs / "prefect"), "server", "start"]
 
 
 @pytest.mark.parametrize("arguments", [["doctor"], ["train", "--seeds", "0:10"], ["--help"], []])
-def test_what_is_no_program_is_a_command_of_paramshare(container: Container, arguments: list[str]) -> None:
+def test_arguments_that_name_no_program_are_a_paramshare_command(container: Container, arguments: list[str]) -> None:
     command, _ = container.told(*arguments)
     assert command == [str(container.programs / "paramshare"), *arguments]
 
 
-def test_the_program_takes_the_place_of_the_entry_point_and_its_exit_code_is_the_containers(
+def test_the_program_replaces_the_entry_point_and_its_exit_code_is_that_of_the_container(
     container: Container,
 ) -> None:
     program = "import os; print(os.getpid(), flush=True); os._exit(7)"
@@ -89,20 +89,20 @@ def test_the_program_takes_the_place_of_the_entry_point_and_its_exit_code_is_the
     assert (int(out), process.returncode) == (process.pid, 7)
 
 
-def test_without_secrets_there_is_an_empty_home_and_nothing_in_it(container: Container) -> None:
+def test_a_start_without_secrets_leaves_an_empty_home(container: Container) -> None:
     container.told("doctor")
     assert container.home.is_dir()
     assert not files(container.home)
 
 
-def test_a_program_that_is_not_there_is_named(container: Container) -> None:
+def test_a_missing_program_is_named_in_the_error(container: Container) -> None:
     (container.programs / "paramshare").unlink()
     done = container.start("no-such-program", PATH=str(container.programs))
     assert done.returncode == 1
     assert done.stderr == "entrypoint: paramshare: No such file or directory\n"
 
 
-def test_postgresqls_clients_read_the_password_of_each_role(container: Container) -> None:
+def test_postgresql_clients_read_the_password_of_each_role(container: Container) -> None:
     (container.secrets / "mlflow_db_password").write_text("first-_#\n")
     (container.secrets / "prefect_db_password").write_text("second\n")
     container.told("prefect", "version")
@@ -114,14 +114,14 @@ def test_postgresqls_clients_read_the_password_of_each_role(container: Container
 
 
 @pytest.mark.parametrize("password", ["a:b", "a\\b", "a b"])
-def test_a_password_that_postgresqls_clients_read_differently_is_refused(container: Container, password: str) -> None:
+def test_a_password_that_postgresql_clients_would_misread_is_refused(container: Container, password: str) -> None:
     (container.secrets / "prefect_db_password").write_text(password)
     refused = container.start("prefect", "version")
     assert (refused.returncode, refused.stdout) == (1, "")
-    assert "the secret prefect_db_password holds" in refused.stderr
+    assert "the secret prefect_db_password contains" in refused.stderr
 
 
-def test_mlflows_clients_read_the_admins_password(container: Container, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mlflow_clients_read_the_password_of_the_admin(container: Container, monkeypatch: pytest.MonkeyPatch) -> None:
     (container.secrets / "mlflow_admin_password").write_text(AWKWARD)
     container.told("doctor", STACK_MLFLOW_PASSWORD="on")
     monkeypatch.setenv("HOME", str(container.home))
@@ -131,7 +131,7 @@ def test_mlflows_clients_read_the_admins_password(container: Container, monkeypa
     assert files(container.home) == {".mlflow/credentials"}
 
 
-def test_mlflows_server_asks_for_passwords_and_keeps_its_users_in_its_store(container: Container) -> None:
+def test_the_mlflow_server_requires_passwords_and_keeps_its_users_in_its_database(container: Container) -> None:
     (container.secrets / "mlflow_admin_password").write_text(AWKWARD)
     (container.secrets / "mlflow_flask_key").write_text("key")
     command, environment = container.told(
@@ -149,7 +149,7 @@ def test_mlflows_server_asks_for_passwords_and_keeps_its_users_in_its_store(cont
     }  # fmt: skip
 
 
-def test_only_mlflows_server_gets_what_is_its_own(container: Container) -> None:
+def test_only_the_mlflow_server_gets_its_own_secrets(container: Container) -> None:
     (container.secrets / "mlflow_admin_password").write_text("word")
     (container.secrets / "mlflow_flask_key").write_text("key")
     for arguments in (["mlflow", "db", "upgrade", STORE], ["doctor"]):
@@ -158,7 +158,7 @@ def test_only_mlflows_server_gets_what_is_its_own(container: Container) -> None:
         assert not {"MLFLOW_FLASK_SERVER_SECRET_KEY", "MLFLOW_AUTH_CONFIG_PATH"} & environment.keys()
 
 
-def test_with_the_passwords_off_neither_servers_nor_clients_hear_of_them(container: Container) -> None:
+def test_disabled_passwords_reach_neither_servers_nor_clients(container: Container) -> None:
     for name in ("mlflow_admin_password", "mlflow_flask_key", "prefect_auth"):
         (container.secrets / name).write_text("secret")
     for arguments in (["mlflow", "server"], ["prefect", "server", "start"], ["doctor"]):
@@ -168,7 +168,7 @@ def test_with_the_passwords_off_neither_servers_nor_clients_hear_of_them(contain
     assert not files(container.home)
 
 
-def test_prefects_server_and_clients_read_who_may_call(container: Container) -> None:
+def test_prefects_server_and_clients_read_the_same_credentials(container: Container) -> None:
     (container.secrets / "prefect_auth").write_text(f"admin:{AWKWARD}\n")
     _, environment = container.told("prefect", "server", "start", STACK_PREFECT_PASSWORD="on")
     profiles = tomllib.loads(Path(environment["PREFECT_PROFILES_PATH"]).read_text())
@@ -180,7 +180,7 @@ def test_prefects_server_and_clients_read_who_may_call(container: Container) -> 
     assert done.stdout == f"admin:{AWKWARD}\n"
 
 
-def test_a_start_without_the_secret_that_a_switch_asks_for_is_refused(container: Container) -> None:
+def test_a_start_without_a_required_secret_is_refused(container: Container) -> None:
     refused = container.start("mlflow", "server", STACK_MLFLOW_PASSWORD="on")
     assert (refused.returncode, refused.stdout) == (1, "")
     assert refused.stderr == f"entrypoint: the secret mlflow_admin_password is missing from {container.secrets}\n"
@@ -191,13 +191,13 @@ def test_a_start_without_the_secret_that_a_switch_asks_for_is_refused(container:
     assert "the secret prefect_auth must be one line" in refused.stderr
 
 
-def test_a_switch_that_is_neither_on_nor_off_is_refused(container: Container) -> None:
+def test_a_switch_other_than_on_or_off_is_refused(container: Container) -> None:
     refused = container.start("doctor", STACK_PREFECT_PASSWORD="yes")
     assert (refused.returncode, refused.stdout) == (1, "")
     assert refused.stderr == "entrypoint: STACK_PREFECT_PASSWORD must be on or off, not 'yes'\n"
 
 
-def test_nobody_else_can_read_the_files_and_a_second_start_writes_them_anew(container: Container) -> None:
+def test_secret_files_are_private_and_rewritten_at_each_start(container: Container) -> None:
     for name in ("mlflow_db_password", "mlflow_admin_password", "mlflow_flask_key", "prefect_auth"):
         (container.secrets / name).write_text("first")
     switches = {"STACK_MLFLOW_PASSWORD": "on", "STACK_PREFECT_PASSWORD": "on", "MLFLOW_BACKEND_STORE_URI": STORE}
@@ -217,7 +217,7 @@ def test_nobody_else_can_read_the_files_and_a_second_start_writes_them_anew(cont
     assert not any("first" in path.read_text() for path in found)
 
 
-def test_no_secret_but_the_one_that_has_no_other_way_is_in_the_environment(container: Container) -> None:
+def test_only_the_secret_without_another_channel_is_in_the_environment(container: Container) -> None:
     secrets = {f"{name}": base64.b64encode(os.urandom(9)).decode() for name in (
         "mlflow_db_password", "prefect_db_password", "mlflow_admin_password", "mlflow_flask_key", "prefect_auth",
     )}  # fmt: skip

@@ -50,12 +50,12 @@ FOREIGN = ["evil.example", "evil.example:4201", "127.0.0.1:80", "169.254.1.1:420
 
 
 @pytest.mark.parametrize("host", [*OWN, "GPU.EXAMPLE:4201", "proxy.example:8443"])
-def test_a_request_by_a_name_of_ours_is_answered(client: TestClient, host: str) -> None:
+def test_a_request_for_an_allowed_host_name_is_answered(client: TestClient, host: str) -> None:
     assert client.get("/", headers={"Host": host}).text == "hello"
 
 
 @pytest.mark.parametrize("host", FOREIGN)
-def test_a_request_by_another_name_is_refused(client: TestClient, host: str) -> None:
+def test_a_request_for_another_host_name_is_refused(client: TestClient, host: str) -> None:
     answer = client.get("/", headers={"Host": host})
     assert answer.status_code == 403
     assert "STACK_HOSTS" in answer.text
@@ -63,26 +63,26 @@ def test_a_request_by_another_name_is_refused(client: TestClient, host: str) -> 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "OPTIONS"])
 @pytest.mark.parametrize("origin", ["http://evil.example", "https://127.0.0.1", "http://127.0.0.1:80", "null", ""])
-def test_a_request_of_another_sites_page_is_refused(client: TestClient, method: str, origin: str) -> None:
+def test_a_request_from_a_page_of_another_site_is_refused(client: TestClient, method: str, origin: str) -> None:
     headers = {"Host": "127.0.0.1:4201", "Origin": origin}
     refused = origin != "https://127.0.0.1"  # a name of ours, as behind a proxy that ends TLS
     assert (client.request(method, "/", headers=headers).status_code == 403) is refused
 
 
-def test_a_request_of_its_own_page_is_answered(client: TestClient) -> None:
+def test_a_request_from_a_page_of_the_same_site_is_answered(client: TestClient) -> None:
     headers = {"Host": "127.0.0.1:4201", "Origin": "http://127.0.0.1:4201"}
     assert client.post("/", headers=headers).text == "hello"
 
 
 @pytest.mark.parametrize("headers", [{"Host": "evil.example"}, {"Host": OWN[0], "Origin": "http://evil.example"}])
-def test_a_websocket_is_refused_alike(client: TestClient, headers: dict[str, str]) -> None:
+def test_a_websocket_with_a_foreign_host_or_origin_is_refused(client: TestClient, headers: dict[str, str]) -> None:
     with client.websocket_connect("/socket", headers={"Host": OWN[0]}) as socket:
         assert socket.receive_text() == "hello"
     with pytest.raises(WebSocketDisconnect), client.websocket_connect("/socket", headers=headers):
         pass
 
 
-def test_mlflow_is_told_every_name_and_its_origins() -> None:
+def test_mlflow_gets_every_allowed_host_name_and_its_origins() -> None:
     told = program("mlflow_names").own_names({"STACK_PORT": "5001", "STACK_HOSTS": "GPU.example"})
     assert set(told["MLFLOW_SERVER_ALLOWED_HOSTS"].split(",")) == {
         *("mlflow:5000", "localhost", "127.0.0.1", "gpu.example"),

@@ -27,19 +27,19 @@ def made(folder: Path) -> str:
     return subprocess.run(["sh", folder.parent / "secrets.sh"], check=True, capture_output=True, text=True).stdout
 
 
-def test_every_secret_that_compose_names_is_made_and_no_other(folder: Path) -> None:
+def test_exactly_the_secrets_that_compose_names_are_created(folder: Path) -> None:
     assert NAMES
     assert {file.name for file in folder.iterdir()} == NAMES
 
 
-def test_the_folder_is_closed_and_its_files_are_read_by_whoever_gets_them_and_changed_by_their_owner(
+def test_the_folder_of_secrets_is_private_and_its_files_are_read_only_for_others(
     folder: Path,
 ) -> None:
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     assert {stat.S_IMODE(file.stat().st_mode) for file in folder.iterdir()} == {0o644}
 
 
-def test_each_is_another_and_long_enough(folder: Path) -> None:
+def test_secrets_are_different_and_long_enough(folder: Path) -> None:
     secrets = {file.name: file.read_text() for file in folder.iterdir()}
     assert secrets["prefect_auth"].startswith("admin:")
     parts = [secret.removeprefix("admin:") for secret in secrets.values()]
@@ -47,7 +47,7 @@ def test_each_is_another_and_long_enough(folder: Path) -> None:
     assert all(re.fullmatch(r"[0-9a-f]{48}", part) for part in parts)
 
 
-def test_one_that_is_there_is_kept_and_one_that_is_missing_is_made(folder: Path) -> None:
+def test_existing_secrets_are_kept_and_missing_ones_are_created(folder: Path) -> None:
     before = {file.name: file.read_text() for file in folder.iterdir()}
     assert made(folder) == ""
     (folder / "mlflow_flask_key").unlink()
@@ -57,7 +57,7 @@ def test_one_that_is_there_is_kept_and_one_that_is_missing_is_made(folder: Path)
     assert after == before
 
 
-def test_git_and_the_images_build_know_none_of_them() -> None:
+def test_git_and_the_build_context_exclude_the_secrets() -> None:
     assert "/docker/secrets/" in (ROOT / ".gitignore").read_text().splitlines()
     allowed = {line for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
     assert not {line for line in allowed if line in ("!docker", "!docker/", "!docker/secrets")}

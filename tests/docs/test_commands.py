@@ -3,8 +3,10 @@
 `test_runs.py` runs those of paramshare that are cheap.
 """
 
+import inspect
 import shutil
 import subprocess
+import sys
 import tomllib
 from collections.abc import Callable
 from importlib import import_module
@@ -12,7 +14,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-from docs.pages import ROOT, USER_PAGES, blocks, commands, name_of
 from pydantic_settings import BaseSettings
 
 from paramshare.cli import Paramshare, _parser, main
@@ -21,6 +22,8 @@ from paramshare.commands.recipes.program import program_for
 from paramshare.commands.training import Train
 from paramshare.settings import check_names
 from paramshare.training.targets import TARGETS
+from support import ROOT
+from support.user_pages import USER_PAGES, blocks, commands, name_of
 
 OUTSIDE = {  # programs of others, and of the shell; `bash -n` reads their syntax
     "apt-get", "cd", "curl", "dask", "echo", "eval", "export", "git", "prefect", "printf", "source",
@@ -61,9 +64,8 @@ def parse_python(*arguments: str) -> None:
         source = arguments[1]
         compile(source, "-c", "exec")
     elif arguments[0] == "-m":
-        module = import_module(arguments[1])
-        assert module.__file__ is not None
-        source = Path(module.__file__).read_text()
+        main = import_module(arguments[1]).main
+        source = inspect.getsource(sys.modules[main.__module__])  # the program itself may only call it
     else:
         source = (ROOT / arguments[0]).read_text()
     assert [option for option in options if f'"{option}"' not in source] == []
@@ -96,14 +98,14 @@ def test_every_command_of_a_page_is_taken_by_its_program(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", USER_PAGES, ids=name_of)
-def test_every_shell_block_of_a_page_is_correct_shell(page: Path) -> None:
+def test_every_shell_block_of_a_page_is_valid_shell(page: Path) -> None:
     for block in blocks(page):
         if block.language == "sh":
             done = subprocess.run(["bash", "-n"], input=block.text, capture_output=True, text=True)
             assert done.returncode == 0, f"{block.text}{done.stderr}"
 
 
-def test_a_command_that_is_refused_is_found() -> None:
+def test_a_command_with_an_unknown_option_is_detected() -> None:
     with pytest.raises(Exception, match="did you mean --seeds"):
         parse_paramshare("train", "--sedes", "0:3")
     with pytest.raises(Exception, match="a < b"):
@@ -113,7 +115,7 @@ def test_a_command_that_is_refused_is_found() -> None:
 
 
 @pytest.mark.parametrize("page", USER_PAGES, ids=name_of)
-def test_every_settings_file_of_a_page_is_valid(page: Path, tmp_path: Path) -> None:
+def test_every_settings_file_on_a_page_is_valid(page: Path, tmp_path: Path) -> None:
     for block in blocks(page):
         if block.language == "toml":
             (tmp_path / "paramshare.toml").write_text(block.text)
@@ -123,7 +125,7 @@ def test_every_settings_file_of_a_page_is_valid(page: Path, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("page", USER_PAGES, ids=name_of)
-def test_every_setting_of_the_stack_on_a_page_is_one_of_its_compose_file(page: Path) -> None:
+def test_every_stack_setting_on_a_page_is_in_the_compose_file(page: Path) -> None:
     known = (ROOT / "docker" / "compose.yaml").read_text()
     assert yaml.safe_load(known)["services"]
     names = [line.partition("=")[0] for block in blocks(page) if block.language == "ini" for line in block.text.split()]

@@ -3,7 +3,8 @@
 import re
 
 import pytest
-from docs.pages import ROOT
+
+from support import ROOT
 
 QUOTED = [
     ("docs/training.md", "training, exact, shared", "1.83"),
@@ -17,7 +18,7 @@ QUOTED = [
 
 
 @pytest.mark.parametrize(("page", "row", "figure"), QUOTED)
-def test_a_figure_that_a_page_quotes_is_that_of_the_table(page: str, row: str, figure: str) -> None:
+def test_a_figure_quoted_on_a_page_equals_the_value_in_the_table(page: str, row: str, figure: str) -> None:
     table, _, rest = (ROOT / "docs" / "speed.md").read_text().partition("<!-- /benchmarks -->")
     measured = re.search(rf"^\| {re.escape(row)} \| (.*?) \|", table, re.MULTILINE)
     assert measured, f"the table has no row {row!r}"

@@ -4,7 +4,9 @@ import re
 from pathlib import Path
 
 import pytest
-from docs.pages import PAGES, ROOT, USER_PAGES, anchors, links, name_of
+
+from support import ROOT
+from support.user_pages import PAGES, USER_PAGES, anchors, links, name_of
 
 OURS = [page for page in PAGES if page.exists()]  # CONTRIBUTING.md may come
 SOURCES = [
@@ -24,7 +26,7 @@ def test_every_relative_link_and_anchor_of_a_page_resolves(page: Path) -> None:
         assert not anchor or anchor in anchors(target), f"{link}: {name_of(target)} has {sorted(anchors(target))}"
 
 
-def test_every_page_that_the_sources_name_exists() -> None:
+def test_every_page_named_in_the_sources_exists() -> None:
     named = {
         name
         for file in SOURCES
@@ -35,7 +37,7 @@ def test_every_page_that_the_sources_name_exists() -> None:
     assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
 
 
-def test_the_readme_has_at_most_120_lines_and_leads_to_every_page() -> None:
+def test_the_readme_has_at_most_120_lines_and_links_to_every_page() -> None:
     readme = ROOT / "README.md"
     assert len(readme.read_text().splitlines()) <= 120
     linked = {(ROOT / link.partition("#")[0]).resolve() for link in links(readme)}
@@ -43,7 +45,7 @@ def test_the_readme_has_at_most_120_lines_and_leads_to_every_page() -> None:
 
 
 @pytest.mark.parametrize("page", USER_PAGES[1:], ids=name_of)
-def test_a_page_begins_with_its_title_and_its_one_reader(page: Path) -> None:
+def test_a_page_begins_with_its_title_and_its_reader(page: Path) -> None:
     title, empty, first = page.read_text().splitlines()[:3]
     assert (title[:2], empty) == ("# ", "")
     assert first.startswith("For a reader who")

@@ -11,10 +11,10 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from docs.pages import USER_PAGES, Block, blocks, commands_of, name_of
-from sharing.model_libraries import import_torchvision
 
 from paramshare.cli import main
+from support.models.model_libraries import import_torchvision
+from support.user_pages import USER_PAGES, Block, blocks, commands_of, name_of
 
 NOT_RUN = ("flow", "ui")
 FEWER_SEEDS = "0:2"
@@ -31,7 +31,7 @@ PAGES = [page for page in USER_PAGES if any(block.language in ("sh", "python") f
 @pytest.mark.usefixtures("address")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
-def test_the_examples_of_a_page_run_and_print_what_it_shows(
+def test_the_examples_of_a_page_run_and_print_the_output_on_the_page(
     page: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("PARAMSHARE_WORKERS", "1")

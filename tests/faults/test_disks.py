@@ -18,9 +18,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from draws import DRAWS
-from program import PROGRAM, SIZES, SMALL, clean_environment, without_progress
-from wholeness import check_parent, check_runs, trained
 
 from paramshare.sweep.spec import SweepSpec
 from paramshare.tracking.read.curves import read_losses
@@ -28,6 +25,10 @@ from paramshare.tracking.read.runs import FINISHED_SEEDS, search
 from paramshare.tracking.store import Store, StoreAddress, open_store
 from paramshare.tracking.tags import KEY
 from paramshare.training.engines import train
+from support.command_line import PROGRAM, SIZES, SMALL, clean_environment, without_progress
+from support.processes import opens
+from support.repetitions import DRAWS
+from support.tracking.sweep_checks import check_parent, check_runs, trained
 
 LOCKED = 30.0  # seconds
 ROOM = "24m"
@@ -57,7 +58,7 @@ def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> N
 
 
 def check_whole(address: StoreAddress) -> Store:
-    """Of every FINISHED run: every loss to the bit, picture, model and data; no key twice; a sound database."""
+    """Check that each FINISHED run has every loss to the bit, picture, model and data, and no key is there twice."""
     store = open_store(address)
     spec = SweepSpec.model_validate({**SIZES, "seeds": "0:4000", "devices": "cpu"})
     expected = {one.key(): one for one in spec.train_specs(("cpu",))}
@@ -77,7 +78,7 @@ def check_whole(address: StoreAddress) -> Store:
 
 
 def check_completes(address: StoreAddress, folder: Path, seeds: int, at_least_reused: int) -> None:
-    """The same command does the rest, and the parent run tells of all."""
+    """Run the same command again, and check that it completes the sweep and its parent run."""
     process = sweep(folder, seeds)
     out, said = process.communicate(timeout=600)
     assert process.returncode == 0, said
@@ -90,14 +91,16 @@ def check_completes(address: StoreAddress, folder: Path, seeds: int, at_least_re
 
 
 @pytest.mark.parametrize("moment", ("while it trains", "before it starts", "when it ends")[:DRAWS])
-def test_a_database_locked_for_half_a_minute_is_waited_for(moment: str, address: StoreAddress, tmp_path: Path) -> None:
+def test_a_sweep_waits_for_a_database_locked_for_half_a_minute(
+    moment: str, address: StoreAddress, tmp_path: Path
+) -> None:
     database, seeds = address.database, 20
     assert database is not None
     with closing(sqlite3.connect(database, timeout=60, isolation_level=None)) as other:
         if moment == "before it starts":
             other.execute("BEGIN IMMEDIATE")
             process = sweep(tmp_path, seeds)
-            wait_for(lambda: _opens(process, database), process)
+            wait_for(lambda: opens(process.pid, database), process)  # it waits for the lock from here on
         else:
             process = sweep(tmp_path, seeds)
             finished = 3 if moment == "while it trains" else seeds
@@ -114,25 +117,9 @@ def test_a_database_locked_for_half_a_minute_is_waited_for(moment: str, address:
     assert len(list(search(check_whole(address), FINISHED_SEEDS))) == seeds
 
 
-def _opens(process: subprocess.Popen[str], database: Path) -> bool:
-    """Whether the process has the database open: so it waits for the lock from here on."""
-    files = Path("/proc", str(process.pid), "fd")
-    if not files.exists():  # no Linux: time will tell
-        time.sleep(10)
-        return True
-    return any(_leads_to(file, database) for file in files.iterdir())
-
-
-def _leads_to(file: Path, database: Path) -> bool:
-    try:
-        return file.readlink() == database
-    except OSError:
-        return False
-
-
 @pytest.fixture
 def small_disk(address: StoreAddress, tmp_path: Path) -> Iterator[Path]:
-    """A file system of its own for `mlruns/`, with little room."""
+    """Mount a small file system for `mlruns/`."""
     if os.geteuid() != 0 or shutil.which("mount") is None:
         pytest.skip("only root can mount a file system of little room")
     folder, aside = tmp_path / "mlruns", tmp_path / "aside"
@@ -151,7 +138,7 @@ def small_disk(address: StoreAddress, tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("left", (2_000_000, 0, 300_000)[:DRAWS])
-def test_a_full_disk_is_said_in_a_line_and_what_was_finished_is_whole(
+def test_a_full_disk_is_reported_in_one_line_and_finished_runs_are_complete(
     left: int, small_disk: Path, address: StoreAddress, tmp_path: Path
 ) -> None:
     """Full at once, after some runs, after some more; then there is room again."""
@@ -173,14 +160,14 @@ def test_a_full_disk_is_said_in_a_line_and_what_was_finished_is_whole(
 
 
 def _fill(folder: Path, ballast: Path, left: int) -> None:
-    """Leave `left` bytes of room."""
+    """Fill a disk up to `left` free bytes."""
     room = shutil.disk_usage(folder).free - left
     with ballast.open("wb") as file:
         file.truncate(0)
         file.write(b"\0" * max(room - room % 4096, 0))
 
 
-def test_a_database_that_may_not_grow_is_said_in_a_line_and_what_was_finished_is_whole(
+def test_a_database_that_cannot_grow_is_reported_in_one_line_and_finished_runs_are_complete(
     address: StoreAddress, tmp_path: Path
 ) -> None:
     """The system's own limit on the size of files, as of a quota: it meets the database and not the small files."""

@@ -11,27 +11,30 @@ import time
 from pathlib import Path
 
 import pytest
-from draws import DRAWS
-from program import PROGRAM, SIZES, clean_environment, history, pool_processes
-from stack import prefect_server, wait_until
-from wholeness import check_database, check_parent, check_runs, runs_of, trained
 
 from paramshare.sweep.spec import SweepSpec
 from paramshare.tracking.store import Store, StoreAddress, open_store
+from support.command_line import PROGRAM, SIZES, clean_environment
+from support.flows.flow_records import history
+from support.flows.prefect_server import running_prefect_server
+from support.processes import pool_processes
+from support.repetitions import DRAWS
+from support.tracking.sweep_checks import check_database, check_parent, check_runs, runs_of, trained
+from support.waiting import wait_until
 
 SPEC = {**SIZES, "seeds": "0:60", "devices": "cpu", "workers": 2}
 PATIENCE = 600.0  # seconds
 
 
 def started(environment: dict[str, str]) -> subprocess.Popen[str]:
-    """The flow of SPEC, under way."""
+    """Start the flow of SPEC."""
     options = [f"--{name.replace('_', '-')}={value}" for name, value in SPEC.items()]
     command = [*PROGRAM, "flow", "sweep", "--json", *options]
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def check_ended(flow: subprocess.Popen[str], out: str, err: str, store: Store) -> None:
-    """It has completed, and every run and their parent are as if nothing had happened."""
+    """Check that the flow has completed with the same runs and parent as without a fault."""
     assert flow.returncode == 0, err
     assert {run["status"] for run in json.loads(out)["runs"]} == {"FINISHED"}
     expected = trained(SweepSpec.model_validate(SPEC).train_specs(("cpu",)))
@@ -39,7 +42,7 @@ def check_ended(flow: subprocess.Popen[str], out: str, err: str, store: Store) -
 
 
 @pytest.mark.parametrize("draw", range(DRAWS))
-def test_a_flow_whose_process_is_killed_goes_on_with_others(draw: int, address: StoreAddress) -> None:
+def test_a_flow_replaces_its_killed_training_processes(draw: int, address: StoreAddress) -> None:
     rng = random.Random(draw)
     home = Path("prefect-home").resolve()
     flow = started(clean_environment(home))
@@ -61,9 +64,9 @@ def test_a_flow_whose_process_is_killed_goes_on_with_others(draw: int, address: 
     assert {"COMPLETED"} < states <= {"COMPLETED", "CRASHED", "RUNNING"}  # of the one killed it can come out of order
 
 
-def test_a_flow_whose_prefect_server_dies_goes_on_and_ends_when_it_is_back(address: StoreAddress) -> None:
+def test_a_flow_survives_an_outage_of_its_prefect_server(address: StoreAddress) -> None:
     store = open_store(address)
-    with prefect_server(Path("prefect-home").resolve()) as server:
+    with running_prefect_server(Path("prefect-home").resolve()) as server:
         wait_until(server.answers, "Prefect answers")
         flow = started({**server.environment, "PREFECT_CLIENT_MAX_RETRIES": "8"})  # as a worker's flows have
         try:

@@ -18,14 +18,15 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from draws import DRAWS
-from program import PROGRAM, SIZES, clean_environment, fork_servers, free_port, pool_processes, without_progress
-from wholeness import check_database, check_parent, check_runs, runs_of, trained
 
 from paramshare.sweep.spec import SweepSpec
-from paramshare.tracking.pages import served_pages
 from paramshare.tracking.store import StoreAddress, open_store
 from paramshare.training.result import TrainResult
+from support.command_line import PROGRAM, SIZES, clean_environment, without_progress
+from support.processes import fork_servers, pool_processes
+from support.repetitions import DRAWS
+from support.tracking.mlflow_server import MlflowServer
+from support.tracking.sweep_checks import check_database, check_parent, check_runs, runs_of, trained
 
 SEEDS = 30
 SPEC = {**SIZES, "seeds": f"0:{SEEDS}", "variant": "shared,untied", "devices": "cpu", "workers": 2}
@@ -69,7 +70,7 @@ class Started:
         return int(self.database.execute(query).fetchone()[0])
 
     def wait_until(self, met: Callable[[], bool]) -> bool:
-        """Whether it was met before the sweep ended."""
+        """Wait for a condition; return false if the sweep ended before."""
         begin = time.monotonic()
         while not met():
             assert time.monotonic() - begin < PATIENCE, self.kill()
@@ -94,11 +95,11 @@ class Started:
         return met and self.process.poll() is None
 
     def workers(self) -> list[int]:
-        """The pool's processes."""
+        """Return the processes of the pool."""
         return pool_processes(self.process.pid)
 
     def kill(self) -> str:
-        """End whatever is left of it; what it said."""
+        """Kill all that is left of it, and return its stderr."""
         with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         return self.ended()[1]
@@ -128,7 +129,7 @@ def started(arguments: list[str], address: StoreAddress) -> Iterator[Started]:
 
 
 def finish(arguments: list[str], address: StoreAddress) -> None:
-    """The same command once more, and nobody touches it."""
+    """Run the same command once more without a fault."""
     with started(arguments, address) as sweep:
         out, err = sweep.ended()
         assert (sweep.process.returncode, err) == (0, "")
@@ -146,7 +147,7 @@ def check(address: StoreAddress, expected: dict[str, TrainResult], database: Pat
 
 
 @pytest.mark.parametrize("draw", range(DRAWS))
-def test_a_sweep_killed_in_every_phase_goes_on_and_ends_as_if_never_killed(
+def test_a_sweep_killed_in_any_phase_resumes_and_ends_like_an_unkilled_one(
     draw: int, address: StoreAddress, expected: dict[str, TrainResult]
 ) -> None:
     rng = random.Random(draw)
@@ -166,7 +167,7 @@ def test_a_sweep_killed_in_every_phase_goes_on_and_ends_as_if_never_killed(
 
 
 @pytest.mark.parametrize("draw", range(DRAWS))
-def test_a_sweep_whose_workers_are_killed_goes_on_with_others(
+def test_a_sweep_replaces_its_killed_workers(
     draw: int, address: StoreAddress, expected: dict[str, TrainResult]
 ) -> None:
     rng = random.Random(draw)
@@ -182,7 +183,7 @@ def test_a_sweep_whose_workers_are_killed_goes_on_with_others(
     check(address, expected)
 
 
-def test_a_sweep_whose_workers_are_killed_for_ever_gives_up_in_one_line_and_goes_on_the_next_time(
+def test_a_sweep_whose_workers_are_always_killed_stops_with_one_line_and_can_be_resumed(
     address: StoreAddress, expected: dict[str, TrainResult]
 ) -> None:
     with started(command(), address) as sweep:
@@ -201,7 +202,7 @@ def test_a_sweep_whose_workers_are_killed_for_ever_gives_up_in_one_line_and_goes
 
 
 @pytest.mark.parametrize("moment", ["while it imports", "while its workers train"])
-def test_a_sweep_whose_fork_server_is_killed_goes_on_with_another(
+def test_a_sweep_replaces_its_killed_fork_server(
     moment: str, address: StoreAddress, expected: dict[str, TrainResult]
 ) -> None:
     with started(command(), address) as sweep:
@@ -217,7 +218,7 @@ def test_a_sweep_whose_fork_server_is_killed_goes_on_with_another(
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_sweep_told_to_end_does_within_seconds_leaves_the_truth_and_goes_on(
+def test_a_terminated_sweep_ends_within_seconds_and_can_be_resumed(
     number: signal.Signals, address: StoreAddress, expected: dict[str, TrainResult]
 ) -> None:
     rng = random.Random(number)
@@ -246,7 +247,7 @@ def test_a_sweep_told_to_end_does_within_seconds_leaves_the_truth_and_goes_on(
     check(address, expected)
 
 
-def test_a_sweep_of_long_seeds_does_not_wait_for_them_when_it_is_told_to_end(address: StoreAddress) -> None:
+def test_a_terminated_sweep_does_not_wait_for_the_end_of_long_seeds(address: StoreAddress) -> None:
     with started(command(seeds="0:4", steps=5_000_000), address) as sweep:
         assert sweep.wait_until(lambda: sweep.count(SWEEPING) == 1 and len(sweep.workers()) == 2)
         time.sleep(8)
@@ -259,22 +260,21 @@ def test_a_sweep_of_long_seeds_does_not_wait_for_them_when_it_is_told_to_end(add
     assert [run.info.status for run in runs_of(open_store(address), "sweep")] == ["KILLED"]
 
 
-def test_a_sweep_killed_while_it_writes_to_a_server_goes_on_and_leaves_nothing_half_written(
-    address: StoreAddress, expected: dict[str, TrainResult]
+def test_a_sweep_killed_while_it_writes_to_a_server_resumes_without_incomplete_runs(
+    address: StoreAddress, own_mlflow_server: MlflowServer, expected: dict[str, TrainResult]
 ) -> None:
     rng = random.Random(0)
-    port = free_port()
     assert address.database is not None
-    with served_pages(open_store(address), port):
-        remote = StoreAddress(f"http://127.0.0.1:{port}", "remote")
-        open_store(remote)
-        arguments = [*command(experiment="remote"), f"--tracking-uri={remote.uri}"]
-        for phase in WRITING:
-            with started(arguments, address) as sweep:
-                if sweep.wait_for(phase, rng):
-                    sweep.process.kill()
-                sweep.ended()
-        finish(arguments, address)
-        check(remote, expected, address.database)
+    remote = own_mlflow_server.remote("remote")
+    open_store(remote)
+    arguments = [*command(experiment="remote"), f"--tracking-uri={remote.uri}"]
+    for phase in WRITING:
+        with started(arguments, address) as sweep:
+            if sweep.wait_for(phase, rng):
+                sweep.process.kill()
+            sweep.ended()
+    finish(arguments, address)
+    check(remote, expected, address.database)
+    own_mlflow_server.stop()
     with closing(sqlite3.connect(address.database)) as connection:
         assert connection.execute("SELECT count(*) FROM runs WHERE status = 'RUNNING'").fetchone() == (0,)

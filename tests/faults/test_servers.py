@@ -4,89 +4,51 @@ Each with a real `mlflow server`, and sweeps by the real command line in process
 """
 
 import json
-import os
 import signal
-import sqlite3
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import ExitStack, closing
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from draws import DRAWS
-from program import PROGRAM, SIZES, SMALL, clean_environment, free_port, without_progress
-from wholeness import check_parent, check_runs, trained
 
 from paramshare.sweep.chunks import make_chunks
 from paramshare.sweep.spec import SweepSpec
 from paramshare.sweep.workers.execution import run_chunk
-from paramshare.tracking.pages import served_pages
 from paramshare.tracking.read.curves import read_losses
 from paramshare.tracking.read.runs import FINISHED_SEEDS, search
-from paramshare.tracking.store import Store, StoreAddress, open_store
+from paramshare.tracking.store import Store, open_store
 from paramshare.tracking.tags import KEY, KIND
 from paramshare.tracking.write.spool import Delivery, deliver, spooled
 from paramshare.training.engines import train
+from support.command_line import PROGRAM, SIZES, SMALL, clean_environment, without_progress
+from support.repetitions import DRAWS
+from support.tracking.mlflow_server import MlflowServer
+from support.tracking.sweep_checks import check_parent, check_runs, trained
 
 SEEDS = 40
 TOLD = "paramshare: "
-
-
-@dataclass
-class Server:
-    """A real server over an embedded store, that can be killed and started again on the same port."""
-
-    backend: StoreAddress
-    port: int = field(default_factory=free_port)
-    _running: ExitStack = field(default_factory=ExitStack)
-    _process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def address(self) -> StoreAddress:
-        return StoreAddress(f"http://127.0.0.1:{self.port}", "paramshare")
-
-    def start(self) -> None:
-        self._process = self._running.enter_context(served_pages(open_store(self.backend), self.port))
-
-    def signal(self, number: signal.Signals) -> None:
-        assert self._process is not None
-        os.killpg(self._process.pid, number)
-
-    def kill(self) -> None:
-        self.signal(signal.SIGKILL)
-        self._running.close()
-
-    def finished(self) -> int:
-        """How many runs are FINISHED, asked behind the server's back."""
-        assert self.backend.database is not None
-        with closing(sqlite3.connect(self.backend.database, timeout=60)) as database:
-            return int(database.execute("SELECT count(*) FROM runs WHERE status = 'FINISHED'").fetchone()[0])
+EXPERIMENT = "paramshare"
 
 
 @pytest.fixture
-def server(address: StoreAddress) -> Iterator[Server]:
-    made = Server(address)
-    made.start()
-    yield made
-    made._running.close()
+def server(own_mlflow_server: MlflowServer) -> MlflowServer:
+    return own_mlflow_server
 
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where the sweeps run: not where the server keeps its store."""
+    """Return the working directory of the sweeps, which is not the folder of the server's store."""
     folder = tmp_path / "here"
     folder.mkdir()
     monkeypatch.chdir(folder)
     return folder
 
 
-def started(server: Server, *arguments: str, **environment: str) -> subprocess.Popen[str]:
-    options = ["--tracking-uri", server.address.uri, *arguments]
+def started(server: MlflowServer, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+    options = ["--tracking-uri", server.url, *arguments]
     return subprocess.Popen(
         [*PROGRAM, *options[2:], *options[:2]],
         env={**clean_environment(Path("prefect-home")), **environment},
@@ -96,18 +58,18 @@ def started(server: Server, *arguments: str, **environment: str) -> subprocess.P
     )
 
 
-def sweep(server: Server, seeds: int = SEEDS, **environment: str) -> subprocess.Popen[str]:
+def sweep(server: MlflowServer, seeds: int = SEEDS, **environment: str) -> subprocess.Popen[str]:
     return started(server, "train", "--json", "--seeds", f"0:{seeds}", "--workers", "2", *SMALL, **environment)
 
 
-def wait_for(server: Server, finished: int, process: subprocess.Popen[str]) -> None:
-    while server.finished() < finished:
+def wait_for(server: MlflowServer, finished: int, process: subprocess.Popen[str]) -> None:
+    while server.finished_runs() < finished:
         assert process.poll() is None, process.communicate()
         time.sleep(0.02)
 
 
 def ended(process: subprocess.Popen[str], code: int, within: float = 600) -> tuple[dict[str, Any], str]:
-    """What a sweep printed: its JSON, and what it said beside it."""
+    """Wait for a sweep, check its exit code, and return its JSON and its stderr."""
     out, said = process.communicate(timeout=within)
     assert process.returncode == code, (out, said)
     assert "Traceback" not in said
@@ -118,9 +80,9 @@ def statuses(outcome: dict[str, Any]) -> Counter[str]:
     return Counter(run["status"] for run in outcome["runs"])
 
 
-def check_whole(server: Server, seeds: int = SEEDS) -> Store:
-    """One FINISHED run for every seed, each with every loss to the bit, its picture and its model."""
-    store = open_store(server.address)
+def check_whole(server: MlflowServer, seeds: int = SEEDS) -> Store:
+    """Check that each seed has one FINISHED run with every loss to the bit, its picture and its model."""
+    store = open_store(server.remote(EXPERIMENT))
     spec = SweepSpec.model_validate({**SIZES, "seeds": f"0:{seeds}", "devices": "cpu"})
     expected = {one.key(): one for one in spec.train_specs(("cpu",))}
     assert [run.info.run_id for run in search(store, f"tags.`{KIND}` = 'seed' AND attributes.status = 'RUNNING'")] == []
@@ -133,38 +95,38 @@ def check_whole(server: Server, seeds: int = SEEDS) -> Store:
     return store
 
 
-def check_completes(server: Server) -> None:
-    """The same command completes the sweep and trains nothing again."""
+def check_completes(server: MlflowServer) -> None:
+    """Check that the same command completes the sweep and trains nothing again."""
     outcome, _ = ended(sweep(server), 0)
     assert statuses(outcome) == {"FINISHED": SEEDS}
     assert all(run["reused"] for run in outcome["runs"])
-    store = open_store(server.address)
+    store = open_store(server.remote(EXPERIMENT))
     specs = SweepSpec.model_validate({**SIZES, "seeds": f"0:{SEEDS}", "devices": "cpu"}).train_specs(("cpu",))
     check_parent(store, list(check_runs(store, trained(specs)).values()))
 
 
-def test_a_server_that_is_down_at_the_start_is_said_in_seconds_and_nothing_is_trained(
-    server: Server, here: Path
+def test_a_server_that_is_down_at_the_start_is_reported_within_seconds_before_training(
+    server: MlflowServer, here: Path
 ) -> None:
     server.kill()
     before = time.monotonic()
     _, said = ended(sweep(server), 2)
     assert time.monotonic() - before < 60  # of which the start of Python and torch is most, on a busy machine
-    assert said.startswith(f"paramshare: no MLflow server answers at {server.address.uri}")
+    assert said.startswith(f"paramshare: no MLflow server answers at {server.url}")
     assert said.count("\n") == 1
     assert list(here.iterdir()) == []
 
 
 @pytest.mark.parametrize("moment", (7, 0, 1, 23)[:DRAWS])
-def test_a_server_killed_in_the_middle_loses_nothing_and_flush_delivers_what_was_kept(
-    moment: int, server: Server, here: Path
+def test_a_server_killed_during_a_sweep_loses_no_result_and_flush_delivers_the_kept_ones(
+    moment: int, server: MlflowServer, here: Path
 ) -> None:
     process = sweep(server)
     wait_for(server, moment, process)
     if not moment:
         time.sleep(4)  # somewhere in its start, or a little later
     server.kill()
-    written = server.finished()
+    written = server.finished_runs()
     out, said = process.communicate(timeout=400)
     assert "Traceback" not in said, said
     if process.returncode == 2:  # it had not opened the store yet
@@ -177,12 +139,12 @@ def test_a_server_killed_in_the_middle_loses_nothing_and_flush_delivers_what_was
         return
     outcome = json.loads(out)
     kept = statuses(outcome)["KEPT"]
-    assert kept == len(spooled(server.address)) >= SEEDS - written
+    assert kept == len(spooled(server.remote(EXPERIMENT))) >= SEEDS - written
     assert statuses(outcome) == {"FINISHED": SEEDS - kept, "KEPT": kept} if kept < SEEDS else {"KEPT": SEEDS}
     assert all(run["run_id"] == "" and run["seconds"] > 0 for run in outcome["runs"] if run["status"] == "KEPT")
     assert said.count("kept in mlruns/spool") == 1
     assert "paramshare flush" in said
-    assert server.finished() == written
+    assert server.finished_runs() == written
 
     _, refused = ended(started(server, "flush"), 2)
     assert refused.startswith("paramshare: no MLflow server answers")
@@ -190,40 +152,40 @@ def test_a_server_killed_in_the_middle_loses_nothing_and_flush_delivers_what_was
     flush = started(server, "flush")
     delivered, _ = flush.communicate(timeout=400)
     assert flush.returncode == 0
-    assert delivered.startswith(f"{SEEDS - written} of {kept} results delivered to {server.address.uri}")
-    assert spooled(server.address) == []
+    assert delivered.startswith(f"{SEEDS - written} of {kept} results delivered to {server.url}")
+    assert spooled(server.remote(EXPERIMENT)) == []
     check_whole(server)
     check_completes(server)
 
 
-def test_the_same_command_delivers_what_was_kept_and_trains_none_of_it_again(server: Server, here: Path) -> None:
+def test_the_same_command_delivers_kept_results_and_trains_none_of_them_again(server: MlflowServer, here: Path) -> None:
     process = sweep(server)
     wait_for(server, 5, process)
     server.kill()
     outcome, _ = ended(process, 1)
-    assert statuses(outcome)["KEPT"] == len(spooled(server.address)) > 0
+    assert statuses(outcome)["KEPT"] == len(spooled(server.remote(EXPERIMENT))) > 0
     server.start()
     check_completes(server)
-    assert spooled(server.address) == []
+    assert spooled(server.remote(EXPERIMENT)) == []
 
 
-def test_a_server_that_comes_back_gets_all_before_the_sweep_ends(server: Server, here: Path) -> None:
+def test_a_restarted_server_gets_all_kept_results_before_the_sweep_ends(server: MlflowServer, here: Path) -> None:
     process = sweep(server, 400)
     wait_for(server, 5, process)
     server.kill()
-    while not spooled(server.address):
+    while not spooled(server.remote(EXPERIMENT)):
         assert process.poll() is None
         time.sleep(0.02)
     server.start()
     outcome, said = ended(process, 0)
     assert statuses(outcome) == {"FINISHED": 400}
     assert "kept in mlruns/spool" in said
-    assert spooled(server.address) == []
+    assert spooled(server.remote(EXPERIMENT)) == []
     store = check_whole(server, 400)
     assert store.client.get_run(outcome["parent_run_id"]).info.status == "FINISHED"
 
 
-def test_a_server_that_stops_answering_holds_no_sweep_up_for_long(server: Server, here: Path) -> None:
+def test_a_server_that_stops_answering_delays_a_sweep_only_briefly(server: MlflowServer, here: Path) -> None:
     process = sweep(server, MLFLOW_HTTP_REQUEST_TIMEOUT="2")
     wait_for(server, 5, process)
     server.signal(signal.SIGSTOP)
@@ -231,17 +193,17 @@ def test_a_server_that_stops_answering_holds_no_sweep_up_for_long(server: Server
         outcome, _ = ended(process, 1)
     finally:
         server.signal(signal.SIGCONT)
-    assert statuses(outcome)["KEPT"] == len(spooled(server.address)) > 0
+    assert statuses(outcome)["KEPT"] == len(spooled(server.remote(EXPERIMENT))) > 0
     check_completes(server)
 
 
-def test_a_sweep_that_is_terminated_while_the_server_is_gone_ends_in_seconds_and_keeps_what_it_had(
-    server: Server, here: Path
+def test_a_sweep_terminated_during_a_server_outage_ends_within_seconds_and_keeps_its_results(
+    server: MlflowServer, here: Path
 ) -> None:
     process = sweep(server, 4000)
     wait_for(server, 3, process)
     server.kill()
-    while len(spooled(server.address)) < 3:
+    while len(spooled(server.remote(EXPERIMENT))) < 3:
         assert process.poll() is None
         time.sleep(0.02)
     before = time.monotonic()
@@ -250,20 +212,20 @@ def test_a_sweep_that_is_terminated_while_the_server_is_gone_ends_in_seconds_and
     assert time.monotonic() - before < 30
     assert process.returncode == 128 + signal.SIGTERM
     assert said.endswith("paramshare: terminated; finished runs are kept; rerun the command to resume\n")
-    kept = len(spooled(server.address))
+    kept = len(spooled(server.remote(EXPERIMENT)))
     server.start()
     flushed, _ = started(server, "flush").communicate(timeout=400)
     assert f"of {kept} results delivered" in flushed
-    store = open_store(server.address)
+    store = open_store(server.remote(EXPERIMENT))
     keys = [run.data.tags[KEY] for run in search(store, FINISHED_SEEDS)]
     assert len(keys) == len(set(keys)) >= kept
 
 
-def test_what_was_trained_is_kept_where_a_server_begins_to_refuse(
-    server: Server, here: Path, monkeypatch: pytest.MonkeyPatch
+def test_results_are_kept_if_a_server_starts_to_refuse_requests(
+    server: MlflowServer, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     choices = SweepSpec.model_validate({**SIZES, "seeds": "0:2", "devices": "cpu"}).run_choices(("cpu",))
-    first, second = make_chunks(choices, 1, server.address)
+    first, second = make_chunks(choices, 1, server.remote(EXPERIMENT))
     assert [row.status for row in run_chunk(first)] == ["FINISHED"]
     server.kill()
     with monkeypatch.context() as changed:
@@ -271,8 +233,8 @@ def test_what_was_trained_is_kept_where_a_server_begins_to_refuse(
         server.start()  # its page of health answers anybody
         with pytest.raises(Exception, match="403"):
             run_chunk(second)
-    assert len(spooled(server.address)) == 1
+    assert len(spooled(server.remote(EXPERIMENT))) == 1
     server.kill()
     server.start()
-    assert deliver(open_store(server.address)) == Delivery(written=1)
+    assert deliver(open_store(server.remote(EXPERIMENT))) == Delivery(written=1)
     check_whole(server, seeds=2)

@@ -9,20 +9,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from draws import DRAWS
-from program import PROGRAM, SIZES, clean_environment, free_port, without_progress
-from wholeness import check_database, check_runs, runs_of, trained
 
 from paramshare.sweep.spec import SweepSpec
-from paramshare.tracking.pages import served_pages
 from paramshare.tracking.store import StoreAddress, open_store
+from support.command_line import PROGRAM, SIZES, clean_environment, without_progress
+from support.repetitions import DRAWS
+from support.tracking.mlflow_server import MlflowServer
+from support.tracking.sweep_checks import check_database, check_runs, runs_of, trained
 
 SPEC = {**SIZES, "devices": "cpu", "workers": 2}
 PATIENCE = 600.0  # seconds, on a busy machine too
 
 
 def together(commands: Sequence[Sequence[str]]) -> list[str]:
-    """What each of the commands printed, all of them started at once; none of them complained."""
+    """Start commands at once, check that none fails or prints an error, and return their outputs."""
     environment = clean_environment(Path("prefect-home").resolve())
     started = [
         subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -40,7 +40,7 @@ def together(commands: Sequence[Sequence[str]]) -> list[str]:
 
 
 def sweeps(seeds: Sequence[str], *options: str) -> list[dict[str, Any]]:
-    """What sweeps over these seeds say that ran at the same time."""
+    """Return the outcomes of simultaneous sweeps over these seeds."""
     sizes = [f"--{name.replace('_', '-')}={value}" for name, value in SPEC.items()]
     return [
         json.loads(out)
@@ -49,7 +49,7 @@ def sweeps(seeds: Sequence[str], *options: str) -> list[dict[str, Any]]:
 
 
 def check(address: StoreAddress, said: Sequence[dict[str, Any]], seeds: str) -> None:
-    """Every seed once and whole, and each sweep names the run that is there."""
+    """Check that each seed has one complete run, which each sweep names."""
     store = open_store(address)
     expected = trained(SweepSpec.model_validate({**SPEC, "seeds": seeds}).train_specs(("cpu",)))
     run_ids = check_runs(store, expected)
@@ -60,7 +60,7 @@ def check(address: StoreAddress, said: Sequence[dict[str, Any]], seeds: str) -> 
 
 
 @pytest.mark.parametrize(("seeds", "other"), (("0:40", "20:60"), ("0:40", "0:40"))[:DRAWS])
-def test_two_sweeps_at_once_in_an_embedded_store_write_every_run_once(
+def test_two_simultaneous_sweeps_in_an_embedded_store_write_each_run_once(
     seeds: str, other: str, address: StoreAddress
 ) -> None:
     check(address, sweeps([seeds, other]), f"{seeds},{other}")
@@ -69,17 +69,17 @@ def test_two_sweeps_at_once_in_an_embedded_store_write_every_run_once(
 
 
 @pytest.mark.parametrize("others", (2, 1)[:DRAWS])
-def test_sweeps_at_once_on_a_server_agree_on_one_run_a_seed(others: int, address: StoreAddress) -> None:
-    port = free_port()
-    with served_pages(open_store(address), port):
-        remote = StoreAddress(f"http://127.0.0.1:{port}", "remote")
-        open_store(remote)
-        said = sweeps(["0:20"] + ["10:30"] * others, f"--tracking-uri={remote.uri}", "--experiment=remote")
-        check(remote, said, "0:30")
-    assert address.database is not None
-    check_database(address.database)
+def test_simultaneous_sweeps_on_a_server_keep_one_run_for_each_seed(
+    others: int, own_mlflow_server: MlflowServer
+) -> None:
+    remote = own_mlflow_server.remote("remote")
+    open_store(remote)
+    said = sweeps(["0:20"] + ["10:30"] * others, f"--tracking-uri={remote.uri}", "--experiment=remote")
+    check(remote, said, "0:30")
+    own_mlflow_server.stop()
+    check_database(own_mlflow_server.folder / "mlflow.db")
 
 
-def test_two_sweeps_at_once_make_the_store_that_they_write_to() -> None:
+def test_two_simultaneous_sweeps_create_their_common_store() -> None:
     said = sweeps(["0:4", "2:6"])
     check(StoreAddress.of(None, "paramshare"), said, "0:6")

@@ -6,16 +6,20 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from stack import PrefectServer, prefect_server, register
+
+from support.flows.prefect_server import PrefectServer, register, running_prefect_server
 
 MIGRATED, REGISTERED = "migrated.db", "registered.db"
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
-    """A server on which everything is registered and every schedule paused. A test that changes it needs its own."""
+def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
+    """Start a server once a session, on which everything is registered and every schedule is paused.
+
+    A test that changes registrations takes `own_prefect_server`.
+    """
     home = tmp_path_factory.mktemp("prefect") / "home"
-    with prefect_server(home) as started:
+    with running_prefect_server(home) as started:
         _copy(home / "prefect.db", home / MIGRATED)
         done = register(started)
         assert done.returncode == 0, done.stderr
@@ -25,15 +29,22 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
 
 
 @pytest.fixture(scope="module")
-def migrated_home(server: PrefectServer, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A `$PREFECT_HOME` with an empty, migrated database: a migration takes ten seconds."""
-    return _home(server.home / MIGRATED, tmp_path_factory)
+def migrated_home(prefect_server: PrefectServer, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a `$PREFECT_HOME` with an empty, migrated database: a migration takes ten seconds."""
+    return _home(prefect_server.home / MIGRATED, tmp_path_factory)
 
 
 @pytest.fixture(scope="module")
-def registered_home(server: PrefectServer, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A `$PREFECT_HOME` after the first `python -m paramshare.flows.register`."""
-    return _home(server.home / REGISTERED, tmp_path_factory)
+def registered_home(prefect_server: PrefectServer, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a `$PREFECT_HOME` after the first `python -m paramshare.flows.register`."""
+    return _home(prefect_server.home / REGISTERED, tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
+def own_prefect_server(registered_home: Path) -> Iterator[PrefectServer]:
+    """Start a server of a module's own, on which everything is registered, for tests that change registrations."""
+    with running_prefect_server(registered_home) as started:
+        yield started
 
 
 def _home(database: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:

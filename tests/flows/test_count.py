@@ -13,16 +13,15 @@ from typing import Any
 from urllib.parse import unquote
 
 import pytest
-from program import history
-from recorded import connected, recorded
-from stack import PrefectServer
 
 from paramshare.cli import main
-from paramshare.counting.report import CountOutcome, CountRow
+from paramshare.counting.report import CountResult, CountRow
 from paramshare.counting.spec import CountSpec
 from paramshare.flows.context import FlowContext, run_flow
 from paramshare.flows.count import count
 from paramshare.tracking.store import Store, StoreAddress, open_store
+from support.flows.flow_records import connected, history, recorded
+from support.flows.prefect_server import PrefectServer
 
 NETS = """
 import torch
@@ -90,7 +89,7 @@ class Counted:
         return history(self.home, query)
 
 
-async def counted_in_a_loop(spec: CountSpec, address: StoreAddress) -> CountOutcome:
+async def counted_in_a_loop(spec: CountSpec, address: StoreAddress) -> CountResult:
     """Run the flow in a thread in which an event loop runs, as in a cell of a notebook."""
     outcome = run_flow(count, spec, FlowContext(address))
     asyncio.get_running_loop()  # the caller's loop is there again
@@ -103,14 +102,16 @@ def plain(found: object) -> Any:
 
 
 @pytest.fixture(scope="module")
-def counted(server: PrefectServer, migrated: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Counted]:
+def counted(
+    prefect_server: PrefectServer, migrated: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Counted]:
     folder = tmp_path_factory.mktemp("counted")
     shutil.copytree(migrated.parent, folder / "mlruns")
     (folder / "nets.py").write_text(NETS)
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.chdir(folder)
         monkeypatch.syspath_prepend(folder)
-        yield Counted(folder, server)
+        yield Counted(folder, prefect_server)
     sys.modules.pop("nets", None)
 
 
@@ -178,11 +179,11 @@ def test_a_count_flow_completes_in_a_thread_with_an_event_loop(counted: Counted)
 
 
 def test_flow_count_exits_with_1_if_a_model_failed_and_counts_the_others(
-    server: PrefectServer, address: StoreAddress, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    prefect_server: PrefectServer, address: StoreAddress, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "nets.py").write_text(NETS)
     wide = json.dumps({"model": "nets.py:Net", "input": "3,8,8", "args": {"width": 16}})
-    with connected(server):
+    with connected(prefect_server):
         assert main(["flow", "count", "--json", "nets.py:Net@3x8x8", wide, "nets.py:Needs@3"]) == 1
     found = json.loads(capsys.readouterr().out)["models"]
     assert [model["totals"] and model["totals"]["shared"] for model in found] == [4 * 28, 16 * 28, None]

@@ -10,9 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from program import SMALL, history
-from recorded import recorded
-from stack import PrefectServer
 
 from paramshare.cli import main
 from paramshare.comparing.run import compare
@@ -20,6 +17,9 @@ from paramshare.comparing.spec import CompareSpec
 from paramshare.comparing.text import answers
 from paramshare.tracking.read.runs import search
 from paramshare.tracking.store import StoreAddress, open_store
+from support.command_line import SMALL
+from support.flows.flow_records import history, recorded
+from support.flows.prefect_server import PrefectServer
 
 OPTIONS = ["flow", "study", "--json", "--seeds", "0:4", "--workers", "1", *SMALL]
 
@@ -41,10 +41,10 @@ class Studied:
 
 
 @pytest.fixture(scope="module")
-def studied(server: PrefectServer, migrated: Path, tmp_path_factory: pytest.TempPathFactory) -> Studied:
+def studied(prefect_server: PrefectServer, migrated: Path, tmp_path_factory: pytest.TempPathFactory) -> Studied:
     folder = tmp_path_factory.mktemp("studied")
     shutil.copytree(migrated.parent, folder / "mlruns")
-    return Studied(folder, server)
+    return Studied(folder, prefect_server)
 
 
 def test_the_study_flow_gives_the_comparison_of_the_library(studied: Studied) -> None:
@@ -69,5 +69,5 @@ def test_the_study_report_is_an_artifact_with_tables_figures_and_a_link(studied:
     (sweep,) = search(store, "tags.`paramshare.kind` = 'sweep'")
     assert f"(http://127.0.0.1:5000/#/experiments/{store.experiment_id}/runs/{sweep.info.run_id}?" in report
     assert report.count("](data:image/png;base64,") == 5
-    for words in ("### The groups", "### Against each other", "chance that the first is better", "paramshare study --"):
+    for words in ("### Groups", "### Pairwise comparisons", "win rate", "paramshare study --"):
         assert words in report

@@ -3,32 +3,23 @@
 import json
 import shutil
 import subprocess
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from program import PROGRAM, SIZES, SMALL, clean_environment, history
-from recorded import connected
-from stack import PrefectServer
 
 from paramshare.cli import main
 from paramshare.sweep.run import run_sweep
 from paramshare.sweep.spec import SweepSpec
 from paramshare.tracking.read.curves import read_losses
 from paramshare.tracking.store import Store, StoreAddress, open_store
+from support.command_line import PROGRAM, SIZES, SMALL, clean_environment
+from support.flows.flow_records import connected, history
+from support.flows.prefect_server import PrefectServer
+from support.processes import environments
 
 SWEEP = ["flow", "sweep", "--json", *SMALL, "--seeds", "0:5"]
-
-
-def all_environments() -> list[list[bytes]]:
-    """Return the initial environment of each process of this machine, as far as it can be read."""
-    found = []
-    for file in Path("/proc").glob("[0-9]*/environ"):
-        with suppress(OSError):
-            found.append(file.read_bytes().split(b"\0"))
-    return found
 
 
 class Swept:
@@ -96,16 +87,16 @@ def test_the_sweep_report_is_an_artifact_that_links_to_every_mlflow_run(swept: S
 
 def test_a_flow_starts_one_server_and_leaves_no_process(swept: Swept) -> None:
     assert "Starting temporary server" not in swept.done.stderr
-    environments = [f"PREFECT_HOME={swept.home}".encode() in environment for environment in all_environments()]
-    assert environments  # this process at least
-    assert not any(environments)
+    homes = [environment.get("PREFECT_HOME") for environment in environments()]
+    assert homes  # this process at least
+    assert str(swept.home) not in homes
 
 
 def test_a_sweep_flow_that_is_rerun_trains_nothing(
-    swept: Swept, server: PrefectServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    swept: Swept, prefect_server: PrefectServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(swept.folder)
-    with connected(server):
+    with connected(prefect_server):
         assert main(SWEEP) == 0
     said = json.loads(capsys.readouterr().out)
     assert said["parent_run_id"] == swept.said["parent_run_id"]

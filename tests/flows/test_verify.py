@@ -7,10 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from program import SIZES, history
-from recorded import recorded
-from stack import PrefectServer
-from tampering import tamper
 
 from paramshare.flows.context import FlowContext, run_flow
 from paramshare.flows.verify import verify
@@ -20,6 +16,10 @@ from paramshare.sweep.result import SweepResult
 from paramshare.sweep.run import run_sweep
 from paramshare.sweep.spec import SweepSpec
 from paramshare.tracking.store import StoreAddress
+from support.command_line import SIZES
+from support.flows.flow_records import history, recorded
+from support.flows.prefect_server import PrefectServer
+from support.tracking.sql_edits import tamper
 
 SEED = 5
 """Draws the last of three runs."""
@@ -49,10 +49,10 @@ class Verified:
 
 
 @pytest.fixture(scope="module")
-def verified(server: PrefectServer, migrated: Path, tmp_path_factory: pytest.TempPathFactory) -> Verified:
+def verified(prefect_server: PrefectServer, migrated: Path, tmp_path_factory: pytest.TempPathFactory) -> Verified:
     folder = tmp_path_factory.mktemp("verified")
     shutil.copytree(migrated.parent, folder / "mlruns")
-    return Verified(folder, server)
+    return Verified(folder, prefect_server)
 
 
 def test_the_flow_compares_each_run_and_finds_the_changed_one(verified: Verified) -> None:

@@ -17,15 +17,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from machines import HUB, PATIENCE, Machine, cannot, network, wait_until
-from program import PROGRAM, SIZES, clean_environment
-from wholeness import check_parent, check_runs, runs_of, trained
 
 from paramshare.sweep.spec import SweepSpec
 from paramshare.tracking.store import Store, StoreAddress, open_store
 from paramshare.training.result import TrainResult
+from support.command_line import PROGRAM, SIZES, clean_environment
+from support.hosts.network_namespaces import HUB, Machine, network, why_no_namespaces
+from support.tracking.sweep_checks import check_parent, check_runs, runs_of, trained
+from support.waiting import PATIENCE, wait_until
 
-if why := cannot():
+if why := why_no_namespaces():
     pytest.skip(why, allow_module_level=True)
 pytest.importorskip("prefect_dask", reason="the extra `dask` is not installed: make install-dev")
 
@@ -39,7 +40,7 @@ AT_ONCE = 20.0  # seconds in which a sweep that is told to end must have
 
 @dataclass
 class Site:
-    """Servers on the hub, and what the machines around it are told."""
+    """The servers on the hub, and the settings of the machines around it."""
 
     machines: dict[str, Machine]
     environment: Mapping[str, str]
@@ -59,7 +60,7 @@ class Site:
         wait_until(lambda: self.machines["hub"].said().count("Register worker addr") > before, "the worker's start")
 
     def sweep(self, **given: object) -> subprocess.Popen[str]:
-        """`paramshare flow sweep` on the hub, on the Dask cluster."""
+        """Start `paramshare flow sweep` on the hub, on the Dask cluster."""
         spec = SweepSpec.model_validate({**SPEC, **given}).model_dump(exclude_none=True)
         options = [f"--{key.replace('_', '-')}={value}" for key, value in spec.items() if key != "force"]
         options += ["--force"] if spec["force"] else []
@@ -73,7 +74,7 @@ class Site:
         )
 
     def both_dask_workers(self) -> None:
-        """Have a Dask worker on each machine, and nothing else."""
+        """Start a Dask worker on each machine that has none."""
         for name in "ab":
             if not self.machines[name].processes:
                 self.dask_worker(name)
@@ -87,7 +88,7 @@ class Site:
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory, migrated: Path) -> Iterator[Site]:
-    """An MLflow server, a Prefect server and a Dask scheduler on the hub; machines a and b around it."""
+    """Start an MLflow server, a Prefect server and a Dask scheduler on the hub, with machines a and b around it."""
     folder = tmp_path_factory.mktemp("site")
     environment = {
         **clean_environment(folder),
@@ -127,7 +128,7 @@ def answers(url: str) -> bool:
 
 @pytest.fixture
 def store(site: Site, request: pytest.FixtureRequest) -> Store:
-    """An experiment of the test's own."""
+    """Open an experiment of the test's own."""
     site.store = open_store(StoreAddress(f"http://{HUB}:5000", request.node.name))
     return site.store
 
@@ -138,7 +139,7 @@ def expected() -> dict[str, TrainResult]:
 
 
 def whole(store: Store, expected: dict[str, TrainResult]) -> None:
-    """Every run once, with its bits; the newest sweep complete; none left RUNNING."""
+    """Check that each run exists once with its bits, the newest sweep is complete, and none is RUNNING."""
     check_parent(store, list(check_runs(store, expected).values()))
 
 
@@ -150,7 +151,7 @@ def ended(sweep: subprocess.Popen[str]) -> dict[str, object]:
 
 
 @pytest.mark.parametrize("draw", range(3))
-def test_a_sweep_on_dask_goes_on_without_a_machine_that_is_killed_in_the_middle(
+def test_a_sweep_on_dask_survives_a_host_that_is_killed(
     draw: int, site: Site, store: Store, expected: dict[str, TrainResult]
 ) -> None:
     rng = random.Random(draw)
@@ -166,7 +167,7 @@ def test_a_sweep_on_dask_goes_on_without_a_machine_that_is_killed_in_the_middle(
     assert hosts == {"a", "b"}  # each run says where it was trained
 
 
-def test_a_sweep_on_dask_told_to_end_does_and_no_worker_writes_on(
+def test_a_terminated_sweep_on_dask_ends_and_its_workers_stop_writing(
     site: Site, store: Store, expected: dict[str, TrainResult]
 ) -> None:
     site.both_dask_workers()
@@ -187,7 +188,7 @@ def test_a_sweep_on_dask_told_to_end_does_and_no_worker_writes_on(
     whole(store, expected)
 
 
-def test_a_sweep_that_dies_is_noticed_by_the_workers_which_write_no_more_than_the_run_in_hand(
+def test_workers_of_a_killed_sweep_finish_at_most_their_current_run(
     site: Site, store: Store, expected: dict[str, TrainResult]
 ) -> None:
     site.both_dask_workers()
@@ -203,7 +204,7 @@ def test_a_sweep_that_dies_is_noticed_by_the_workers_which_write_no_more_than_th
     whole(store, expected)
 
 
-def test_a_sweep_that_loses_its_scheduler_says_so_in_a_line_and_goes_on_the_next_time(
+def test_a_sweep_that_loses_its_dask_scheduler_reports_it_in_one_line_and_can_be_resumed(
     site: Site, store: Store, expected: dict[str, TrainResult]
 ) -> None:
     site.both_dask_workers()
@@ -223,7 +224,7 @@ def test_a_sweep_that_loses_its_scheduler_says_so_in_a_line_and_goes_on_the_next
     whole(store, expected)
 
 
-def test_a_flow_run_on_a_machine_that_is_killed_is_taken_up_on_another(
+def test_a_flow_run_on_a_killed_host_is_resumed_on_another_host(
     site: Site, store: Store, expected: dict[str, TrainResult]
 ) -> None:
     """Two workers, each told two settings: where Prefect is, and where MLflow is."""

@@ -15,12 +15,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from program import SIZES
-from stack import PrefectServer, Worker, prefect_server, register, wait_until, worker
-from wholeness import check_database, check_parent, check_runs, runs_of, trained
 
 from paramshare.sweep.spec import SweepSpec
 from paramshare.tracking.store import StoreAddress, open_store
+from support.command_line import SIZES
+from support.flows.prefect_server import PrefectServer, register, running_prefect_server
+from support.flows.prefect_worker import Worker, running_worker
+from support.processes import parents
+from support.tracking.sweep_checks import check_database, check_parent, check_runs, runs_of, trained
+from support.waiting import wait_until
 
 SPEC: dict[str, Any] = {**SIZES, "seeds": "0:40", "devices": "cpu", "workers": 2, "steps": 60}
 FINISHED = "SELECT run_uuid FROM runs JOIN tags USING (run_uuid) WHERE status = 'FINISHED' AND value = 'seed'"
@@ -28,7 +31,7 @@ FINISHED = "SELECT run_uuid FROM runs JOIN tags USING (run_uuid) WHERE status = 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
-    with prefect_server(tmp_path_factory.mktemp("prefect") / "home") as started:
+    with running_prefect_server(tmp_path_factory.mktemp("prefect") / "home") as started:
         done = register(started)
         assert done.returncode == 0, done.stderr
         yield started
@@ -36,7 +39,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
 
 @pytest.fixture
 def environment(server: PrefectServer, address: StoreAddress) -> dict[str, str]:
-    """All that a worker needs, here or on another machine: two settings."""
+    """Return all that a worker needs, here or on another machine: two settings."""
     return {**server.environment, "PARAMSHARE_TRACKING_URI": address.uri}
 
 
@@ -59,7 +62,7 @@ def wait_for_middle(server: PrefectServer, address: StoreAddress, run_id: str, a
 
 
 def check(server: PrefectServer, address: StoreAddress, run_id: str, kept: set[str]) -> None:
-    """The flow run completes, and the store holds all of it once; what was finished before was not trained again."""
+    """Check that the flow run completes, that each run exists once, and that finished runs were not trained again."""
     wait_until(lambda: server.state(run_id) in ("Completed", "Failed"), f"{run_id} ends")
     assert server.state(run_id) == "Completed", server.run(run_id)["state"]
     store = open_store(address)
@@ -75,10 +78,10 @@ def sweeps(address: StoreAddress) -> list[str]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_worker_told_to_end_leaves_the_truth_and_the_next_goes_on_with_the_same_run(
+def test_a_terminated_worker_leaves_consistent_states_and_the_next_worker_resumes_its_flow_run(
     number: int, server: PrefectServer, address: StoreAddress, environment: dict[str, str], tmp_path: Path
 ) -> None:
-    with worker(tmp_path / "w", environment) as first:
+    with running_worker(tmp_path / "w", environment) as first:
         run_id = server.start_run("sweep/sweep-cpu", SPEC)
         wait_for_middle(server, address, run_id)
         first.process.send_signal(number)
@@ -87,16 +90,16 @@ def test_a_worker_told_to_end_leaves_the_truth_and_the_next_goes_on_with_the_sam
     assert server.state(run_id) in ("AwaitingRetry", "Late")
     assert sweeps(address) == ["KILLED"]
     kept = finished(address)
-    with worker(tmp_path / "w", environment):
+    with running_worker(tmp_path / "w", environment):
         check(server, address, run_id, kept)
     assert sweeps(address) == ["FINISHED", "KILLED"]
 
 
 @pytest.mark.parametrize("what", ["everything", "the worker alone", "Prefect's worker alone"])
-def test_what_a_killed_worker_has_left_is_taken_up_by_the_next_one_of_the_folder(
+def test_a_flow_run_of_a_killed_worker_is_resumed_by_the_next_worker_of_the_folder(
     what: str, server: PrefectServer, address: StoreAddress, environment: dict[str, str], tmp_path: Path
 ) -> None:
-    with worker(tmp_path / "w", environment) as first:
+    with running_worker(tmp_path / "w", environment) as first:
         run_id = server.start_run("sweep/sweep-cpu", SPEC)
         kept = wait_for_middle(server, address, run_id)
         if what == "everything":
@@ -105,22 +108,18 @@ def test_what_a_killed_worker_has_left_is_taken_up_by_the_next_one_of_the_folder
             first.process.kill()
             first.process.wait()
         else:
-            (parent,) = _parents_of(first.flows())
+            (parent,) = parents(first.flows())
             os.kill(parent, signal.SIGKILL)
             assert first.process.wait(90) == 1  # it does not go on with half of its workers
         wait_until(lambda: not first.flows(), "no process is left", 90)
-    with worker(tmp_path / "w", environment):
+    with running_worker(tmp_path / "w", environment):
         check(server, address, run_id, kept)
 
 
-def _parents_of(pids: list[int]) -> set[int]:
-    return {int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]) for pid in pids}
-
-
-def test_a_flow_that_is_killed_under_its_worker_is_taken_up_by_the_same_worker(
+def test_a_killed_flow_process_is_resumed_by_the_same_worker(
     server: PrefectServer, address: StoreAddress, environment: dict[str, str], tmp_path: Path
 ) -> None:
-    with worker(tmp_path / "w", environment) as only:
+    with running_worker(tmp_path / "w", environment) as only:
         run_id = server.start_run("sweep/sweep-cpu", SPEC)
         kept = wait_for_middle(server, address, run_id)
         (flow,) = only.flows()
@@ -131,10 +130,10 @@ def test_a_flow_that_is_killed_under_its_worker_is_taken_up_by_the_same_worker(
 
 
 @pytest.mark.parametrize("seconds", [3, 75])
-def test_a_prefect_server_that_is_gone_for_a_while_fails_no_run(
+def test_an_outage_of_the_prefect_server_fails_no_flow_run(
     seconds: int, server: PrefectServer, address: StoreAddress, environment: dict[str, str], tmp_path: Path
 ) -> None:
-    with worker(tmp_path / "w", environment) as only:
+    with running_worker(tmp_path / "w", environment) as only:
         run_id = server.start_run("sweep/sweep-cpu", SPEC)
         kept = wait_for_middle(server, address, run_id)
         server.kill()
@@ -148,10 +147,13 @@ def test_a_prefect_server_that_is_gone_for_a_while_fails_no_run(
     assert sweeps(address) == ["FINISHED"]
 
 
-def test_two_workers_at_two_places_share_the_work_and_one_that_is_killed_takes_nothing_with_it(
+def test_two_workers_share_flow_runs_and_those_of_a_killed_worker_complete(
     server: PrefectServer, address: StoreAddress, environment: dict[str, str], tmp_path: Path
 ) -> None:
-    with worker(tmp_path / "here", environment) as here, worker(tmp_path / "there", environment) as there:
+    with (
+        running_worker(tmp_path / "here", environment) as here,
+        running_worker(tmp_path / "there", environment) as there,
+    ):
         wait_until(lambda: here.health() == there.health() == 200, "both are well")
         parts = [server.start_run("sweep/sweep-cpu", {**SPEC, "seeds": seeds}) for seeds in ("0:20", "20:40")]
         wait_until(lambda: here.flows() and there.flows(), "both work")
@@ -165,7 +167,7 @@ def test_two_workers_at_two_places_share_the_work_and_one_that_is_killed_takes_n
         for part in parts:
             wait_until(lambda part=part: server.state(part) == "Completed", "each part completes", 480)  # type: ignore[misc]
     whole = server.start_run("sweep/sweep-cpu", SPEC)
-    with worker(tmp_path / "here", environment):
+    with running_worker(tmp_path / "here", environment):
         check(server, address, whole, finished(address))
 
 
@@ -174,7 +176,7 @@ def _name(of: Worker) -> str:
     return file.read_text()
 
 
-def test_a_schedule_fires_and_starts_no_second_copy_of_itself(
+def test_a_schedule_starts_flow_runs_one_at_a_time(
     server: PrefectServer, address: StoreAddress, environment: dict[str, str], tmp_path: Path
 ) -> None:
     deployment = server.ask("deployments/name/sweep/sweep-nightly")
@@ -182,7 +184,7 @@ def test_a_schedule_fires_and_starts_no_second_copy_of_itself(
     every_minute = {"schedule": {"cron": "* * * * *", "timezone": "Europe/Berlin"}, "active": True, "parameters": small}
     (made,) = server.ask(f"deployments/{deployment['id']}/schedules", [{**every_minute, "slug": "often"}])
     try:
-        with worker(tmp_path / "w", environment, "--pool", "cpu", "--limit", "2"):
+        with running_worker(tmp_path / "w", environment, "--pool", "cpu", "--limit", "2"):
 
             def runs(*states: str) -> list[Any]:
                 found = {"deployments": {"id": {"any_": [deployment["id"]]}}}

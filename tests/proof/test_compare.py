@@ -22,23 +22,29 @@ def with_loss(numbers: Numbers, step: int, loss: float) -> Numbers:
     return replace(numbers, losses=losses)
 
 
-def test_a_training_equals_itself_and_is_nowhere_from_itself(numbers: Numbers) -> None:
+def test_a_training_equals_itself_with_zero_deviation(numbers: Numbers) -> None:
     compared = compare(numbers, numbers)
     assert compared.equal
     assert (compared.first, compared.first_losses) == (None, None)
     assert compared.deviation == Deviation(0, 0, 0)
 
 
-def test_the_last_bit_of_a_loss_as_mlflow_holds_it_is_a_difference(numbers: Numbers) -> None:
+def test_a_loss_that_differs_in_its_last_float64_bit_is_a_difference(numbers: Numbers) -> None:
     changed = with_loss(numbers, 7, np.nextafter(numbers.losses[7], 1))  # less than a float32 can tell
     compared = compare(changed, numbers)
     assert not compared.equal
-    assert (compared.first, compared.losses, compared.depths, compared.finals, compared.weights) == (7, 1, 0, 0, 0)
+    assert (compared.first, compared.losses, compared.depths, compared.final_metrics, compared.weights) == (
+        7,
+        1,
+        0,
+        0,
+        0,
+    )
     assert compared.first_losses == (changed.losses[7], numbers.losses[7])
 
 
 @pytest.mark.parametrize("loss", [math.inf, -math.inf, math.nan])
-def test_what_is_not_finite_equals_the_same_and_nothing_else(numbers: Numbers, loss: float) -> None:
+def test_a_loss_that_is_not_finite_equals_only_the_same_value(numbers: Numbers, loss: float) -> None:
     odd = with_loss(numbers, 3, loss)
     assert compare(odd, with_loss(numbers, 3, loss)).equal
     assert compare(odd, numbers).deviation.largest == math.inf
@@ -50,15 +56,17 @@ def test_the_deviation_is_the_log_of_the_ratio(numbers: Numbers) -> None:
     assert found.largest == pytest.approx(math.log(2))
     assert found.rms == pytest.approx(math.log(2) / math.sqrt(20))
     assert found.final == 0
-    assert deviation(replace(numbers, finals=numbers.finals / 3), numbers).final == pytest.approx(math.log(3))
+    assert deviation(replace(numbers, final_metrics=numbers.final_metrics / 3), numbers).final == pytest.approx(
+        math.log(3)
+    )
 
 
-def test_depths_finals_and_weights_are_compared_too(numbers: Numbers) -> None:
+def test_depths_final_losses_and_weights_are_compared(numbers: Numbers) -> None:
     depths = numbers.depths.copy()
     depths[5] += 1
     compared = compare(replace(numbers, depths=depths), numbers)
     assert (compared.first, compared.losses, compared.depths) == (5, 0, 1)
-    assert compare(replace(numbers, finals=numbers.finals + 1), numbers).finals == 5
+    assert compare(replace(numbers, final_metrics=numbers.final_metrics + 1), numbers).final_metrics == 5
     assert numbers.weights is not None
     name = "input_linear.bias"
     flipped = {**numbers.weights, name: numbers.weights[name].copy()}
@@ -69,9 +77,9 @@ def test_depths_finals_and_weights_are_compared_too(numbers: Numbers) -> None:
     assert compare(replace(numbers, weights=None), numbers).weights is None
 
 
-def test_within_is_up_to_three_times_the_furthest_of_the_control_in_each_measure() -> None:
-    control = [Deviation(1, 2, 0), Deviation(2, 1, 1)]
-    assert within(Deviation(6, 6, 3), control)
-    assert not within(Deviation(6.1, 6, 3), control)
-    assert not within(Deviation(6, 6, 3.1), control)
+def test_within_is_up_to_three_times_the_furthest_of_the_bit_flips_in_each_measure() -> None:
+    bit_flips = [Deviation(1, 2, 0), Deviation(2, 1, 1)]
+    assert within(Deviation(6, 6, 3), bit_flips)
+    assert not within(Deviation(6.1, 6, 3), bit_flips)
+    assert not within(Deviation(6, 6, 3.1), bit_flips)
     assert not within(Deviation(1e-9, 0, 0), [])

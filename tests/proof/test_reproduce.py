@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tampering import tamper
 
 from paramshare.errors import DeviceError, UsageError
 from paramshare.proof.reproduce import reproduce
@@ -19,6 +18,7 @@ from paramshare.tracking.write.kinds.seeds import write_run
 from paramshare.training.choice import EngineName
 from paramshare.training.engines import train
 from paramshare.training.spec import VARIANTS, TrainSpec, Variant
+from support.tracking.sql_edits import tamper
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def written(store: Store, spec: TrainSpec, engine: EngineName = "exact", **tags:
 
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("engine", ["reference", "exact", "gram"])
-def test_a_run_comes_out_again_to_the_bit_by_its_own_engine(
+def test_a_run_is_reproduced_to_the_bit_by_its_own_engine(
     engine: EngineName, variant: Variant, store: Store, small: TrainSpec
 ) -> None:
     run_id = written(store, replace(small, variant=variant), engine)
@@ -42,7 +42,7 @@ def test_a_run_comes_out_again_to_the_bit_by_its_own_engine(
     assert (outcome.verdict, outcome.failed) == ("bitwise equal", False)
     assert (outcome.run_engine, outcome.engine) == (engine, engine)
     assert outcome.compared.weights == 0
-    assert (outcome.control, outcome.differences) == ((), ())
+    assert (outcome.bit_flips, outcome.differences) == ((), ())
 
 
 def test_an_engine_of_the_same_arithmetic_gives_the_same_bits(store: Store, small: TrainSpec) -> None:
@@ -50,14 +50,14 @@ def test_an_engine_of_the_same_arithmetic_gives_the_same_bits(store: Store, smal
     assert (outcome.run_engine, outcome.engine, outcome.verdict) == ("exact", "reference", "bitwise equal")
 
 
-def test_a_curve_that_left_the_numbers_comes_out_again(store: Store, small: TrainSpec) -> None:
+def test_a_diverged_run_is_reproduced_to_the_bit(store: Store, small: TrainSpec) -> None:
     run_id = written(store, replace(small, learning_rate=1e6))
     outcome = reproduce(run_id, store.address)
     assert outcome.verdict == "bitwise equal"
 
 
 @pytest.mark.parametrize(("trained", "again"), [("gram", "reference"), ("exact", "gram")])
-def test_other_arithmetic_is_within_the_control_which_is_enough(
+def test_an_engine_of_other_arithmetic_reproduces_a_run_within_the_control(
     trained: EngineName, again: EngineName, store: Store
 ) -> None:
     outcome = reproduce(written(store, TrainSpec(seed=1), trained), store.address, again)
@@ -66,31 +66,29 @@ def test_other_arithmetic_is_within_the_control_which_is_enough(
     assert not outcome.failed
     assert outcome.verdict.startswith("differs from step ")
     assert outcome.verdict.endswith(" on, within the one-bit control")
-    assert len(outcome.control) >= 4
+    assert len(outcome.bit_flips) >= 4
     (difference,) = outcome.differences
     assert (difference.name, difference.run, difference.here, difference.explains) == ("engine", trained, again, True)
 
 
-def test_a_loss_that_was_changed_is_found_and_how_far_it_goes(store: Store, small: TrainSpec) -> None:
+def test_a_changed_loss_is_detected_with_its_step_and_deviation(store: Store, small: TrainSpec) -> None:
     run_id = written(store, small)
     tamper(store.address, "UPDATE metrics SET value = value * 2 WHERE key = 'train/loss' AND step = 7")
     outcome = reproduce(run_id, store.address)
     assert (outcome.verdict, outcome.failed) == ("differs from step 7 on, beyond the one-bit control", True)
     assert outcome.compared.losses == 1
     assert outcome.compared.deviation.largest == pytest.approx(np.log(2))
-    assert len(outcome.control) == 64
+    assert len(outcome.bit_flips) == 64
     lines = "\n".join(outcome.lines())
     for said in (
         "step 7: ",
-        "1 of 20 losses, 0 depths, 0 of the trained net's losses, 0 of its weights",
+        "1 of 20 losses, 0 depths, 0 of the trained net's losses, 0 weights",
         "n = 64 flips",
     ):
         assert said in lines
 
 
-def test_a_change_that_is_too_small_for_the_control_fails_where_nothing_explains_it(
-    store: Store, small: TrainSpec
-) -> None:
+def test_an_unexplained_difference_within_the_control_is_a_failure(store: Store, small: TrainSpec) -> None:
     run_id = written(store, small)
     tamper(store.address, "UPDATE metrics SET value = value * (1 + 1e-12) WHERE key = 'train/loss' AND step = 7")
     outcome = reproduce(run_id, store.address)
@@ -108,7 +106,7 @@ def test_a_change_that_is_too_small_for_the_control_fails_where_nothing_explains
         ("hardware_accelerators", False),  # of a run on the CPU
     ],
 )
-def test_what_can_change_bits_explains_a_difference_within_the_control_and_nothing_else_does(
+def test_only_differences_that_can_change_bits_explain_a_deviation_within_the_control(
     name: str, explains: bool, store: Store, small: TrainSpec
 ) -> None:
     run_id = written(store, small, **{name: "another"})
@@ -122,13 +120,13 @@ def test_what_can_change_bits_explains_a_difference_within_the_control_and_nothi
     assert f"  {difference.name}  another -> {difference.here}" in outcome.lines()
 
 
-def test_nothing_explains_a_difference_beyond_the_control(store: Store, small: TrainSpec) -> None:
+def test_no_difference_explains_a_deviation_beyond_the_control(store: Store, small: TrainSpec) -> None:
     run_id = written(store, small, version_torch="another")
     tamper(store.address, "UPDATE metrics SET value = value * 1.01 WHERE key = 'train/loss' AND step = 0")
     assert reproduce(run_id, store.address).failed
 
 
-def test_another_commit_and_other_threads_are_named(store: Store, small: TrainSpec) -> None:
+def test_a_different_commit_and_thread_count_are_reported(store: Store, small: TrainSpec) -> None:
     run_id = written(store, small)
     store.client.set_tag(run_id, "mlflow.source.git.commit", "0" * 40)
     store.client.set_tag(run_id, "paramshare.threads", "2")
@@ -154,14 +152,16 @@ def test_another_commit_and_other_threads_are_named(store: Store, small: TrainSp
         ),
     ],
 )
-def test_depths_and_final_losses_are_compared(statement: str, verdict: str, store: Store, small: TrainSpec) -> None:
+def test_changed_depths_and_final_losses_are_detected(
+    statement: str, verdict: str, store: Store, small: TrainSpec
+) -> None:
     run_id = written(store, small, version_torch="another")
     tamper(store.address, f"UPDATE {statement}")
     outcome = reproduce(run_id, store.address)
     assert (outcome.verdict, outcome.failed) == (verdict, True)
 
 
-def test_the_weights_of_the_logged_model_are_compared(store: Store, small: TrainSpec) -> None:
+def test_changed_weights_of_the_logged_model_are_detected(store: Store, small: TrainSpec) -> None:
     run_id, other = written(store, small), written(store, replace(small, seed=4))
     file, others = (Path(artifact_location(store, one, "model/data/model.pt2")) for one in (run_id, other))
     file.write_bytes(others.read_bytes())
@@ -171,17 +171,17 @@ def test_the_weights_of_the_logged_model_are_compared(store: Store, small: Train
     file.unlink()
     without = reproduce(run_id, store.address)
     assert without.verdict == "bitwise equal"
-    assert without.lines()[2].endswith("; the run has no model, its weights were not compared")
+    assert without.lines()[2].endswith("; the run has no model, so its weights were not compared")
 
 
-def test_a_run_whose_engine_or_device_is_not_here_is_refused(store: Store, small: TrainSpec) -> None:
+def test_a_run_whose_engine_or_device_is_unavailable_is_refused(store: Store, small: TrainSpec) -> None:
     run_id = written(store, small)
     store.client.set_tag(run_id, "paramshare.engine", "quantum")
-    with pytest.raises(UsageError, match="was trained by the engine 'quantum', which is not known here"):
+    with pytest.raises(UsageError, match="was trained by the engine 'quantum', which this version does not have"):
         reproduce(run_id, store.address)
     assert reproduce(run_id, store.address, "reference").equal
     store.client.set_tag(run_id, "paramshare.engine", "gram")
-    with pytest.raises(UsageError, match=r"was changed, .*its arithmetic is direct, its engine gram"):
+    with pytest.raises(UsageError, match=r"was changed, .*its arithmetic is direct, but its engine is gram"):
         reproduce(run_id, store.address)
     elsewhere = replace(train(small, "reference"), spec=replace(small, device="cuda:99"))
     away = write_run(store, elsewhere, {}).run_id
@@ -191,7 +191,7 @@ def test_a_run_whose_engine_or_device_is_not_here_is_refused(store: Store, small
         reproduce(away, store.address, "exact")
 
 
-def test_reproducing_writes_nothing(store: Store, small: TrainSpec) -> None:
+def test_reproducing_a_run_writes_nothing(store: Store, small: TrainSpec) -> None:
     run_id = written(store, small)
     before = store.client.get_run(run_id).to_dictionary()
     reproduce(run_id, store.address)
@@ -199,7 +199,7 @@ def test_reproducing_writes_nothing(store: Store, small: TrainSpec) -> None:
     assert len(store.client.search_runs([store.experiment_id])) == 1
 
 
-def test_the_json_is_plain_and_has_every_number(store: Store, small: TrainSpec) -> None:
+def test_the_json_of_a_reproduction_is_valid_and_has_every_number(store: Store, small: TrainSpec) -> None:
     run_id = written(store, small)
     tamper(store.address, "UPDATE metrics SET is_nan = 1, value = 0 WHERE key = 'train/loss' AND step = 7")
     said = json.loads(json.dumps(reproduce(run_id, store.address).as_dict(), allow_nan=False))

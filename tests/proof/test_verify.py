@@ -4,9 +4,7 @@ import json
 from dataclasses import replace
 
 import pytest
-from program import SIZES
 from pydantic import ValidationError
-from tampering import tamper
 
 from paramshare.bands import Band
 from paramshare.errors import StoreError, UsageError
@@ -19,6 +17,8 @@ from paramshare.sweep.run import run_sweep
 from paramshare.sweep.spec import SweepSpec
 from paramshare.tracking.store import StoreAddress, open_store
 from paramshare.tracking.write.kinds.sweeps import finish_sweep, start_sweep
+from support.command_line import SIZES
+from support.tracking.sql_edits import tamper
 
 
 def swept(address: StoreAddress, seeds: str = "0:6", **given: object) -> SweepResult:
@@ -30,7 +30,7 @@ def drawn(address: StoreAddress, **given: object) -> list[int]:
     return [member.seed for member in draw_sample(VerifySpec.model_validate(given), address).members]
 
 
-def test_every_run_of_a_sweep_comes_out_again(address: StoreAddress) -> None:
+def test_every_run_of_a_sweep_is_reproduced(address: StoreAddress) -> None:
     sweep = swept(address, "0:2", variant="shared,untied")
     seen = []
     outcome = verify(VerifySpec(sample=9), address, seen.append)
@@ -42,7 +42,7 @@ def test_every_run_of_a_sweep_comes_out_again(address: StoreAddress) -> None:
     assert outcome.summary == "4 of 4 runs reproduced, a sample of the 4 of shared, untied seeds 0:2 on cpu"
 
 
-def test_the_same_seed_draws_the_same_runs_and_another_others(address: StoreAddress) -> None:
+def test_a_sample_depends_on_its_seed_only(address: StoreAddress) -> None:
     swept(address)
     first = drawn(address)
     assert len(first) == 3
@@ -51,7 +51,7 @@ def test_the_same_seed_draws_the_same_runs_and_another_others(address: StoreAddr
     assert {one for seed in range(20) for one in drawn(address, sample_seed=seed, sample=1)} == set(range(6))
 
 
-def test_the_newest_finished_sweep_is_taken_unless_one_is_named_and_reused_runs_belong_to_it(
+def test_the_newest_finished_sweep_is_the_default_and_includes_reused_runs(
     address: StoreAddress,
 ) -> None:
     first = swept(address, "0:2")
@@ -61,7 +61,7 @@ def test_the_newest_finished_sweep_is_taken_unless_one_is_named_and_reused_runs_
     assert drawn(address, sample=9, parent_run_id=first.parent_run_id[:8]) == [0, 1]
 
 
-def test_a_run_that_does_not_come_out_again_is_named_and_stops_no_other(address: StoreAddress) -> None:
+def test_a_run_that_is_not_reproduced_is_reported_and_the_others_are_still_verified(address: StoreAddress) -> None:
     sweep = swept(address, "0:3")
     changed, gone, _ = (row.run_id for row in sweep.rows)
     step = f"WHERE key = 'train/loss' AND step = 7 AND run_uuid = '{changed}'"
@@ -81,7 +81,7 @@ def test_a_run_that_does_not_come_out_again_is_named_and_stops_no_other(address:
     assert f"| 0 | shared | cpu | [{changed[:8]}](#/{changed}) | **differs from step 7 on, beyond" in report
 
 
-def test_failed_runs_are_no_part_of_a_sample(address: StoreAddress) -> None:
+def test_failed_runs_are_not_sampled(address: StoreAddress) -> None:
     sweep = swept(address, "0:3")
     rows = [replace(sweep.rows[0], status="FAILED"), *sweep.rows[1:]]
     store = open_store(address)
@@ -93,7 +93,7 @@ def test_failed_runs_are_no_part_of_a_sample(address: StoreAddress) -> None:
     assert drawn(address, sample=9, parent_run_id=parent) == [1, 2]
 
 
-def test_a_sweep_that_is_none_or_not_there_is_refused(address: StoreAddress) -> None:
+def test_an_invalid_or_missing_sweep_is_refused(address: StoreAddress) -> None:
     with pytest.raises(StoreError, match="has no experiment 'paramshare'"):
         draw_sample(VerifySpec(), address)
     store = open_store(address)
@@ -108,5 +108,5 @@ def test_a_sweep_that_is_none_or_not_there_is_refused(address: StoreAddress) -> 
     ):
         with pytest.raises(UsageError, match=said):
             draw_sample(VerifySpec(parent_run_id=parent), address)
-    with pytest.raises(ValidationError, match="'sweep' is no run's id; expected 32 hexadecimal digits"):
+    with pytest.raises(ValidationError, match="'sweep' is not the id of a run; expected 32 hexadecimal digits"):
         VerifySpec(parent_run_id="sweep")

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
-from toy_recipe import NEIGHBOUR, RECIPE, Changed, load
 
 from paramshare.recipes.target import RecipeTarget
+from support.toy_recipe import NEIGHBOUR, RECIPE, Changed, load
 
 
 @pytest.fixture

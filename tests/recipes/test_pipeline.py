@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from toy_recipe import Changed
 
 from paramshare.cli import main
 from paramshare.recipes.target import RecipeTarget
 from paramshare.tracking.read.seeds import read_ended
 from paramshare.tracking.store import StoreAddress, open_store
 from paramshare.training.engines import train
+from support.toy_recipe import Changed
 
 LONG = ("steps: int = 6", "steps: int = 1000")
 

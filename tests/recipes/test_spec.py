@@ -4,10 +4,10 @@ import pickle
 from dataclasses import replace
 
 import pytest
-from toy_recipe import Changed
 
 from paramshare.errors import DeviceError, SpecError
 from paramshare.recipes.target import RecipeTarget
+from support.toy_recipe import Changed
 
 TYPES = """
         flag: bool = True

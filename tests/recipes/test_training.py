@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from toy_recipe import Changed
 
 from paramshare.errors import SpecError
-from paramshare.recipes.random_state import derived_seed, restored_random_state, seed_all
+from paramshare.recipes.loop.random_state import derived_seed, restored_random_state, seed_all
 from paramshare.recipes.start import begin
 from paramshare.recipes.target import RecipeTarget
 from paramshare.recipes.training import train_recipe
 from paramshare.training.engines import train
+from support.toy_recipe import Changed
 
 DROPOUT = ("x[:, None]", "nn.functional.dropout(x[:, None], 0.5, self.training)")
 

@@ -1,11 +1,11 @@
 """Proves that a faulty recipe is one line with file and line, before anything is written."""
 
 import pytest
-from toy_recipe import Changed
 
 from paramshare.errors import SpecError
 from paramshare.recipes.target import RecipeTarget
 from paramshare.recipes.trial import try_start
+from support.toy_recipe import Changed
 
 
 def test_each_variant_of_a_sound_recipe_starts(toy: RecipeTarget) -> None:

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 import torch
-from draws import DRAWS
-from sharing import published_models as published
-from sharing.model_libraries import import_torchvision, import_transformers, without_memory
 from torch import nn
 
 from paramshare import analyze
 from paramshare.sharing.report import SharingReport
+from support.models import published_models as published
+from support.models.model_libraries import import_torchvision, import_transformers, without_memory
+from support.repetitions import DRAWS
 
 LACKING = "{} is not installed: pip install 'paramshare[zoo]'"
 TOKENS = (64,)  # one sample's
@@ -45,7 +45,7 @@ def millions(number: int) -> int:
 
 
 def by_layer(report: SharingReport) -> dict[str, tuple[int, int]]:
-    """Free parameters and connections of each direct part of a net."""
+    """Return the free parameters and connections of each direct part of a net."""
     return {row.name: (row.counts.shared, row.counts.unshared) for row in report.rows(depth=1)}
 
 

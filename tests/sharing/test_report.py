@@ -47,7 +47,7 @@ SUMMED = (*REGIMES, "unused", "macs", "dense_macs")
 
 @pytest.mark.parametrize("depth", [None, 1, 2, 9])
 @pytest.mark.parametrize("sort", SORTS)
-def test_rows_add_up_to_the_totals_for_every_depth_and_sort(
+def test_rows_of_a_report_add_up_to_its_totals_for_every_depth_and_sort(
     report: SharingReport, depth: int | None, sort: Sort
 ) -> None:
     rows = report.rows(depth, sort)
@@ -58,7 +58,7 @@ def test_rows_add_up_to_the_totals_for_every_depth_and_sort(
         assert sum(row.counts.memory[regime].with_adam for row in rows) == report.totals.memory[regime].with_adam
 
 
-def test_totals_equal_the_parameters_of_the_model(report: SharingReport) -> None:
+def test_totals_of_a_report_equal_the_parameters_of_the_model(report: SharingReport) -> None:
     block = 4 * 8 + 8 + 8 * 4 + 4
     assert report.totals.shared == 44 + block + 12
     assert report.totals.per_use == 44 + 2 * block + 44
@@ -67,7 +67,7 @@ def test_totals_equal_the_parameters_of_the_model(report: SharingReport) -> None
     assert report.totals.factor == report.totals.unshared / report.totals.used
 
 
-def test_joined_rows_have_the_uses_and_outward_ties_of_their_parts(report: SharingReport) -> None:
+def test_joined_rows_of_a_report_have_the_uses_and_outward_ties_of_their_parts(report: SharingReport) -> None:
     names = [row.name for row in report.rows(depth=1)]
     assert names == ["embed", "block", "spare", "head"]
     block, head = report.rows(depth=1)[1], report.rows(depth=1)[3]
@@ -75,7 +75,7 @@ def test_joined_rows_have_the_uses_and_outward_ties_of_their_parts(report: Shari
     assert head.tied == {"embed": 44}
 
 
-def test_sorted_rows_have_the_largest_first(report: SharingReport) -> None:
+def test_sorted_rows_of_a_report_have_the_largest_first(report: SharingReport) -> None:
     for sort in SORTS[1:]:
         numbers = [getattr(row.counts, sort) or 0 for row in report.rows(sort=sort)]
         assert numbers == sorted(numbers, reverse=True)
@@ -140,14 +140,14 @@ def test_report_figure_has_a_bar_for_each_regime_of_each_row_on_a_log_axis(repor
         (lambda report: report.table(sort="size"), "cannot sort by 'size'; expected one of order, factor"),
     ],
 )
-def test_invalid_depth_or_sort_is_refused(
+def test_a_report_refuses_an_invalid_depth_or_sort(
     ask: Callable[[SharingReport], object], said: str, report: SharingReport
 ) -> None:
     with pytest.raises(SpecError, match=said):
         ask(report)
 
 
-def test_counts_are_frozen_and_bytes_are_readable() -> None:
+def test_counts_of_a_report_are_frozen_and_bytes_are_readable() -> None:
     assert [readable_bytes(number) for number in (0, 1023, 1024, 1536, 5 << 40, 1 << 70)] == [
         "0 B", "1023 B", "1.0 KiB", "1.5 KiB", "5.0 TiB", "1,024.0 EiB",
     ]  # fmt: skip

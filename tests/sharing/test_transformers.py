@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 import torch
-from sharing.model_libraries import WARNINGS_OF_TRANSFORMERS, transformers_or_skip
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from paramshare import analyze
+from support.models.model_libraries import WARNINGS_OF_TRANSFORMERS, transformers_or_skip
 
 transformers: Any = transformers_or_skip()
 pytestmark = WARNINGS_OF_TRANSFORMERS

@@ -27,7 +27,7 @@ def pairs(one: np.ndarray, other: np.ndarray, **options: object) -> Paired:
     return compare_paired(dict(enumerate(one)), dict(enumerate(other)), **options)  # type: ignore[arg-type]
 
 
-def test_pairs_are_compared_as_the_second_library_does() -> None:
+def test_a_paired_comparison_equals_that_of_scipy() -> None:
     rng = np.random.default_rng(0)
     one = rng.lognormal(0, 0.5, 14)
     other = one * rng.lognormal(0.3, 0.3, 14)
@@ -52,7 +52,7 @@ def test_pairs_are_compared_as_the_second_library_does() -> None:
 
 @pytest.mark.parametrize("n", [5, 12, 30])
 @pytest.mark.parametrize(("win", "tie"), [(0.5, 0.0), (0.75, 0.0), (0.97, 0.0), (0.4, 0.4), (0.8, 0.1)])
-def test_the_interval_of_winning_holds_at_least_at_its_level(n: int, win: float, tie: float) -> None:
+def test_the_interval_of_the_win_probability_covers_at_least_at_its_level(n: int, win: float, tie: float) -> None:
     """By adding up the probabilities of all outcomes: no simulation."""
     truth, held = win + tie / 2, 0.0
     for wins in range(n + 1):
@@ -65,7 +65,7 @@ def test_the_interval_of_winning_holds_at_least_at_its_level(n: int, win: float,
     assert held >= 0.95
 
 
-def test_a_diverged_run_loses_against_any_number_and_ties_with_another() -> None:
+def test_a_diverged_run_loses_against_any_number_and_ties_with_a_diverged_run() -> None:
     one = np.array([1.0, math.nan, math.inf, 2.0])
     other = np.array([math.inf, 5.0, math.nan, 1.0])
     found = pairs(one, other)
@@ -80,14 +80,14 @@ def test_a_diverged_run_loses_against_any_number_and_ties_with_another() -> None
     assert compare_unpaired(one, other).beats.value == (3.5 + 1 + 1 + 3) / 16
 
 
-def test_seeds_that_only_one_group_has_are_left_out_and_counted() -> None:
+def test_seeds_of_one_group_only_are_omitted_and_counted() -> None:
     found = compare_paired({0: 1.0, 1: 2.0, 5: 9.0}, {1: 1.0, 0: 3.0, 7: 4.0, 8: 4.0})
     assert (found.n, found.left_out, found.difference.value) == (2, 3, -0.5)
     assert Note.SEEDS_OUT in found.difference.notes
     assert found.difference.interval is not None
 
 
-def test_swapping_the_groups_turns_everything_around() -> None:
+def test_swapping_the_groups_inverts_every_estimate() -> None:
     rng = np.random.default_rng(3)
     one, other = rng.lognormal(0, 1, 11), rng.lognormal(0.5, 1, 11)
     for compare in (pairs, compare_unpaired):
@@ -102,7 +102,7 @@ def test_swapping_the_groups_turns_everything_around() -> None:
         assert ours.ratio.value == pytest.approx(1 / theirs.ratio.value)
 
 
-def test_groups_are_compared_as_the_second_library_does() -> None:
+def test_an_unpaired_comparison_equals_that_of_scipy() -> None:
     rng = np.random.default_rng(1)
     one, other = rng.lognormal(0, 0.5, 9), rng.lognormal(0.6, 0.9, 12)
     found = compare_unpaired(one, other)
@@ -117,7 +117,7 @@ def test_groups_are_compared_as_the_second_library_does() -> None:
 
 
 @pytest.mark.parametrize(("n", "m", "spread"), [(3, 3, 1), (10, 10, 4), (5, 20, 3)])
-def test_the_interval_of_the_groups_difference_holds_at_its_level(
+def test_the_interval_of_the_difference_of_groups_covers_at_its_level(
     n: int, m: int, spread: float, coverage: Coverage
 ) -> None:
     def draw(rng: np.random.Generator) -> np.ndarray:
@@ -131,7 +131,7 @@ def test_the_interval_of_the_groups_difference_holds_at_its_level(
 @pytest.mark.parametrize(
     ("apart", "spread", "diverged"), [(0, 1, 0.0), (0, 4, 0.0), (1, 1, 0.0), (2.5, 1, 0.0), (4, 4, 0.0), (0, 1, 0.1)]
 )
-def test_the_interval_of_superiority_holds_about_at_its_level(
+def test_the_interval_of_superiority_covers_about_at_its_level(
     n: int, m: int, apart: float, spread: float, diverged: float, coverage: Coverage
 ) -> None:
     """Simulated at 4000 draws it held between 0.934 (exponential, 5 and 20) and 1 (3 and 3)."""
@@ -146,7 +146,7 @@ def test_the_interval_of_superiority_holds_about_at_its_level(
 
 
 @pytest.mark.parametrize("n", [3, 6, 20])
-def test_groups_wholly_apart_are_as_sure_as_so_few_runs_allow(n: int) -> None:
+def test_separate_groups_have_the_smallest_p_value_of_their_sizes(n: int) -> None:
     found = compare_unpaired(np.arange(n), np.arange(n) + 100.0)
     assert found.beats.value == 1
     assert found.beats.interval is not None
@@ -156,7 +156,7 @@ def test_groups_wholly_apart_are_as_sure_as_so_few_runs_allow(n: int) -> None:
     assert found.p == pytest.approx(found.power.smallest_p, abs=1e-4)
 
 
-def test_the_effects_interval_says_where_the_groups_spread_differently() -> None:
+def test_the_interval_of_the_effect_has_a_note_if_the_spreads_differ() -> None:
     rng = np.random.default_rng(0)
     found = compare_unpaired(rng.normal(0, 1, 20), rng.normal(0, 6, 20))
     assert Note.OTHER_SPREAD in found.effect.footnotes
@@ -176,7 +176,7 @@ def test_the_effects_interval_says_where_the_groups_spread_differently() -> None
         ([0, 1], [2, 3], "ratio", Note.NOT_POSITIVE),
     ],
 )
-def test_what_keeps_an_interval_from_being_is_said(
+def test_a_missing_interval_has_a_note_with_the_reason(
     one: list[float], other: list[float], name: str, note: Note | None
 ) -> None:
     estimate = getattr(compare_unpaired(one, other), name)
@@ -184,7 +184,7 @@ def test_what_keeps_an_interval_from_being_is_said(
     assert estimate.interval is not None or estimate.notes
 
 
-def test_differences_that_are_the_same_but_for_rounding_have_no_interval() -> None:
+def test_differences_that_are_equal_up_to_rounding_have_no_interval() -> None:
     found = pairs(np.array([0.3, 0.2, 0.1]), np.array([0.2, 0.1, 0.0]))
     assert found.difference.value == pytest.approx(0.1)
     assert (found.difference.interval, found.difference.notes) == (None, (Note.CONSTANT,))
@@ -192,7 +192,7 @@ def test_differences_that_are_the_same_but_for_rounding_have_no_interval() -> No
     assert found.p == 0.25
 
 
-def test_what_so_few_runs_cannot_show_is_underpowered_and_not_nothing() -> None:
+def test_too_few_runs_for_a_difference_are_underpowered() -> None:
     rng = np.random.default_rng(4)
     few = pairs(rng.normal(1, 1, 5), rng.normal(0, 1, 5))
     assert few.underpowered
@@ -206,7 +206,7 @@ def test_what_so_few_runs_cannot_show_is_underpowered_and_not_nothing() -> None:
     assert not apart.underpowered
 
 
-def test_among_many_comparisons_it_takes_more_pairs_and_the_adjusted_p_counts() -> None:
+def test_a_family_of_comparisons_needs_more_pairs_and_decides_by_adjusted_p_values() -> None:
     rng = np.random.default_rng(6)
     one, other = rng.normal(1.2, 1, 8), rng.normal(0, 1, 8)
     alone, among = pairs(one, other), pairs(one, other, family=6)
@@ -217,7 +217,7 @@ def test_among_many_comparisons_it_takes_more_pairs_and_the_adjusted_p_counts() 
     assert not adjusted([first, first])[0].significant
 
 
-def test_the_two_kinds_of_comparison_are_adjusted_together() -> None:
+def test_paired_and_unpaired_comparisons_are_adjusted_together() -> None:
     rng = np.random.default_rng(0)
     one, other = rng.normal(0, 1, (2, 9))
     found = adjusted([pairs(one, other), compare_unpaired(one, other)])
@@ -235,12 +235,12 @@ def test_the_two_kinds_of_comparison_are_adjusted_together() -> None:
         ([], []),
     ],
 )
-def test_holms_p_are_the_known_ones(ps: list[float], expected: list[float]) -> None:
+def test_holm_p_values_equal_published_ones(ps: list[float], expected: list[float]) -> None:
     assert holm(ps) == pytest.approx(tuple(expected))
 
 
 @given(st.lists(st.floats(0, 1), max_size=8), st.floats(0.001, 0.999))
-def test_holms_p_reject_what_stepping_down_rejects(ps: list[float], alpha: float) -> None:
+def test_holm_p_values_reject_the_same_as_the_step_down_procedure(ps: list[float], alpha: float) -> None:
     """The procedure as Holm states it: from the smallest on, against alpha / those left, to the first no."""
     rejected = set()
     left = sorted(range(len(ps)), key=lambda place: ps[place])
@@ -253,9 +253,9 @@ def test_holms_p_reject_what_stepping_down_rejects(ps: list[float], alpha: float
 
 
 def test_what_cannot_be_is_refused() -> None:
-    with pytest.raises(UsageError, match="between 0 and 1"):
+    with pytest.raises(UsageError, match="p-values must be between 0 and 1"):
         holm([0.2, math.nan])
     with pytest.raises(UsageError, match="family=0"):
         pairs(np.ones(3), np.zeros(3), family=0)
-    with pytest.raises(UsageError, match="'lower' or 'higher'"):
+    with pytest.raises(UsageError, match="use 'lower' or 'higher'"):
         compare_unpaired([1], [2], better="less")  # type: ignore[arg-type]

@@ -41,7 +41,7 @@ def groups_p(one: np.ndarray, other: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize("n", [6, 11, 25])
-def test_the_shift_of_pairs_is_the_median_of_the_walsh_averages_between_two_of_them(n: int) -> None:
+def test_the_shift_of_pairs_is_the_median_of_the_walsh_averages_with_tukeys_interval(n: int) -> None:
     one, other = np.random.default_rng(n).lognormal(0, 1, (2, n))
     found = paired(one, other).hl_difference
     differences = one - other
@@ -64,7 +64,7 @@ def signs_of(n: int, total: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_the_ratio_of_pairs_is_what_the_second_librarys_test_does_not_reject(seed: int) -> None:
+def test_the_interval_of_the_ratio_of_pairs_inverts_scipys_test(seed: int) -> None:
     rng = np.random.default_rng(seed)
     one, other = rng.lognormal(0.5, 0.5, 12), rng.lognormal(0, 0.5, 12)
     found = paired(one, other).hl_ratio
@@ -77,7 +77,7 @@ def test_the_ratio_of_pairs_is_what_the_second_librarys_test_does_not_reject(see
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_the_shift_and_the_ratio_of_groups_are_what_the_second_librarys_test_does_not_reject(seed: int) -> None:
+def test_the_intervals_of_the_shift_and_ratio_of_groups_invert_scipys_test(seed: int) -> None:
     rng = np.random.default_rng(seed)
     one, other = rng.lognormal(1, 0.5, 5), rng.lognormal(0, 0.5, 4)
     found = compare_unpaired(one, other)
@@ -99,7 +99,7 @@ VALUES = st.one_of(st.floats(0.01, 100), st.integers(1, 4).map(float), st.sample
     st.sampled_from([0.8, 0.95]),
     st.sampled_from([paired, compare_unpaired]),
 )
-def test_the_interval_leaves_out_no_difference_exactly_if_the_test_finds_one(
+def test_the_interval_excludes_no_difference_exactly_if_the_test_is_significant(
     one: list[float], other: list[float], better: str, level: float, compare: Callable[..., Comparison]
 ) -> None:
     found = compare(one, other, better=better, level=level)
@@ -114,7 +114,7 @@ def test_the_interval_leaves_out_no_difference_exactly_if_the_test_finds_one(
 
 
 @pytest.mark.parametrize("compare", [paired, compare_unpaired])
-def test_swapping_the_groups_turns_the_estimates_around(compare: Callable[..., Comparison]) -> None:
+def test_swapping_the_groups_inverts_the_hodges_lehmann_estimates(compare: Callable[..., Comparison]) -> None:
     one, other = np.random.default_rng(3).lognormal(0, 1, (2, 8))
     ours, theirs = compare(one, other), compare(other, one)
     low, high = limits(theirs.hl_difference)
@@ -125,14 +125,14 @@ def test_swapping_the_groups_turns_the_estimates_around(compare: Callable[..., C
 
 
 @pytest.mark.parametrize(("n", "enough"), [(5, False), (6, True)])
-def test_fewer_pairs_than_the_test_needs_have_no_interval(n: int, enough: bool) -> None:
+def test_too_few_pairs_for_the_test_have_no_interval(n: int, enough: bool) -> None:
     rng = np.random.default_rng(0)
     found = paired(rng.normal(9, 1, n), rng.normal(0, 1, n))
     assert (found.hl_difference.interval is not None) == found.significant == enough
     assert (Note.FEW_FOR_TEST in found.hl_difference.notes) != enough
 
 
-def test_an_interval_without_width_says_so() -> None:
+def test_an_interval_of_zero_width_has_a_note() -> None:
     found = paired(np.arange(8.0) + 2, np.arange(8.0))
     assert limits(found.hl_difference) == (2, 2)
     assert found.hl_difference.footnotes == (Note.NO_WIDTH,)
@@ -140,7 +140,9 @@ def test_an_interval_without_width_says_so() -> None:
 
 @pytest.mark.parametrize("compare", [paired, compare_unpaired])
 @pytest.mark.parametrize("better", ["lower", "higher"])
-def test_runs_that_diverged_move_the_interval_to_their_side(compare: Callable[..., Comparison], better: str) -> None:
+def test_diverged_runs_make_the_interval_unbounded_on_their_side(
+    compare: Callable[..., Comparison], better: str
+) -> None:
     rng = np.random.default_rng(0)
     one, other = rng.lognormal(0, 0.5, (2, 10))
     one[:4] = math.nan
@@ -149,20 +151,20 @@ def test_runs_that_diverged_move_the_interval_to_their_side(compare: Callable[..
 
 
 @pytest.mark.parametrize("compare", [paired, compare_unpaired])
-def test_the_points_of_some_of_many_runs_give_the_limits_of_all(
+def test_a_thinned_set_of_points_gives_the_limits_of_all_points(
     compare: Callable[..., Comparison], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, other = np.random.default_rng(1).lognormal(0, 1, (2, 40))
     exact = compare(one, other)
-    monkeypatch.setattr(inversion, "MOST_VALUES", 15)
-    monkeypatch.setattr(hodges_lehmann, "MOST_VALUES", 15)
+    monkeypatch.setattr(inversion, "MAX_VALUES", 15)
+    monkeypatch.setattr(hodges_lehmann, "MAX_VALUES", 15)
     thinned = compare(one, other)
     for name in ("hl_difference", "hl_ratio"):
         assert limits(getattr(thinned, name)) == pytest.approx(limits(getattr(exact, name)), rel=1e-6)
         assert getattr(thinned, name).value == pytest.approx(getattr(exact, name).value, rel=1e-6)
 
 
-def test_the_shift_of_pairs_holds_at_least_at_its_level(coverage: Coverage) -> None:
+def test_the_interval_of_the_shift_covers_at_least_at_its_level(coverage: Coverage) -> None:
     def shift(values: np.ndarray) -> Estimate:
         return paired(values, np.zeros(len(values))).hl_difference
 

@@ -34,7 +34,7 @@ def by_all_signs(one: np.ndarray, other: np.ndarray) -> float:
 
 @pytest.mark.parametrize("seed", range(8))
 @pytest.mark.parametrize("kind", ["continuous", "ties and zeros", "diverged"])
-def test_the_signed_ranks_p_is_that_of_all_signs(kind: str, seed: int) -> None:
+def test_the_signed_rank_p_value_equals_enumeration_of_all_signs(kind: str, seed: int) -> None:
     rng = np.random.default_rng(seed)
     one, other = rng.normal(0.5, 1, (2, 9))
     if kind == "ties and zeros":
@@ -46,7 +46,7 @@ def test_the_signed_ranks_p_is_that_of_all_signs(kind: str, seed: int) -> None:
     assert signed_rank_p(one, other) == signed_rank_p(other, one)
 
 
-def test_the_signed_ranks_p_is_the_second_librarys() -> None:
+def test_the_signed_rank_p_value_equals_scipys() -> None:
     rng = np.random.default_rng(2)
     for n in (5, 12, 40):
         one, other = rng.normal(0, 1, n), rng.normal(0.5, 1, n)
@@ -64,7 +64,7 @@ def test_differences_that_differ_by_rounding_are_ties() -> None:
 
 @pytest.mark.parametrize("n", [6, 15])
 @pytest.mark.parametrize("kind", ["normal", "heavy tails", "ties", "a fifth diverged"])
-def test_the_signed_rank_test_finds_nothing_where_there_is_nothing(kind: str, n: int) -> None:
+def test_the_signed_rank_test_keeps_its_level_under_the_null_hypothesis(kind: str, n: int) -> None:
     rng, repeats = np.random.default_rng(n), 1000
     draw = {
         "normal": lambda: rng.normal(size=(2, n)),
@@ -77,7 +77,7 @@ def test_the_signed_rank_test_finds_nothing_where_there_is_nothing(kind: str, n:
 
 
 @pytest.mark.parametrize("effect", [2.0, 1.44, 1.0, 0.5])
-def test_the_signed_rank_test_has_its_power_at_the_pairs_needed(effect: float) -> None:
+def test_the_signed_rank_test_has_its_power_at_the_required_number_of_pairs(effect: float) -> None:
     rng, n = np.random.default_rng(1), pairs_needed(effect, by_ranks=True)
     found = np.mean([signed_rank_p(rng.normal(effect, 1, n), np.zeros(n)) < 0.05 for _ in range(1000)])
     assert found > 0.8 - 4 * math.sqrt(0.8 * 0.2 / 1000)
@@ -85,14 +85,14 @@ def test_the_signed_rank_test_has_its_power_at_the_pairs_needed(effect: float) -
         assert found < 0.8 + 4 * math.sqrt(0.8 * 0.2 / 1000)
 
 
-def test_the_signed_rank_sum_is_the_second_librarys() -> None:
+def test_the_signed_rank_sum_equals_scipys() -> None:
     rng = np.random.default_rng(2)
     one, other = rng.normal(size=(2, 14))
     positive = stats.wilcoxon(one, other, alternative="greater").statistic  # the ranks of positive differences
     assert signed_rank_sum(one, other) == 2 * positive - 14 * 15 / 2 == -signed_rank_sum(other, one)
 
 
-def test_the_placements_are_counted_and_their_test_is_the_second_librarys() -> None:
+def test_the_placements_and_their_statistic_equal_those_of_scipy() -> None:
     rng = np.random.default_rng(0)
     one, other = rng.binomial(6, 0.6, 11).astype(float), rng.binomial(6, 0.4, 8).astype(float)
     found = Superiority.of(one, other)
@@ -106,7 +106,7 @@ def test_the_placements_are_counted_and_their_test_is_the_second_librarys() -> N
 
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("ties", [False, True])
-def test_the_permutation_p_is_that_of_all_choices(seed: int, ties: bool) -> None:
+def test_the_permutation_p_value_equals_enumeration_of_all_choices(seed: int, ties: bool) -> None:
     rng = np.random.default_rng(seed)
     pooled = rng.binomial(5, 0.5, 9).astype(float) if ties else rng.normal(size=9)
 
@@ -123,7 +123,7 @@ def test_the_permutation_p_is_that_of_all_choices(seed: int, ties: bool) -> None
     assert studentized_permutation_p(pooled[:4], pooled[4:], rng) == pytest.approx(expected, abs=1e-12)
 
 
-def test_permutations_by_chance_come_to_the_p_of_all_and_the_same_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sampled_permutations_approximate_the_exact_p_value_reproducibly(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
     one, other = rng.normal(0, 1, 8), rng.normal(1, 2, 7)
     exact = studentized_permutation_p(one, other, rng)
@@ -133,7 +133,7 @@ def test_permutations_by_chance_come_to_the_p_of_all_and_the_same_again(monkeypa
 
 
 @pytest.mark.parametrize("n", [101, 150])
-def test_for_many_runs_the_t_approximation_agrees_with_permutations(n: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_t_approximation_for_many_runs_agrees_with_permutations(n: int, monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(n)
     one, other = rng.lognormal(0, 1, n), rng.lognormal(0.25, 1, n)
     quick = studentized_permutation_p(one, other, rng)
@@ -143,13 +143,13 @@ def test_for_many_runs_the_t_approximation_agrees_with_permutations(n: int, monk
 
 
 @pytest.mark.parametrize(("n", "m"), [(250, 2), (199, 2), (300, 3), (150, 150)])
-def test_no_p_is_below_the_smallest_there_is_however_uneven_the_groups(n: int, m: int) -> None:
+def test_no_p_value_is_below_the_smallest_possible_for_uneven_groups(n: int, m: int) -> None:
     low, high = np.arange(n, dtype=float), n + np.arange(m, dtype=float)
     found = studentized_permutation_p(low, high, np.random.default_rng(0))
     assert smallest_p_of_groups(n, m) <= found < 0.01
 
 
-def test_a_small_group_beside_a_large_one_finds_nothing_where_there_is_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_test_of_a_small_and_a_large_group_keeps_its_level(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ranks, "_PERMUTATIONS", 500)
     rng, repeats = np.random.default_rng(5), 200
     found = sum(
@@ -161,7 +161,7 @@ def test_a_small_group_beside_a_large_one_finds_nothing_where_there_is_nothing(m
 @pytest.mark.parametrize(
     ("n", "m", "spread", "diverged"), [(5, 5, 1, 0), (6, 6, 1, 0.2), (10, 10, 4, 0), (7, 20, 3, 0), (20, 7, 3, 0)]
 )
-def test_the_permutation_test_finds_nothing_where_neither_group_tends_to_more(
+def test_the_permutation_test_keeps_its_level_if_the_spreads_differ(
     n: int, m: int, spread: float, diverged: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Mann and Whitney's test finds too much where the smaller group spreads more."""
@@ -178,7 +178,9 @@ def test_the_permutation_test_finds_nothing_where_neither_group_tends_to_more(
 
 
 @pytest.mark.parametrize("effect", [2.0, 1.0])
-def test_the_permutation_test_has_its_power_at_the_runs_needed(effect: float, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_permutation_test_has_its_power_at_the_required_group_size(
+    effect: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(ranks, "_PERMUTATIONS", 999)
     rng, n = np.random.default_rng(2), group_size_needed(effect, by_ranks=True)
     found = [studentized_permutation_p(rng.normal(effect, 1, n), rng.normal(0, 1, n), rng) < 0.05 for _ in range(250)]
@@ -186,7 +188,7 @@ def test_the_permutation_test_has_its_power_at_the_runs_needed(effect: float, mo
 
 
 @pytest.mark.parametrize("n", range(2, 7))
-def test_the_smallest_p_is_that_of_groups_that_are_wholly_apart(n: int) -> None:
+def test_the_smallest_p_value_is_that_of_separate_groups(n: int) -> None:
     low, high, rng = np.arange(1.0, n + 1), np.arange(20.0, 20 + n), np.random.default_rng(0)
     assert signed_rank_p(low, high) == smallest_p_of_pairs(n)
     assert studentized_permutation_p(low, high, rng) == pytest.approx(smallest_p_of_groups(n, n))

@@ -20,17 +20,19 @@ AT_MOST = 0.95 + 4 * math.sqrt(0.95 * 0.05 / 1000)
 
 
 @pytest.mark.parametrize("n", [2, 3, 5, 10, 30])
-def test_the_means_interval_holds_at_its_level_for_normal_values(n: int, coverage: Coverage) -> None:
+def test_the_interval_of_the_mean_covers_at_its_level_for_normal_values(n: int, coverage: Coverage) -> None:
     assert AT_LEAST < coverage(lambda v: mean(v, 0.95), lambda rng: rng.normal(7, 2, n), 7) < AT_MOST
 
 
 @pytest.mark.parametrize("n", [3, 10, 30])
-def test_the_geometric_means_interval_holds_at_its_level_for_skewed_values(n: int, coverage: Coverage) -> None:
+def test_the_interval_of_the_geometric_mean_covers_at_its_level_for_lognormal_values(
+    n: int, coverage: Coverage
+) -> None:
     found = coverage(lambda v: geometric_mean(v, 0.95), lambda rng: rng.lognormal(1, 1.5, n), math.e)
     assert AT_LEAST < found < AT_MOST
 
 
-def test_the_means_interval_holds_less_for_skewed_values_and_says_so() -> None:
+def test_the_interval_of_the_mean_covers_less_for_skewed_values_and_has_a_note() -> None:
     rng, truth, missed, said = np.random.default_rng(1), math.exp(0.5), 0, 0
     for _ in range(1000):
         interval = mean(rng.lognormal(0, 1, 15), 0.95).interval
@@ -44,11 +46,11 @@ def test_the_means_interval_holds_less_for_skewed_values_and_says_so() -> None:
 
 
 @pytest.mark.parametrize("n", [3, 10, 30])
-def test_the_deviations_interval_holds_at_its_level_for_normal_values(n: int, coverage: Coverage) -> None:
+def test_the_interval_of_the_deviation_covers_at_its_level_for_normal_values(n: int, coverage: Coverage) -> None:
     assert AT_LEAST < coverage(lambda v: sd(v, 0.95), lambda rng: rng.normal(0, 3, n), 3) < AT_MOST
 
 
-def test_the_deviations_interval_holds_far_less_for_other_values_and_says_so(coverage: Coverage) -> None:
+def test_the_interval_of_the_deviation_covers_far_less_for_other_values_and_has_a_note(coverage: Coverage) -> None:
     assert coverage(lambda v: sd(v, 0.95), lambda rng: rng.standard_t(3, 30), math.sqrt(3)) < 0.85
     skewed = sd(np.random.default_rng(0).lognormal(0, 1, 30), 0.95)
     assert skewed.footnotes == (Note.NOT_NORMAL,)
@@ -64,14 +66,14 @@ def test_the_deviations_interval_holds_far_less_for_other_values_and_says_so(cov
     ],
     ids=["skewed", "with ties", "a fifth diverged"],
 )
-def test_the_medians_interval_holds_at_least_at_its_level_whatever_the_values(
+def test_the_interval_of_the_median_covers_at_least_at_its_level_for_any_values(
     draw: Callable[..., np.ndarray], truth: float, n: int, coverage: Coverage
 ) -> None:
     assert coverage(lambda v: median(v, 0.95), lambda rng: draw(rng, n), truth) > AT_LEAST
 
 
 @pytest.mark.parametrize("n", range(1, 60))
-def test_the_medians_interval_is_the_narrowest_that_holds_at_its_level(n: int) -> None:
+def test_the_interval_of_the_median_is_the_narrowest_at_its_level(n: int) -> None:
     """By counting coin throws: the interval from the k-th to the k-th last misses if fewer than k fall on a side."""
     missed = [2 * sum(math.comb(n, i) for i in range(k)) / 2**n for k in range(n // 2 + 2)]
     best = max(k for k, share in enumerate(missed) if share <= 0.05)
@@ -85,7 +87,9 @@ def test_the_medians_interval_is_the_narrowest_that_holds_at_its_level(n: int) -
 
 @pytest.mark.parametrize(("n", "repeats"), [(10, 300), (30, 150)])
 @pytest.mark.parametrize("diverged", [0.0, 0.05])
-def test_the_iqms_interval_holds_about_at_its_level(n: int, repeats: int, diverged: float, coverage: Coverage) -> None:
+def test_the_interval_of_the_iqm_covers_about_at_its_level(
+    n: int, repeats: int, diverged: float, coverage: Coverage
+) -> None:
     """What a diverged run does to it is what any value far out does; the truth is that of a large sample."""
 
     def draw(rng: np.random.Generator, size: int = n) -> np.ndarray:
@@ -105,7 +109,7 @@ def iqm_by_hand(values: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize(("n", "known"), [(3, 0.75), (5, 0.84), (10, 0.90)])
-def test_a_plain_bootstrap_would_hold_too_rarely_which_is_why_there_is_none_of_few(n: int, known: float) -> None:
+def test_a_plain_bootstrap_of_few_values_covers_too_rarely(n: int, known: float) -> None:
     rng = np.random.default_rng(n)
     values = rng.normal(size=(1500, n, 1))
     means = values[np.arange(1500)[:, None, None], rng.integers(n, size=(1500, 600, n)), 0].mean(axis=2)
@@ -122,7 +126,7 @@ def test_an_iqm_is_the_trimmed_mean_and_has_no_interval_below_ten_values() -> No
         assert (found.interval is None, Note.FEW_FOR_BOOTSTRAP in found.notes) == (n < 10, n < 10)
 
 
-def test_the_intervals_are_the_second_librarys() -> None:
+def test_intervals_of_a_summary_equal_those_of_scipy() -> None:
     values = np.random.default_rng(5).lognormal(size=12)
     found, by_bootstrap = mean(values, 0.9), stats.bootstrap((values,), np.mean, rng=np.random.default_rng(0))
     assert found.interval is not None
@@ -134,7 +138,7 @@ def test_the_intervals_are_the_second_librarys() -> None:
         assert quantile(np.sort(values), share) == pytest.approx(np.quantile(values, share))
 
 
-def test_a_diverged_run_is_the_worst_in_order_and_left_out_of_means_with_a_note() -> None:
+def test_a_diverged_run_is_the_worst_in_order_and_omitted_from_means_with_a_note() -> None:
     found = summarise([3.0, math.nan, 1.0, math.inf, 2.0], planned=7)
     assert (found.planned, found.finished, found.diverged) == (7, 5, 2)
     assert (found.mean.value, found.mean.n, found.mean.notes) == (2, 3, (Note.DIVERGED_OUT,))
@@ -145,7 +149,7 @@ def test_a_diverged_run_is_the_worst_in_order_and_left_out_of_means_with_a_note(
     assert (found.quartiles, found.minimum, found.maximum) == ((2, math.inf), 1, math.inf)
 
 
-def test_a_diverged_run_is_the_worst_of_accuracies_too() -> None:
+def test_a_diverged_run_is_the_worst_of_accuracies() -> None:
     found = summarise([0.9, math.nan, 0.8], better="higher")
     assert (found.minimum, found.median.value, found.maximum) == (-math.inf, 0.8, 0.9)
 
@@ -161,7 +165,7 @@ def test_a_diverged_run_is_the_worst_of_accuracies_too() -> None:
         ([math.nan] * 3, {"mean": Note.NO_VALUES}),
     ],
 )
-def test_where_there_is_no_interval_a_note_says_why(values: list[float], notes: dict[str, Note]) -> None:
+def test_a_missing_interval_of_a_summary_has_a_note(values: list[float], notes: dict[str, Note]) -> None:
     found = summarise(values)
     for name, note in notes.items():
         estimate = getattr(found, name)
@@ -169,7 +173,7 @@ def test_where_there_is_no_interval_a_note_says_why(values: list[float], notes: 
         assert note in estimate.footnotes
 
 
-def test_all_of_a_summary_is_finite_for_the_largest_numbers() -> None:
+def test_every_number_of_a_summary_is_finite_for_the_largest_floats() -> None:
     found = summarise([1e308, 1.2e308, 1.1e308] * 4)
     assert found.mean.value == pytest.approx(1.1e308)
     assert found.iqm.value == pytest.approx(1.1e308)
@@ -182,7 +186,7 @@ def test_the_same_seed_gives_the_same_bootstrap() -> None:
 
 
 def test_what_cannot_be_is_refused() -> None:
-    with pytest.raises(UsageError, match="planned=1, but there are 2 values"):
+    with pytest.raises(UsageError, match="planned=1 is less than the number of values, 2"):
         summarise([1, 2], planned=1)
     with pytest.raises(UsageError, match="level=95"):
         summarise([1, 2], level=95)
@@ -191,9 +195,7 @@ def test_what_cannot_be_is_refused() -> None:
 
 
 @pytest.mark.parametrize("n", [10, 37, 300])
-def test_the_iqms_interval_does_not_depend_on_how_many_resamples_are_drawn_at_once(
-    n: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_interval_of_the_iqm_does_not_depend_on_the_block_size(n: int, monkeypatch: pytest.MonkeyPatch) -> None:
     values = np.random.default_rng(n).lognormal(size=n)
     whole = iqm(values, 0.95, np.random.default_rng(1))
     for block in (1, 7 * n, 10**9):  # one row, rows that 4000 is no multiple of, all

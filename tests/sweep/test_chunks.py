@@ -35,7 +35,7 @@ def test_the_chunks_of_a_device_follow_one_another_even_if_its_specs_did_not() -
     assert [chunk.device for chunk in make_chunks(choices(*specs), 1, ADDRESS)] == ["cpu", "cpu", "mps", "mps"]
 
 
-def test_seeds_that_cuda_trains_at_once_form_one_chunk_whatever_the_size_of_other_chunks() -> None:
+def test_seeds_that_cuda_trains_at_once_form_one_chunk_of_any_size() -> None:
     specs = [TrainSpec(seed=seed, device=device) for device in ("cpu", "cuda:0") for seed in range(100)]
     assert [len(chunk.specs) for chunk in make_chunks(choices(*specs), 50, ADDRESS)] == [50, 50, 64, 36]
     one_by_one = [DigitsSpec(seed=seed, device="cuda:0") for seed in range(6)]

@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from mlflow.entities import Run
-from program import SIZES
 
 from paramshare.bands import Band
 from paramshare.errors import DeviceError, StoreError
@@ -26,6 +25,7 @@ from paramshare.tracking.read.curves import read_losses
 from paramshare.tracking.store import StoreAddress, open_store
 from paramshare.tracking.write.owners import Owner
 from paramshare.training.devices import Device
+from support.command_line import SIZES
 
 ABSENT = "cuda:99"
 """A device that this machine lacks."""

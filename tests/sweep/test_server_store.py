@@ -3,23 +3,18 @@
 import json
 import math
 from collections import Counter
-from contextlib import ExitStack
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import mlflow
 import numpy as np
 import pytest
-from gate import gate_before
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric
-from program import SIZES, free_port
-from serving import MlflowServer
 
 from paramshare.errors import ServerError
 from paramshare.sweep.chunks import Row
 from paramshare.sweep.run import open_sweep, run_sweep
 from paramshare.sweep.spec import SweepSpec
-from paramshare.tracking.pages import served_pages
 from paramshare.tracking.read.artifacts import read_figure
 from paramshare.tracking.read.curves import read_losses
 from paramshare.tracking.read.runs import search
@@ -28,6 +23,9 @@ from paramshare.tracking.tags import CLOSED, KIND
 from paramshare.tracking.write.record import NIL_ID, Point, Record
 from paramshare.tracking.write.runs import write
 from paramshare.training.engines import train
+from support.command_line import SIZES
+from support.rejecting_proxy import gate_before
+from support.tracking.mlflow_server import MlflowServer
 
 NAMES = ("train/loss", "depth", "not finite")
 RECORD = Record(
@@ -53,19 +51,13 @@ def history_of(store: Store, run_id: str, name: str) -> list[Metric]:
     return list(store.client.get_metric_history(run_id, name))
 
 
-@pytest.fixture
-def server(mlflow_server: MlflowServer, experiment: str) -> StoreAddress:
-    """An experiment on MLflow's own server, which keeps files in a folder of its own."""
-    return mlflow_server.remote(experiment)
-
-
-def test_a_sweep_over_http_is_complete_and_is_reused(server: StoreAddress) -> None:
-    outcome = run_sweep(SPEC, server, {})
-    store = open_store(server)
+def test_a_sweep_over_http_is_complete_and_is_reused(server_address: StoreAddress) -> None:
+    outcome = run_sweep(SPEC, server_address, {})
+    store = open_store(server_address)
     for row, spec in zip(outcome.rows, SPEC.train_specs(("cpu",)), strict=True):
         result = train(spec)
         np.testing.assert_array_equal(read_losses(store, row.run_id), result.losses)
-        mlflow.set_tracking_uri(server.uri)
+        mlflow.set_tracking_uri(server_address.uri)
         net = mlflow.pytorch.load_model(f"runs:/{row.run_id}/model")
         assert net(result.x, depth=3).equal(result.net(result.x, 3))
     assert (
@@ -74,7 +66,7 @@ def test_a_sweep_over_http_is_complete_and_is_reused(server: StoreAddress) -> No
     assert read_figure(store, outcome.parent_run_id).startswith(b"\x89PNG")
     assert not Path("mlruns").exists()
 
-    again = run_sweep(SPEC, server, {})
+    again = run_sweep(SPEC, server_address, {})
     assert again.parent_run_id == outcome.parent_run_id
     assert all(row.reused for row in again.rows)
 
@@ -104,10 +96,10 @@ def test_a_run_whose_write_is_interrupted_is_not_left_running(
 
 
 def test_a_record_written_over_http_equals_one_in_an_embedded_store(
-    address: StoreAddress, server: StoreAddress
+    address: StoreAddress, server_address: StoreAddress
 ) -> None:
     described = []
-    for store in (open_store(server), open_store(address)):
+    for store in (open_store(server_address), open_store(address)):
         run_id = write(store, RECORD)
         run = store.client.get_run(run_id).to_dictionary()
         run["info"] |= {"artifact_uri": "", "experiment_id": ""}
@@ -120,18 +112,16 @@ def test_a_record_written_over_http_equals_one_in_an_embedded_store(
     assert described[0] == described[1]
 
 
-def test_the_loss_of_a_server_is_reported_in_one_line(address: StoreAddress, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_loss_of_a_server_is_reported_in_one_line(
+    own_mlflow_server: MlflowServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    port = free_port()
-    remote = StoreAddress(f"http://127.0.0.1:{port}", "remote")
-    with ExitStack() as server:
-        server.enter_context(served_pages(open_store(address), port))
-        with (  # noqa: PT012 - it fails on leaving, too
-            pytest.raises(ServerError, match=r"^the store http://127.* rerun the command to resume") as caught,
-            open_sweep(SPEC, remote, {}) as sweep,
-        ):
-            for spec in sweep.specs:
-                sweep.add(Row(spec, "", "FAILED", None, {}, 0.0))
-            server.close()
-            sweep.finish()
+    with (  # noqa: PT012 - it fails on leaving, too
+        pytest.raises(ServerError, match=r"^the store http://127.* rerun the command to resume") as caught,
+        open_sweep(SPEC, own_mlflow_server.remote("remote"), {}) as sweep,
+    ):
+        for spec in sweep.specs:
+            sweep.add(Row(spec, "", "FAILED", None, {}, 0.0))
+        own_mlflow_server.stop()
+        sweep.finish()
     assert "\n" not in str(caught.value)

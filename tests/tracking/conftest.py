@@ -7,11 +7,11 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from program import SIZES
 
 from paramshare.sweep.run import run_sweep
 from paramshare.sweep.spec import SweepSpec
 from paramshare.tracking.store import StoreAddress, relocate_store
+from support.command_line import SIZES
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ from paramshare.training.spec import TrainSpec
 
 @pytest.fixture
 def starts(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
-    """The first layer's weights at the start of each training that a control makes."""
+    """Return the weights of the first layer at the start of each training of a control."""
     seen = []
 
     def noted(spec: TrainSpec, draws: Draws) -> TrainResult:
@@ -28,13 +28,13 @@ def starts(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     return seen
 
 
-def test_first_comes_the_reference_itself_whatever_the_arithmetic(small: TrainSpec) -> None:
+def test_the_control_begins_with_the_reference_for_any_arithmetic(small: TrainSpec) -> None:
     plain, _ = one_bit_control(replace(small, arithmetic="gram"), flips=1)
     assert plain.spec == small
     np.testing.assert_array_equal(plain.losses, train(small, "reference").losses)
 
 
-def test_each_flip_is_of_one_bit_of_one_weight(small: TrainSpec, starts: list[bytes]) -> None:
+def test_each_flip_of_the_control_changes_one_bit_of_one_weight(small: TrainSpec, starts: list[bytes]) -> None:
     assert len(list(one_bit_control(small, flips=5))) == 6
     plain, *flipped = (np.frombuffer(start, np.uint32) for start in starts)
     for one in flipped:
@@ -42,7 +42,7 @@ def test_each_flip_is_of_one_bit_of_one_weight(small: TrainSpec, starts: list[by
     assert len({one.tobytes() for one in flipped}) > 1
 
 
-def test_the_same_seed_flips_the_same_weights_and_another_others(small: TrainSpec, starts: list[bytes]) -> None:
+def test_the_flips_of_the_control_depend_on_its_seed(small: TrainSpec, starts: list[bytes]) -> None:
     for seed in (0, 0, 1):
         list(one_bit_control(small, flips=3, seed=seed))
     assert starts[:4] == starts[4:8]
@@ -50,7 +50,7 @@ def test_the_same_seed_flips_the_same_weights_and_another_others(small: TrainSpe
 
 
 @pytest.mark.parametrize("trained_by", [train_exact, train_reference])
-def test_a_training_starts_from_the_draws_that_it_is_given(trained_by: object, small: TrainSpec) -> None:
+def test_a_training_starts_from_the_given_draws(trained_by: object, small: TrainSpec) -> None:
     assert callable(trained_by)
     other = replace(small, seed=4)
     given, own = trained_by(small, draw(other)), trained_by(other)

@@ -23,17 +23,19 @@ SERVER = [*LAPTOP, Device("cuda:0", "a GPU", ""), Device("cuda:1", "a GPU", "")]
         (["cuda", "cuda:0", "auto"], SERVER, ("cuda:0", "cpu", "cuda:1")),
     ],
 )
-def test_a_request_means_these_devices(requests: list[str], found: list[Device], expected: tuple[str, ...]) -> None:
+def test_a_request_for_devices_selects_the_expected_ones(
+    requests: list[str], found: list[Device], expected: tuple[str, ...]
+) -> None:
     assert choose_devices(requests, found) == expected
 
 
 @pytest.mark.parametrize(("request_", "found"), [("cuda", LAPTOP), ("mps", LAPTOP), ("cuda:2", SERVER)])
-def test_a_device_that_is_not_there_is_refused_with_what_is(request_: str, found: list[Device]) -> None:
+def test_a_missing_device_is_refused_with_the_available_ones(request_: str, found: list[Device]) -> None:
     with pytest.raises(DeviceError, match=r"is not on this machine; there is cpu.*auto"):
         choose_devices([request_], found)
 
 
-def test_the_cpu_is_always_found_and_says_what_it_is() -> None:
+def test_the_cpu_is_always_found_with_its_model_and_cores() -> None:
     cpu = find_devices()[0]
     assert cpu.name == "cpu"
     assert cpu.model
@@ -41,7 +43,7 @@ def test_the_cpu_is_always_found_and_says_what_it_is() -> None:
 
 
 @pytest.mark.parametrize("device", ["cuda:0", "mps"])
-def test_a_seed_starts_alike_on_every_device(device: str, small: TrainSpec) -> None:
+def test_a_seed_has_the_same_start_on_every_device(device: str, small: TrainSpec) -> None:
     if device not in {found.name for found in find_devices()}:
         pytest.skip(f"no {device} on this machine")
     here, there = train(small), train(replace(small, device=device))

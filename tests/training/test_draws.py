@@ -13,7 +13,7 @@ from paramshare.training.spec import TrainSpec
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2**40])
-def test_the_draws_are_those_of_the_global_generators(seed: int, small: TrainSpec) -> None:
+def test_the_draws_of_a_seed_equal_those_of_the_global_generators(seed: int, small: TrainSpec) -> None:
     spec = replace(small, seed=seed)
     random.seed(seed)
     torch.manual_seed(seed)
@@ -28,14 +28,14 @@ def test_the_draws_are_those_of_the_global_generators(seed: int, small: TrainSpe
         assert draws.net.state_dict()[name].equal(value), name
 
 
-def test_the_untied_twin_starts_from_the_same_draws(small: TrainSpec) -> None:
+def test_the_untied_twin_has_the_draws_of_the_shared_net(small: TrainSpec) -> None:
     shared, untied = draw(small), draw(replace(small, variant="untied"))
     assert shared.x.equal(untied.x)
     assert shared.depths == untied.depths
     assert all(middle.weight.equal(shared.net.middle_linears[0].weight) for middle in untied.net.middle_linears)
 
 
-def test_training_leaves_global_random_state_and_the_thread_count_as_they_were(small: TrainSpec) -> None:
+def test_training_does_not_change_global_random_state_and_thread_count(small: TrainSpec) -> None:
     python, torchs, threads = random.getstate(), torch.get_rng_state(), torch.get_num_threads()
     torch.set_num_threads(2)
     try:
@@ -47,7 +47,7 @@ def test_training_leaves_global_random_state_and_the_thread_count_as_they_were(s
     assert torch.get_rng_state().equal(torchs)
 
 
-def test_a_result_does_not_depend_on_what_was_trained_before_it(small: TrainSpec) -> None:
+def test_a_result_does_not_depend_on_earlier_trainings(small: TrainSpec) -> None:
     alone = train(small)
     _, again = train_many([replace(small, seed=9), small])
     assert (alone.losses == again.losses).all()

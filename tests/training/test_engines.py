@@ -6,7 +6,6 @@ import logging
 from dataclasses import replace
 
 import pytest
-import torch
 
 from paramshare.errors import SpecError
 from paramshare.training.choice import Choice, Engine, choose_engine
@@ -31,7 +30,7 @@ CPU, CUDA, MPS = (TrainSpec(seed=0, device=device) for device in ("cpu", "cuda:1
         (MPS, "auto", "reference"),
     ],
 )
-def test_an_engine_is_chosen_by_the_spec_and_its_device(spec: TrainSpec, engine: Engine, expected: str) -> None:
+def test_the_default_engine_depends_on_the_spec_and_its_device(spec: TrainSpec, engine: Engine, expected: str) -> None:
     choice = choose_engine(spec, engine)
     assert choice.engine == expected
     assert choice.reason
@@ -62,7 +61,7 @@ def test_exact_and_reference_share_a_key_and_gram_has_its_own() -> None:
     assert keys["reference"] == keys["exact"] == CPU.key() != keys["gram"]
 
 
-def test_each_result_is_given_as_its_training_ends(small: TrainSpec) -> None:
+def test_train_many_gives_each_result_when_its_training_ends(small: TrainSpec) -> None:
     told: list[TrainResult] = []
     results = train_many([replace(small, seed=seed) for seed in range(3)], on_result=told.append)
     assert told == []
@@ -71,7 +70,7 @@ def test_each_result_is_given_as_its_training_ends(small: TrainSpec) -> None:
         assert [one.spec.seed for one in told] == list(range(seed + 1))
 
 
-def test_a_result_says_which_engine_and_why_and_so_does_the_log(
+def test_a_result_and_the_log_have_the_engine_and_its_reason(
     small: TrainSpec, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO, "paramshare"):
@@ -80,23 +79,12 @@ def test_a_result_says_which_engine_and_why_and_so_does_the_log(
     assert f"1 runs on cpu by the engine exact: {result.reason}" in caplog.text
 
 
-def test_nothing_is_trained_where_one_spec_cannot_be(small: TrainSpec) -> None:
+def test_train_many_trains_nothing_if_one_spec_is_refused(small: TrainSpec) -> None:
     told: list[TrainResult] = []
     with pytest.raises(SpecError):
         train_many([small, replace(small, device="cuda:0")], "exact", told.append)
     assert told == []
 
 
-def test_torch_s_threads_are_as_they_were_between_two_results(small: TrainSpec) -> None:
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    try:
-        for result in train_many([small, replace(small, seed=4)]):
-            assert result.threads == 1
-            assert torch.get_num_threads() == 2
-    finally:
-        torch.set_num_threads(before)
-
-
-def test_a_choice_is_plain_data() -> None:
+def test_a_choice_of_an_engine_is_plain_data() -> None:
     assert choose_engine(CPU) == Choice(CPU, "exact", "the reference's bits on a CPU in the least time")

@@ -7,15 +7,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from any_size import SPECS
 from hypothesis import given, settings
 
 from paramshare.training.engines import train
 from paramshare.training.spec import VARIANTS, TrainSpec, Variant
+from support.training_specs import SPECS
 
 
 def assert_bitwise_equal(spec: TrainSpec) -> None:
-    """Both engines' whole results, NaN and the signs of zeros included."""
+    """Compare all results of both engines, including NaN and the signs of zeros."""
     exact, reference = train(spec, "exact"), train(spec, "reference")
     assert (exact.engine, reference.engine) == ("exact", "reference")
     np.testing.assert_array_equal(exact.losses.view(np.int32), reference.losses.view(np.int32))
@@ -30,25 +30,27 @@ def assert_bitwise_equal(spec: TrainSpec) -> None:
 
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("seed", [0, 7, 2**40 + 1])
-def test_the_article_s_training_is_the_same_in_all_its_bits(seed: int, variant: Variant) -> None:
+def test_exact_trains_the_article_bit_for_bit_as_the_reference(seed: int, variant: Variant) -> None:
     assert_bitwise_equal(TrainSpec(seed=seed, variant=variant))
 
 
 @settings(max_examples=60, deadline=None)
 @given(SPECS)
-def test_so_is_any_training_of_any_size(spec: TrainSpec) -> None:
+def test_exact_trains_any_size_bit_for_bit_as_the_reference(spec: TrainSpec) -> None:
     assert_bitwise_equal(spec)
 
 
 @pytest.mark.parametrize("sizes", [(300, 40, 30, 5), (7, 2000, 9, 3), (33, 64, 257, 130)])
-def test_so_is_one_of_sizes_that_are_cut_into_blocks(sizes: tuple[int, int, int, int]) -> None:
+def test_exact_trains_sizes_cut_into_blocks_bit_for_bit_as_the_reference(sizes: tuple[int, int, int, int]) -> None:
     names = ("batch_size", "input_size", "hidden_size", "output_size")
     assert_bitwise_equal(TrainSpec(seed=5, steps=15, **dict(zip(names, sizes, strict=True))))
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("learning_rate", [1.0, 100.0, 1e30])
-def test_so_is_one_that_diverges(small: TrainSpec, variant: Variant, learning_rate: float) -> None:
+def test_exact_trains_a_diverging_run_bit_for_bit_as_the_reference(
+    small: TrainSpec, variant: Variant, learning_rate: float
+) -> None:
     spec = replace(small, variant=variant, learning_rate=learning_rate, steps=60)
     assert not np.isfinite(train(spec, "reference").losses).all()
     assert_bitwise_equal(spec)

@@ -37,7 +37,7 @@ def loaded(archive: bytes) -> nn.Module:
 
 
 @pytest.mark.parametrize("variant", ["shared", "untied"])
-def test_a_saved_net_equals_the_trained_one_at_each_depth_and_any_batch(variant: Variant, small: TrainSpec) -> None:
+def test_a_saved_net_equals_the_trained_net_at_each_depth_and_for_any_batch(variant: Variant, small: TrainSpec) -> None:
     spec = replace(small, variant=variant)
     net = train(spec).net
     saved = loaded(exported(spec, net))
@@ -48,7 +48,7 @@ def test_a_saved_net_equals_the_trained_one_at_each_depth_and_any_batch(variant:
 
 
 @pytest.mark.parametrize("variant", ["shared", "untied"])
-def test_a_saved_net_of_the_articles_size_equals_it_bit_for_bit(variant: Variant) -> None:
+def test_a_saved_net_of_the_articles_size_equals_the_trained_net_bit_for_bit(variant: Variant) -> None:
     net = DynamicNet(variant=variant)
     x = torch.randn(64, 1000)
     saved = loaded(exported(TrainSpec(seed=0, variant=variant), net))
@@ -66,7 +66,7 @@ def test_a_saved_net_has_every_bit_of_the_weights(small: TrainSpec) -> None:
     assert all(saved[name].numpy().tobytes() == state[name].numpy().tobytes() for name in state)
 
 
-def test_nets_saved_one_after_the_other_keep_their_own_weights(small: TrainSpec) -> None:
+def test_nets_saved_in_sequence_keep_their_own_weights(small: TrainSpec) -> None:
     nets = [train(replace(small, seed=seed)).net for seed in (1, 2)]
     kept = [{name: value.clone() for name, value in net.state_dict().items()} for net in nets]
     archives = [exported(small, net) for net in nets]
@@ -83,7 +83,7 @@ def test_a_saved_net_refuses_a_depth_out_of_range(depth: int, small: TrainSpec) 
         saved(torch.randn(2, small.input_size), depth=depth)
 
 
-def test_each_shape_has_one_template_without_any_weights(small: TrainSpec) -> None:
+def test_each_shape_has_one_template_without_weights(small: TrainSpec) -> None:
     specs = [replace(small, variant=variant, seed=seed) for variant in ("shared", "untied") for seed in (1, 2)]
     templates = make_templates(specs)
     assert [template.shape.variant for template in templates] == ["shared", "untied"]
@@ -92,7 +92,7 @@ def test_each_shape_has_one_template_without_any_weights(small: TrainSpec) -> No
     assert len(pickle.dumps(make_templates([TrainSpec(seed=1)]))) < 60_000
 
 
-def test_a_process_that_was_given_the_templates_exports_nothing_and_saves_the_same(
+def test_a_process_with_given_templates_exports_nothing_and_saves_the_same_net(
     small: TrainSpec, tmp_path: Path
 ) -> None:
     net = train(small).net
@@ -102,9 +102,7 @@ def test_a_process_that_was_given_the_templates_exports_nothing_and_saves_the_sa
     assert (tmp_path / "archive").read_bytes() == exported(small, net)
 
 
-def test_a_kept_template_is_the_exported_one_and_another_process_exports_nothing(
-    small: TrainSpec, tmp_path: Path
-) -> None:
+def test_a_template_on_disk_is_used_by_another_process_instead_of_an_export(small: TrainSpec, tmp_path: Path) -> None:
     (made,) = make_templates([small], tmp_path / "kept")
     program = (
         "import pickle, sys\nfrom pathlib import Path\nfrom paramshare.training.kept_templates import make_templates\n"
@@ -117,7 +115,7 @@ def test_a_kept_template_is_the_exported_one_and_another_process_exports_nothing
 
 
 @pytest.mark.parametrize("damage", ["cut short", "other bytes"])
-def test_a_kept_template_that_is_damaged_is_exported_again(damage: str, small: TrainSpec, tmp_path: Path) -> None:
+def test_a_damaged_template_is_exported_again(damage: str, small: TrainSpec, tmp_path: Path) -> None:
     (made,) = make_templates([small], tmp_path)
     (file,) = tmp_path.iterdir()
     with zipfile.ZipFile(file) as archive:
@@ -129,6 +127,6 @@ def test_a_kept_template_that_is_damaged_is_exported_again(damage: str, small: T
     assert zipfile.is_zipfile(file)
 
 
-def test_each_shape_is_kept_by_itself(small: TrainSpec, tmp_path: Path) -> None:
+def test_templates_of_different_shapes_are_separate_files(small: TrainSpec, tmp_path: Path) -> None:
     make_templates([replace(small, variant=variant, seed=seed) for variant in VARIANTS for seed in (1, 2)], tmp_path)
     assert len(list(tmp_path.iterdir())) == len(VARIANTS)

@@ -9,8 +9,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from any_size import SPECS
-from draws import DRAWS
 from hypothesis import given, settings
 from numpy.typing import NDArray
 
@@ -20,6 +18,8 @@ from paramshare.training.exact import train_exact
 from paramshare.training.gram import descend
 from paramshare.training.nets import DynamicNet
 from paramshare.training.spec import VARIANTS, TrainSpec, Variant
+from support.repetitions import DRAWS
+from support.training_specs import SPECS
 
 
 @pytest.fixture(autouse=True)
@@ -28,7 +28,7 @@ def _one_thread() -> None:
 
 
 def plain_loop(net: DynamicNet, draws: Draws, spec: TrainSpec) -> NDArray[np.float64]:
-    """The losses of the article's loop on `net`, which is trained, in its precision."""
+    """Train `net` with the article's loop in its precision, and return the losses."""
     x, y = (data.to(net.output_linear.weight.dtype) for data in (draws.x, draws.y))
     optimizer = torch.optim.SGD(net.parameters(), lr=spec.learning_rate, momentum=spec.momentum)
     losses = []
@@ -54,22 +54,22 @@ def assert_equal_in_float64(spec: TrainSpec) -> None:
 
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("seed", [*range(2 * DRAWS), 2**40 + 1])
-def test_500_steps_in_float64_are_the_plain_loop_s_within_1e_10(seed: int, variant: Variant) -> None:
+def test_gram_in_float64_is_within_1e_10_of_the_plain_loop_over_500_steps(seed: int, variant: Variant) -> None:
     assert_equal_in_float64(TrainSpec(seed=seed, variant=variant))
 
 
 @settings(max_examples=60, deadline=None)
 @given(SPECS)
-def test_so_is_any_training_of_any_size(spec: TrainSpec) -> None:
+def test_gram_in_float64_trains_any_size_as_the_plain_loop(spec: TrainSpec) -> None:
     assert_equal_in_float64(spec)
 
 
 def deviation(losses: NDArray[np.generic], reference: NDArray[np.float64]) -> float:
-    """The root mean square, over the steps, of the log of the ratio."""
+    """Return the root mean square, over the steps, of the log of the ratio."""
     return float(np.sqrt(np.mean(np.log(losses / reference) ** 2)))
 
 
-def test_in_float32_it_stays_within_what_one_flipped_bit_does_to_the_reference() -> None:
+def test_gram_in_float32_deviates_no_more_than_one_flipped_bit_of_the_reference() -> None:
     rng = np.random.default_rng(0)
     ours, control = [], []
     for spec in (TrainSpec(seed=seed, variant=variant) for variant in VARIANTS for seed in range(8)):
@@ -89,21 +89,21 @@ def test_in_float32_it_stays_within_what_one_flipped_bit_does_to_the_reference()
     assert max(ours) < 3 * max(control), (ours, control)
 
 
-def test_a_result_is_of_the_arithmetic_that_it_has(small: TrainSpec) -> None:
+def test_a_gram_result_has_the_arithmetic_gram_and_its_own_key(small: TrainSpec) -> None:
     result = train(small, "gram")
     assert (result.engine, result.spec.arithmetic) == ("gram", "gram")
     assert result.spec.key() != small.key()
     assert all(parameter.requires_grad for parameter in result.net.parameters())
 
 
-def test_the_depth_losses_are_those_of_the_trained_net(small: TrainSpec) -> None:
+def test_the_depth_losses_of_gram_are_those_of_its_trained_net(small: TrainSpec) -> None:
     result = train(small, "gram")
     for depth, loss in enumerate(result.depth_losses):
         assert loss == float((result.net(result.x, depth) - result.y).square().sum().detach())
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_a_training_that_diverges_ends_as_the_reference_s_does(small: TrainSpec, variant: Variant) -> None:
+def test_a_training_that_diverges_in_the_reference_diverges_in_gram(small: TrainSpec, variant: Variant) -> None:
     # The last bias alone multiplies its error by about 1 - 2 * batch_size * learning_rate = -7 a step: 1e38 by step 60.
     spec = replace(small, variant=variant, learning_rate=1.0, steps=60)
     gram, reference = train(spec, "gram"), train(spec, "reference")

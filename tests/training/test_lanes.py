@@ -44,7 +44,7 @@ def assert_same_bits(one: TrainResult, other: TrainResult) -> None:
 
 
 def assert_close(together: TrainResult, alone: TrainResult) -> None:
-    """The same to what float32 lets few steps drift apart."""
+    """Compare two results within the drift that float32 causes in few steps."""
     assert together.spec == alone.spec
     np.testing.assert_allclose(together.losses, alone.losses, rtol=2e-4)
     np.testing.assert_array_equal(together.depths, alone.depths)
@@ -69,14 +69,14 @@ def assert_close(together: TrainResult, alone: TrainResult) -> None:
         arithmetic=st.just("gram"),
     )
 )
-def test_nets_of_any_size_train_together_as_each_does_alone(spec: TrainSpec) -> None:
+def test_nets_of_any_size_trained_together_equal_nets_trained_alone(spec: TrainSpec) -> None:
     members = [replace(spec, seed=spec.seed + offset) for offset in range(3)]
     for together, member in zip(train_lanes(members), members, strict=True):
         assert_close(together, train(member))
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_a_seed_s_bits_depend_neither_on_its_neighbours_nor_on_its_lane(variant: Variant) -> None:
+def test_the_bits_of_a_seed_depend_neither_on_other_lanes_nor_on_its_own_lane(variant: Variant) -> None:
     alone = {spec.seed: result for spec in specs(range(4), variant=variant) for result in train_lanes([spec])}
     for order in ([0, 1, 2, 3], [3, 0], [2, *range(10, 10 + LANES), 1]):
         for result in train_lanes(specs(order, variant=variant)):
@@ -84,7 +84,7 @@ def test_a_seed_s_bits_depend_neither_on_its_neighbours_nor_on_its_lane(variant:
                 assert_same_bits(result, alone[result.spec.seed])
 
 
-def test_nor_on_a_neighbour_that_diverges(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_bits_of_a_seed_do_not_depend_on_a_diverging_lane(monkeypatch: pytest.MonkeyPatch) -> None:
     (alone,) = train_lanes([SMALL])
 
     def draw_wild(spec: TrainSpec) -> Draws:
@@ -97,20 +97,20 @@ def test_nor_on_a_neighbour_that_diverges(monkeypatch: pytest.MonkeyPatch) -> No
     assert_same_bits(tame, alone)
 
 
-def test_nor_on_how_many_blocks_run_beside_each_other() -> None:
+def test_the_bits_of_a_seed_do_not_depend_on_the_number_of_concurrent_blocks() -> None:
     members = specs(range(2 * LANES + 5))
     for one, three in zip(train_lanes(members, most_blocks=1), train_lanes(members, most_blocks=3), strict=True):
         assert_same_bits(one, three)
 
 
-def test_specs_of_different_kinds_are_trained_in_their_order() -> None:
+def test_specs_of_different_shapes_are_trained_in_their_order() -> None:
     mixed = [*specs([4, 5]), *specs([4], variant="untied"), *specs([6], steps=7)]
     results = list(train_lanes(mixed))
     assert [result.spec for result in results] == mixed
     assert [len(result.losses) for result in results] == [30, 30, 30, 7]
 
 
-def test_where_there_is_no_room_for_all_blocks_fewer_run_and_every_bit_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fewer_blocks_run_without_changing_a_bit_if_memory_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
     members = specs(range(3 * LANES))
     expected = list(train_lanes(members))
     blocks: list[int] = []
@@ -127,7 +127,7 @@ def test_where_there_is_no_room_for_all_blocks_fewer_run_and_every_bit_stays(mon
         assert_same_bits(crowded_one, result)
 
 
-def test_where_there_is_no_room_for_one_block_torch_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_block_that_does_not_fit_into_memory_raises_torchs_error(monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
@@ -138,7 +138,7 @@ def test_where_there_is_no_room_for_one_block_torch_says_so(monkeypatch: pytest.
 
 @needs_cuda
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_on_cuda_the_captured_step_is_the_mathematics_of_the_cpu(variant: Variant) -> None:
+def test_a_captured_step_on_cuda_equals_the_mathematics_of_the_cpu(variant: Variant) -> None:
     on_cuda = [replace(TrainSpec(seed=seed, variant=variant, steps=30), device="cuda:0") for seed in range(3)]
     for result in train_many(on_cuda):
         assert result.engine == "gram"
@@ -147,7 +147,7 @@ def test_on_cuda_the_captured_step_is_the_mathematics_of_the_cpu(variant: Varian
 
 
 @needs_cuda
-def test_on_cuda_a_seed_s_bits_depend_on_nothing_but_its_spec() -> None:
+def test_the_bits_of_a_seed_on_cuda_depend_on_its_spec_only() -> None:
     on_cuda = [TrainSpec(seed=seed, device="cuda:0", arithmetic="gram") for seed in range(LANES + 3)]
     one, many = list(train_lanes(on_cuda, most_blocks=1)), list(train_lanes(on_cuda[::-1]))[::-1]
     for ours, theirs in zip(one, many, strict=True):

@@ -16,7 +16,7 @@ FLOAT = 4  # bytes
 
 @pytest.mark.parametrize("variant", ["shared", "untied"])
 @pytest.mark.parametrize(("momentum", "copies"), [(0.9, 3), (0, 2)])
-def test_the_bound_of_dynamicnet_is_its_parameters_their_gradients_and_velocities_and_its_data(
+def test_the_memory_bound_of_dynamicnet_covers_parameters_gradients_velocities_and_data(
     variant: Variant, momentum: float, copies: int
 ) -> None:
     spec = TrainSpec(
@@ -27,7 +27,7 @@ def test_the_bound_of_dynamicnet_is_its_parameters_their_gradients_and_velocitie
     assert FLOAT * numbers <= least_memory(spec) <= FLOAT * numbers + 16
 
 
-def test_the_bound_of_digits_is_that_of_its_smallest_net() -> None:
+def test_the_memory_bound_of_digits_is_that_of_its_smallest_net() -> None:
     spec = DigitsSpec(seed=0, variant="local", channels=6, steps=1)
     numbers = 3 * sum(prod(parameter.shape) for parameter in DigitsNet(6).parameters())
     assert FLOAT * numbers <= least_memory(spec) <= FLOAT * numbers + 16

@@ -19,7 +19,7 @@ def test_the_variants_have_the_published_numbers_of_parameters() -> None:
 
 
 @pytest.mark.parametrize("depth", DEPTHS)
-def test_the_untied_net_equals_the_shared_one_at_the_start_at_every_depth(depth: int) -> None:
+def test_the_untied_net_starts_equal_to_the_shared_net_at_every_depth(depth: int) -> None:
     torch.manual_seed(0)
     shared = DynamicNet(8, 6, 3)
     torch.manual_seed(0)
@@ -28,7 +28,7 @@ def test_the_untied_net_equals_the_shared_one_at_the_start_at_every_depth(depth:
     assert shared(x, depth).equal(untied(x, depth))
 
 
-def test_each_application_of_the_untied_net_has_a_layer_of_its_own() -> None:
+def test_each_application_in_the_untied_net_has_its_own_layer() -> None:
     net = DynamicNet(8, 6, 3, variant="untied")
     net(torch.randn(5, 8), depth=2).sum().backward()
     assert [middle.weight.grad is not None for middle in net.middle_linears] == [True, True, False]
@@ -36,7 +36,7 @@ def test_each_application_of_the_untied_net_has_a_layer_of_its_own() -> None:
 
 
 @pytest.mark.parametrize("depth", DEPTHS)
-def test_a_depth_is_that_many_applications_of_the_middle(depth: int) -> None:
+def test_a_depth_is_the_number_of_applications_of_the_middle_layer(depth: int) -> None:
     net, x = DynamicNet(8, 6, 3), torch.randn(5, 8)
     hidden = torch.relu(net.input_linear(x))
     for _ in range(depth):
@@ -44,7 +44,7 @@ def test_a_depth_is_that_many_applications_of_the_middle(depth: int) -> None:
     torch.testing.assert_close(net(x, depth), net.output_linear(hidden))
 
 
-def test_without_a_depth_one_is_drawn_from_pythons_generator_as_in_the_article() -> None:
+def test_a_missing_depth_is_drawn_from_pythons_generator_as_in_the_article() -> None:
     net, x = DynamicNet(8, 6, 3), torch.randn(5, 8)
     random.seed(5)
     drawn = [net(x) for _ in range(20)]

@@ -17,13 +17,13 @@ PLAIN_SCRIPT = Path(__file__).with_name("plain_script.py")
 
 
 def plain_losses(seed: int) -> np.ndarray:
-    """The losses of the plain script, run alone in a process of its own."""
+    """Run the plain script in its own process, and return its losses."""
     done = subprocess.run([sys.executable, PLAIN_SCRIPT, str(seed)], capture_output=True, text=True, check=True)
     return np.array([float.fromhex(line) for line in done.stdout.split()])
 
 
 @pytest.mark.parametrize("seed", [0, 7])
-def test_the_losses_are_bit_for_bit_the_plain_scripts_also_when_read_back_from_mlflow(
+def test_the_losses_of_the_reference_are_those_of_the_plain_script_bit_for_bit_also_in_mlflow(
     seed: int, address: StoreAddress
 ) -> None:
     expected = plain_losses(seed)
@@ -36,7 +36,7 @@ def test_the_losses_are_bit_for_bit_the_plain_scripts_also_when_read_back_from_m
     np.testing.assert_array_equal(read_losses(store, run.run_id), expected)
 
 
-def test_a_depth_of_zero_leaves_the_middle_layer_and_its_momentum_alone(small: TrainSpec) -> None:
+def test_a_depth_of_zero_does_not_change_the_middle_layer(small: TrainSpec) -> None:
     """The loop skips what has no gradient: otherwise momentum would move the middle layer in every step."""
     from dataclasses import replace
 
@@ -48,7 +48,7 @@ def test_a_depth_of_zero_leaves_the_middle_layer_and_its_momentum_alone(small: T
     assert before.equal(after)
 
 
-def test_the_depth_losses_are_those_of_the_trained_net(small: TrainSpec) -> None:
+def test_the_depth_losses_of_the_reference_are_those_of_its_trained_net(small: TrainSpec) -> None:
     result = train(small)
     for depth, loss in enumerate(result.depth_losses):
         prediction = result.net(result.x, depth)

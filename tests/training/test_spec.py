@@ -16,19 +16,19 @@ OTHER: dict[str, Any] = {
 }  # fmt: skip
 
 
-def test_the_key_of_the_articles_run_never_changes_by_accident() -> None:
+def test_the_key_of_the_articles_run_is_unchanged() -> None:
     """A store's runs are found by it: whoever changes it on purpose raises KEY_VERSION and this line."""
     assert TrainSpec(seed=0).key() == "141757e1a69a8a034d5e2e85df6adb93"
 
 
-def test_every_field_is_part_of_the_key() -> None:
+def test_every_field_of_a_spec_is_part_of_its_key() -> None:
     spec = TrainSpec(seed=0)
     assert {field.name for field in fields(TrainSpec)} == set(OTHER)
     keys = {spec.key(), *(replace(spec, **{name: value}).key() for name, value in OTHER.items())}
     assert len(keys) == len(OTHER) + 1
 
 
-def test_equal_specs_have_one_key_however_they_are_written() -> None:
+def test_equal_specs_have_one_key_for_each_spelling() -> None:
     assert TrainSpec(seed=0, momentum=0).key() == TrainSpec(seed=0, momentum=0.0).key()
     assert TrainSpec(seed=0, device="cuda").key() == TrainSpec(seed=0, device="cuda:0").key()
 
@@ -48,12 +48,12 @@ def test_a_valid_spec_can_be_rebuilt_from_its_dict_with_the_same_key(seed: int, 
         ("arithmetic", "exact"),
     ],
 )  # fmt: skip
-def test_a_value_out_of_range_is_refused_by_name_with_what_was_expected(field: str, value: object) -> None:
+def test_an_invalid_field_of_a_spec_is_refused_with_the_expected_values(field: str, value: object) -> None:
     with pytest.raises(SpecError, match=rf"^{field} is .*; expected "):
         TrainSpec(**{"seed": 0, field: value})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", ["gpu", "cuda:", "cuda:x", "cuda:-1", "CPU", "cpu:0", "", 0])
-def test_what_is_no_devices_name_is_refused(name: object) -> None:
+def test_an_unknown_device_of_a_spec_is_refused(name: object) -> None:
     with pytest.raises(DeviceError, match=r"expected cpu, cuda, cuda:N or mps"):
         TrainSpec(seed=0, device=name)  # type: ignore[arg-type]

@@ -126,14 +126,14 @@ def expected() -> list[list[object]]:
 
 
 @pytest.mark.parametrize("setting", SETTINGS)
-def test_no_setting_of_the_caller_changes_a_bit_of_a_run(setting: str, expected: list[list[object]]) -> None:
+def test_no_torch_setting_of_the_caller_changes_a_bit_of_a_run(setting: str, expected: list[list[object]]) -> None:
     with SETTINGS[setting]():
         results = [train(spec, engine) for spec, engine in RUNS]
     assert [bits(result) for result in results] == expected
 
 
 @pytest.mark.parametrize("setting", SETTINGS)
-def test_the_setting_of_the_caller_is_as_before_after_a_training(setting: str) -> None:
+def test_a_training_restores_the_torch_setting_of_the_caller(setting: str) -> None:
     with SETTINGS[setting]():
         before = observed()
         state = torch.get_rng_state().numpy().tobytes()
@@ -142,7 +142,7 @@ def test_the_setting_of_the_caller_is_as_before_after_a_training(setting: str) -
         assert observed() == before
 
 
-def test_every_precision_and_flag_is_a_new_process_s_in_a_training_and_the_caller_s_afterwards() -> None:
+def test_a_training_resets_every_precision_and_flag_and_restores_them() -> None:
     with ExitStack() as stack:
         stack.callback(torch.set_float32_matmul_precision, torch.get_float32_matmul_precision())
         torch.set_float32_matmul_precision("medium")
@@ -159,7 +159,7 @@ def test_every_precision_and_flag_is_a_new_process_s_in_a_training_and_the_calle
         assert flags() == changed
 
 
-def test_precisions_that_contradict_each_other_stop_no_training(expected: list[list[object]]) -> None:
+def test_contradictory_precisions_do_not_stop_a_training(expected: list[list[object]]) -> None:
     torch.backends.mkldnn.matmul.fp32_precision = "bf16"
     try:
         assert bits(train(*RUNS[0])) == expected[0]
@@ -168,14 +168,21 @@ def test_precisions_that_contradict_each_other_stop_no_training(expected: list[l
         torch.backends.mkldnn.matmul.fp32_precision = "none"
 
 
-def test_the_settings_are_the_caller_s_again_between_two_results() -> None:
+def test_the_settings_of_the_caller_are_restored_between_two_results() -> None:
     with SETTINGS["the default dtype is float64"](), torch.no_grad():
-        for _ in train_many([DYNAMICNET, replace(DYNAMICNET, seed=4)]):
-            assert torch.get_default_dtype() == torch.float64
-            assert not torch.is_grad_enabled()
+        before = torch.get_num_threads()
+        torch.set_num_threads(2)
+        try:
+            for result in train_many([DYNAMICNET, replace(DYNAMICNET, seed=4)]):
+                assert result.threads == 1
+                assert torch.get_num_threads() == 2
+                assert torch.get_default_dtype() == torch.float64
+                assert not torch.is_grad_enabled()
+        finally:
+            torch.set_num_threads(before)
 
 
-def test_trainings_of_two_threads_share_the_settings_of_the_process() -> None:
+def test_simultaneous_trainings_in_two_threads_share_the_settings_of_the_process() -> None:
     """The one that ends first takes nothing from the other."""
     begun, ended = threading.Event(), threading.Event()
     seen: list[torch.dtype] = []
@@ -197,7 +204,7 @@ def test_trainings_of_two_threads_share_the_settings_of_the_process() -> None:
     assert seen == [torch.float32]
 
 
-def test_a_graph_is_exported_alike_whatever_the_caller_set() -> None:
+def test_an_exported_graph_does_not_depend_on_settings_of_the_caller() -> None:
     shape = target_of(DYNAMICNET).shape(DYNAMICNET)
     plain = dict(_export(shape).members)
     with SETTINGS["the default dtype is float64"](), torch.device("meta"):
@@ -205,7 +212,7 @@ def test_a_graph_is_exported_alike_whatever_the_caller_set() -> None:
     assert {name for name in plain | other if plain.get(name) != other.get(name)} == {"archive/.data/serialization_id"}
 
 
-def test_the_one_bit_control_depends_on_no_setting_either() -> None:
+def test_the_one_bit_control_does_not_depend_on_settings_of_the_caller() -> None:
     plain = [bits(result) for result in one_bit_control(DYNAMICNET, 1)]
     with SETTINGS["the default dtype is float64"](), torch.device("meta"), torch.no_grad():
         results = list(one_bit_control(DYNAMICNET, 1))

@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 from typing import Final, NamedTuple
 
 from paramshare.errors import UsageError
-from paramshare.recipes.loading import installed_recipes
+from paramshare.recipes.loading.find import installed_recipes
 from paramshare.training.targets import TARGETS
 
 __all__ = ["CommandLine", "separate"]

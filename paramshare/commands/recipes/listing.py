@@ -12,7 +12,7 @@ from paramshare.commands.output import check_file, print_json, write_file
 from paramshare.commands.recipes.options import info_of
 from paramshare.errors import UsageError
 from paramshare.recipes.describe import RecipeInfo
-from paramshare.recipes.loading import find_target, installed_recipes
+from paramshare.recipes.loading.find import find_target, installed_recipes
 from paramshare.training.targets import TARGETS
 
 __all__ = ["Init", "Recipes"]

@@ -11,7 +11,7 @@ from pydantic_settings import CliSubCommand
 from paramshare.commands.recipes.argument import CommandLine, separate
 from paramshare.commands.recipes.options import DEFAULT, TrainingCommand, command_for
 from paramshare.errors import UsageError
-from paramshare.recipes.loading import find_target
+from paramshare.recipes.loading.find import find_target
 from paramshare.settings import recipe_setting
 from paramshare.training.targets import TARGETS, Target
 

@@ -4,8 +4,8 @@ import sys
 from pathlib import Path
 
 from paramshare.errors import SpecError, in_a_line
-from paramshare.recipes.loading import place_of
-from paramshare.recipes.reference import RecipeSource
+from paramshare.recipes.loading.find import place_of
+from paramshare.recipes.loading.source import RecipeSource
 
 __all__ = ["Places"]
 

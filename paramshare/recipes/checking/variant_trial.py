@@ -12,8 +12,9 @@ from torch import nn
 
 from paramshare.errors import SpecError, in_a_line
 from paramshare.recipes.checking.contents import hash_of, largest_difference, same_function_limit, tensor_bytes
-from paramshare.recipes.loop import evaluated, example_count, on_device, take
-from paramshare.recipes.random_state import derived_seed, restored_random_state, seed_all
+from paramshare.recipes.loop.evaluation import evaluated
+from paramshare.recipes.loop.examples import example_count, on_device, take
+from paramshare.recipes.loop.random_state import derived_seed, restored_random_state, seed_all
 from paramshare.recipes.recipe import Data, Recipe, Step
 from paramshare.recipes.spec import RecipeSpec
 from paramshare.recipes.start import Start, begin

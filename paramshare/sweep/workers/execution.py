@@ -10,8 +10,8 @@ from functools import lru_cache
 from typing import Final
 
 from paramshare.errors import in_a_line
-from paramshare.recipes.checkpoints import Checkpoints
-from paramshare.recipes.loading import place_of
+from paramshare.recipes.loading.find import place_of
+from paramshare.recipes.loop.checkpoints import Checkpoints
 from paramshare.recipes.spec import RecipeSpec
 from paramshare.sweep.chunks import Chunk, Row
 from paramshare.tracking.read.run_view import view_of

@@ -22,7 +22,7 @@ from paramshare.tracking.store.database import Database
 from paramshare.tracking.tags import DIVERGED, ENGINE, KEY, KIND, PARENT, RECIPE, RECIPE_DIGEST, TARGET
 from paramshare.training.targets import LOSS, SECONDS, TARGETS, Spec, Target, target_of
 
-__all__ = ["Selection", "find_finished", "finished_runs", "read_ended", "read_seeds"]
+__all__ = ["Selection", "find_finished", "finished_runs", "read_ended", "read_runs", "read_seeds"]
 
 _NAMES_A_SEARCH: Final = 200
 
@@ -89,6 +89,23 @@ def read_ended(store: Store) -> list[RunView]:
     return [*finished.values(), *(run for key, run in failed.items() if key not in finished_keys)]
 
 
+def read_runs(store: Store, run_ids: Sequence[str]) -> list[RunView]:
+    """Return the runs with these ids in this order, each with all of its parameters and metrics.
+
+    The result omits runs that are deleted.
+    """
+    selection = Selection(finished=False, datasets=None, tags=(KEY, DIVERGED, ENGINE))
+    if store.database is not None:
+        with store.database.engine.connect() as connection:
+            rows = connection.exec_driver_sql(_BY_ID, (json.dumps(list(run_ids)),))
+            return _views(connection, [(run_id, status) for run_id, status in rows], selection, store)
+    views = dict[str, RunView]()
+    for begin in range(0, len(run_ids), _NAMES_A_SEARCH):
+        ids = ", ".join(f"'{run_id}'" for run_id in run_ids[begin : begin + _NAMES_A_SEARCH])
+        views |= {run.info.run_id: view_of(run, store) for run in search(store, f"attributes.run_id IN ({ids})")}
+    return [views[run_id] for run_id in run_ids if run_id in views]
+
+
 def read_seeds(store: Store, selection: Selection) -> Iterator[RunView]:
     """Yield the selected seeds' runs, the newest first.
 
@@ -109,11 +126,22 @@ def read_seeds(store: Store, selection: Selection) -> Iterator[RunView]:
 
 def _embedded_seeds(store: Store, database: Database, selection: Selection) -> list[RunView]:
     with database.engine.connect() as connection:
-        run_ids = _run_ids(connection, database.experiment_id, selection)
-        listed = json.dumps([run_id for run_id, _ in run_ids])
-        tags = _by_run(connection.exec_driver_sql(*_parts("tags", listed, selection.tags)))
-        params = _by_run(connection.exec_driver_sql(*_parts("params", listed, selection.params)))
-        metrics = _by_run(connection.exec_driver_sql(*_parts("latest_metrics", listed, selection.metrics)), _number)
+        return _views(connection, _run_ids(connection, database.experiment_id, selection), selection, store)
+
+
+def _views(
+    connection: Connection, run_ids: Sequence[tuple[str, str]], selection: Selection, store: Store
+) -> list[RunView]:
+    """Return the views of runs.
+
+    Args:
+        run_ids: the id and status of each run.
+        selection: the tags, parameters and metrics to read.
+    """
+    listed = json.dumps([run_id for run_id, _ in run_ids])
+    tags = _by_run(connection.exec_driver_sql(*_parts("tags", listed, selection.tags)))
+    params = _by_run(connection.exec_driver_sql(*_parts("params", listed, selection.params)))
+    metrics = _by_run(connection.exec_driver_sql(*_parts("latest_metrics", listed, selection.metrics)), _number)
     return [RunView(run_id, status, tags[run_id], params[run_id], metrics[run_id], store) for run_id, status in run_ids]
 
 
@@ -134,6 +162,10 @@ def _run_ids(connection: Connection, experiment_id: int, selection: Selection) -
     return [(run_id, status) for run_id, status, _ in rows]
 
 
+_BY_ID: Final = """
+    SELECT runs.run_uuid, runs.status FROM json_each(?) AS listed
+    CROSS JOIN runs ON runs.run_uuid = listed.value AND runs.lifecycle_stage = 'active' ORDER BY listed.key
+"""
 _OF_DATASETS: Final = """
         json_each(?) AS listed
         CROSS JOIN datasets ON datasets.experiment_id = ? AND datasets.name = listed.value

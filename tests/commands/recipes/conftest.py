@@ -4,7 +4,8 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from toy_recipe import NEIGHBOUR, RECIPE
+
+from support.toy_recipe import NEIGHBOUR, RECIPE
 
 DESCRIBED = (
     'width: int = Field(3, ge=1, description="channels of the convolution")\n        kind: Literal["a", "b"] = "a"'

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
-from program import refused
 
 from paramshare.cli import main
+from support.command_line import refused
 
 
 def test_a_good_recipe_gets_a_row_for_each_variant_and_the_cost_of_a_sweep(

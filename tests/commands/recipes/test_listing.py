@@ -5,12 +5,12 @@ import json
 from pathlib import Path
 
 import pytest
-from program import refused
-from toy_recipe import NEIGHBOUR, RECIPE
 
 from paramshare.cli import main
 from paramshare.tracking.store import StoreAddress
 from paramshare.training.targets import TARGETS
+from support.command_line import refused
+from support.toy_recipe import NEIGHBOUR, RECIPE
 
 
 def test_the_list_has_a_line_for_every_built_in_recipe(capsys: pytest.CaptureFixture[str]) -> None:

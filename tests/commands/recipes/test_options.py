@@ -4,14 +4,14 @@ import re
 from pathlib import Path
 
 import pytest
-from program import refused
 
 from paramshare.cli import main
 from paramshare.commands.comparing import Study
 from paramshare.commands.recipes.options import command_for
 from paramshare.commands.training import Train
-from paramshare.recipes.loading import find_target
+from paramshare.recipes.loading.find import find_target
 from paramshare.training.targets import TARGETS
+from support.command_line import refused
 
 OWN = {"--seeds", "--devices", "--variant", "--engine", "--experiment", "--force", "--workers", "--json", "--help"}
 

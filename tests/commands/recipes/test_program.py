@@ -4,10 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
-from program import refused
 
 from paramshare.cli import main
 from paramshare.tracking.store import StoreAddress
+from support.command_line import refused
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["compare", "--help"], ["completion", "bash"], ["flush"]])

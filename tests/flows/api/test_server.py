@@ -15,14 +15,16 @@ import sqlite3
 import subprocess
 import sys
 import time
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).parents[3]
+from paramshare.processes import children
+from support import ROOT
+from support.processes import command_line, is_running
+
 TASKS = 40
 EVENTS = 300  # emitted last: a third of them was lost when the server did not catch up before it stopped
 
@@ -88,10 +90,10 @@ import os
 from pathlib import Path
 from filelock import FileLock
 from paramshare.flows.api.server import prefect_api, server_starting
+from paramshare.processes import children
 
 def servers():
-    found = [children.read_text().split() for children in Path("/proc/self/task").glob("*/children")]
-    return str(sum(map(len, found)))
+    return str(len(children(os.getpid())))
 
 home = Path(os.environ["PREFECT_HOME"])
 with FileLock(home / "paramshare.lock"), server_starting():
@@ -118,7 +120,7 @@ with prefect_api() as url:
 
 
 def environment(home: Path, **more: str) -> dict[str, str]:
-    """This environment without Prefect's settings, for a process whose `$PREFECT_HOME` is `home`."""
+    """Return the environment without Prefect's settings, for a process with `home` as its `$PREFECT_HOME`."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
     return clean | {"PREFECT_HOME": str(home), "PYTHONPATH": str(ROOT)} | more
 
@@ -143,18 +145,6 @@ def rows(home: Path, query: str) -> list[Any]:
         connection.close()
 
 
-def processes() -> dict[int, tuple[int, str]]:
-    """Process id -> (parent's id, command line), without those that have ended and wait to be reaped."""
-    found = {}
-    for folder in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):  # it has just ended
-            state, parent = (folder / "stat").read_text().rpartition(")")[2].split()[:2]
-            command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-            if state != "Z":
-                found[int(folder.name)] = (int(parent), command)
-    return found
-
-
 @dataclass(frozen=True)
 class Fresh:
     """Two processes that ran OBSERVE at once on one `$PREFECT_HOME` that did not exist before."""
@@ -177,61 +167,61 @@ def fresh(tmp_path_factory: pytest.TempPathFactory) -> Fresh:
 
 @pytest.fixture
 def home(fresh: Fresh, tmp_path: Path) -> Path:
-    """A `$PREFECT_HOME` whose database is already migrated, which saves ten seconds a test."""
+    """Return a `$PREFECT_HOME` whose database is already migrated, which saves ten seconds a test."""
     return Path(shutil.copytree(fresh.home, tmp_path / "home"))
 
 
-def test_two_processes_at_once_can_start_on_one_fresh_home(fresh: Fresh) -> None:
+def test_two_processes_can_start_a_server_on_one_new_home_at_once(fresh: Fresh) -> None:
     assert fresh.codes == [0, 0]
     assert len({seen["url"] for seen in fresh.seen}) == 2
 
 
-def test_a_flow_under_it_returns_its_value(fresh: Fresh) -> None:
+def test_a_flow_on_the_started_server_returns_its_value(fresh: Fresh) -> None:
     assert [seen["sum"] for seen in fresh.seen] == [TASKS * (TASKS - 1)] * 2
 
 
-def test_flow_runs_outlive_the_server(fresh: Fresh) -> None:
+def test_flow_runs_are_kept_after_the_end_of_the_server(fresh: Fresh) -> None:
     assert rows(fresh.home, "select state_type from flow_run") == [("COMPLETED",)] * 2
 
 
-def test_every_task_run_is_recorded_to_its_end(fresh: Fresh) -> None:
+def test_every_task_run_is_recorded_with_its_final_state(fresh: Fresh) -> None:
     recorded = rows(fresh.home, "select state_type, count(*) from task_run group by state_type")
     assert recorded == [("COMPLETED", 2 * TASKS)]
 
 
-def test_what_is_under_way_when_the_block_ends_is_recorded_too(fresh: Fresh) -> None:
+def test_events_emitted_at_the_end_of_the_block_are_recorded(fresh: Fresh) -> None:
     assert rows(fresh.home, "select count(*) from events where event = 'late'") == [(2 * EVENTS,)]
 
 
-def test_a_flows_log_outlives_the_server(fresh: Fresh) -> None:
+def test_the_log_of_a_flow_is_kept_after_the_end_of_the_server(fresh: Fresh) -> None:
     assert rows(fresh.home, "select count(*) from log where message = 'adding'") == [(2,)]
 
 
-def test_no_page_is_named_of_a_server_that_has_none_and_ends(fresh: Fresh) -> None:
+def test_no_page_address_is_printed_for_a_server_without_pages(fresh: Fresh) -> None:
     for log in fresh.logs:
         assert "Beginning flow run" in log
         assert "View at" not in log
 
 
-def test_a_block_inside_another_uses_its_server(fresh: Fresh) -> None:
+def test_a_nested_block_uses_the_server_of_the_outer_block(fresh: Fresh) -> None:
     assert all(seen["inner"] == seen["url"] for seen in fresh.seen)
 
 
-def test_child_processes_inherit_the_url(fresh: Fresh) -> None:
+def test_child_processes_inherit_the_url_of_the_server(fresh: Fresh) -> None:
     assert all(seen["child"] == seen["url"] for seen in fresh.seen)
 
 
-def test_flows_inside_send_no_heartbeats(fresh: Fresh) -> None:
+def test_flows_on_the_started_server_send_no_heartbeats(fresh: Fresh) -> None:
     assert all(seen["during"][:3] == [seen["url"], seen["url"], None] for seen in fresh.seen)
 
 
-def test_the_process_is_left_as_it_was(fresh: Fresh) -> None:
+def test_the_settings_of_the_process_are_restored_after_the_block(fresh: Fresh) -> None:
     assert all(seen["after"] == seen["before"] for seen in fresh.seen)
 
 
 @pytest.fixture(scope="module")
 def configured(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
-    """A home, and what SHOW prints in it where a server of the user's is configured."""
+    """Return a home, and the output of SHOW in it if the user has configured a server."""
     home = tmp_path_factory.mktemp("configured") / "home"
     out, error = start(SHOW, home, PREFECT_API_URL="http://127.0.0.1:9/api").communicate(timeout=60)
     assert out, error
@@ -240,7 +230,7 @@ def configured(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str
 
 @pytest.fixture(scope="module")
 def empty(fresh: Fresh, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """What SHOW prints where the environment names no server, `.env` does, and an address of pages is set."""
+    """Return the output of SHOW if the environment has an empty API URL, `.env` another, and pages an address."""
     home = Path(shutil.copytree(fresh.home, tmp_path_factory.mktemp("empty") / "home"))
     (home.parent / ".env").write_text("PREFECT_API_URL=http://127.0.0.1:9/api\n")
     out, error = start(SHOW, home, PREFECT_API_URL="", PREFECT_UI_URL="http://127.0.0.1:8").communicate(timeout=60)
@@ -248,26 +238,26 @@ def empty(fresh: Fresh, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     return out.splitlines()
 
 
-def test_a_configured_api_is_used_and_nothing_is_started(configured: tuple[Path, list[str]]) -> None:
+def test_a_configured_api_is_used_and_no_server_is_started(configured: tuple[Path, list[str]]) -> None:
     home, (url, _) = configured
     assert url == "http://127.0.0.1:9/api"
     assert not list(home.glob("*.db")) + list(home.glob("*.lock"))
 
 
-def test_the_page_of_a_flow_run_on_a_configured_server_is_named(configured: tuple[Path, list[str]]) -> None:
+def test_the_page_of_a_flow_run_on_a_configured_server_is_printed(configured: tuple[Path, list[str]]) -> None:
     assert configured[1][1] == "http://127.0.0.1:9/runs/flow-run/7"
 
 
-def test_an_empty_api_url_counts_as_none_even_above_a_dotenv_file(empty: list[str]) -> None:
+def test_an_empty_api_url_counts_as_unset_even_if_a_dotenv_file_sets_it(empty: list[str]) -> None:
     assert empty[0].startswith("http://127.0.0.1:")
     assert not empty[0].startswith("http://127.0.0.1:9/")
 
 
-def test_the_pages_that_a_user_has_set_are_named_though_the_server_is_our_own(empty: list[str]) -> None:
+def test_page_addresses_set_by_the_user_are_printed_for_the_started_server(empty: list[str]) -> None:
     assert empty[1] == "http://127.0.0.1:8/runs/flow-run/7"
 
 
-def test_a_server_that_cannot_start_is_reported_with_its_own_words(tmp_path: Path) -> None:
+def test_a_server_that_fails_to_start_is_reported_with_its_output(tmp_path: Path) -> None:
     nowhere = f"sqlite+aiosqlite:///{tmp_path}/missing/prefect.db"
     parent = start(SHOW, tmp_path / "home", PREFECT_SERVER_DATABASE_CONNECTION_URL=nowhere)
     _, error = parent.communicate(timeout=60)
@@ -275,13 +265,13 @@ def test_a_server_that_cannot_start_is_reported_with_its_own_words(tmp_path: Pat
     assert "unable to open database file" in error
 
 
-def test_a_server_that_stays_silent_is_given_up(home: Path) -> None:
+def test_a_server_that_does_not_answer_is_stopped_after_the_time_limit(home: Path) -> None:
     silent = SHOW.replace("prefect_api()", "prefect_api(startup_timeout=0.2)")
     _, error = start(silent, home).communicate(timeout=60)
     assert "did not answer within 0.2 s" in error
 
 
-def test_a_server_that_starts_early_is_used_and_ends_with_its_block(home: Path) -> None:
+def test_a_server_that_is_started_early_is_used_and_ends_with_its_block(home: Path) -> None:
     out, error = start(EARLY, home).communicate(timeout=120)
     lines = [line.rpartition(" http") for line in out.splitlines()]
     assert [words or last for words, _, last in lines] == [
@@ -290,7 +280,7 @@ def test_a_server_that_starts_early_is_used_and_ends_with_its_block(home: Path) 
     assert lines[3] == lines[4]
 
 
-def test_no_server_starts_early_where_an_api_is_configured(home: Path) -> None:
+def test_no_server_is_started_early_if_an_api_is_configured(home: Path) -> None:
     show = EARLY.partition("with FileLock")[0] + "with server_starting(): print(servers())"
     out, error = start(show, home, PREFECT_API_URL="http://127.0.0.1:9/api").communicate(timeout=60)
     assert out == "0\n", error
@@ -311,7 +301,7 @@ class Ended:
 
 @pytest.fixture(scope="module")
 def staying(fresh: Fresh, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[subprocess.Popen[str], Path]]:
-    """One parent for each end, all started at once to save time."""
+    """Start one parent for each end, all at once to save time."""
     homes = {how: shutil.copytree(fresh.home, tmp_path_factory.mktemp(how) / "home") for how in ENDS}
     return {how: (start(STAY, home), home) for how, home in homes.items()}
 
@@ -322,7 +312,7 @@ def ended(request: pytest.FixtureRequest, staying: dict[str, tuple[subprocess.Po
     parent, home = staying[how]
     assert parent.stdout is not None
     assert parent.stdout.readline() == "running\n", parent.communicate()
-    servers = {pid for pid, (ppid, args) in processes().items() if ppid == parent.pid and "server.py" in args}
+    servers = {pid for pid in children(parent.pid) if "server.py" in command_line(pid)}
     if how == "exception":
         parent.communicate("\n", timeout=60)
     else:
@@ -330,23 +320,23 @@ def ended(request: pytest.FixtureRequest, staying: dict[str, tuple[subprocess.Po
         parent.wait(60)
         parent.communicate()
     deadline = time.monotonic() + 10
-    while (left := processes().keys() & servers) and time.monotonic() < deadline:
+    while (left := {pid for pid in servers if is_running(pid)}) and time.monotonic() < deadline:
         time.sleep(0.1)
     for pid in left:
         os.kill(pid, signal.SIGKILL)
     return Ended(how, parent.returncode, len(servers) == 1 and not left, home)
 
 
-def test_the_server_is_gone_within_seconds_of_its_parents_end(ended: Ended) -> None:
+def test_the_server_ends_within_seconds_of_its_parent(ended: Ended) -> None:
     assert ended.server_is_gone
 
 
-def test_the_parent_ends_with_the_status_that_its_end_calls_for(ended: Ended) -> None:
+def test_the_parent_ends_with_the_exit_status_of_its_own_end(ended: Ended) -> None:
     codes = {"exception": 1, "SIGTERM": 128 + 15, "SIGINT": -signal.SIGINT, "SIGKILL": -signal.SIGKILL}
     assert ended.code == codes[ended.how]
 
 
-def test_the_flows_end_is_recorded_before_the_server_stops(ended: Ended) -> None:
+def test_the_end_of_a_flow_is_recorded_before_the_server_stops(ended: Ended) -> None:
     states = {"exception": "FAILED", "SIGTERM": "CRASHED", "SIGINT": "CRASHED", "SIGKILL": "RUNNING"}
     query = "select flow_run.state_type from flow_run join flow on flow.id = flow_id where flow.name = 'stay'"
     assert rows(ended.home, query) == [(states[ended.how],)]

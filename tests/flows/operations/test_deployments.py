@@ -9,11 +9,13 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from recorded import connected
-from stack import ROOT, PrefectServer, wait_until
 
 from paramshare.errors import SettingsError
 from paramshare.flows.operations.deployments import check_versions, find_file, names_in, read_file
+from support import ROOT
+from support.flows.flow_records import connected
+from support.flows.prefect_server import PrefectServer
+from support.waiting import wait_until
 
 DEPLOYMENTS = (
     "count/count-cpu", "study/study-cpu", "sweep/sweep-cpu", "sweep/sweep-gpu", "sweep/sweep-nightly",
@@ -24,8 +26,8 @@ MODEL = {"model": "torch.nn:Conv2d", "input": "3,8,8"}
 
 
 @pytest.fixture(scope="module")
-def deployments(server: PrefectServer) -> dict[str, Any]:
-    return server.deployments()
+def deployments(prefect_server: PrefectServer) -> dict[str, Any]:
+    return prefect_server.deployments()
 
 
 def properties(deployment: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -88,15 +90,15 @@ def test_the_form_of_a_deployment_has_defaults_limits_and_choices(deployments: d
     ],
 )
 def test_invalid_parameters_of_a_deployment_are_refused_before_a_run_is_created(
-    deployment: str, spec: dict[str, Any], server: PrefectServer, deployments: dict[str, Any]
+    deployment: str, spec: dict[str, Any], prefect_server: PrefectServer, deployments: dict[str, Any]
 ) -> None:
     found = deployments[deployment]["id"]
     of_it = {"deployments": {"id": {"any_": [found]}}, "flow_runs": {"state": {"type": {"not_any_": ["SCHEDULED"]}}}}
-    before = [one["id"] for one in server.ask("flow_runs/filter", of_it)]
-    status, said = server.refused(f"deployments/{found}/create_flow_run", {"parameters": {"spec": spec}})
+    before = [one["id"] for one in prefect_server.ask("flow_runs/filter", of_it)]
+    status, said = prefect_server.refused(f"deployments/{found}/create_flow_run", {"parameters": {"spec": spec}})
     assert status in (409, 422), said
     assert "alidation failed" in said
-    assert [one["id"] for one in server.ask("flow_runs/filter", of_it)] == before
+    assert [one["id"] for one in prefect_server.ask("flow_runs/filter", of_it)] == before
 
 
 @pytest.mark.parametrize(
@@ -110,18 +112,18 @@ def test_invalid_parameters_of_a_deployment_are_refused_before_a_run_is_created(
     ],
 )
 def test_valid_parameters_of_a_deployment_create_a_run(
-    deployment: str, spec: dict[str, Any], server: PrefectServer
+    deployment: str, spec: dict[str, Any], prefect_server: PrefectServer
 ) -> None:
-    run_id = server.start_run(deployment, spec)
-    assert server.run(run_id)["parameters"] == {"spec": spec}
-    server.ask(f"flow_runs/{run_id}", method="DELETE")
+    run_id = prefect_server.start_run(deployment, spec)
+    assert prefect_server.run(run_id)["parameters"] == {"spec": spec}
+    prefect_server.ask(f"flow_runs/{run_id}", method="DELETE")
 
 
 @pytest.mark.parametrize("name", DEPLOYMENTS)
-def test_the_registered_parameters_of_a_deployment_are_valid(name: str, server: PrefectServer) -> None:
-    deployment = server.ask(f"deployments/name/{name}")
-    run_id = server.start_run(name, deployment["parameters"]["spec"])
-    server.ask(f"flow_runs/{run_id}", method="DELETE")
+def test_the_registered_parameters_of_a_deployment_are_valid(name: str, prefect_server: PrefectServer) -> None:
+    deployment = prefect_server.ask(f"deployments/name/{name}")
+    run_id = prefect_server.start_run(name, deployment["parameters"]["spec"])
+    prefect_server.ask(f"flow_runs/{run_id}", method="DELETE")
 
 
 def test_a_scheduled_deployment_runs_once_at_a_time_and_queues_further_runs(deployments: dict[str, Any]) -> None:
@@ -135,38 +137,40 @@ def test_a_scheduled_deployment_runs_once_at_a_time_and_queues_further_runs(depl
 
 @pytest.mark.parametrize(("name", "hour"), [("sweep/sweep-nightly", 2), ("verify/verify-nightly", 4)])
 def test_a_schedule_that_is_resumed_gets_runs_at_the_hour_of_its_time_zone(
-    name: str, hour: int, server: PrefectServer
+    name: str, hour: int, prefect_server: PrefectServer
 ) -> None:
-    deployment = server.ask(f"deployments/name/{name}")
+    deployment = prefect_server.ask(f"deployments/name/{name}")
     (schedule,) = deployment["schedules"]
     path = f"deployments/{deployment['id']}/schedules/{schedule['id']}"
     elsewhere = {**schedule["schedule"], "timezone": "Asia/Kolkata"}
     of_it = {"deployments": {"id": {"any_": [deployment["id"]]}}}
 
     def scheduled() -> list[Any]:
-        return [one for one in server.ask("flow_runs/filter", of_it) if one["auto_scheduled"]]
+        return [one for one in prefect_server.ask("flow_runs/filter", of_it) if one["auto_scheduled"]]
 
-    server.ask(path, {"active": True, "schedule": elsewhere}, method="PATCH")
+    prefect_server.ask(path, {"active": True, "schedule": elsewhere}, method="PATCH")
     try:
         runs = wait_until(scheduled, "the scheduler makes runs")
     finally:
-        server.ask(path, {"active": False, "schedule": schedule["schedule"]}, method="PATCH")
+        prefect_server.ask(path, {"active": False, "schedule": schedule["schedule"]}, method="PATCH")
     for run in runs:
         due = datetime.fromisoformat(run["expected_start_time"]).astimezone(ZoneInfo("Asia/Kolkata"))
         assert (due.hour, due.minute) == (hour, 0)
         assert run["parameters"] == deployment["parameters"]
 
 
-def test_deployments_of_an_earlier_version_are_refused_until_they_are_registered_again(server: PrefectServer) -> None:
-    path = f"deployments/{server.ask('deployments/name/verify/verify-cpu')['id']}"
-    with connected(server):
+def test_deployments_of_an_earlier_version_are_refused_until_they_are_registered_again(
+    prefect_server: PrefectServer,
+) -> None:
+    path = f"deployments/{prefect_server.ask('deployments/name/verify/verify-cpu')['id']}"
+    with connected(prefect_server):
         check_versions()
-        server.ask(path, {"entrypoint": "flows.verify.verify"}, method="PATCH")
+        prefect_server.ask(path, {"entrypoint": "flows.verify.verify"}, method="PATCH")
         try:
             with pytest.raises(SettingsError, match=r"run `python -m paramshare\.flows\.register`"):
                 check_versions()
         finally:
-            server.ask(path, {"entrypoint": "paramshare.flows.verify.verify"}, method="PATCH")
+            prefect_server.ask(path, {"entrypoint": "paramshare.flows.verify.verify"}, method="PATCH")
 
 
 def test_the_installed_file_is_found_from_any_folder() -> None:

@@ -3,38 +3,32 @@ deployments that are no longer named are deleted, and that errors are one line.
 """
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
-from program import free_port
-from recorded import connected
-from stack import ROOT, PrefectServer, prefect_server
 
 from paramshare.flows.operations.register import main
 from paramshare.settings import StackSettings
+from support import ROOT
+from support.flows.flow_records import connected
+from support.flows.prefect_server import PrefectServer
+from support.ports import free_port
 
 NIGHTLY = "sweep/sweep-nightly"
 
 
-@pytest.fixture(scope="module")
-def server(registered_home: Path) -> Iterator[PrefectServer]:
-    """A server of this module alone, since the tests change its registrations."""
-    with prefect_server(registered_home) as started:
-        yield started
-
-
 @pytest.fixture
 def register(
-    server: PrefectServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    own_prefect_server: PrefectServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., str]:
     """Return a function that registers in this process with options and settings, and returns the output."""
     monkeypatch.chdir(ROOT)
 
     def registered(*arguments: str, **settings: str) -> str:
-        with connected(server), monkeypatch.context() as given:
+        with connected(own_prefect_server), monkeypatch.context() as given:
             for name, value in settings.items():
                 given.setenv(name, value)
             code = main(arguments)
@@ -82,39 +76,51 @@ def set_active(server: PrefectServer, to: bool) -> None:
             server.ask(path, {"active": to}, method="PATCH")
 
 
-def test_registering_again_changes_nothing(server: PrefectServer, register: Callable[..., str]) -> None:
-    before = everything(server)
+def test_registering_again_changes_nothing(own_prefect_server: PrefectServer, register: Callable[..., str]) -> None:
+    before = everything(own_prefect_server)
     said = register()
-    assert everything(server) == before
+    assert everything(own_prefect_server) == before
     assert "work pool cpu: exists\nwork pool gpu: exists\n" in said
 
 
 def test_a_schedule_that_a_user_paused_or_resumed_is_kept_until_the_setting_changes(
-    server: PrefectServer, register: Callable[..., str]
+    own_prefect_server: PrefectServer, register: Callable[..., str]
 ) -> None:
     """One long test, since each step begins where the former step ended."""
-    set_active(server, True)
-    deployment = server.ask(f"deployments/name/{NIGHTLY}")
+    set_active(own_prefect_server, True)
+    deployment = own_prefect_server.ask(f"deployments/name/{NIGHTLY}")
     added = {"schedule": {"interval": 3600}, "active": False}
-    server.ask(f"deployments/{deployment['id']}/schedules", [added])
+    own_prefect_server.ask(f"deployments/{deployment['id']}/schedules", [added])
 
     register()  # an upgrade: STACK_SCHEDULES is paused, as before
-    now = active(server)
+    now = active(own_prefect_server)
     (name,) = {one for one in now if one.startswith(f"{NIGHTLY}:added-")}
     assert now == {f"{NIGHTLY}:nightly": True, "verify/verify-nightly:nightly": False, name: False}
 
     register(STACK_SCHEDULES="active", STACK_TIMEZONE="Europe/Berlin")
-    assert active(server) == {f"{NIGHTLY}:nightly": True, "verify/verify-nightly:nightly": True, name: False}
-    (schedule,) = server.deployments()["verify/verify-nightly"]["schedules"]
+    assert active(own_prefect_server) == {
+        f"{NIGHTLY}:nightly": True,
+        "verify/verify-nightly:nightly": True,
+        name: False,
+    }
+    (schedule,) = own_prefect_server.deployments()["verify/verify-nightly"]["schedules"]
     assert (schedule["schedule"]["cron"], schedule["schedule"]["timezone"]) == ("0 4 * * *", "Europe/Berlin")
 
-    set_active(server, False)
+    set_active(own_prefect_server, False)
     register(STACK_SCHEDULES="active")
-    assert active(server) == {f"{NIGHTLY}:nightly": False, "verify/verify-nightly:nightly": True, name: False}
+    assert active(own_prefect_server) == {
+        f"{NIGHTLY}:nightly": False,
+        "verify/verify-nightly:nightly": True,
+        name: False,
+    }
 
     register()  # paused again
-    assert active(server) == {f"{NIGHTLY}:nightly": False, "verify/verify-nightly:nightly": False, name: False}
-    server.ask(f"deployments/{deployment['id']}/schedules/{_id(server, name)}", method="DELETE")
+    assert active(own_prefect_server) == {
+        f"{NIGHTLY}:nightly": False,
+        "verify/verify-nightly:nightly": False,
+        name: False,
+    }
+    own_prefect_server.ask(f"deployments/{deployment['id']}/schedules/{_id(own_prefect_server, name)}", method="DELETE")
 
 
 def _id(server: PrefectServer, name: str) -> str:
@@ -123,7 +129,7 @@ def _id(server: PrefectServer, name: str) -> str:
 
 
 def test_a_new_schedule_follows_the_setting_and_a_deployment_that_is_no_longer_named_is_deleted(
-    server: PrefectServer, register: Callable[..., str], tmp_path: Path
+    own_prefect_server: PrefectServer, register: Callable[..., str], tmp_path: Path
 ) -> None:
     text = (ROOT / "prefect.yaml").read_text()
     assert text.count("  - name: sweep-gpu\n") == text.count('      - slug: nightly\n        cron: "0 4') == 1
@@ -133,7 +139,7 @@ def test_a_new_schedule_follows_the_setting_and_a_deployment_that_is_no_longer_n
     (tmp_path / "prefect.yaml").write_text(other)
     said = register("--file", str(tmp_path / "prefect.yaml"))
     assert "deployment sweep/sweep-gpu: deleted, prefect.yaml does not name it\n" in said
-    assert set(server.deployments()) == {
+    assert set(own_prefect_server.deployments()) == {
         "count/count-cpu",
         "study/study-cpu",
         "sweep/sweep-cpu",
@@ -142,11 +148,11 @@ def test_a_new_schedule_follows_the_setting_and_a_deployment_that_is_no_longer_n
         "verify/verify-cpu",
         "verify/verify-nightly",
     }
-    assert active(server)["verify/verify-nightly:weekly"] is False
+    assert active(own_prefect_server)["verify/verify-nightly:weekly"] is False
 
 
-def test_an_automation_marks_silent_runs_as_crashed(server: PrefectServer) -> None:
-    (automation,) = server.ask("automations/filter", {})
+def test_an_automation_marks_silent_runs_as_crashed(own_prefect_server: PrefectServer) -> None:
+    (automation,) = own_prefect_server.ask("automations/filter", {})
     assert automation["enabled"]
     assert automation["trigger"]["after"] == ["prefect.flow-run.heartbeat"]
     assert automation["trigger"]["within"] == 300
@@ -167,8 +173,8 @@ def test_registering_without_a_prefect_server_prints_one_line(capsys: pytest.Cap
     ("name", "value", "said"),
     [
         ("STACK_SCHEDULES", "on", "STACK_SCHEDULES: Input should be 'paused' or 'active'"),
-        ("STACK_TIMEZONE", "Berlin", "STACK_TIMEZONE: Value error, 'Berlin' is no time zone"),
-        ("STACK_TIMEZONE", "../etc", "STACK_TIMEZONE: Value error, '../etc' is no time zone"),
+        ("STACK_TIMEZONE", "Berlin", "STACK_TIMEZONE: Value error, 'Berlin' is not a time zone"),
+        ("STACK_TIMEZONE", "../etc", "STACK_TIMEZONE: Value error, '../etc' is not a time zone"),
     ],
 )
 def test_an_invalid_stack_setting_is_refused_in_one_line(

@@ -13,11 +13,12 @@ import pytest
 from prefect.client.base import PrefectHttpxSyncClient
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.variables import Variable
-from recorded import connected
-from stack import ROOT, PrefectServer, prefect_server
 
 from paramshare.flows.operations.register import _ours, main
 from paramshare.flows.operations.renaming import copy_former, delete_former, former_name, transfer_schedules
+from support import ROOT
+from support.flows.flow_records import connected
+from support.flows.prefect_server import PrefectServer
 
 FORMER, NAME = "study/old", "study/study-old"
 SCHEDULES = {"nightly": True, "weekly": False, "added-1": True}
@@ -33,23 +34,16 @@ SET_BY_HAND = {
 }
 
 
-@pytest.fixture(scope="module")
-def server(registered_home: Path) -> Iterator[PrefectServer]:
-    """A server of this module alone, since the tests change its registrations."""
-    with prefect_server(registered_home) as started:
-        yield started
-
-
 @pytest.fixture
-def client(server: PrefectServer) -> Iterator[SyncPrefectClient]:
-    with connected(server), get_client(sync_client=True) as opened:
+def client(own_prefect_server: PrefectServer) -> Iterator[SyncPrefectClient]:
+    with connected(own_prefect_server), get_client(sync_client=True) as opened:
         yield opened
 
 
 @pytest.fixture
-def former(server: PrefectServer) -> Iterator[dict[str, Any]]:
-    yield make_former(server)
-    remove(server)
+def former(own_prefect_server: PrefectServer) -> Iterator[dict[str, Any]]:
+    yield make_former(own_prefect_server)
+    remove(own_prefect_server)
 
 
 def make_former(server: PrefectServer) -> dict[str, Any]:
@@ -98,10 +92,10 @@ def test_the_former_name_of_a_deployment_lacks_the_name_of_its_flow(name: str, f
 
 
 def test_a_renamed_deployment_keeps_the_values_that_a_user_has_set(
-    server: PrefectServer, client: SyncPrefectClient, former: dict[str, Any]
+    own_prefect_server: PrefectServer, client: SyncPrefectClient, former: dict[str, Any]
 ) -> None:
     rename(client)
-    there = server.deployments()
+    there = own_prefect_server.deployments()
     assert FORMER not in there
     new = there[NAME]
     assert {name: new[name] for name in SET_BY_HAND if not name.startswith("concurrency")} == {
@@ -134,7 +128,7 @@ def interrupt(monkeypatch: pytest.MonkeyPatch, after: int) -> None:
 @pytest.mark.parametrize("after", range(8))
 def test_a_kill_between_two_changes_loses_nothing_and_leaves_no_schedule_active_twice(
     after: int,
-    server: PrefectServer,
+    own_prefect_server: PrefectServer,
     client: SyncPrefectClient,
     former: dict[str, Any],
     monkeypatch: pytest.MonkeyPatch,
@@ -145,57 +139,66 @@ def test_a_kill_between_two_changes_loses_nothing_and_leaves_no_schedule_active_
         with pytest.raises(Killed):
             rename(client)
     to_resume = Variable.get("paramshare_schedules_to_resume", default=None) or {}
-    before, now = active(server, FORMER), active(server, NAME)
+    before, now = active(own_prefect_server, FORMER), active(own_prefect_server, NAME)
     assert not before & now
     assert before | now | set(to_resume.get(NAME, ())) == wanted
     rename(client)  # the next registration
-    assert FORMER not in server.deployments()
-    assert active(server, NAME) == wanted
+    assert FORMER not in own_prefect_server.deployments()
+    assert active(own_prefect_server, NAME) == wanted
     assert Variable.get("paramshare_schedules_to_resume", default=None) is None
 
 
 def test_a_former_deployment_is_kept_until_its_runs_have_ended(
-    server: PrefectServer, client: SyncPrefectClient, former: dict[str, Any]
+    own_prefect_server: PrefectServer, client: SyncPrefectClient, former: dict[str, Any]
 ) -> None:
-    run = server.ask(f"deployments/{former['id']}/create_flow_run", {"parameters": {"spec": {"seeds": "0:2"}}})
+    run = own_prefect_server.ask(
+        f"deployments/{former['id']}/create_flow_run", {"parameters": {"spec": {"seeds": "0:2"}}}
+    )
     rename(client)
-    assert FORMER in server.deployments()
-    assert (active(server, FORMER), active(server, NAME)) == (set(), {"nightly", "added-1"})
-    assert server.run(run["id"])["deployment_id"] == former["id"]
-    server.ask(f"flow_runs/{run['id']}/set_state", {"state": {"type": "CANCELLED"}, "force": True})
+    assert FORMER in own_prefect_server.deployments()
+    assert (active(own_prefect_server, FORMER), active(own_prefect_server, NAME)) == (set(), {"nightly", "added-1"})
+    assert own_prefect_server.run(run["id"])["deployment_id"] == former["id"]
+    own_prefect_server.ask(f"flow_runs/{run['id']}/set_state", {"state": {"type": "CANCELLED"}, "force": True})
     rename(client)
-    assert FORMER not in server.deployments()
-    assert server.state(run["id"]) == "Cancelled"
+    assert FORMER not in own_prefect_server.deployments()
+    assert own_prefect_server.state(run["id"]) == "Cancelled"
 
 
 def test_registering_after_an_upgrade_renames_deployments_and_keeps_schedules(
-    server: PrefectServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    own_prefect_server: PrefectServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """The former version's file is registered, a schedule resumed, another added, and other values set by a user."""
     by_hand = {"parameters": {"spec": {"seeds": "0:7"}}, "tags": ["mine", "paramshare"], "paused": True}
     monkeypatch.chdir(ROOT)
     former = re.sub(r"(?m)^  - name: [a-z]+-", "  - name: ", (ROOT / "prefect.yaml").read_text())
     (tmp_path / "prefect.yaml").write_text(former)
-    with connected(server):
+    with connected(own_prefect_server):
         assert main(["--file", str(tmp_path / "prefect.yaml")]) == 0
-        assert "verify/nightly" in server.deployments()
-        old = server.ask("deployments/name/sweep/nightly")
-        server.ask(f"deployments/{old['id']}/schedules/{old['schedules'][0]['id']}", {"active": True}, method="PATCH")
-        server.ask(f"deployments/{old['id']}/schedules", [{"schedule": {"interval": 3600}, "active": False}])
-        server.ask(f"deployments/{old['id']}", {**by_hand, "concurrency_limit": 2}, method="PATCH")
+        assert "verify/nightly" in own_prefect_server.deployments()
+        old = own_prefect_server.ask("deployments/name/sweep/nightly")
+        own_prefect_server.ask(
+            f"deployments/{old['id']}/schedules/{old['schedules'][0]['id']}", {"active": True}, method="PATCH"
+        )
+        own_prefect_server.ask(
+            f"deployments/{old['id']}/schedules", [{"schedule": {"interval": 3600}, "active": False}]
+        )
+        own_prefect_server.ask(f"deployments/{old['id']}", {**by_hand, "concurrency_limit": 2}, method="PATCH")
         capsys.readouterr()
         assert main([]) == 0
     said = capsys.readouterr().out
     assert "deployment sweep/nightly: deleted, sweep-nightly replaces it\n" in said
-    there = server.deployments()
+    there = own_prefect_server.deployments()
     assert sorted(there) == [
         "count/count-cpu", "study/study-cpu", "sweep/sweep-cpu", "sweep/sweep-gpu", "sweep/sweep-nightly",
         "verify/verify-cpu", "verify/verify-nightly",
     ]  # fmt: skip
-    assert active(server, "sweep/sweep-nightly") == {"nightly"}
+    assert active(own_prefect_server, "sweep/sweep-nightly") == {"nightly"}
     assert len(there["sweep/sweep-nightly"]["schedules"]) == 2
     assert {name: there["sweep/sweep-nightly"][name] for name in by_hand} == by_hand
     assert there["sweep/sweep-nightly"]["global_concurrency_limit"]["limit"] == 2
     assert there["sweep/sweep-nightly"]["description"].startswith("Every night")
     assert "sweep/sweep-nightly: parameters, tags, paused, concurrency_limit kept as set on the server" in said
-    assert active(server, "verify/verify-nightly") == set()
+    assert active(own_prefect_server, "verify/verify-nightly") == set()

@@ -9,10 +9,10 @@ import pytest
 from prefect.client.schemas.objects import ConcurrencyLimitStrategy, ConcurrencyOptions, GlobalConcurrencyLimit
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.variables import Variable
-from recorded import connected
-from stack import PrefectServer
 
 from paramshare.flows.operations.user_changes import keep_changes, record_registered
+from support.flows.flow_records import connected
+from support.flows.prefect_server import PrefectServer
 
 ENTRY = {
     "name": "sweep-nightly",
@@ -43,8 +43,8 @@ def deployed(**changes: Any) -> dict[str, DeploymentResponse]:
 
 
 @pytest.fixture(autouse=True)
-def _recorded(server: PrefectServer) -> Any:
-    with connected(server):
+def _recorded(prefect_server: PrefectServer) -> Any:
+    with connected(prefect_server):
         before = Variable.get("paramshare_registered")
         record_registered({"deployments": [ENTRY]})
         yield

@@ -11,11 +11,15 @@ import time
 from pathlib import Path
 
 import pytest
-from program import clean_environment, free_port
-from stack import PrefectServer, wait_until, worker
 
 from paramshare.flows.operations.worker import main
 from paramshare.processes import children, end, orphans
+from support.command_line import clean_environment
+from support.flows.prefect_server import PrefectServer
+from support.flows.prefect_worker import running_worker
+from support.ports import free_port
+from support.processes import command_line, environment
+from support.waiting import wait_until
 
 
 def test_orphans_are_the_flows_of_a_name_without_their_own_children_and_end_in_time() -> None:
@@ -68,7 +72,7 @@ def test_a_worker_without_the_address_of_prefect_names_the_setting(capsys: pytes
 
 def test_a_worker_that_waits_for_prefect_is_unhealthy_and_ends_at_once(tmp_path: Path) -> None:
     environment = {**clean_environment(tmp_path / "home"), "PREFECT_API_URL": f"http://127.0.0.1:{free_port()}/api"}
-    with worker(tmp_path / "w", environment) as waiting:
+    with running_worker(tmp_path / "w", environment) as waiting:
         wait_until(lambda: waiting.health() == 503, "it answers that it is not well")
         wait_until(lambda: "waiting for Prefect" in waiting.log.read_text(), "it says so")
         before = time.monotonic()
@@ -79,23 +83,22 @@ def test_a_worker_that_waits_for_prefect_is_unhealthy_and_ends_at_once(tmp_path:
 
 
 def test_a_gpu_worker_runs_a_prefect_worker_for_each_gpu_and_is_unhealthy_if_one_dies(
-    server: PrefectServer, tmp_path: Path
+    prefect_server: PrefectServer, tmp_path: Path
 ) -> None:
     arguments = ("--pool", "gpu", "--devices", "0,1", "--limit", "5")
-    with worker(tmp_path / "w", server.environment, *arguments) as gpus:
+    with running_worker(tmp_path / "w", prefect_server.environment, *arguments) as gpus:
         wait_until(lambda: gpus.health() == 200, gpus.log.read_text)
         shown, limits = [], []
         for pid in children(gpus.process.pid):
-            environment = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-            shown += [one for one in environment if one.startswith(b"CUDA_VISIBLE_DEVICES=")]
-            command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-            limits.append(command[command.index(b"--limit") + 1])
-        assert sorted(shown) == [b"CUDA_VISIBLE_DEVICES=0", b"CUDA_VISIBLE_DEVICES=1"]
-        assert limits == [b"1", b"1"]
+            shown.append(environment(pid)["CUDA_VISIBLE_DEVICES"])
+            command = command_line(pid).split()
+            limits.append(command[command.index("--limit") + 1])
+        assert sorted(shown) == ["0", "1"]
+        assert limits == ["1", "1"]
         names = {file.read_text() for file in (tmp_path / "w" / "mlruns" / "workers").iterdir()}
 
         def known() -> set[str]:
-            return {one["name"] for one in server.ask("work_pools/gpu/workers/filter", {})}
+            return {one["name"] for one in prefect_server.ask("work_pools/gpu/workers/filter", {})}
 
         wait_until(lambda: known() == names, "Prefect knows them")
         os.kill(min(children(gpus.process.pid)), signal.SIGSTOP)

@@ -13,9 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from program import SIZES, SMALL, clean_environment, free_port, history, refused
-from recorded import recorded
-from stack import PrefectServer
 
 from paramshare.cli import main
 from paramshare.errors import ServerError, UsageError
@@ -25,10 +22,14 @@ from paramshare.sweep.workers.remote import WorkerInfo
 from paramshare.tracking.read.curves import read_losses
 from paramshare.tracking.read.runs import search
 from paramshare.tracking.store import StoreAddress, open_store
+from support.command_line import SIZES, SMALL, clean_environment, refused
+from support.flows.flow_records import history, recorded
+from support.flows.prefect_server import PrefectServer
+from support.ports import free_port
 
 pytest.importorskip("prefect_dask", reason="the extra `dask` is not installed: make install-dev")
 
-from machines import dask_cluster
+from support.hosts.dask_cluster import dask_cluster
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +41,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 def test_the_flow_on_dask_writes_the_runs_of_train_bit_for_bit(
     cluster: str,
-    server: PrefectServer,
+    prefect_server: PrefectServer,
     address: StoreAddress,
     migrated: Path,
     tmp_path: Path,
@@ -51,7 +52,7 @@ def test_the_flow_on_dask_writes_the_runs_of_train_bit_for_bit(
     shutil.copytree(migrated.parent, folder / "mlruns")
     monkeypatch.chdir(folder)
     command = ["flow", "sweep", "--json", *SMALL, "--seeds", "0:5", "--dask-scheduler", cluster]
-    with recorded(server, home, tasks=3):
+    with recorded(prefect_server, home, tasks=3):
         assert main(command) == 0
     out, err = capsys.readouterr()
     said = json.loads(out)["runs"]

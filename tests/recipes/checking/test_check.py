@@ -4,11 +4,11 @@ import json
 from typing import Any
 
 import pytest
-from toy_recipe import Changed
 
 from paramshare.recipes.checking.check import CheckReport, check_recipe
 from paramshare.recipes.target import RecipeTarget
 from paramshare.sharing.analyze import analyze
+from support.toy_recipe import Changed
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def test_a_recipe_without_faults_has_no_problems(checked: CheckReport) -> None:
 
 
 def test_every_variant_is_counted_as_analyze_counts_it(checked: CheckReport, toy: RecipeTarget) -> None:
-    from paramshare.recipes.random_state import restored_random_state
+    from paramshare.recipes.loop.random_state import restored_random_state
     from paramshare.recipes.start import begin
 
     for variant in checked.variants:

@@ -19,7 +19,7 @@ fast = settings(max_examples=30, deadline=None)
 
 
 def traced(model: nn.Module, *sizes: Sequence[int], tokens: bool = False) -> Regimes:
-    """What the trace counts, in the form of a formula; one use, all of it used, nothing unseen."""
+    """Return the counts of a trace as a formula; check that there is one use of all of the layer."""
     report = analyze(model, input_size=sizes, dtypes=torch.long if tokens else None)
     totals = report.totals
     assert report.warnings == ()

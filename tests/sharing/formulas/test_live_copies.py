@@ -9,14 +9,10 @@ from typing import Any
 import pytest
 import torch
 from hypothesis import given
-from sharing.formulas.layer_cases import (
-    Case,
-    attentions,
-    few,
-    rnns,
-)
 from torch import Tensor, nn
 from torch.func import functional_call
+
+from support.models.layer_cases import Case, attentions, few, rnns
 
 RNNS: dict[str, Any] = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
 
@@ -34,7 +30,7 @@ Copies = dict[str, Tensor]
 
 
 def live(out: Tensor, copies: Copies) -> int:
-    """How many copies have a gradient, for a random sum of the outputs."""
+    """Return how many copies have a gradient, for a random sum of the outputs."""
     gradients = torch.autograd.grad((out * torch.randn_like(out)).sum(), list(copies.values()))
     return sum(int(gradient.count_nonzero()) for gradient in gradients)
 
@@ -59,7 +55,7 @@ def copies_of_steps(module: nn.RNNBase, steps: int) -> list[Copies]:
 
 
 def unrolled(module: nn.RNNBase, x: Tensor, copies: list[Copies]) -> Tensor:
-    """The RNN as cells that have parameters of their own."""
+    """Apply the RNN as cells with their own parameters."""
     remaining = iter(copies)
     for _ in range(module.num_layers):
         halves = []
@@ -100,7 +96,7 @@ def test_live_copies_of_an_unrolled_rnn_have_a_gradient_or_are_gates_of_a_zero_s
 
 
 def copies_of_positions(module: nn.MultiheadAttention, target: int, source: int) -> Copies:
-    """The matrices q, k, v, o and their biases, once for each position."""
+    """Return the matrices q, k, v, o and their biases, once for each position."""
     own = dict(module.named_parameters())
     packed = own["in_proj_weight"].chunk(3) if "in_proj_weight" in own else ()
     matrices = packed or tuple(own[f"{name}_proj_weight"] for name in "qkv")
@@ -115,7 +111,7 @@ def copies_of_positions(module: nn.MultiheadAttention, target: int, source: int)
 
 
 def attended(heads: int, inputs: tuple[Tensor, ...], copies: Copies) -> Tensor:
-    """Multi-head attention with matrices of its own at each position."""
+    """Apply multi-head attention with matrices of its own at each position."""
 
     def project(name: str, x: Tensor) -> Tensor:
         return torch.einsum("tfd,td->tf", copies[name].view(len(x), -1, x.shape[1]), x) + bias(name, x)

@@ -28,7 +28,7 @@ def refused(path: str) -> str:
 
 
 def package(*lines: str) -> Path:
-    """A package of this test's own with a module that needs the package; its file."""
+    """Write a package of this test's own with a module that needs the package, and return the module's file."""
     folder = Path("own/models")
     folder.mkdir(parents=True)
     for place in (folder.parent, folder):

@@ -44,7 +44,7 @@ class Zoo:
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> str:
-    """A module that no other test has imported, in the working directory; its name."""
+    """Write a module that no other test has imported to the working directory, and return its name."""
     monkeypatch.syspath_prepend(tmp_path)
     name = f"nets_{abs(hash(request.node.nodeid))}"
     (tmp_path / f"{name}.py").write_text(SOURCE)

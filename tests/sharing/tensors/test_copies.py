@@ -164,7 +164,7 @@ def by_class() -> nn.Module:
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("device", ["cpu", "meta"])
-def test_a_layer_counts_once_whatever_object_holds_it(build: Callable[[], nn.Module], device: str) -> None:
+def test_a_layer_counts_once_in_any_object_that_holds_it(build: Callable[[], nn.Module], device: str) -> None:
     model = build()
     if device == "meta":
         model = model.to("meta")

@@ -120,7 +120,7 @@ def test_objects_of_other_libraries_are_valid_inputs() -> None:
     assert (totals.unshared, totals.unshared_live) == (6 * 36, 6 * 36)
 
 
-def test_cyclic_object_with_a_repeated_tensor_is_a_valid_input() -> None:
+def test_a_cyclic_object_with_a_repeated_tensor_is_a_valid_input() -> None:
     held = Batch(torch.randn(1, 3, 6, 6))
     held.itself = held  # type: ignore[attr-defined]
     new = with_tensors(held, lambda tensor: tensor + 1)

@@ -5,11 +5,11 @@ import warnings
 
 import pytest
 import torch
-from sharing.function_models import counted, refusal
 from torch import Tensor, nn
 
 from paramshare import analyze
 from paramshare.errors import SpecError
+from support.models.function_models import counted, refusal
 
 
 def test_lazy_layers_take_their_size_from_the_input() -> None:

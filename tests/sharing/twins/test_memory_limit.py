@@ -3,11 +3,11 @@
 import re
 
 import pytest
-from sharing.twins.small_models import parameter_count
 from torch import nn
 
 from paramshare.errors import SpecError
 from paramshare.sharing.twins.untie import untie
+from support.models.twin_models import parameter_count
 
 
 def test_twin_over_the_limit_is_refused_before_memory_is_allocated() -> None:

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 import torch
-from sharing.model_libraries import WARNINGS_OF_TRANSFORMERS, transformers_or_skip
 from torch import Tensor, nn
 
 from paramshare import untie
 from paramshare.errors import SpecError
+from support.models.model_libraries import WARNINGS_OF_TRANSFORMERS, transformers_or_skip
 
 transformers: Any = transformers_or_skip()
 pytestmark = WARNINGS_OF_TRANSFORMERS

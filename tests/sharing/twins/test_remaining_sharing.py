@@ -4,12 +4,12 @@ import warnings
 
 import pytest
 import torch
-from sharing.twins.small_models import Call, OwnNorm, assert_same, net, parameter_count
 from torch import nn
 from torch.nn import functional
 from torch.nn.utils import parametrizations
 
 from paramshare.sharing.twins.untie import UntieWarning, untie
+from support.models.twin_models import Call, OwnNorm, assert_same, net, parameter_count
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,10 @@
 """Proves that the axis `tie` gives each name its own weights, and that ties are kept without it."""
 
 import torch
-from sharing.twins.small_models import Call, TiedHead, assert_same, one_storage, parameter_count
 from torch import nn
 
 from paramshare.sharing.twins.untie import untie
+from support.models.twin_models import Call, TiedHead, assert_same, one_storage, parameter_count
 
 
 def test_ties_by_attribute_are_untied() -> None:

@@ -5,7 +5,6 @@ import random
 
 import pytest
 import torch
-from sharing.twins.small_models import Call, Loop, net, one_storage, parameter_count
 from torch import nn
 
 from paramshare.errors import SpecError
@@ -15,6 +14,7 @@ from paramshare.sharing.tracing.trace import trace
 from paramshare.sharing.twins.layers.convolution import LocalConv
 from paramshare.sharing.twins.untie import UntieWarning, untie
 from paramshare.training.nets import DynamicNet
+from support.models.twin_models import Call, Loop, net, one_storage, parameter_count
 
 
 def test_a_twin_can_be_copied_and_saved() -> None:
@@ -100,12 +100,12 @@ def test_twin_has_as_many_parameters_as_the_trace_counts(
         ({"space", "dense"}, "axes has both 'space' and 'dense'; give one"),
     ],
 )
-def test_unknown_or_conflicting_axes_are_refused(axes: set[str], message: str) -> None:
+def test_untie_refuses_unknown_or_conflicting_axes(axes: set[str], message: str) -> None:
     with pytest.raises(SpecError, match=message):
         untie(net(), axes, (2, 8, 8))
 
 
-def test_a_single_axis_can_be_a_string() -> None:
+def test_untie_accepts_a_single_axis_as_a_string() -> None:
     assert isinstance(untie(net(), "space", (2, 8, 8))[0], LocalConv)
 
 

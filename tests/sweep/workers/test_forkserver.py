@@ -15,10 +15,10 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import pytest
-from program import without_progress
 
 from paramshare.sweep.workers.forkserver import start_server, start_worker, starting_processes, worker_arguments
 from paramshare.sweep.workers.stop_signal import StopSignal
+from support.command_line import without_progress
 
 # A parent with two pool processes that have nothing to do; prints their ids and waits to be killed.
 PARENT = """

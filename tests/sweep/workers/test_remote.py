@@ -7,8 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from program import SIZES, free_port
-from wholeness import runs_of
 
 from paramshare.errors import UsageError
 from paramshare.sweep.chunks import Chunk
@@ -21,10 +19,12 @@ from paramshare.sweep.workers.remote import (
     describe_differences,
     run_remote_chunk,
 )
-from paramshare.tracking.pages import served_pages
 from paramshare.tracking.read.curves import read_losses
 from paramshare.tracking.store import StoreAddress, open_store
 from paramshare.tracking.write.spool import OutageError
+from support.command_line import SIZES
+from support.tracking.mlflow_server import MlflowServer
+from support.tracking.sweep_checks import runs_of
 
 CHOICES = SweepSpec.model_validate({**SIZES, "seeds": "0:4", "devices": "cpu"}).run_choices(("cpu",))
 SPECS = [choice.spec for choice in CHOICES]
@@ -57,22 +57,20 @@ def test_an_interrupted_chunk_is_resumed_without_training_a_run_twice(force: boo
 
 
 def test_a_resumed_chunk_closes_the_run_that_its_lost_worker_was_writing_and_no_other(
-    address: StoreAddress, monkeypatch: pytest.MonkeyPatch
+    own_mlflow_server: MlflowServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # else MLflow tries a server that is gone for minutes
-    assert address.database is not None
-    port = free_port()
-    with served_pages(open_store(address), port):
-        remote = StoreAddress(f"http://127.0.0.1:{port}", "remote")
-        chunk, store = chunk_for(remote), open_store(remote)
-        assert chunk.parent_run_id is not None
-        tags = {"mlflow.parentRunId": chunk.parent_run_id, "paramshare.kind": "seed"}
-        own = store.client.create_run(store.experiment_id, tags={**tags, "paramshare.key": SPECS[0].key()})
-        other = store.client.create_run(store.experiment_id, tags={**tags, "paramshare.key": "of another chunk"})
-        rows = resume_chunk(chunk)
-        assert [row.status for row in rows] == ["FINISHED"] * len(SPECS)
-        assert store.client.get_run(own.info.run_id).info.status == "KILLED"
-        assert store.client.get_run(other.info.run_id).info.status == "RUNNING"
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # else MLflow tries a stopped server for minutes
+    remote = own_mlflow_server.remote("remote")
+    chunk, store = chunk_for(remote), open_store(remote)
+    assert chunk.parent_run_id is not None
+    tags = {"mlflow.parentRunId": chunk.parent_run_id, "paramshare.kind": "seed"}
+    own = store.client.create_run(store.experiment_id, tags={**tags, "paramshare.key": SPECS[0].key()})
+    other = store.client.create_run(store.experiment_id, tags={**tags, "paramshare.key": "of another chunk"})
+    rows = resume_chunk(chunk)
+    assert [row.status for row in rows] == ["FINISHED"] * len(SPECS)
+    assert store.client.get_run(own.info.run_id).info.status == "KILLED"
+    assert store.client.get_run(other.info.run_id).info.status == "RUNNING"
+    own_mlflow_server.stop()
     with pytest.raises(OutageError):
         resume_chunk(chunk)
 

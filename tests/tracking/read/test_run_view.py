@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from mlflow import MlflowClient
-from tampering import tamper
 
 from paramshare.errors import StoreError, UsageError
 from paramshare.tracking.read.artifacts import artifact_location, read_weights
@@ -18,6 +17,7 @@ from paramshare.tracking.write.kinds.seeds import write_failure, write_run
 from paramshare.training.engines import train
 from paramshare.training.result import TrainResult
 from paramshare.training.spec import TrainSpec
+from support.tracking.sql_edits import tamper
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from paramshare.tracking.read.run_view import RunView
-from paramshare.tracking.read.seeds import Selection, find_finished, read_seeds
+from paramshare.tracking.read.seeds import Selection, find_finished, read_runs, read_seeds
 from paramshare.tracking.store import Store, StoreAddress, open_store
 from paramshare.tracking.write.kinds.seeds import write_failure, write_run
 from paramshare.training.engines import train
@@ -52,6 +52,19 @@ def test_only_the_newest_finished_run_of_each_key_is_found(store: Store, small: 
     assert values(find_finished(store, [small, absent, twin])) == values({small.key(): newest})
     assert values(find_finished(store, [other.spec])) == values({unasked.key: unasked})
     assert find_finished(store, []) == {}
+
+
+def test_runs_are_read_by_their_ids_in_the_requested_order_without_deleted_ones(
+    store: Store, result: TrainResult
+) -> None:
+    ids = [write_run(store, replace(result, started=result.started + second), {}).run_id for second in range(4)]
+    store.client.delete_run(ids[1])
+    runs = read_runs(store, [ids[3], ids[1], ids[0]])
+    assert [(run.run_id, run.params, run.metrics) for run in runs] == [
+        (run_id, run.data.params, run.data.metrics)
+        for run_id in (ids[3], ids[0])
+        for run in [store.client.get_run(run_id)]
+    ]
 
 
 def test_runs_are_found_among_hundreds_of_requested_seeds(store: Store, small: TrainSpec) -> None:

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from wholeness import check_database
 
 from paramshare.errors import StoreError
 from paramshare.tracking.store import StoreAddress, check_store, open_store, redacted
+from support.tracking.sweep_checks import check_database
 
 
 def sqlite(path: Path) -> StoreAddress:

@@ -18,12 +18,12 @@ from click.testing import CliRunner
 from mlflow.cli import cli
 from mlflow.store.db.utils import _get_alembic_config, _initialize_tables
 from mlflow.store.tracking.dbmodels.initial_models import Base as FirstSchema
-from program import SMALL
 from sqlalchemy import Engine, create_engine
 
 from paramshare.cli import main
 from paramshare.errors import StoreError
 from paramshare.tracking.store import StoreAddress, check_store, open_store
+from support.command_line import SMALL
 
 COMMANDS = (["train", *SMALL, "--seeds", "0:2"], ["ui", "--no-browser"], ["doctor"])
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import mlflow
 import pytest
-from program import SMALL
 
 from paramshare.cli import main
 from paramshare.errors import StoreError
 from paramshare.tracking.store import StoreAddress, check_store, open_store, relocate_store
+from support.command_line import SMALL
 
 COMMANDS = (["train", *SMALL, "--seeds", "0:2"], ["ui", "--no-browser"], ["doctor"])
 

@@ -132,7 +132,7 @@ def test_simultaneous_deduplications_keep_one_run_of_each_key(store: Store, resu
 
 
 @pytest.mark.parametrize("policy", get_args(Policy))
-def test_of_two_runs_of_a_key_in_one_sweep_the_one_that_the_sweep_names_is_kept(
+def test_a_sweep_with_two_runs_of_a_key_keeps_the_run_that_it_names(
     policy: Policy, store: Store, results: list[TrainResult]
 ) -> None:
     """A worker that was taken for lost can write for a moment longer."""

@@ -17,7 +17,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from disk import files_of_at_most
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag
 from mlflow.exceptions import MlflowException
@@ -27,6 +26,7 @@ from paramshare.tracking.store import Store, StoreAddress, open_store, update_st
 from paramshare.tracking.store.database import StoreWarning, open_database
 from paramshare.tracking.write.record import NIL_ID, Addition, Point, Record, RunExistsError
 from paramshare.tracking.write.runs import add, add_by_client, write, write_by_client
+from support.file_size_limit import files_of_at_most
 
 STEPS = 1234
 DATA = Dataset("gaussian-ü-seed-3", "0123abcd", "code", '{"seed": 3}', '{"x": "…"}', '{"rows": 4}')

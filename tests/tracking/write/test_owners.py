@@ -42,7 +42,7 @@ def tags_of_another_machine(alive_until: str) -> dict[str, str]:
     return {OWNER: json.dumps(asdict(replace(Owner.here(), host="another"))), ALIVE_UNTIL: alive_until}
 
 
-def test_a_process_of_this_machine_is_alive_until_it_ends_whatever_its_lease(
+def test_a_process_of_this_machine_is_alive_until_it_ends_for_any_lease(
     other: subprocess.Popen[str],
 ) -> None:
     assert other.stdout is not None

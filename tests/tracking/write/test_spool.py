@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 from mlflow.entities import Dataset, DatasetInput, InputTag
 from mlflow.exceptions import MlflowException
-from program import free_port
 
 from paramshare.tracking.read.runs import search
 from paramshare.tracking.store import Store, StoreAddress, open_store
@@ -33,6 +32,7 @@ from paramshare.tracking.write.spool import (
     other_stores,
     spooled,
 )
+from support.ports import free_port
 
 RECORD = Record(
     name="shared seed 3 – ünïcode 🧪",

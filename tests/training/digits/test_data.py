@@ -17,7 +17,7 @@ def tensors(draws: Draws) -> list[Tensor]:
     return [draws.images, draws.labels, draws.test_digits, draws.test_labels, draws.batches]
 
 
-def test_the_digits_are_all_there_and_different() -> None:
+def test_the_digits_are_complete_and_distinct() -> None:
     digits, labels = load_digits()
     assert (digits.shape, digits.dtype) == ((DIGITS, 1, 8, 8), torch.float32)
     assert (float(digits.min()), float(digits.max())) == (0, 1)
@@ -47,13 +47,13 @@ def test_every_digit_is_either_trained_on_at_a_seen_offset_or_tested(placement: 
     assert labels[tested].equal(draws.test_labels)
 
 
-def test_training_sees_each_of_its_offsets_about_equally_often() -> None:
+def test_training_sees_each_offset_about_equally_often() -> None:
     spec = DigitsSpec(seed=4)
     first_row = [int((image.sum(dim=(0, 2)) > 0).nonzero()[0]) for image in draw(spec).images]
     assert torch.tensor(first_row).bincount().tolist()[:3] == pytest.approx([333, 333, 333], abs=70)
 
 
-def test_placed_digits_are_where_they_should_be_and_nothing_else_is() -> None:
+def test_a_placed_digit_is_at_its_offset_on_an_empty_canvas() -> None:
     digits, _ = load_digits()
     images = placed(digits[:3], (1, 4), 12)
     assert images.shape == (3, 1, 12, 12)
@@ -61,38 +61,38 @@ def test_placed_digits_are_where_they_should_be_and_nothing_else_is() -> None:
     assert images.sum() == digits[:3].sum()
 
 
-def test_a_seed_draws_the_same_twice_and_another_seed_draws_others() -> None:
+def test_the_draws_of_digits_depend_on_the_seed_only() -> None:
     first, again, other = (tensors(draw(DigitsSpec(seed=seed, steps=20))) for seed in (5, 5, 6))
     assert all(one.equal(two) for one, two in zip(first, again, strict=True))
     assert not any(one.equal(two) for one, two in zip(first, other, strict=True))
 
 
-def test_the_variants_of_a_seed_see_the_same() -> None:
+def test_the_variants_of_a_seed_have_the_same_data_and_batches() -> None:
     conv, local, dense = (tensors(draw(DigitsSpec(seed=5, variant=variant, steps=20))) for variant in VARIANTS)
     assert all(one.equal(two) and one.equal(three) for one, two, three in zip(conv, local, dense, strict=True))
 
 
-def test_an_epoch_has_each_example_once_in_an_order_of_its_own() -> None:
+def test_an_epoch_has_each_example_once_in_its_own_order() -> None:
     first, second = draw(DigitsSpec(seed=5, steps=40)).batches.split(20)
     assert first.flatten().sort().values.equal(torch.arange(1000))
     assert second.flatten().sort().values.equal(torch.arange(1000))
     assert not first.equal(second)
 
 
-def test_an_epoch_leaves_out_what_does_not_fill_a_batch() -> None:
+def test_an_epoch_omits_an_incomplete_batch() -> None:
     batches = draw(DigitsSpec(seed=5, examples=10, batch_size=4, steps=3)).batches
     assert batches.shape == (3, 4)
     assert len(batches[:2].unique()) == 8
 
 
-def test_a_longer_training_begins_like_a_shorter_one() -> None:
+def test_a_longer_training_of_digits_begins_with_the_same_draws() -> None:
     spec = DigitsSpec(seed=5, steps=33)
     short, long = draw(spec), draw(replace(spec, steps=100))
     assert short.batches.equal(long.batches[:33])
     assert all(one.equal(two) for one, two in zip(short.net.parameters(), long.net.parameters(), strict=True))
 
 
-def test_the_initial_weights_are_distributed_as_torchs_own() -> None:
+def test_the_initial_weights_of_digits_have_the_distribution_of_torchs_defaults() -> None:
     """As of `reset_parameters`: uniform, up to 1 / √inputs."""
     net = draw(DigitsSpec(seed=5, channels=64, steps=1)).net
     for layer in net.children():
@@ -100,9 +100,3 @@ def test_the_initial_weights_are_distributed_as_torchs_own() -> None:
         for name, values in layer.named_parameters():
             assert values.abs().max() <= bound, name
             assert float(values.detach().abs().mean()) == pytest.approx(bound / 2, rel=0.35)
-
-
-def test_the_global_generators_are_left_as_they_were_found() -> None:
-    before = torch.get_rng_state()
-    draw(DigitsSpec(seed=5, variant="dense", steps=20))
-    assert torch.get_rng_state().equal(before)

@@ -19,7 +19,7 @@ MACS = {"conv": 186_944, "local": 186_944, "dense": 995_648}
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_the_nets_have_these_parameters_and_macs(variant: Any) -> None:
+def test_each_digits_net_has_its_published_parameters_and_macs(variant: Any) -> None:
     spec = DigitsSpec(seed=0, variant=variant, steps=1)
     net = draw(spec).net
     report = analyze(net, spec.input_shape)
@@ -28,7 +28,7 @@ def test_the_nets_have_these_parameters_and_macs(variant: Any) -> None:
     assert not report.warnings
 
 
-def test_the_counts_of_the_shared_net_foretell_its_twins() -> None:
+def test_the_counts_of_the_shared_digits_net_equal_the_sizes_of_its_twins() -> None:
     totals = analyze(DigitsNet(), (1, 12, 12)).totals
     assert (totals.shared, totals.unshared, totals.dense) == tuple(PARAMETERS.values())
     assert (totals.macs, totals.dense_macs) == (MACS["conv"], MACS["dense"])
@@ -44,7 +44,7 @@ def test_the_twins_of_a_seed_start_as_the_same_function(placement: Any) -> None:
 
 @pytest.mark.parametrize("placement", PLACEMENTS)
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_a_nets_graph_takes_its_weights_and_any_batch_and_loads_without_unpickling(
+def test_the_exported_graph_of_a_digits_net_accepts_its_weights_and_any_batch_without_unpickling(
     variant: Any, placement: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spec = DigitsSpec(seed=2, variant=variant, placement=placement, channels=3, steps=1)
@@ -61,7 +61,7 @@ def test_a_nets_graph_takes_its_weights_and_any_batch_and_loads_without_unpickli
         assert graph(images).equal(net(images))
 
 
-def test_making_a_graph_leaves_the_global_generator_as_it_was_found() -> None:
+def test_exporting_a_digits_net_does_not_change_the_global_generator() -> None:
     before = torch.get_rng_state()
     digits_program(DigitsSpec(seed=0, variant="local", channels=2))
     assert torch.get_rng_state().equal(before)

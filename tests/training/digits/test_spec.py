@@ -16,25 +16,25 @@ OTHER: dict[str, Any] = {
 }  # fmt: skip
 
 
-def test_the_key_of_the_experiments_first_run_never_changes_by_accident() -> None:
+def test_the_key_of_the_default_digits_run_is_unchanged() -> None:
     """A store's runs are found by it: whoever changes it on purpose raises KEY_VERSION and this line."""
     assert DigitsSpec(seed=0).key() == "66485c7ff2be643fa009d1c591d5f8a3"
 
 
-def test_every_field_is_part_of_the_key() -> None:
+def test_every_field_of_a_digits_spec_is_part_of_its_key() -> None:
     spec = DigitsSpec(seed=0)
     assert {field.name for field in fields(DigitsSpec)} == {*OTHER, "arithmetic"}  # which has one value
     keys = {spec.key(), *(replace(spec, **{name: value}).key() for name, value in OTHER.items())}
     assert len(keys) == len(OTHER) + 1
 
 
-def test_equal_specs_have_one_key_however_they_are_written() -> None:
+def test_equal_digits_specs_have_one_key_for_each_spelling() -> None:
     assert DigitsSpec(seed=0, momentum=0).key() == DigitsSpec(seed=0, momentum=0.0).key()
     assert DigitsSpec(seed=0, stop_loss=1).key() == DigitsSpec(seed=0, stop_loss=1.0).key()
     assert DigitsSpec(seed=0, device="cuda").key() == DigitsSpec(seed=0, device="cuda:0").key()
 
 
-def test_a_spec_can_be_rebuilt_from_its_dict_with_the_same_key() -> None:
+def test_a_digits_spec_can_be_rebuilt_from_its_dict_with_the_same_key() -> None:
     spec = DigitsSpec(seed=3, variant="dense", placement="plain", stop_loss=0)
     assert DigitsSpec(**spec.as_dict()) == spec  # type: ignore[arg-type]
 
@@ -49,12 +49,12 @@ def test_a_spec_can_be_rebuilt_from_its_dict_with_the_same_key() -> None:
         ("learning_rate", float("inf")), ("momentum", 1), ("momentum", -0.1), ("arithmetic", "gram"),
     ],
 )  # fmt: skip
-def test_a_value_out_of_range_is_refused_by_name_with_what_was_expected(field: str, value: object) -> None:
+def test_an_invalid_field_of_a_digits_spec_is_refused_with_the_expected_values(field: str, value: object) -> None:
     with pytest.raises(SpecError, match=rf"^{field} is .*; expected "):
         DigitsSpec(**{"seed": 0, field: value})  # type: ignore[arg-type]
 
 
-def test_what_is_no_devices_name_is_refused() -> None:
+def test_an_unknown_device_of_a_digits_spec_is_refused() -> None:
     with pytest.raises(DeviceError, match=r"expected cpu, cuda, cuda:N or mps"):
         DigitsSpec(seed=0, device="gpu")
 
@@ -73,7 +73,7 @@ def test_plain_digits_have_one_offset_and_no_unseen_one() -> None:
 
 
 @pytest.mark.parametrize("placement", PLACEMENTS)
-def test_a_digit_is_whole_at_every_offset(placement: Any) -> None:
+def test_a_digit_fits_on_the_canvas_at_every_offset(placement: Any) -> None:
     spec = DigitsSpec(seed=0, placement=placement)
     offsets = (*spec.seen_offsets, *spec.unseen_offsets)
     assert max(max(offset) for offset in offsets) + DIGIT_SIZE == spec.canvas

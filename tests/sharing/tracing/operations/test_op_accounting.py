@@ -6,11 +6,11 @@ from collections.abc import Callable
 import pytest
 import torch
 import torch.nn.functional as F
-from sharing.function_models import Function, counted
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
 from paramshare import analyze
+from support.models.function_models import Function, counted
 
 
 def test_slices_of_a_bank_count_once_each_and_the_rest_is_unused() -> None:

@@ -7,10 +7,10 @@ from functools import partial
 import pytest
 import torch
 import torch.nn.functional as F
-from sharing.function_models import Function, counted, refusal
 from torch import Tensor, nn
 
 from paramshare import DynamicNet, analyze, untie
+from support.models.function_models import Function, counted, refusal
 
 
 def _analyzed(model: nn.Module) -> None:

@@ -2,13 +2,13 @@
 
 import pytest
 import torch
-from sharing.twins.small_models import Call, Loop, assert_same, parameter_count
 from torch import nn
 
 from paramshare.errors import SpecError
 from paramshare.sharing.twins.depth.unrolled import Unrolled
 from paramshare.sharing.twins.untie import untie
 from paramshare.training.nets import DynamicNet
+from support.models.twin_models import Call, Loop, assert_same, parameter_count
 
 
 def test_untied_dynamic_net_has_the_published_number_of_parameters() -> None:

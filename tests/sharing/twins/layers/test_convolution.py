@@ -60,7 +60,7 @@ def positions_of(conv: Conv, x: Tensor) -> tuple[int, ...]:
 
 
 def backward(module: nn.Module, x: Tensor) -> None:
-    """The gradients of a loss that tells every output from every other."""
+    """Return the gradients of a loss that distinguishes all outputs."""
     out = module(x)
     (out * torch.linspace(1, 2, out.numel(), dtype=out.dtype).view(out.shape)).sum().backward()
 

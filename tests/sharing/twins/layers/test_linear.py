@@ -26,7 +26,7 @@ def numbers(module: nn.Module) -> int:
 
 
 def backward(module: nn.Module, x: Tensor) -> None:
-    """The gradients of a loss that tells every output from every other."""
+    """Return the gradients of a loss that distinguishes all outputs."""
     out = module(x)
     (out * torch.linspace(1, 2, out.numel(), dtype=out.dtype).view(out.shape)).sum().backward()
 

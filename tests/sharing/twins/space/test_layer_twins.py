@@ -34,7 +34,7 @@ def floats(value: object) -> list[Tensor]:
 
 
 def backward(value: object) -> None:
-    """The gradients of a loss that tells every output from every other."""
+    """Return the gradients of a loss that distinguishes all outputs."""
     outs = floats(value)
     sum((out * torch.linspace(1, 2, out.numel(), dtype=out.dtype).view(out.shape)).sum() for out in outs).backward()
 
@@ -44,7 +44,7 @@ def one_of(inputs: Inputs, axis: int) -> Inputs:
 
 
 def check(model: nn.Module, inputs: Inputs, axis: int = 0, training: bool = False) -> nn.Module:
-    """Hold the twin of `model` against it; `axis` is that of the batch. Nothing may be left shared."""
+    """Compare the twin of `model` with it; `axis` is that of the batch. Nothing may stay shared."""
     model.double().train(training)
     sample = one_of(inputs, axis)
     with warnings.catch_warnings():

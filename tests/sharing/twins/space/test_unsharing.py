@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from sharing.twins.small_models import Call, TiedHead, assert_same, net, parameter_count
 from torch import nn
 from torch.nn import functional
 
@@ -11,6 +10,7 @@ from paramshare.sharing.twins.layers.convolution import LocalConv
 from paramshare.sharing.twins.layers.dense import Dense
 from paramshare.sharing.twins.layers.linear import LocalLinear
 from paramshare.sharing.twins.untie import UntieWarning, untie
+from support.models.twin_models import Call, TiedHead, assert_same, net, parameter_count
 
 
 @pytest.mark.parametrize(("axes", "kind"), [({"space"}, LocalConv), ({"dense"}, Dense)])

@@ -1,0 +1,1 @@
+"""The default training loop, its parts, and its checkpoints."""

@@ -1,0 +1,1 @@
+"""Prefect servers, workers, and the flow runs that a server has recorded."""

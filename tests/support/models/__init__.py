@@ -1,0 +1,1 @@
+"""Models and layers that several tests count."""
