@@ -99,15 +99,15 @@ class Metric:
 
 SIZES: Final = (
     Metric(PARAMETERS, "parameters", "lower"),
-    Metric(MACS, "multiply-accumulates a sample", "lower"),
-    Metric(SECONDS, "seconds a training", "lower"),
+    Metric(MACS, "multiply-accumulates per sample", "lower"),
+    Metric(SECONDS, "seconds per training", "lower"),
 )
 """What a net and its training take; not of every target the multiply-accumulates are known."""
 
 COSTS: Final = (
     Metric(LOSS, "the last step's loss", "lower"),
     *SIZES,
-    Metric(STEPS_PER_SECOND, "steps a second", "higher"),
+    Metric(STEPS_PER_SECOND, "steps per second", "higher"),
 )
 """What a run has beside what its trained net comes to, and which way it is better."""
 
