@@ -14,7 +14,7 @@ import pytest
 
 import paramshare as ps
 from paramshare.errors import ParamshareError, SpecError, UsageError
-from paramshare.recipes import reference
+from paramshare.recipes.loading import source as recipe_source
 from paramshare.recipes.loading.find import find_recipe, source_of
 from paramshare.recipes.recipe import Recipe
 from paramshare.results import StudyResult
@@ -166,7 +166,7 @@ def test_a_class_of_a_notebook_is_loaded_by_value(monkeypatch: pytest.MonkeyPatc
     run(CELLS[0])
     source = source_of(run(CELLS[1])["Toy"])
     assert source.pickled
-    reference._loaded.pop(source)  # as in another process
+    recipe_source._loaded.pop(source)  # as in another process
     assert source.load()(width=5).model().net.out_channels == 5  # type: ignore[union-attr]
 
 

@@ -36,12 +36,12 @@ class Ui(StoreSettings):
         from paramshare.tracking.store import open_store, store_failures
 
         address = address_of(self)
-        store = open_store(address)
         with store_failures(address):
+            if self.view:
+                check_view(address, self.view)
+            store = open_store(address)
             add_views(store)
             view = self.view or newest_seeds(store)
-            if self.view:
-                check_view(store, view)
         if store.address.database is None:
             base = (self.pages_url or server_url(store.address)).rstrip("/") + "/"
             self._show(experiment_url(base, store.experiment_id, view))

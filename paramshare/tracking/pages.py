@@ -11,10 +11,10 @@ from typing import Final
 
 from paramshare.errors import UsageError, did_you_mean
 from paramshare.processes import HOST, Program, started
-from paramshare.tracking.display.views import missing_views, seeds_view, view_key
+from paramshare.tracking.display.views import VIEWS, missing_views, seeds_view, view_key
 from paramshare.tracking.pages_server import STOP
 from paramshare.tracking.read.runs import target_of_run
-from paramshare.tracking.store import Store, StoreAddress
+from paramshare.tracking.store import Store, StoreAddress, open_existing_store
 from paramshare.tracking.tags import KIND, SAVED_VIEW
 
 __all__ = ["DEFAULT_PORT", "add_views", "check_view", "newest_seeds", "served_pages", "server_url"]
@@ -42,18 +42,22 @@ def add_views(store: Store) -> None:
             store.client.set_experiment_tag(store.experiment_id, key, value)
 
 
-def check_view(store: Store, view: str) -> None:
-    """Check that the experiment has a saved view.
+def check_view(address: StoreAddress, view: str) -> None:
+    """Check that the experiment has a saved view. Nothing is written.
 
     Raises:
         UsageError: it has not; the message lists those it has.
     """
-    prefix = f"{SAVED_VIEW}{view_key('')}"
-    tags = store.client.get_experiment(store.experiment_id).tags
-    views = [tag.removeprefix(prefix) for tag in tags if tag.startswith(prefix)]
+    if view in VIEWS:  # each experiment gets them
+        return
+    views = list[str](VIEWS)
+    with suppress(UsageError):  # there is no store yet
+        store, prefix = open_existing_store(address), f"{SAVED_VIEW}{view_key('')}"
+        tags = store.client.get_experiment(store.experiment_id).tags
+        names = sorted(tag.removeprefix(prefix) for tag in tags if tag.startswith(prefix))
+        views += [name for name in names if name not in views]
     if view not in views:
-        close = did_you_mean(view, views) or f"; expected one of {', '.join(sorted(views))}"
-        raise UsageError(f"the experiment has no view {view!r}{close}")
+        raise UsageError(f"--view is {view!r}; expected {', '.join(map(repr, views))}{did_you_mean(view, views)}")
 
 
 def newest_seeds(store: Store) -> str:

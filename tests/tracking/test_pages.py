@@ -1,13 +1,18 @@
 """Proves that the pages of a store open on the right view, and that missing views are added."""
 
+from dataclasses import replace
+
 import pytest
 
-from paramshare.tracking.display.views import missing_views
-from paramshare.tracking.pages import add_views, newest_seeds
+from paramshare.errors import UsageError
+from paramshare.tracking.display.views import missing_views, recipe_view_tags
+from paramshare.tracking.pages import add_views, check_view, newest_seeds
 from paramshare.tracking.store import Store, StoreAddress, open_store
 from paramshare.tracking.write.kinds.seeds import write_failure
+from paramshare.tracking.write.runs import tag_experiment
 from paramshare.training.digits.spec import DigitsSpec
 from paramshare.training.spec import TrainSpec
+from paramshare.training.targets import TARGETS
 
 
 @pytest.fixture
@@ -32,3 +37,15 @@ def test_the_pages_open_on_the_seeds_of_the_newest_trained_target(store: Store) 
     for spec, view in ((DigitsSpec(seed=0), "digits-seeds"), (TrainSpec(seed=0), "seeds")):
         write_failure(store, spec, "no room", {})
         assert newest_seeds(store) == view
+
+
+def test_the_views_of_a_recipe_are_known_after_its_first_sweep(address: StoreAddress) -> None:
+    with pytest.raises(UsageError, match=r"--view is 'toy-seeds'; expected 'seeds', .*'counts'"):
+        check_view(address, "toy-seeds")
+    assert address.database is not None
+    assert not address.database.exists()
+    store = open_store(address)
+    tag_experiment(store, recipe_view_tags(replace(TARGETS["digits"], name="toy", title="Toy")))
+    check_view(address, "toy-seeds")
+    with pytest.raises(UsageError, match=r"did you mean toy-seeds\?"):
+        check_view(address, "toy-sedes")
