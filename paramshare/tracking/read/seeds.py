@@ -94,7 +94,7 @@ def read_runs(store: Store, run_ids: Sequence[str]) -> list[RunView]:
 
     The result omits runs that are deleted.
     """
-    selection = Selection(finished=False, datasets=None, tags=(KEY, DIVERGED, ENGINE))
+    selection = Selection(finished=False, datasets=None, tags=(KEY, DIVERGED, ENGINE, RECIPE))
     if store.database is not None:
         with store.database.engine.connect() as connection:
             rows = connection.exec_driver_sql(_BY_ID, (json.dumps(list(run_ids)),))
