@@ -78,8 +78,8 @@ def test_a_report_that_cannot_be_written_is_refused(study: StudyResult, file: st
 
 def test_a_study_shows_its_answers_figures_and_tables_in_a_notebook(study: StudyResult) -> None:
     html = study._repr_html_()
-    assert repr(study).startswith("Toy: conv, local\nLocal instead of conv takes")
-    assert "<p>Local instead of conv takes" in html
+    assert repr(study).startswith("Toy: conv, local\nLocal instead of conv adds")
+    assert "<p>Local instead of conv adds" in html
     assert html.count('<img src="data:image/png;base64,') == len(study._figures) > 0
     assert html.count("<table>") == 2
 

@@ -16,7 +16,7 @@ from pydantic import (
 )
 
 from paramshare.errors import SpecError
-from paramshare.recipes.loading.find import find_target
+from paramshare.recipes.loading.find import find_target, installed_recipes
 from paramshare.recipes.loading.source import RecipeSource
 from paramshare.recipes.spec import OptionValue
 from paramshare.recipes.target import recipe_target
@@ -124,17 +124,39 @@ def without_null(schema: dict[str, Any]) -> None:
             del field["default"]
 
 
+def _reference_schema(schema: dict[str, Any]) -> None:
+    """Add what a form accepts as a recipe: a built-in or installed one, a file or an import path."""
+    names = "|".join(re.escape(name) for name in (*TARGETS, *installed_recipes()))
+    schema |= {"pattern": rf"^({names}|.+\.py|.+:.+)$", "examples": [*TARGETS, "my_recipe.py:Spirals"]}
+
+
+def _sweep_schema(schema: dict[str, Any]) -> None:
+    """Complete the schema for a form: without null, and with the variants of each built-in target."""
+    without_null(schema)
+    default = schema["properties"]["target"]["default"]
+    schema["allOf"] = [
+        {
+            "if": {
+                "properties": {"target": {"const": target.name}},
+                "required": [] if target.name == default else ["target"],
+            },
+            "then": {"properties": {"variant": {"pattern": _list_pattern("|".join(target.variants))}}},
+        }
+        for target in TARGETS.values()
+    ]
+
+
 class SweepSpec(BaseModel):
     """A sweep: every variant with every seed on every device. The defaults train the article's net."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra=without_null)
+    model_config = ConfigDict(extra="forbid", json_schema_extra=_sweep_schema)
 
     target: str = Field(
         "dynamicnet",
         description="the recipe to train: dynamicnet (the article's net), digits (a small convolutional net and its "
         "locally connected and dense twins, on digits moved about a canvas), path/to/file.py:Class, or the name of an "
         "installed recipe",
-        json_schema_extra={"examples": ["dynamicnet", "digits", "my_recipe.py:Spirals"]},
+        json_schema_extra=_reference_schema,
     )
     seeds: Annotated[str, BeforeValidator(_as_text), AfterValidator(_check_seeds)] = Field(
         "0:10",

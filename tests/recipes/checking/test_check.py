@@ -14,7 +14,7 @@ from support.toy_recipe import Changed
 @pytest.fixture(scope="module")
 def checked(tmp_path_factory: pytest.TempPathFactory) -> CheckReport:
     """Return the check of the recipe without faults."""
-    from toy_recipe import NEIGHBOUR, RECIPE, load
+    from support.toy_recipe import NEIGHBOUR, RECIPE, load
 
     folder = tmp_path_factory.mktemp("toy")
     (folder / "noise.py").write_text(NEIGHBOUR)
