@@ -61,9 +61,9 @@ class Site:
 
     def sweep(self, **given: object) -> subprocess.Popen[str]:
         """Start `paramshare flow sweep` on the hub, on the Dask cluster."""
-        spec = SweepSpec.model_validate({**SPEC, **given}).model_dump(exclude_none=True)
+        spec = SweepSpec.model_validate({**SPEC, **given}).model_dump(exclude_unset=True, exclude_none=True)
         options = [f"--{key.replace('_', '-')}={value}" for key, value in spec.items() if key != "force"]
-        options += ["--force"] if spec["force"] else []
+        options += ["--force"] if spec.get("force") else []
         return subprocess.Popen(
             [*PROGRAM, "flow", "sweep", "--json", *options, f"--dask-scheduler={SCHEDULER}"],
             cwd=self.machines["hub"].folder,
