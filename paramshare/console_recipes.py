@@ -1,4 +1,4 @@
-"""What a person sees in a terminal of recipes: lists, one recipe, and the result of a check."""
+"""Print recipes for a terminal: lists, one recipe, and the result of a check."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING

@@ -135,7 +135,7 @@ class Settings(BaseSettings):
 
 
 class StoreSettings(Settings):
-    """What a command with a store needs. A command adds its own fields."""
+    """The settings of the store. A command with a store adds its own fields."""
 
     experiment: ExperimentName = Field("paramshare", description="the MLflow experiment that holds the runs")
     tracking_uri: str | None = Field(
@@ -178,7 +178,7 @@ class StackSettings(BaseSettings):
 
     @property
     def active(self) -> bool:
-        """Whether schedules start runs."""
+        """Return whether schedules start runs."""
         return self.schedules == "active"
 
     @classmethod

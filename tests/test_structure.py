@@ -77,7 +77,8 @@ ALLOWED = {
         "paramshare.sharing.twins.replacement",
     },
     "paramshare.recipes": {
-        "paramshare.errors", "paramshare.sharing", "paramshare.training.spec", "paramshare.training.targets",
+        "paramshare.errors", "paramshare.sharing", "paramshare.training.result", "paramshare.training.spec",
+        "paramshare.training.targets",
         "paramshare.training.torch_defaults",
     },
     "paramshare.training": {"paramshare.errors", "paramshare.recipes", "paramshare.torch_modes"},

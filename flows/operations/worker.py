@@ -80,12 +80,12 @@ class _PrefectWorker:
 
     @property
     def is_running(self) -> bool:
-        """Whether the process has not ended."""
+        """Return whether the process has not ended."""
         return self.process.poll() is None
 
     @property
     def polls(self) -> bool:
-        """Whether the worker asks Prefect for runs."""
+        """Return whether the worker asks Prefect for runs."""
         with suppress(OSError), urlopen(f"http://127.0.0.1:{self.port}/health", timeout=3) as response:
             return self.is_running and response.status == 200
         return False

@@ -31,7 +31,7 @@ class WorkerNames:
     _descriptors: list[int]
 
     def release(self) -> None:
-        """Let other processes claim the orphaned names."""
+        """Release the lock, so that other processes can claim the orphaned names."""
         while self._descriptors:
             os.close(self._descriptors.pop())
 

@@ -105,7 +105,7 @@ class Comparison:
 
     @property
     def equal(self) -> bool:
-        """Whether all numbers that both trainings have are bitwise equal."""
+        """Return whether all numbers that both trainings have are bitwise equal."""
         return not (self.losses or self.depths or self.final_metrics or self.weights)
 
 

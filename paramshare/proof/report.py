@@ -37,24 +37,24 @@ class Reproduction:
 
     @property
     def equal(self) -> bool:
-        """Whether every number is bitwise equal."""
+        """Return whether every number is bitwise equal."""
         return self.compared.equal
 
     @property
     def within(self) -> bool:
-        """Whether the deviation is within the one-bit control."""
+        """Return whether the deviation is within the one-bit control."""
         if self.equal:
             return True
         return not self.compared.depths and within(self.compared.deviation, self.bit_flips)
 
     @property
     def explained(self) -> bool:
-        """Whether a difference of the environments or of the arithmetic can change bits."""
+        """Return whether a difference of the environments or of the arithmetic can change bits."""
         return any(difference.explains for difference in self.differences)
 
     @property
     def failed(self) -> bool:
-        """Whether the run is not reproduced: neither bitwise equal, nor within the control with an explanation."""
+        """Return whether the run is not reproduced: neither bitwise equal, nor within the control and explained."""
         return not (self.equal or (self.within and self.explained))
 
     @property
@@ -145,7 +145,7 @@ class VerifyRow:
 
     @property
     def failed(self) -> bool:
-        """Whether the run is not reproduced."""
+        """Return whether the run is not reproduced."""
         return self.reproduction is None or self.reproduction.failed
 
     @property

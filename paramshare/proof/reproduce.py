@@ -1,6 +1,7 @@
 """Train a run again from its parameters in the store, and compare every number with the stored one."""
 
 from dataclasses import replace
+from functools import partial
 from typing import Final
 
 from paramshare.errors import SpecError, UsageError
@@ -9,15 +10,14 @@ from paramshare.proof.environment import Difference, differences
 from paramshare.proof.report import Reproduction
 from paramshare.recipes.loading.find import find_target, installed_recipes
 from paramshare.recipes.target import RecipeTarget
-from paramshare.tracking.read.run_view import RunView, read_run, view_of
-from paramshare.tracking.read.runs import find_run
+from paramshare.tracking.read.run_view import RunView, read_run
 from paramshare.tracking.store import Store, StoreAddress, open_existing_store, store_failures
 from paramshare.training.choice import ENGINES, Choice, Engine, choose_engine
 from paramshare.training.control import one_bit_control
 from paramshare.training.devices import choose_devices, find_devices
 from paramshare.training.engines import train
 from paramshare.training.result import Result
-from paramshare.training.targets import Spec
+from paramshare.training.targets import Spec, Target
 
 __all__ = ["reproduce"]
 
@@ -51,7 +51,7 @@ def _reproduce(store: Store, run_id: str, engine: Engine = "auto", recipe: str |
         UsageError: see `reproduce`.
         MlflowException: the store failed.
     """
-    run = _read(store, run_id, recipe)
+    run = read_run(store, run_id, partial(_code_of, run_id=run_id, recipe=recipe))
     choice = _choose(run, engine)
     choose_devices((run.spec.device,), find_devices())
     stored = Numbers.of_run(run, run.weights)
@@ -68,17 +68,16 @@ def _reproduce(store: Store, run_id: str, engine: Engine = "auto", recipe: str |
     )
 
 
-def _read(store: Store, run_id: str, recipe: str | None) -> RunView:
-    """Return a run, with the code of its recipe if it is not of a built-in target.
+def _code_of(target: Target, run_id: str, recipe: str | None) -> Target | None:
+    """Return the recipe that trained a run, with its code; None for a built-in target.
 
     Raises:
         UsageError: the run was trained by another recipe, or by one that is not known here.
     """
-    target = view_of(find_run(store, run_id), store).target
     if not isinstance(target, RecipeTarget):
         if recipe is not None and recipe != target.name:
             raise UsageError(f"the run {run_id} was trained by {target.name}, not by {recipe}; leave --recipe out")
-        return read_run(store, run_id)
+        return None
     if recipe is None and target.name not in installed_recipes():
         raise UsageError(
             f"the run {run_id} was trained by the recipe {target.name}, which is not installed here; pass its code "
@@ -91,7 +90,7 @@ def _read(store: Store, run_id: str, recipe: str | None) -> RunView:
             f"the run {run_id} was trained by {target.name} of version {target.version}, and "
             f"{recipe or target.name} is {code.name} of version {version}; pass the recipe that trained it"
         )
-    return read_run(store, run_id, code)
+    return code
 
 
 def _choose(run: RunView, engine: Engine) -> Choice:

@@ -80,7 +80,7 @@ class Data:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What one step of a training gives.
+    """The numbers of one step of a training.
 
     Args:
         loss: the loss of the step, before its update.

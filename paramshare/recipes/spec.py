@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from paramshare.errors import SpecError
 from paramshare.recipes.loading.source import RecipeSource
 from paramshare.recipes.recipe import Recipe
-from paramshare.training.spec import canonical_device, hashed, is_int
+from paramshare.training.spec import canonical_device, check_seed, hashed
 
 if TYPE_CHECKING:
     from paramshare.recipes.target import RecipeTarget
@@ -16,7 +16,6 @@ __all__ = ["OptionValue", "RecipeSpec"]
 
 OptionValue = int | float | bool | str | None
 
-_SEED_END = 2**63
 _DEFAULT_STEPS = 1000  # of the default loop
 
 
@@ -45,8 +44,7 @@ class RecipeSpec:
     arithmetic: Literal["direct"] = "direct"
 
     def __post_init__(self) -> None:
-        if not is_int(self.seed) or not 0 <= self.seed < _SEED_END:
-            raise SpecError(f"seed is {self.seed!r}; expected a whole number from 0 to 2**63 - 1")
+        check_seed(self.seed)
         variants = self.recipe.load().variants
         if self.variant not in variants:
             raise SpecError(

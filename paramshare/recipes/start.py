@@ -20,7 +20,7 @@ from paramshare.recipes.recipe import Data, Recipe
 from paramshare.recipes.spec import RecipeSpec
 from paramshare.sharing.twins.untie import untie
 
-__all__ = ["Start", "begin", "sample_inputs"]
+__all__ = ["Start", "as_built", "begin", "sample_inputs"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +48,7 @@ def begin(spec: RecipeSpec) -> Start:
     Raises:
         SpecError: the recipe returns something that cannot be trained. Its own exceptions are not caught.
     """
-    recipe = spec.instance()
-    seed_all(spec.seed)
-    data = recipe.data(torch.Generator().manual_seed(derived_seed(spec.seed, "data")))
-    _check_data(data)
-    model = recipe.model()
-    _check_model(model)
+    recipe, data, model = as_built(spec)
     order = torch.Generator().manual_seed(derived_seed(spec.seed, "order"))
     example = sample_inputs(recipe, data)
     model = _variant(recipe, spec.variant, model, example)
@@ -61,17 +56,32 @@ def begin(spec: RecipeSpec) -> Start:
     return Start(recipe, data, model.train(), order, example)
 
 
-def sample_inputs(recipe: Recipe, data: Data) -> tuple[Any, ...]:
-    """Return the model's arguments for one example.
+def as_built(spec: RecipeSpec) -> tuple[Recipe, Data, nn.Module]:
+    """Draw the data and the model as built, before the variant is made. It changes the global generators.
 
-    It is the first example of tensors; of other data, the first example of a batch of the seed 0.
+    Raises:
+        SpecError: the recipe returns something that cannot be trained. Its own exceptions are not caught.
+    """
+    recipe = spec.instance()
+    seed_all(spec.seed)
+    data = recipe.data(torch.Generator().manual_seed(derived_seed(spec.seed, "data")))
+    _check_data(data)
+    model = recipe.model()
+    _check_model(model)
+    return recipe, data, model
+
+
+def sample_inputs(recipe: Recipe, data: Data, count: int = 1) -> tuple[Any, ...]:
+    """Return the model's arguments for the first `count` examples.
+
+    If the data are not tensors, they are examples of a batch of the seed 0.
     """
     try:
         example_count(data.train)
         batch = data.train
     except SpecError:
         batch = next(iter(recipe.batches(data.train, torch.Generator().manual_seed(0))))
-    inputs = recipe.inputs(take(batch, slice(0, 1)))
+    inputs = recipe.inputs(take(batch, slice(0, count)))
     return inputs if isinstance(inputs, tuple) else (inputs,)
 
 

@@ -13,15 +13,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from paramshare.errors import SpecError
 from paramshare.recipes.loop.checkpoints import Checkpoints, write_checkpoints
 from paramshare.recipes.loop.evaluation import evaluated
-from paramshare.recipes.loop.examples import on_device
+from paramshare.recipes.loop.examples import data_on_device
 from paramshare.recipes.loop.random_state import restored_random_state
-from paramshare.recipes.recipe import Step
+from paramshare.recipes.loop.steps import steps_of
 from paramshare.recipes.spec import RecipeSpec
 from paramshare.recipes.start import Start, begin
 from paramshare.sharing.analyze import analyze
+from paramshare.training.result import first_not_finite
 from paramshare.training.targets import LOSS, MACS, PARAMETERS
 
 __all__ = ["RecipeResult", "train_recipe"]
@@ -80,10 +80,7 @@ class RecipeResult:
 
         If only a metric of the trained model is not finite, it is the number of steps.
         """
-        steps = np.flatnonzero(~np.isfinite(self.losses))
-        if len(steps):
-            return int(steps[0])
-        return None if all(map(math.isfinite, self.finals.values())) else len(self.losses)
+        return first_not_finite(self.losses, self.finals.values())
 
 
 def train_recipe(
@@ -109,7 +106,7 @@ def train_recipe(
         if checkpoints is not None:
             write_checkpoints(start.recipe, checkpoints.of(spec))
         model = start.model.to(spec.device)
-        data = type(start.data)(on_device(start.data.train, spec.device), on_device(start.data.test, spec.device))
+        data = data_on_device(start.data, spec.device)
         losses, values = _fitted(start, model, data)
         finals = evaluated(start.recipe, model, data)
     seconds = time.perf_counter() - clock
@@ -134,13 +131,10 @@ def _fitted(start: Start, model: nn.Module, data: Any) -> tuple[NDArray[np.float
     """Train the model in place and return the loss and the other values of every step."""
     losses: list[float] = []
     values = defaultdict[str, dict[int, float]](dict)
-    for step in start.recipe.fit(model, data, start.order):
-        step = step if isinstance(step, Step) else Step(float(step))
+    for step in steps_of(start.recipe, model, data, start.order):
         for name, value in step.values.items():
             values[_CURVES + name if "/" not in name else name][len(losses)] = float(value)
         losses.append(float(step.loss))
-    if not losses:
-        raise SpecError("fit yields no step; yield ps.Step(loss) for each one")
     curves = {name: np.full(len(losses), math.nan) for name in values}
     for name, by_step in values.items():
         curves[name][list(by_step)] = list(by_step.values())

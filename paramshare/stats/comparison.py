@@ -45,7 +45,7 @@ class Comparison:
 
     @property
     def significant(self) -> bool:
-        """Whether p, corrected if there is a corrected p, is below alpha."""
+        """Return whether p, corrected if there is a corrected p, is below alpha."""
         return (self.p if self.p_holm is None else self.p_holm) < self.alpha
 
     def explained(self, estimate: Estimate, null: float) -> Estimate:
@@ -62,7 +62,7 @@ class Comparison:
 
     @property
     def underpowered(self) -> bool:
-        """Whether the difference is not significant and the power is too low for the difference of interest."""
+        """Return whether the difference is not significant and the power is too low for the difference of interest."""
         return not self.significant and not self.power.enough
 
 

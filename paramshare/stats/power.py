@@ -56,7 +56,7 @@ class Power:
 
     @property
     def enough(self) -> bool:
-        """Whether the power at the difference of interest is at least the required power."""
+        """Return whether the power at the difference of interest is at least the required power."""
         return self.chance >= self.target
 
 

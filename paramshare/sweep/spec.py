@@ -22,7 +22,7 @@ from paramshare.recipes.spec import OptionValue
 from paramshare.recipes.target import recipe_target
 from paramshare.training.choice import ENGINES, Choice, Engine, choose_engine
 from paramshare.training.digits.spec import DIGITS, Placement
-from paramshare.training.spec import LARGEST_FLOAT, LARGEST_SIZE, TrainSpec, canonical_device
+from paramshare.training.spec import LARGEST_FLOAT, LARGEST_SIZE, canonical_device, check_seed
 from paramshare.training.targets import TARGETS, Metric, Spec, Target
 
 __all__ = ["EngineAsked", "ExperimentName", "SweepSpec", "parse_seeds", "without_null"]
@@ -58,7 +58,7 @@ def parse_seeds(text: str) -> tuple[int, ...]:
         if len(seeds) + end - begin > _MOST_SEEDS:
             raise SpecError(f"seeds {text!r}: more than {_MOST_SEEDS:,} seeds; sweep them in several parts")
         seeds.update(dict.fromkeys(range(begin, end)))
-    TrainSpec(seed=max(seeds))  # checks the limits of a seed
+    check_seed(max(seeds))
     return tuple(seeds)
 
 

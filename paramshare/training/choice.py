@@ -49,7 +49,7 @@ class Choice:
 
     @property
     def together(self) -> bool:
-        """Whether many seeds are trained at once."""
+        """Return whether many seeds are trained at once."""
         return self.engine == "gram" and _kind(self.spec) == "cuda"
 
 

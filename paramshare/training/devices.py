@@ -48,7 +48,7 @@ def find_devices() -> tuple[Device, ...]:
 
 
 def _may_have_accelerator() -> bool:
-    """Whether this machine can have a device beside its CPU: on Linux the driver of each has a file in `/dev`."""
+    """Return whether this machine can have a device beside its CPU: on Linux each driver has a file in `/dev`."""
     if sys.platform != "linux" or "torch" in sys.modules:
         return True
     return any(file.name.startswith(_DRIVERS) for file in Path("/dev").iterdir())

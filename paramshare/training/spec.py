@@ -11,7 +11,7 @@ from paramshare.errors import DeviceError, SpecError
 
 __all__ = [
     "ARITHMETICS", "DEPTHS", "LARGEST_FLOAT", "LARGEST_SIZE", "VARIANTS", "Arithmetic", "TrainSpec", "Variant",
-    "canonical_device", "hashed", "is_int", "number",
+    "canonical_device", "check_seed", "hashed", "is_int", "number",
 ]  # fmt: skip
 
 Variant = Literal["shared", "untied"]
@@ -74,8 +74,7 @@ class TrainSpec:
     arithmetic: Arithmetic = "direct"
 
     def __post_init__(self) -> None:
-        if not is_int(self.seed) or not 0 <= self.seed < _SEED_END:
-            raise SpecError(f"seed is {self.seed!r}; expected a whole number from 0 to 2**63 - 1")
+        check_seed(self.seed)
         for name, choices in (("variant", VARIANTS), ("arithmetic", ARITHMETICS)):
             if getattr(self, name) not in choices:
                 raise SpecError(f"{name} is {getattr(self, name)!r}; expected {' or '.join(choices)}")
@@ -126,8 +125,18 @@ def canonical_device(name: str) -> str:
     return f"cuda:{int(index or 0)}" if kind == "cuda" else name
 
 
+def check_seed(seed: object) -> None:
+    """Check that a value is a seed.
+
+    Raises:
+        SpecError: it is not a whole number from 0 to 2**63 - 1.
+    """
+    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < _SEED_END:
+        raise SpecError(f"seed is {seed!r}; expected a whole number from 0 to 2**63 - 1")
+
+
 def is_int(value: object) -> bool:
-    """Whether it is a whole number; True and False are none."""
+    """Return whether it is a whole number; True and False are none."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 

@@ -27,7 +27,7 @@ class CommandLine(NamedTuple):
 
     @property
     def asks_help(self) -> bool:
-        """Whether they ask for help."""
+        """Return whether they ask for help."""
         return not {"-h", "--help"}.isdisjoint(self.arguments)
 
 

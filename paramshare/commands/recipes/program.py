@@ -23,7 +23,7 @@ _FLAGS: Final = ("-h", "--help")
 
 
 class Program(NamedTuple):
-    """What a command line needs to be parsed.
+    """The parts from which a command line is parsed.
 
     Args:
         root: the class of the whole command line.

@@ -71,7 +71,7 @@ class CheckReport:
 
     @property
     def failed(self) -> bool:
-        """Whether there is a problem."""
+        """Return whether there is a problem."""
         return bool(self.problems)
 
     def as_dict(self) -> dict[str, Any]:

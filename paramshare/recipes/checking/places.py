@@ -1,4 +1,4 @@
-"""Where an error of a recipe comes from: its file, line and method."""
+"""Find the place that an error of a recipe comes from: its file, line and method."""
 
 import sys
 from pathlib import Path

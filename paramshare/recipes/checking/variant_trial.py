@@ -10,14 +10,15 @@ from typing import Any, Final
 import torch
 from torch import nn
 
-from paramshare.errors import SpecError, in_a_line
+from paramshare.errors import in_a_line
 from paramshare.recipes.checking.contents import hash_of, largest_difference, same_function_limit, tensor_bytes
 from paramshare.recipes.loop.evaluation import evaluated
-from paramshare.recipes.loop.examples import example_count, on_device, take
-from paramshare.recipes.loop.random_state import derived_seed, restored_random_state, seed_all
-from paramshare.recipes.recipe import Data, Recipe, Step
+from paramshare.recipes.loop.examples import data_on_device
+from paramshare.recipes.loop.random_state import restored_random_state, seed_all
+from paramshare.recipes.loop.steps import steps_of
+from paramshare.recipes.recipe import Recipe
 from paramshare.recipes.spec import RecipeSpec
-from paramshare.recipes.start import Start, begin
+from paramshare.recipes.start import Start, as_built, begin, sample_inputs
 from paramshare.sharing.analyze import analyze
 
 __all__ = ["Trial", "try_variant"]
@@ -119,11 +120,9 @@ def _tried(spec: RecipeSpec, *, timed: bool) -> _Tried:
     _keep_optimizers(recipe, optimizers)
     data_hash, weights = hash_of((start.data.train, start.data.test)), hash_of(start.model.state_dict())
     model = start.model.to(spec.device)
-    data = Data(on_device(start.data.train, spec.device), on_device(start.data.test, spec.device))
-    steps = recipe.fit(model, data, start.order)
-    losses = tuple(step.loss if isinstance(step, Step) else float(step) for step in islice(steps, _STEPS))
-    if not losses:
-        raise SpecError("fit yields no step; yield ps.Step(loss) for each one")
+    data = data_on_device(start.data, spec.device)
+    steps = steps_of(recipe, model, data, start.order)
+    losses = tuple(step.loss for step in islice(steps, _STEPS))
     size = tensor_bytes((list(model.parameters()), [parameter.grad for parameter in model.parameters()]))
     size += sum(tensor_bytes(list(optimizer.state.values())) for optimizer in optimizers)
     first, each = time.perf_counter() - clock, _seconds_of_a_step(steps) if timed else None
@@ -203,8 +202,8 @@ def _change_of_function(spec: RecipeSpec, start: Start) -> tuple[float | None, l
     variant = start.recipe.variants[spec.variant]
     if variant is None or isinstance(variant, Mapping):
         return None, []
-    built = _as_built(spec)
-    inputs = _inputs(start.recipe, start.data)
+    _, _, built = as_built(spec)
+    inputs = sample_inputs(start.recipe, start.data, _EXAMPLES)
     difference = largest_difference(_outputs(start.model, inputs, spec.seed), _outputs(built, inputs, spec.seed))
     if difference <= same_function_limit(built):
         return difference, []
@@ -215,25 +214,6 @@ def _change_of_function(spec: RecipeSpec, start: Start) -> tuple[float | None, l
             f"is another function than the model as built: {words}, relative to the largest one",
         )
     ]
-
-
-def _as_built(spec: RecipeSpec) -> nn.Module:
-    """Return the model as built, with the initial weights of the seed. It is drawn as in `begin`."""
-    recipe = spec.instance()
-    seed_all(spec.seed)
-    recipe.data(torch.Generator().manual_seed(derived_seed(spec.seed, "data")))
-    return recipe.model()
-
-
-def _inputs(recipe: Recipe, data: Data) -> tuple[Any, ...]:
-    """Return the model's arguments for some training examples."""
-    try:
-        example_count(data.train)
-        batch = data.train
-    except SpecError:  # no tensors
-        batch = next(iter(recipe.batches(data.train, torch.Generator().manual_seed(0))))
-    inputs = recipe.inputs(take(batch, slice(0, _EXAMPLES)))
-    return inputs if isinstance(inputs, tuple) else (inputs,)
 
 
 def _outputs(model: nn.Module, inputs: tuple[Any, ...], seed: int) -> Any:

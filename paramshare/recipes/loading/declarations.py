@@ -7,10 +7,12 @@ from typing import Any, Final, Literal, Union, get_args, get_origin
 
 from paramshare.errors import SpecError
 from paramshare.recipes.recipe import Metric, Options, Recipe
+from paramshare.training.targets import TARGETS
 
 __all__ = ["AXES", "RESERVED", "check_class", "option_types"]
 
 AXES: Final = ("tie", "depth", "space", "dense")
+"""The axes of `untie`, whose module loads torch."""
 
 RESERVED: Final = (
     "arithmetic", "device", "devices", "engine", "experiment", "force", "json", "key", "recipe", "seed", "seeds",
@@ -20,7 +22,6 @@ RESERVED: Final = (
 
 _NAME: Final = re.compile(r"[a-z][a-z0-9_.-]{0,63}")
 _METRIC: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_ .-]{0,99}")
-_BUILT_IN: Final = ("dynamicnet", "digits")
 _SCALARS: Final = (int, float, bool, str)
 
 
@@ -32,7 +33,7 @@ def check_class(recipe: type[Recipe], reference: str) -> None:
     """
     if not isinstance(recipe.name, str) or not _NAME.fullmatch(recipe.name):
         raise SpecError(f"{reference}: name is {recipe.name!r}; expected lower-case letters, digits, _, . and -")
-    if recipe.name in _BUILT_IN:
+    if recipe.name in TARGETS:
         raise SpecError(f"{reference}: the name {recipe.name} is that of a built-in recipe; choose another `name`")
     if not isinstance(recipe.version, int) or isinstance(recipe.version, bool) or recipe.version < 1:
         raise SpecError(f"{reference}: version is {recipe.version!r}; expected a whole number from 1")

@@ -36,7 +36,7 @@ _ATTRIBUTE: Final = "_paramshare_checkpoint"
 
 @dataclass(frozen=True, slots=True)
 class Checkpoints:
-    """Where checkpoints are, and how often they are written.
+    """The folder of the checkpoints, and the interval between them.
 
     Args:
         folder: the folder, created with the first checkpoint.

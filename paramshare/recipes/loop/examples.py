@@ -8,8 +8,9 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves, tree_map
 
 from paramshare.errors import SpecError
+from paramshare.recipes.recipe import Data
 
-__all__ = ["example_count", "on_device", "shuffled_batches", "take"]
+__all__ = ["data_on_device", "example_count", "on_device", "shuffled_batches", "take"]
 
 
 def shuffled_batches(data: Any, size: int | None, generator: torch.Generator) -> Iterator[Any]:
@@ -55,3 +56,8 @@ def example_count(data: Any) -> int:
 def on_device(data: Any, device: torch.device | str) -> Any:
     """Return data with every tensor on a device; other parts are kept."""
     return tree_map(lambda part: part.to(device) if isinstance(part, Tensor) else part, data)
+
+
+def data_on_device(data: Data, device: torch.device | str) -> Data:
+    """Return the data of a seed with every tensor on a device."""
+    return Data(on_device(data.train, device), on_device(data.test, device))

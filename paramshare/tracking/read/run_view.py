@@ -1,7 +1,7 @@
 """A view of a seed's run: the values that were read from the store, and its curves and weights when they are used."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -193,22 +193,24 @@ def view_of(run: Run, store: Store) -> RunView:
     return RunView(run.info.run_id, run.info.status, run.data.tags, run.data.params, metrics, store)
 
 
-def read_run(store: Store, run_id: str, code: Target | None = None) -> RunView:
+def read_run(store: Store, run_id: str, code_of: Callable[[Target], Target | None] = lambda _: None) -> RunView:
     """Read a seed's FINISHED run and check that its spec, curves and metrics are complete.
 
     Args:
         run_id: see `find_run`.
-        code: the recipe of the run. Defaults to None, for a run of a built-in target.
+        code_of: returns the recipe with its code for the target that the run describes; None for a built-in target.
+            Defaults to None for every target: the run of a recipe has no spec.
 
     Raises:
         UsageError: there is no such run, it is not a seed's run, is not FINISHED, was changed, or is of another
             version.
     """
-    view = replace(view_of(find_run(store, run_id), store), code=code)
+    view = view_of(find_run(store, run_id), store)
     if view.tags.get(KIND) != "seed":
         raise UsageError(f"the run {view.run_id} {_origin(view.tags)}; pass the id of a run that trained one seed")
     if not view.finished:
         raise UsageError(f"the run {view.run_id} is {view.status}; pass the id of a FINISHED run")
+    view = replace(view, code=code_of(view.target))
     for part in ("spec", "curves", "finals"):
         getattr(view, part)
     return view

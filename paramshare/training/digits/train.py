@@ -61,7 +61,7 @@ def train_digits(spec: DigitsSpec, draws: Draws | None = None) -> DigitsResult:
 
 
 def has_ended(losses: Sequence[float], spec: DigitsSpec) -> bool:
-    """Whether a training with these losses so far has ended, asked after every step.
+    """Return whether a training with these losses so far has ended, asked after every step.
 
     It has with the first whole epoch whose mean loss is at most `stop_loss`, or is not finite: it will not be again.
     """
