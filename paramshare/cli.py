@@ -1,4 +1,4 @@
-"""The command line: the list of commands, and the handling of errors and signals.
+"""The command line: the list of commands, and the handling of errors.
 
 Each command imports the modules that it needs when it runs, so that `--help` is instant.
 """
@@ -7,11 +7,8 @@ import gc
 import os
 import signal
 import sys
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from importlib.metadata import version
-from typing import NoReturn
 
 from pydantic import BaseModel, Field, ValidationError
 from pydantic_settings import (
@@ -41,13 +38,13 @@ from paramshare.home import prepare_home
 from paramshare.parser import Parser
 from paramshare.progress_lines import no_foreign_bars
 from paramshare.settings import attributed, check_names
+from paramshare.signals import INTERRUPTED, TERMINATED, signals_raise
 from paramshare.streams import OutputError, ReaderGoneError, prepare_streams
 from paramshare.validation import sentences
 
 __all__ = ["Completion", "Flow", "Paramshare", "main"]
 
 _USAGE = 2
-_INTERRUPTED, _TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM  # the exit codes of shells
 _UNREAD = 128 + signal.SIGPIPE
 _WITHOUT_SETTINGS = ("completion", "doctor")  # work even if a setting is misspelt; doctor reports it
 _GC_THRESHOLDS = (50_000, 20, 50)  # Python's default of 700 objects costs a tenth of the time of large imports
@@ -135,7 +132,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     prepare_streams()
     no_foreign_bars()
     try:
-        with _signals_raise() as received:
+        with signals_raise() as received:
             code = _run(list(sys.argv[1:] if arguments is None else arguments), received)
         sys.stdout.flush()
     except ReaderGoneError:
@@ -156,13 +153,13 @@ def _run(arguments: list[str], received: list[int]) -> int:
     try:
         _execute(arguments or ["--help"])
     except SystemExit as end:
-        if end.code == _TERMINATED:
-            return _interrupted(_TERMINATED, end)
+        if end.code == TERMINATED:
+            return _interrupted(TERMINATED, end)
         if isinstance(end.code, str):  # Python itself would print it
             return _fail(end.code, FAILED)
         return end.code or 0
     except KeyboardInterrupt as end:
-        return _interrupted(_INTERRUPTED, end)
+        return _interrupted(INTERRUPTED, end)
     except Exception as error:
         return _interrupted(128 + received[0], error) if received else _report(error, arguments)
     return 0
@@ -208,7 +205,7 @@ def _parser(program: type[BaseSettings] | None = None) -> tuple[Parser, CliSetti
 
 def _interrupted(code: int, end: BaseException) -> int:
     """Print that a signal ended the command, and the progress of a sweep if one was running; return the exit code."""
-    verb = "interrupted" if code == _INTERRUPTED else "terminated"
+    verb = "interrupted" if code == INTERRUPTED else "terminated"
     notes: list[str] = getattr(end, "__notes__", [])
     return _fail(f"{verb}; {notes[0]}; rerun the command to resume" if notes else verb, code)
 
@@ -216,28 +213,3 @@ def _interrupted(code: int, end: BaseException) -> int:
 def _fail(message: str, code: int) -> int:
     print(f"paramshare: {without_secrets(message)}", file=sys.stderr)  # noqa: T201
     return code
-
-
-@contextmanager
-def _signals_raise() -> Iterator[list[int]]:
-    """Raise an exception on SIGINT and SIGTERM, so that the stack unwinds and runs are closed.
-
-    Yield the list of received signals. Python allows handlers only in the main thread. An ignored SIGINT, as in a
-    background job of a script, stays ignored.
-    """
-    received: list[int] = []
-
-    def leave(number: int, _frame: object) -> NoReturn:
-        received.append(number)
-        raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(_TERMINATED)
-
-    former = {}
-    if threading.current_thread() is threading.main_thread():
-        former[signal.SIGTERM] = signal.signal(signal.SIGTERM, leave)
-        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-            former[signal.SIGINT] = signal.signal(signal.SIGINT, leave)
-    try:
-        yield received
-    finally:
-        for number, handler in former.items():
-            signal.signal(number, handler or signal.SIG_DFL)

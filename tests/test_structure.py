@@ -36,6 +36,7 @@ ALLOWED = {
     "paramshare.errors": set(),
     "paramshare.markdown": set(),
     "paramshare.processes": {"paramshare.errors"},
+    "paramshare.signals": set(),
     "paramshare.tables": set(),
     "paramshare.sharing": {"paramshare.errors"},
     "paramshare.sharing.former_paths": set(),
@@ -45,7 +46,7 @@ ALLOWED = {
     "paramshare.sharing.report": {"paramshare.errors", "paramshare.plots", "paramshare.sharing.text"},
     "paramshare.sharing.tensors": {"paramshare.errors"},
     "paramshare.sharing.inputs": {"paramshare.errors", "paramshare.sharing.tensors"},
-    "paramshare.sharing.loading": {"paramshare.errors", "paramshare.sharing.inputs"},
+    "paramshare.sharing.loading": {"paramshare.errors", "paramshare.sharing.inputs", "paramshare.signals"},
     "paramshare.sharing.tracing": {"paramshare.errors", "paramshare.sharing.inputs", "paramshare.sharing.tensors"},
     "paramshare.sharing.tracing.weights": {"paramshare.sharing.tensors"},
     "paramshare.sharing.tracing.operations": {"paramshare.sharing.tensors", "paramshare.sharing.tracing.weights"},
@@ -94,7 +95,9 @@ ALLOWED = {
     "paramshare.tracking": set(),
     "paramshare.tracking.tags": set(),
     "paramshare.tracking.display": {"paramshare.tracking.tags", "paramshare.training.targets"},
-    "paramshare.tracking.store": {"paramshare.errors", "paramshare.tracking.display", "paramshare.tracking.tags"},
+    "paramshare.tracking.store": {
+        "paramshare.errors", "paramshare.signals", "paramshare.tracking.display", "paramshare.tracking.tags",
+    },
     "paramshare.tracking.read": {
         "paramshare.errors", "paramshare.recipes.target", "paramshare.tracking.store", "paramshare.tracking.tags",
         "paramshare.training.targets",
@@ -123,8 +126,7 @@ ALLOWED = {
     "paramshare.sweep.chunks": {"paramshare.tracking", "paramshare.training"},
     "paramshare.sweep.workers": {
         "paramshare.errors", "paramshare.processes", "paramshare.provenance", "paramshare.recipes",
-        "paramshare.sweep.chunks",
-        "paramshare.tracking", "paramshare.training",
+        "paramshare.signals", "paramshare.sweep.chunks", "paramshare.tracking", "paramshare.training",
     },
     "paramshare.sweep.workers.stop_signal": set(),
     "paramshare.counting": {
@@ -193,7 +195,8 @@ ALLOWED = {
     "paramshare.home": set(),
     "paramshare.cli": {
         "paramshare.commands", "paramshare.completion", "paramshare.errors", "paramshare.home", "paramshare.parser",
-        "paramshare.progress_lines", "paramshare.settings", "paramshare.streams", "paramshare.validation",
+        "paramshare.progress_lines", "paramshare.settings", "paramshare.signals", "paramshare.streams",
+        "paramshare.validation",
     },
 }  # fmt: skip
 

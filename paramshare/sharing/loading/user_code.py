@@ -3,24 +3,21 @@
 import inspect
 import io
 import os
-import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TextIO
+from typing import TYPE_CHECKING, TextIO
 
 import torch
 
 from paramshare.errors import SpecError, in_a_line
+from paramshare.signals import TERMINATED
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
 __all__ = ["call_mismatch", "process_state_restored", "running_user_code"]
-
-_TERMINATED: Final = 128 + signal.SIGTERM
-"""The code of the SystemExit that the command line, not the user's code, raises for SIGTERM."""
 
 
 @contextmanager
@@ -45,7 +42,7 @@ def running_user_code(doing: str, program: str, advice: str = "a model must not 
         with redirect_stderr(stream), redirect_stdout(stream), _descriptor_of_stdout_on_stderr():
             yield
     except SystemExit as end:
-        if end.code == _TERMINATED:
+        if end.code == TERMINATED:
             raise
         raise SpecError(f"{doing} ended the program{_exit_reason(end, buffer.drop())}; {advice}") from end
     except (Exception, KeyboardInterrupt, GeneratorExit):

@@ -13,13 +13,13 @@ import multiprocessing.resource_tracker
 import os
 import signal
 import sys
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from paramshare.processes import end_after
+from paramshare.signals import signals_deferred
 from paramshare.sweep.workers.stop_signal import StopSignal, adopt_stop_signal
 
 if TYPE_CHECKING:
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 __all__ = ["start_server", "start_worker", "starting_processes", "worker_arguments"]
 
 _PRELOADED: Final = "paramshare.sweep.workers.preload"
-_DEFERRED: Final = (signal.SIGINT, signal.SIGTERM)
 _CLOSED: Final = (None, errno.EBADF, errno.EPIPE)
 """The errno of an OSError about a closed pipe; multiprocessing also raises one without an errno."""
 
@@ -53,7 +52,7 @@ def start_server(*modules: str) -> "BaseContext":
     multiprocessing.resource_tracker.ensure_running()  # first: whoever starts it unblocks SIGINT again
     server = multiprocessing.forkserver
     try:
-        with _signals_deferred():
+        with _interrupts_deferred():
             server.set_forkserver_preload([_PRELOADED, *modules])
             server.ensure_running()
     except OSError:
@@ -103,7 +102,7 @@ def starting_processes() -> Iterator[None]:
     Raises:
         BrokenProcessPool: the pipes of the pool were closed.
     """
-    with _signals_deferred(), _main_module_hidden():
+    with _interrupts_deferred(), _main_module_hidden():
         try:
             yield
         except OSError as error:
@@ -129,25 +128,16 @@ def _main_module_hidden() -> Iterator[None]:
 
 
 @contextmanager
-def _signals_deferred() -> Iterator[None]:
+def _interrupts_deferred() -> Iterator[None]:
     """Defer SIGINT and SIGTERM while processes start, until the end of the block.
 
     An exception between the start of a worker and the pool's record of it would leave a worker that no process ends;
-    the worker would find the pool's semaphores removed, and print a traceback. Blocking the signals is not enough: any
-    other thread can receive them, and Python then runs the handler in the main thread. SIGINT is blocked as well, since
-    a spawned process inherits that: it would print a traceback for a SIGINT that arrives before `start_worker`.
+    the worker would find the pool's semaphores removed, and print a traceback. SIGINT is blocked as well, since a
+    spawned process inherits that: it would print a traceback for a SIGINT that arrives before `start_worker`.
     """
-    if threading.current_thread() is not threading.main_thread():
-        yield  # handlers run in the main thread alone
-        return
-    arrived: list[int] = []
-    former = {number: signal.signal(number, lambda number, _: arrived.append(number)) for number in _DEFERRED}
-    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
-        for number, handler in former.items():
-            signal.signal(number, handler or signal.SIG_DFL)  # None if the handler is not Python's
-        for deferred in arrived:
-            signal.raise_signal(deferred)
+    with signals_deferred():
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            yield
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)

@@ -5,15 +5,16 @@ Nothing here imports MLflow's tables or its client, which take a second: a sweep
 
 import sqlite3
 import warnings
-from collections.abc import Mapping
-from contextlib import closing
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from mlflow.utils.uri import is_local_uri
-from sqlalchemy import Engine, create_engine, event, text
+from sqlalchemy import Connection, Engine, create_engine, event, text
 
+from paramshare.signals import signals_deferred
 from paramshare.tracking.store.layout import SCHEMA, WRITE_TIMEOUT
 
 if TYPE_CHECKING:
@@ -83,15 +84,25 @@ class Database:
             "INSERT INTO experiment_tags (key, value, experiment_id) VALUES (?, ?, ?) "
             "ON CONFLICT (key, experiment_id) DO UPDATE SET value = excluded.value"
         )
-        with self.engine.begin() as connection:
+        with self.transaction() as connection:
             for key, value in tags.items():
                 connection.exec_driver_sql(statement, (key, value, self.experiment_id))
 
     def update_statistics(self) -> None:
         """Update SQLite's statistics of the tables. Without them it chooses poor indexes if there are many runs."""
-        with self.engine.connect() as connection:
+        with signals_deferred(), self.engine.connect() as connection:
             connection.execute(text(f"PRAGMA analysis_limit={_ROWS_COUNTED}"))
             connection.execute(text("ANALYZE"))
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """Write in one transaction. SIGINT and SIGTERM are deferred until it has ended.
+
+        The exception of a signal at an unlucky moment would leave the transaction open, and whoever closes the
+        interrupted runs would wait for its lock.
+        """
+        with signals_deferred(), self.engine.begin() as connection:
+            yield connection
 
 
 def find_experiment(database: Path, name: str) -> KnownExperiment | None:

@@ -56,7 +56,7 @@ def write(database: Database, record: Record) -> str:
     folder = Path(local_file_uri_to_path(database.artifacts)) / run_id
     try:
         save_files(record.files, folder / "artifacts")
-        with database.engine.begin() as connection:
+        with database.transaction() as connection:
             _insert(connection, database, run_id, record)
     except SQLAlchemyError as error:
         shutil.rmtree(folder, ignore_errors=True)
@@ -77,7 +77,7 @@ def add(database: Database, run_id: str, addition: Addition) -> None:
     try:
         if addition.files:
             save_files(addition.files, _artifacts_of(database, run_id))
-        with database.engine.begin() as connection:
+        with database.transaction() as connection:
             _add(connection, run_id, addition)
     except SQLAlchemyError as error:
         raise MlflowException(str(error)) from error

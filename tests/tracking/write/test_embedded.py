@@ -6,14 +6,17 @@ Also proves that killed, simultaneous and failing writers leave complete runs on
 import json
 import math
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -22,6 +25,7 @@ from mlflow.entities import Dataset, DatasetInput, InputTag
 from mlflow.exceptions import MlflowException
 from sqlalchemy import event
 
+from paramshare.signals import signals_raise
 from paramshare.tracking.store import Store, StoreAddress, open_store, update_statistics
 from paramshare.tracking.store.database import StoreWarning, open_database
 from paramshare.tracking.write.record import NIL_ID, Addition, Point, Record, RunExistsError
@@ -291,6 +295,45 @@ def test_a_writer_waits_for_the_lock_of_another_writer(store: Store) -> None:
         threading.Timer(0.5, other.rollback).start()
         write(store, BARE)
     assert len(store.client.search_runs([store.experiment_id])) == 1
+
+
+def test_a_signal_at_any_moment_of_a_write_leaves_no_lock(store: Store) -> None:
+    """The exception is alive meanwhile, as it is while the sweep closes the runs that it interrupted."""
+    write(store, BARE)  # imports what writing needs
+    with signals_raise(), events_counted() as events:
+        write(store, BARE)
+        moments = range(1, next(events), 7)
+        assert len(moments) > 100
+        for moment in moments:
+            with pytest.raises(SystemExit) as end, events_counted(moment):
+                write(store, BARE)
+            assert end.value.__traceback__ is not None
+            with closing(sqlite3.connect(database_of(store), timeout=0)) as other:
+                other.execute("BEGIN IMMEDIATE")
+
+
+@contextmanager
+def events_counted(moment: int = 0) -> Iterator[Iterator[int]]:
+    """Count the calls and returns of functions in the block, and send SIGTERM to this process at one of them.
+
+    Args:
+        moment: the number of the event, from 1; 0 for none.
+
+    Yields:
+        An iterator whose next item is the number of events.
+    """
+    events = count(1)
+
+    def profile(*_: object) -> None:
+        if next(events) == moment:
+            sys.setprofile(None)
+            signal.raise_signal(signal.SIGTERM)
+
+    sys.setprofile(profile)
+    try:
+        yield events
+    finally:
+        sys.setprofile(None)
 
 
 # Writes runs until it is killed; each has a file for each of its points.

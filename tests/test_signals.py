@@ -1,0 +1,80 @@
+"""Signals: the exceptions that they raise, and their deferral."""
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from paramshare.signals import TERMINATED, signals_deferred, signals_raise
+
+ENDING = [signal.SIGINT, signal.SIGTERM]
+
+
+@pytest.fixture(autouse=True)
+def handlers() -> Iterator[Callable[[], list[object]]]:
+    """Return a function that gives the handlers of both signals, and restore them afterwards."""
+    former = {number: signal.getsignal(number) for number in ENDING}
+    yield lambda: [signal.getsignal(number) for number in ENDING]
+    for number, handler in former.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("number", ENDING)
+def test_a_deferred_signal_raises_at_the_end_of_the_block(
+    number: signal.Signals, handlers: Callable[[], list[object]]
+) -> None:
+    steps = []
+
+    def run() -> None:
+        with signals_deferred():
+            signal.raise_signal(number)
+            steps.append("the rest of the block")
+
+    with signals_raise() as received:
+        before = handlers()
+        with pytest.raises(KeyboardInterrupt if number == signal.SIGINT else SystemExit):
+            run()
+        assert steps
+        assert received == [number]
+        assert handlers() == before
+
+
+def test_a_deferred_signal_is_not_lost_if_the_block_raises() -> None:
+    def run() -> None:
+        with signals_deferred():
+            signal.raise_signal(signal.SIGTERM)
+            raise ValueError
+
+    with signals_raise(), pytest.raises(SystemExit) as end:
+        run()
+    assert end.value.code == TERMINATED
+    assert isinstance(end.value.__context__, ValueError)
+
+
+def test_a_signal_after_the_block_raises_at_once() -> None:
+    with signals_raise():
+        with signals_deferred():
+            pass
+        with pytest.raises(SystemExit):
+            signal.raise_signal(signal.SIGTERM)
+
+
+def test_a_block_in_another_thread_leaves_the_handlers_alone(handlers: Callable[[], list[object]]) -> None:
+    before, seen = handlers(), []
+
+    def run() -> None:
+        with signals_deferred():
+            seen.append(handlers())
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    assert seen == [before]
+
+
+def test_the_former_handlers_return_with_the_end_of_the_block(handlers: Callable[[], list[object]]) -> None:
+    before = handlers()
+    with signals_raise():
+        assert handlers() != before
+    assert handlers() == before
