@@ -1,9 +1,7 @@
 """Train a recipe: the engine `reference` of every recipe."""
 
-import math
 import time
-from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -14,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from paramshare.recipes.loop.checkpoints import Checkpoints, write_checkpoints
+from paramshare.recipes.loop.curves import Curves
 from paramshare.recipes.loop.evaluation import evaluated
 from paramshare.recipes.loop.examples import data_on_device
 from paramshare.recipes.loop.random_state import restored_random_state
@@ -26,7 +25,8 @@ from paramshare.training.targets import LOSS, MACS, PARAMETERS
 
 __all__ = ["RecipeResult", "train_recipe"]
 
-_CURVES: Final = "train/"
+_FIRST_REPORT: Final = 5.0  # seconds: most trainings end before
+_REPORT_EVERY: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class RecipeResult:
     Args:
         spec: what was trained.
         losses: float32 (steps,), the loss of every step before its update.
-        values: other curves by metric, float64 (steps,); NaN where a step has no value.
+        values: other curves by metric, float64 (steps,), masked where a step has no value.
         finals: every metric of the trained model by name, such as `final/accuracy`.
         macs: multiply-accumulates of one example, forward; None if they are not known.
         net: the trained model, on the CPU.
@@ -84,7 +84,10 @@ class RecipeResult:
 
 
 def train_recipe(
-    spec: RecipeSpec, change: Callable[[nn.Module], object] | None = None, checkpoints: Checkpoints | None = None
+    spec: RecipeSpec,
+    change: Callable[[nn.Module], object] | None = None,
+    checkpoints: Checkpoints | None = None,
+    on_progress: Callable[[float, Mapping[str, NDArray[Any]]], object] = lambda *_: None,
 ) -> RecipeResult:
     """Train `spec` by its recipe's `fit`, at torch's present number of threads.
 
@@ -94,6 +97,8 @@ def train_recipe(
         change: called with the initial model on the CPU; it changes the model in place. Defaults to None.
         checkpoints: where the default loop writes checkpoints; it begins at the last one. Defaults to None: nowhere.
             The checkpoint stays: the caller removes it when the result is safe.
+        on_progress: called every 10 seconds of a training that lasts more than 5, with its start, in seconds since
+            1970, and the curves so far by metric. It may draw from the global generators. Defaults to nothing.
 
     Raises:
         SpecError: the recipe returns something that cannot be trained.
@@ -107,7 +112,7 @@ def train_recipe(
             write_checkpoints(start.recipe, checkpoints.of(spec))
         model = start.model.to(spec.device)
         data = data_on_device(start.data, spec.device)
-        losses, values = _fitted(start, model, data)
+        curves = _fitted(start, model, data, lambda curves: on_progress(started, curves.by_metric()))
         finals = evaluated(start.recipe, model, data)
     seconds = time.perf_counter() - clock
     model = model.cpu()
@@ -115,8 +120,8 @@ def train_recipe(
         spec=spec,
         engine="reference",
         threads=torch.get_num_threads(),
-        losses=losses,
-        values=values,
+        losses=curves.losses,
+        values=curves.values,
         finals={f"final/{name}": value for name, value in finals.items()},
         macs=_macs(spec, model, start.example),
         net=model,
@@ -127,18 +132,16 @@ def train_recipe(
     )
 
 
-def _fitted(start: Start, model: nn.Module, data: Any) -> tuple[NDArray[np.float32], dict[str, NDArray[np.float64]]]:
-    """Train the model in place and return the loss and the other values of every step."""
-    losses: list[float] = []
-    values = defaultdict[str, dict[int, float]](dict)
+def _fitted(start: Start, model: nn.Module, data: Any, report: Callable[[Curves], object]) -> Curves:
+    """Train the model in place and return its curves. Call `report` now and then with the curves so far."""
+    curves, due = Curves(), time.monotonic() + _FIRST_REPORT
     for step in steps_of(start.recipe, model, data, start.order):
-        for name, value in step.values.items():
-            values[_CURVES + name if "/" not in name else name][len(losses)] = float(value)
-        losses.append(float(step.loss))
-    curves = {name: np.full(len(losses), math.nan) for name in values}
-    for name, by_step in values.items():
-        curves[name][list(by_step)] = list(by_step.values())
-    return np.array(losses, dtype=np.float32), curves
+        curves.append(step)
+        if time.monotonic() >= due:
+            with restored_random_state():
+                report(curves)
+            due = time.monotonic() + _REPORT_EVERY
+    return curves
 
 
 def _tensors(data: Any) -> dict[str, Tensor]:

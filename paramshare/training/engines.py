@@ -1,14 +1,17 @@
 """Run specs on the engine that fits them, under torch's defaults and at one thread."""
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import groupby
 from typing import Any, Final, overload
 
+from numpy.typing import NDArray
+
 from paramshare.errors import SpecError
 from paramshare.recipes.loop.checkpoints import Checkpoints
+from paramshare.recipes.spec import RecipeSpec
 from paramshare.recipes.training import train_recipe
 from paramshare.training.choice import Choice, Engine, EngineName, choose_engine
 from paramshare.training.devices import choose_devices, find_devices
@@ -103,6 +106,7 @@ def train_choices(
     choices: Sequence[Choice],
     on_result: Callable[[Any], object] | None = None,
     checkpoints: Checkpoints | None = None,
+    on_progress: Callable[[Any, float, Mapping[str, NDArray[Any]]], object] = lambda *_: None,
 ) -> Iterator[Any]:
     """Train specs whose engines are chosen, as `train_many` does.
 
@@ -110,6 +114,7 @@ def train_choices(
         choices: the specs, each with its engine.
         on_result: called with each result before it is yielded.
         checkpoints: where trainings of recipes write checkpoints. Defaults to None: nowhere.
+        on_progress: called now and then while a recipe trains, with its spec and what `train_recipe` gives.
 
     Raises:
         SpecError: a spec needs more memory than this machine has. Nothing is trained then.
@@ -120,13 +125,16 @@ def train_choices(
     devices = {choice.spec.device for choice in choices} - {"cpu"}
     if devices:
         choose_devices(sorted(devices), find_devices())
-    return _results(choices, on_result or (lambda _: None), checkpoints)
+
+    def of_recipe(spec: RecipeSpec) -> Result:
+        return train_recipe(spec, checkpoints=checkpoints, on_progress=partial(on_progress, spec))
+
+    return _results(choices, on_result or (lambda _: None), of_recipe)
 
 
 def _results(
-    choices: Iterable[Choice], on_result: Callable[[Any], object], checkpoints: Checkpoints | None
+    choices: Iterable[Choice], on_result: Callable[[Any], object], of_recipe: Callable[[RecipeSpec], Result]
 ) -> Iterator[Any]:
-    of_recipe = partial(train_recipe, checkpoints=checkpoints)
     for (target, name, device, reason, together), group in groupby(choices, key=_trained_alike):
         specs: list[Any] = [choice.spec for choice in group]
         _log.info("%d runs on %s by the engine %s: %s", len(specs), device, name, reason)

@@ -1,14 +1,18 @@
 """Proves what a training of a recipe is: the plain loop, whose numbers depend on the spec alone."""
 
 import random
+import time
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from paramshare.errors import SpecError
+from paramshare.recipes import training
 from paramshare.recipes.loop.random_state import derived_seed, restored_random_state, seed_all
 from paramshare.recipes.start import begin
 from paramshare.recipes.target import RecipeTarget
@@ -93,11 +97,29 @@ def test_other_numbers_of_a_step_are_curves(changed: Changed) -> None:
     assert set(result.curves["train/first"]) <= {-1.0, 1.0}
 
 
+def test_progress_is_reported_with_the_curves_so_far_and_changes_no_number(
+    changed: Changed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target, lengths = changed(*DROPOUT), []
+
+    def report(started: float, curves: Mapping[str, NDArray[Any]]) -> None:
+        torch.rand(1)
+        assert started < time.time()
+        lengths.append(len(curves["train/loss"]))
+
+    plain = train_recipe(target.new(seed=0), on_progress=report)
+    assert lengths == []  # it is short
+    monkeypatch.setattr(training, "_FIRST_REPORT", 0)
+    monkeypatch.setattr(training, "_REPORT_EVERY", 0)
+    assert same(train_recipe(target.new(seed=0), on_progress=report), plain)
+    assert lengths == [1, 2, 3, 4, 5, 6]
+
+
 def test_evaluations_while_it_trains_are_curves_and_change_no_number(changed: Changed) -> None:
     target = changed("steps: int = 6", "steps: int = 6\n        evaluate_every: int = 0", *DROPOUT)
     plain, evaluated = (train_recipe(target.new(seed=0, evaluate_every=every)) for every in (0, 2))
     curve = evaluated.curves["evaluation/error"]
-    assert np.isfinite(curve).tolist() == [False, True] * 3
+    assert np.ma.getmaskarray(curve).tolist() == [True, False] * 3
     assert curve[-1] == evaluated.finals["final/error"]
     assert same(plain, replace(evaluated, values={}))
 

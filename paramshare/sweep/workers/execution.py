@@ -14,13 +14,14 @@ from paramshare.recipes.loading.find import place_of
 from paramshare.recipes.loop.checkpoints import Checkpoints
 from paramshare.recipes.spec import RecipeSpec
 from paramshare.sweep.chunks import Chunk, Row
+from paramshare.sweep.workers.live import LiveRuns
 from paramshare.tracking.read.run_view import view_of
 from paramshare.tracking.read.seeds import find_finished
 from paramshare.tracking.store import Store, StoreAddress, open_store
 from paramshare.tracking.tags import PARENT
 from paramshare.tracking.write.kinds.seeds import failure_record, seed_record, write_failure, write_run
-from paramshare.tracking.write.orphans import close_seeds
-from paramshare.tracking.write.record import RunExistsError
+from paramshare.tracking.write.orphans import close_run, close_seeds
+from paramshare.tracking.write.record import Begun, RunExistsError
 from paramshare.tracking.write.spool import SPOOL, OutageError, call_guarded, keep
 from paramshare.training.engines import train_choices
 from paramshare.training.export import Template
@@ -51,12 +52,13 @@ def run_chunk(
         discard_when_stopped: whether `should_stop` is also asked before each write. A process that its sweep neither
             ends nor waits for needs this: it could otherwise write a run long after the sweep has ended.
     """
-    trainings = _train(chunk)
+    live = LiveRuns(chunk, _tags(chunk), lambda: _store(chunk.address))
+    trainings = _train(chunk, live)
     rows: list[Row] = []
     while not should_stop() and (training := next(trainings, None)):
         if discard_when_stopped and should_stop():
             break
-        rows.append(_write(chunk, *training))
+        rows.append(_write(chunk, *training, live.begun(training[0])))
         _remove_checkpoint(chunk, rows[-1])
     return rows
 
@@ -111,7 +113,7 @@ def make_chunk_templates(chunks: Sequence[Chunk]) -> tuple[Template, ...]:
     return make_templates((spec for chunk in chunks for spec in chunk.specs), folder)
 
 
-def _train(chunk: Chunk) -> Iterator[tuple[Spec, Result | Exception]]:
+def _train(chunk: Chunk, live: LiveRuns) -> Iterator[tuple[Spec, Result | Exception]]:
     """Yield each spec with its result, or with the exception that its training raised."""
     waiting, checkpoints = deque(chunk.choices), _checkpoints(chunk)
     while waiting:
@@ -119,7 +121,7 @@ def _train(chunk: Chunk) -> Iterator[tuple[Spec, Result | Exception]]:
         result: Result | Exception | None = None
         while waiting and not isinstance(result, Exception):
             try:
-                results = results or train_choices(list(waiting), checkpoints=checkpoints)
+                results = results or train_choices(list(waiting), checkpoints=checkpoints, on_progress=live.show)
                 result = next(results)
             except Exception as error:  # any error: the other specs are still trained
                 result = error
@@ -140,23 +142,32 @@ def _remove_checkpoint(chunk: Chunk, row: Row) -> None:
         checkpoints.remove(row.spec)
 
 
-def _write(chunk: Chunk, spec: Spec, result: Result | Exception) -> Row:
-    """Write a result as a run. If the server cannot accept the result, keep it in the spool."""
-    address, tags = chunk.address, dict(chunk.tags)
-    if chunk.parent_run_id is not None:
-        tags[PARENT] = chunk.parent_run_id
+def _tags(chunk: Chunk) -> dict[str, str]:
+    """Return the tags of each run of a chunk."""
+    return {**chunk.tags, **({} if chunk.parent_run_id is None else {PARENT: chunk.parent_run_id})}
+
+
+def _write(chunk: Chunk, spec: Spec, result: Result | Exception, begun: Begun | None) -> Row:
+    """Write a result as a run. If the server cannot accept the result, keep it in the spool.
+
+    Args:
+        begun: the run of the training if MLflow shows it already.
+    """
+    address, tags = chunk.address, _tags(chunk)
     if isinstance(result, Exception):
         paths = [file.path for file in spec.recipe.files] if isinstance(spec, RecipeSpec) else []
         reason = in_a_line(result) + place_of(result, paths)
         try:
-            run_id = call_guarded(address, lambda: write_failure(_store(address), spec, reason, tags))
+            run_id = call_guarded(address, lambda: write_failure(_store(address), spec, reason, tags, begun))
         except OutageError:
             keep(failure_record(spec, reason, tags), address)
             run_id = ""
         return Row(spec, run_id, "FAILED", None, {}, 0.0, error=reason)
     try:
-        run = call_guarded(address, lambda: write_run(_store(address), result, tags, again=chunk.force))
+        run = call_guarded(address, lambda: write_run(_store(address), result, tags, again=chunk.force, begun=begun))
     except RunExistsError as other:  # another sweep was first
+        if begun is not None:
+            close_run(_store(address), begun.run_id, f"another sweep has finished the run {other.run_id} of this seed")
         return Row.finished(spec, view_of(_store(address).client.get_run(other.run_id), _store(address)))
     except OutageError as outage:
         keep(seed_record(result, tags, again=chunk.force), address)

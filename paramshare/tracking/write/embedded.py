@@ -22,7 +22,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from paramshare.tracking.store.database import Database
 from paramshare.tracking.tags import RUN_NAME, USER
 from paramshare.tracking.write.points import ADD, INSERT, Statements, rows_of
-from paramshare.tracking.write.record import Addition, Point, Record, RunExistsError, now, save_files
+from paramshare.tracking.write.record import Addition, Begun, Point, Record, RunExistsError, now, save_files
 
 __all__ = ["add", "write"]
 
@@ -41,22 +41,27 @@ AND runs.status = 'FINISHED' AND runs.lifecycle_stage = 'active' LIMIT 1"""
 _DATASET: Final = "SELECT dataset_uuid FROM datasets WHERE experiment_id = ? AND name = ? AND digest = ?"
 
 
-def write(database: Database, record: Record) -> str:
+def write(database: Database, record: Record, begun: Begun | None = None) -> str:
     """Write a run, its files first, and return its id.
 
     If the process is killed, the run is complete or absent; at most a folder that nothing refers to remains.
+
+    Args:
+        begun: the RUNNING run whose rows this run replaces.
 
     Raises:
         RunExistsError: there is a FINISHED run with the record's identity; nothing is written.
         MlflowException: the database refused the run, or was locked for too long.
         OSError: a file could not be written.
     """
-    run_id = uuid.uuid4().hex
+    run_id = begun.run_id if begun else uuid.uuid4().hex
     record = record.named(run_id)
     folder = Path(local_file_uri_to_path(database.artifacts)) / run_id
     try:
         save_files(record.files, folder / "artifacts")
         with database.transaction() as connection:
+            if begun:
+                _delete(connection, run_id)
             _insert(connection, database, run_id, record)
     except SQLAlchemyError as error:
         shutil.rmtree(folder, ignore_errors=True)
@@ -100,6 +105,12 @@ def _add(connection: Connection, run_id: str, addition: Addition) -> None:
     stage = connection.exec_driver_sql("SELECT lifecycle_stage FROM runs WHERE run_uuid = ?", (run_id,)).scalar()
     if stage != "active":
         raise MlflowException(f"the run {run_id} does not exist or was deleted")
+
+
+def _delete(connection: Connection, run_id: str) -> None:
+    """Delete the rows of a RUNNING run, which has no datasets."""
+    for table in ("metrics", "latest_metrics", "params", "tags", "runs"):
+        connection.exec_driver_sql(f"DELETE FROM {table} WHERE run_uuid = ?", (run_id,))  # noqa: S608 - of constants
 
 
 def _check_identity(connection: Connection, experiment_id: int, record: Record) -> None:

@@ -21,7 +21,7 @@ from paramshare.tracking.write.owners import Owner, is_alive
 from paramshare.tracking.write.record import Addition
 from paramshare.tracking.write.runs import add
 
-__all__ = ["close_orphans", "close_own", "close_seeds"]
+__all__ = ["close_orphans", "close_own", "close_run", "close_seeds"]
 
 _RUNNING: Final = "attributes.status = 'RUNNING'"
 _DAY: Final = 24 * 3600 * 1000  # milliseconds
@@ -51,7 +51,7 @@ def close_orphans(store: Store) -> list[str]:
     for run in running:
         is_single_seed = run.data.tags.get(KIND) == "seed" and run.data.tags.get(PARENT) not in sweeps
         if is_single_seed and run.info.start_time < now - _DAY:
-            _close_seed(store, run, "it started over a day before")
+            close_run(store, run.info.run_id, "it started over a day before")
     return closed
 
 
@@ -63,7 +63,12 @@ def close_seeds(store: Store, parent_run_id: str, reason: str, keys: Collection[
     """
     for run in search(store, f"{_RUNNING} AND tags.`{PARENT}` = '{parent_run_id}'"):
         if keys is None or run.data.tags.get(KEY) in keys:
-            _close_seed(store, run, reason)
+            close_run(store, run.info.run_id, reason)
+
+
+def close_run(store: Store, run_id: str, reason: str) -> None:
+    """Close the RUNNING run of a seed as KILLED."""
+    add(store, run_id, Addition(tags={CLOSED: _closing_note(Owner.here(), reason)}, status="KILLED"))
 
 
 def close_own(store: Store, owner: Owner, status: Literal["FAILED", "KILLED"]) -> None:
@@ -90,10 +95,6 @@ def _close_sweep(store: Store, run: Run, status: Literal["FAILED", "KILLED"], re
 def _take_over(store: Store, run: Run, owner: Owner, reason: str) -> None:
     """Own the sweep while it is closed: its turn to deduplicate counts, and it is orphaned if this process dies."""
     add(store, run.info.run_id, Addition(tags={**owner.tags(), CLOSED: _closing_note(owner, reason)}))
-
-
-def _close_seed(store: Store, run: Run, reason: str) -> None:
-    add(store, run.info.run_id, Addition(tags={CLOSED: _closing_note(Owner.here(), reason)}, status="KILLED"))
 
 
 def _closing_note(owner: Owner, reason: str) -> str:

@@ -11,7 +11,7 @@ from typing import Final, Literal, NamedTuple
 
 from mlflow.entities import DatasetInput
 
-__all__ = ["NIL_ID", "Addition", "Point", "Record", "RunExistsError", "Status", "now", "save_files"]
+__all__ = ["NIL_ID", "Addition", "Begun", "Point", "Record", "RunExistsError", "Status", "now", "save_files"]
 
 Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
 
@@ -80,6 +80,19 @@ class Record:
                 for path, content in self.files.items()
             },
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A RUNNING run of a training that goes on. A record takes its place when the training has ended.
+
+    Args:
+        run_id: the id of the run.
+        written: the number of points that the run has of each metric: those of the first steps.
+    """
+
+    run_id: str
+    written: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from mlflow.utils.rest_utils import http_request, verify_rest_response
 
 from paramshare.tracking.store import Store
 from paramshare.tracking.write import embedded
-from paramshare.tracking.write.record import NIL_ID, Addition, Point, Record, save_files
+from paramshare.tracking.write.record import NIL_ID, Addition, Begun, Point, Record, save_files
 
 __all__ = ["add", "add_by_client", "tag_experiment", "write", "write_by_client"]
 
@@ -28,8 +28,11 @@ _ENTITIES_A_REQUEST: Final = 1000  # MLflow's limit: metrics, params and tags to
 _LOG_BATCH: Final = "/api/2.0/mlflow/runs/log-batch"
 
 
-def write(store: Store, record: Record) -> str:
+def write(store: Store, record: Record, begun: Begun | None = None) -> str:
     """Write `record` as one whole run and return its id.
+
+    Args:
+        begun: the RUNNING run that becomes this run. Defaults to None: the run is new.
 
     Raises:
         RunExistsError: an embedded store has a FINISHED run with the record's identity.
@@ -37,8 +40,8 @@ def write(store: Store, record: Record) -> str:
         OSError: a file could not be written.
     """
     if store.database is not None:
-        return embedded.write(store.database, record)
-    return write_by_client(store.client, store.experiment_id, record)
+        return embedded.write(store.database, record, begun)
+    return write_by_client(store.client, store.experiment_id, record, begun)
 
 
 def add(store: Store, run_id: str, addition: Addition) -> None:
@@ -80,10 +83,14 @@ def add_by_client(client: MlflowClient, run_id: str, addition: Addition) -> None
         client.set_terminated(run_id, addition.status)
 
 
-def write_by_client(client: MlflowClient, experiment_id: str, record: Record) -> str:
+def write_by_client(client: MlflowClient, experiment_id: str, record: Record, begun: Begun | None = None) -> str:
     """Write `record` in as few requests as MLflow's limits allow. Set the status last, FAILED after an error."""
     early = {key: value for key, value in record.tags.items() if NIL_ID not in value}
-    run = client.create_run(experiment_id, start_time=record.start, tags=early, run_name=record.name)
+    written: Mapping[str, int] = {}
+    if begun is None:
+        run = client.create_run(experiment_id, start_time=record.start, tags=early, run_name=record.name)
+    else:
+        run, early, written = client.get_run(begun.run_id), {}, begun.written
     run_id: str = run.info.run_id
     try:
         named = record.named(run_id)
@@ -96,7 +103,8 @@ def write_by_client(client: MlflowClient, experiment_id: str, record: Record) ->
             _log_inputs(client, run_id, named.inputs)
         params = [Param(key, value) for key, value in named.params.items()]
         tags = [RunTag(key, value) for key, value in named.tags.items() if key not in early]
-        _log_points(client, run_id, _latest_first(named.points), params, tags)
+        points = [point for point in named.points if point.step >= written.get(point.name, 0)]
+        _log_points(client, run_id, _latest_first(points), params, tags)
     except BaseException:
         with suppress(MlflowException):  # the server can be unreachable; the first exception is the one to report
             client.set_terminated(run_id, "FAILED")

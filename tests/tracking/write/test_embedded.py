@@ -28,7 +28,7 @@ from sqlalchemy import event
 from paramshare.signals import signals_raise
 from paramshare.tracking.store import Store, StoreAddress, open_store, update_statistics
 from paramshare.tracking.store.database import StoreWarning, open_database
-from paramshare.tracking.write.record import NIL_ID, Addition, Point, Record, RunExistsError
+from paramshare.tracking.write.record import NIL_ID, Addition, Begun, Point, Record, RunExistsError
 from paramshare.tracking.write.runs import add, add_by_client, write, write_by_client
 from support.file_size_limit import files_of_at_most
 
@@ -138,6 +138,31 @@ def test_a_run_has_the_same_rows_and_files_as_one_that_mlflows_client_writes(
         for written, run_id in ((store, ours), (twin, theirs))
     ]
     assert json.loads(described[0]) == json.loads(described[1])
+
+
+@pytest.mark.parametrize("steps", [0, 7, STEPS])
+def test_a_run_that_has_begun_ends_with_the_rows_of_a_run_that_is_written_whole(
+    steps: int, store: Store, twin: Store
+) -> None:
+    curve = [point for point in FULL.points if point.name == "train/loss"][:steps]
+    record = replace(FULL, points=[point for point in FULL.points if point.name in ("train/loss", "later")])
+    early = {key: value for key, value in FULL.tags.items() if NIL_ID not in value}
+    running = replace(record, status="RUNNING", end=None, tags=early, points=curve, inputs=(), files={})
+    whole = write_by_client(twin.client, twin.experiment_id, record)
+    begun = Begun(write(store, running), {"train/loss": steps})
+    assert write(store, record, begun) == begun.run_id
+    assert rows_of(store) == rows_of(twin)
+    assert files_of(store, begun.run_id) == files_of(store, whole)
+
+
+def test_the_client_ends_a_run_that_has_begun_as_a_whole_run(store: Store, twin: Store) -> None:
+    curve = [point for point in FULL.points if point.name == "train/loss"]
+    early = {key: value for key, value in FULL.tags.items() if NIL_ID not in value}
+    running = replace(FULL, status="RUNNING", end=None, tags=early, points=curve[:7], inputs=(), files={})
+    begun = Begun(write_by_client(twin.client, twin.experiment_id, running), {"train/loss": 7})
+    write_by_client(twin.client, twin.experiment_id, FULL, begun)
+    write(store, FULL)
+    assert rows_of(twin) == rows_of(store)
 
 
 STARTED = Record("sweep", "RUNNING", 1_700_000_000_123, None, {"mlflow.user": "jo"}, {"seeds": "0:3"})

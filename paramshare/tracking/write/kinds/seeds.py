@@ -4,9 +4,12 @@ import hashlib
 import json
 from collections.abc import Mapping
 from itertools import repeat
-from typing import Final
+from types import MappingProxyType
+from typing import Any, Final
 
+import numpy as np
 from mlflow.entities import Dataset, DatasetInput, InputTag
+from numpy.typing import NDArray
 
 from paramshare.errors import SpecError
 from paramshare.plots import LossPlot
@@ -37,12 +40,12 @@ from paramshare.tracking.tags import (
 )
 from paramshare.tracking.write.kinds.model import plain_weights, saved_model
 from paramshare.tracking.write.kinds.recipes import recipe_tags
-from paramshare.tracking.write.record import NIL_ID, Point, Record, now
-from paramshare.tracking.write.runs import write
+from paramshare.tracking.write.record import NIL_ID, Addition, Begun, Point, Record, now
+from paramshare.tracking.write.runs import add, write
 from paramshare.training.result import Result
 from paramshare.training.targets import DEPTH, LOSS, SECONDS, STEPS_PER_SECOND, Spec, target_of
 
-__all__ = ["failure_record", "run_name", "seed_record", "write_failure", "write_run"]
+__all__ = ["begin_run", "continue_run", "failure_record", "run_name", "seed_record", "write_failure", "write_run"]
 
 PLOT_FILE: Final = "loss.png"
 _DIGITS: Final = 19  # of the largest seed
@@ -50,19 +53,44 @@ _DIGITS: Final = 19  # of the largest seed
 _PLOT: Final = LossPlot()  # reused by the process: drawing axes takes longer than everything else
 
 
-def write_run(store: Store, result: Result, tags: Mapping[str, str], *, again: bool = True) -> RunView:
+def begin_run(
+    store: Store, spec: Spec, tags: Mapping[str, str], started: float, curves: Mapping[str, NDArray[Any]]
+) -> Begun:
+    """Write the RUNNING run of a training that goes on, with its curves so far.
+
+    Args:
+        tags: as of `write_run`.
+        started: the start of the training, in seconds since 1970.
+        curves: the values of every step so far by metric.
+    """
+    start = int(started * 1000)
+    points = _curve_points(curves, start)
+    record = Record(run_name(spec), "RUNNING", start, None, {**tags, **_spec_tags(spec)}, _params(spec), points)
+    return Begun(write(store, record), _lengths(curves))
+
+
+def continue_run(store: Store, begun: Begun, started: float, curves: Mapping[str, NDArray[Any]]) -> Begun:
+    """Add the points that a RUNNING run does not have yet. Arguments as of `begin_run`."""
+    add(store, begun.run_id, Addition(points=_curve_points(curves, int(started * 1000), begun.written)))
+    return Begun(begun.run_id, _lengths(curves))
+
+
+def write_run(
+    store: Store, result: Result, tags: Mapping[str, str], *, again: bool = True, begun: Begun | None = None
+) -> RunView:
     """Write `result` as one whole run and return it.
 
     Args:
         tags: further tags, such as its parent and its provenance.
         again: if true, write the run even if the store has a FINISHED run of its spec. If false, an embedded store
             refuses a second one; on a server sweeps delete it when they end.
+        begun: the RUNNING run of this training, which becomes this run. Defaults to None: there is none.
 
     Raises:
         RunExistsError: `again` is false, and the store has a FINISHED run of the spec.
     """
     record = seed_record(result, tags, again=again)
-    run_id = write(store, record)
+    run_id = write(store, record, begun)
     metrics = {LOSS: result.final_loss, **result.finals, SECONDS: result.seconds}
     return RunView(run_id, record.status, record.named(run_id).tags, record.params, metrics, store)
 
@@ -105,8 +133,11 @@ def _model(result: Result) -> tuple[dict[str, str], dict[str, bytes | str]]:
     return {MODEL_HISTORY: model.history}, model.files
 
 
-def write_failure(store: Store, spec: Spec, reason: str, tags: Mapping[str, str]) -> str:
-    """Write a FAILED run of `spec` with the reason, and return its id."""
+def write_failure(store: Store, spec: Spec, reason: str, tags: Mapping[str, str], begun: Begun | None = None) -> str:
+    """Write a FAILED run of `spec` with the reason, and return its id. A run that has begun keeps its curves."""
+    if begun is not None:
+        add(store, begun.run_id, Addition(tags={ERROR: reason}, status="FAILED"))
+        return begun.run_id
     return write(store, failure_record(spec, reason, tags))
 
 
@@ -127,11 +158,6 @@ def _points(result: Result, start: int) -> list[Point]:
 
     The headline is first: MLflow's page of several runs shows the metric that was written first.
     """
-    every_step: list[Point] = []
-    for name, curve in result.curves.items():
-        steps = range(len(curve))
-        times = range(start, start + len(curve))
-        every_step += map(Point._make, zip(repeat(name), curve.tolist(), times, steps, strict=False))
     headline = target_of(result.spec).finals_of(result.spec.as_dict())[0].name
     finals = {
         headline: result.finals[headline],
@@ -141,7 +167,24 @@ def _points(result: Result, start: int) -> list[Point]:
         STEPS_PER_SECOND: len(result.curves[LOSS]) / result.seconds,
     }
     # For a point at step 0 MLflow's pages draw a bar; for a later step they draw a line with a single point.
-    return [Point(name, value, start, 0) for name, value in finals.items()] + every_step
+    return [Point(name, value, start, 0) for name, value in finals.items()] + _curve_points(result.curves, start)
+
+
+def _curve_points(
+    curves: Mapping[str, NDArray[Any]], start: int, written: Mapping[str, int] = MappingProxyType({})
+) -> list[Point]:
+    """Return the points of every step that has a value, without the first steps of each metric that are `written`."""
+    points: list[Point] = []
+    for name, curve in curves.items():
+        steps = range(written.get(name, 0), len(curve))
+        times = range(start + steps.start, start + steps.stop)
+        every = map(Point._make, zip(repeat(name), curve[steps.start :].tolist(), times, steps, strict=False))
+        points += every if not np.ma.isMaskedArray(curve) else (point for point in every if point.value is not None)
+    return points
+
+
+def _lengths(curves: Mapping[str, NDArray[Any]]) -> dict[str, int]:
+    return {name: len(curve) for name, curve in curves.items()}
 
 
 def _params(spec: Spec) -> dict[str, str]:
