@@ -24,6 +24,7 @@ from paramshare.tracking.display.urls import run_url
 from support.chromium import Page, find_chromium, running_chromium, sees
 from support.command_line import PROGRAM, SMALL, clean_environment
 from support.containers.compose_stack import PATIENCE, SERVICES, Stack, check_sweep, request
+from support.toy_recipe import NEIGHBOUR, RECIPE
 from support.tracking.sweep_checks import runs_of
 from support.waiting import wait_until
 
@@ -100,6 +101,24 @@ def test_the_prefect_form_of_a_run_has_every_field_with_a_description(stack: Sta
     shown = json.dumps([one.lower() for one in described])
     page.wait_until(f"{shown}.every(text => document.body.innerText.toLowerCase().includes(text))")
     assert page.evaluate("document.querySelectorAll('input, textarea, select').length") >= 10
+
+
+def test_a_recipe_in_the_mounted_folder_is_trained_by_a_deployment_and_the_command_line(stack: Stack) -> None:
+    folder = stack.folder / "recipes"
+    (folder / "noise.py").write_text(NEIGHBOUR)
+    (folder / "toy.py").write_text(RECIPE)
+    spec = {
+        "target": "recipes/toy.py:Toy", "options": {"steps": 3}, "variant": "local", "seeds": "0:2", "devices": "cpu",
+        "experiment": "recipe",
+    }  # fmt: skip
+    run = stack.ended(stack.start_flow("sweep/sweep-cpu", spec))
+    assert run.state is not None
+    assert (run.state.name, run.state.message) == ("Completed", "2 of 2 runs finished")
+    command = ["train", "recipes/toy.py:Toy", "--steps", "3", "--variant", "local", "--seeds", "0:3", "--json"]
+    printed = stack.compose(
+        "run", "--rm", "-T", "cli", *command, "--experiment", "recipe", "--devices", "cpu", "--json"
+    )
+    assert [row["reused"] for row in json.loads(printed)["runs"]] == [True, True, False]
 
 
 def test_a_client_outside_the_stack_trains_into_it_with_one_setting(stack: Stack, tmp_path: Path) -> None:
