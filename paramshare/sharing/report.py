@@ -28,6 +28,7 @@ All counts are for one sample: the batch is not sharing. Unsharing does not chan
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from html import escape
 from typing import TYPE_CHECKING, Final, Literal
 
 from paramshare.errors import SpecError
@@ -243,6 +244,13 @@ class SharingReport:
         if self.warnings:
             blocks.append("\n".join(("warnings", *(f"  {warning}" for warning in self.warnings))))
         return "\n\n".join(blocks)
+
+    def __str__(self) -> str:
+        return self.table()
+
+    def _repr_html_(self) -> str:
+        """Return the table as HTML, for notebooks."""
+        return f"<pre>{escape(self.table())}</pre>"
 
     def as_dict(self) -> dict[str, object]:
         """Return plain data under `SCHEMA`: numbers, strings, lists and mappings."""

@@ -1,4 +1,4 @@
-"""Proves that each example is a recipe that runs as it is, whose variants begin as one function."""
+"""The examples run as they are."""
 
 import json
 from pathlib import Path

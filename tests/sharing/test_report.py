@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -97,6 +98,12 @@ def test_report_table_has_totals_ties_and_warnings_with_thousands_separators(rep
 def test_report_table_shows_a_dash_for_a_row_without_used_elements(report: SharingReport) -> None:
     spare = next(line for line in report.table().splitlines() if line.startswith("spare"))
     assert spare.split()[2:] == ["0", "12", "0", "0", "0", "–"]
+
+
+def test_a_report_is_its_table_when_it_is_printed_or_shown_in_a_notebook(report: SharingReport) -> None:
+    named = replace(report, model="<lambda>")
+    assert str(named) == named.table()
+    assert named._repr_html_() == f"<pre>{named.table().replace('<lambda>', '&lt;lambda&gt;')}</pre>"
 
 
 def test_report_json_has_a_schema_and_every_number(report: SharingReport) -> None:
