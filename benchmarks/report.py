@@ -25,6 +25,7 @@ from paramshare.training.devices import find_devices
 
 PROGRAMS = (
     ("training.py",),
+    ("recipes.py",),
     ("tracking.py",),
     ("tracking.py", "--server", "postgresql"),
     ("beside_by_hand.py",),

@@ -54,7 +54,9 @@ def example_count(data: Any) -> int:
 
 
 def on_device(data: Any, device: torch.device | str) -> Any:
-    """Return data with every tensor on a device; other parts are kept."""
+    """Return data of the CPU with every tensor on a device; other parts are kept."""
+    if str(device) == "cpu":
+        return data
     return tree_map(lambda part: part.to(device) if isinstance(part, Tensor) else part, data)
 
 
