@@ -122,7 +122,10 @@ ALLOWED = {
         "paramshare.bands", "paramshare.errors", "paramshare.plots", "paramshare.provenance", "paramshare.recipes",
         "paramshare.tracking", "paramshare.training",
     },
-    "paramshare.sweep.spec": {"paramshare.errors", "paramshare.recipes", "paramshare.training"},
+    "paramshare.sweep.lists": {"paramshare.errors", "paramshare.training.spec"},
+    "paramshare.sweep.spec": {
+        "paramshare.errors", "paramshare.recipes", "paramshare.sweep.lists", "paramshare.training",
+    },
     "paramshare.sweep.chunks": {"paramshare.tracking", "paramshare.training"},
     "paramshare.sweep.workers": {
         "paramshare.errors", "paramshare.processes", "paramshare.provenance", "paramshare.recipes",

@@ -103,6 +103,7 @@ class Chunk:
         tags: the tags of each run, without the tag of the parent.
         force: whether a run is written although the store has a FINISHED run of its spec.
         checkpoint_every: seconds between two checkpoints of a recipe's training; 0 for none.
+        gpus: the number of GPUs of the machine that share the chunks of `cuda:0`.
     """
 
     choices: tuple[Choice, ...]
@@ -111,6 +112,7 @@ class Chunk:
     tags: Mapping[str, str] = field(default_factory=dict)
     force: bool = False
     checkpoint_every: float = 0
+    gpus: int = 1
 
     @property
     def specs(self) -> tuple[Spec, ...]:
@@ -123,19 +125,20 @@ class Chunk:
         return self.choices[0].spec.device
 
 
-def max_workers(device: str, workers: int | None, address: StoreAddress) -> int:
+def max_workers(device: str, workers: int | None, address: StoreAddress, gpus: int = 1) -> int:
     """Return the maximum number of chunks that run on a device at the same time.
 
     Args:
         workers: the number that the user asked for. Defaults to one per core, 1.5 per core with a server, since a
             process spends much of its time waiting for the server. A CUDA device gets at most four, MPS one.
         address: the store that the runs are written to.
+        gpus: the number of GPUs that share the chunks of `cuda:0`; each has as many processes.
     """
     if device == "mps":
         return 1
     cores = cpu_cores()
     processes = workers or (cores if address.database else cores + (cores + 1) // 2)
-    return processes if device == "cpu" else min(processes, _MAX_GPU_WORKERS)
+    return processes if device == "cpu" else min(processes, _MAX_GPU_WORKERS) * gpus
 
 
 def make_chunks(
@@ -147,13 +150,14 @@ def make_chunks(
     *,
     force: bool = False,
     checkpoint_every: float = 0,
+    gpus: int = 1,
 ) -> list[Chunk]:
     """Return the specs in chunks of one device each. The chunks of a device follow one another.
 
     Args:
         choices: the specs, each with its engine.
         size: maximum number of specs of a chunk; at least `BATCHED_SEEDS` if its engine trains many seeds at once.
-        address, parent_run_id, tags, force, checkpoint_every: see `Chunk`.
+        address, parent_run_id, tags, force, checkpoint_every, gpus: see `Chunk`.
     """
     by_device = sorted(choices, key=lambda choice: choice.spec.device)  # stable: keeps the order within a device
     chunks = []
@@ -161,7 +165,9 @@ def make_chunks(
         queue = list(of_device)
         limit = max(size, BATCHED_SEEDS) if queue[0].together else size
         chunks += [
-            Chunk(tuple(queue[begin : begin + limit]), address, parent_run_id, tags or {}, force, checkpoint_every)
+            Chunk(
+                tuple(queue[begin : begin + limit]), address, parent_run_id, tags or {}, force, checkpoint_every, gpus
+            )
             for begin in range(0, len(queue), limit)
         ]
     return chunks

@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
+from paramshare.errors import UsageError
 from paramshare.sweep.spec import SweepSpec
 from paramshare.tracking.store import StoreAddress, check_store
 from paramshare.training.choice import Choice
@@ -12,6 +14,8 @@ from paramshare.training.targets import Spec
 
 __all__ = ["Plan", "check_sweep"]
 
+_CUDA: Final = "cuda"
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -20,10 +24,12 @@ class Plan:
     Args:
         devices: the names of the devices.
         choices: the spec and the engine of every run, in order.
+        gpus: the number of GPUs of this machine that share the runs of `cuda:0`.
     """
 
     devices: tuple[str, ...]
     choices: tuple[Choice, ...]
+    gpus: int = 1
 
     @property
     def specs(self) -> tuple[Spec, ...]:
@@ -42,10 +48,32 @@ def check_sweep(spec: SweepSpec, address: StoreAddress, available: Sequence[Devi
             has, or the store cannot be opened.
     """
     where = "on this machine" if available is None else "on the workers of the cluster"
-    devices = choose_devices(spec.device_list, find_devices() if available is None else available, where)
-    plan = Plan(devices, spec.run_choices(devices))
+    found = find_devices() if available is None else available
+    devices, gpus = choose_devices(spec.device_list, found, where), 1
+    if spec.spread:
+        if available is not None:
+            raise UsageError("--spread is for the GPUs of this machine; a cluster trains each seed once without it")
+        devices, gpus = _spread(devices, found)
+    plan = Plan(devices, spec.run_choices(devices), gpus)
     if available is None:
         each_variant_and_device = plan.choices[:: len(spec.seed_list)]
         check_memory(choice.spec for choice in each_variant_and_device)
     check_store(address)
     return plan
+
+
+def _spread(devices: Sequence[str], found: Sequence[Device]) -> tuple[tuple[str, ...], int]:
+    """Return the devices with `cuda:0` for every GPU, and the number of GPUs.
+
+    Raises:
+        UsageError: none of the devices is a GPU, or the GPUs differ, so that a seed's numbers depend on its GPU.
+    """
+    if not any(name.startswith(_CUDA) for name in devices):
+        raise UsageError(f"--spread needs a GPU, and the devices are {', '.join(devices)}; leave it out")
+    models = [device.model for device in found if device.name.startswith(_CUDA)]
+    if len(set(models)) > 1:
+        raise UsageError(
+            f"--spread needs equal GPUs, and this machine has {', '.join(sorted(set(models)))}; choose equal ones by "
+            "CUDA_VISIBLE_DEVICES"
+        )
+    return tuple(dict.fromkeys("cuda:0" if name.startswith(_CUDA) else name for name in devices)), len(models)

@@ -20,57 +20,15 @@ from paramshare.recipes.loading.find import find_target, installed_recipes
 from paramshare.recipes.loading.source import RecipeSource
 from paramshare.recipes.spec import OptionValue
 from paramshare.recipes.target import recipe_target
+from paramshare.sweep.lists import as_text, list_pattern, parse_list, parse_seeds
 from paramshare.training.choice import ENGINES, Choice, Engine, choose_engine
 from paramshare.training.digits.spec import DIGITS, Placement
-from paramshare.training.spec import LARGEST_FLOAT, LARGEST_SIZE, canonical_device, check_seed
+from paramshare.training.spec import LARGEST_FLOAT, LARGEST_SIZE, canonical_device
 from paramshare.training.targets import TARGETS, Metric, Spec, Target
 
-__all__ = ["EngineAsked", "ExperimentName", "SweepSpec", "parse_seeds", "without_null"]
+__all__ = ["EngineAsked", "ExperimentName", "SweepSpec", "without_null"]
 
-_MOST_SEEDS: Final = 1_000_000
 _RECIPE: Final = "recipe"  # in the context of a validation
-_SEED_PART: Final = re.compile(r"(\d+)(?::(\d+))?")
-
-
-def _list_pattern(item: str) -> str:
-    """Return the pattern of a list for a form. The validators give better messages."""
-    return rf"^\s*({item})\s*(,\s*({item})\s*)*$"
-
-
-def parse_seeds(text: str) -> tuple[int, ...]:
-    """Return the seeds of a list, in its order, each once.
-
-    Args:
-        text: `a:b` (b excluded), single values, and lists of both: `0:100`, `3,7,9`, `0:10,42`.
-
-    Raises:
-        SpecError: the text is not such a list, is empty, or has over a million seeds.
-    """
-    seeds: dict[int, None] = {}
-    for part in text.split(","):
-        match = _SEED_PART.fullmatch(part.strip())
-        if not match:
-            raise SpecError(f"seeds {text!r}: {part.strip()!r} is not a seed; expected a list such as 0:100 or 3,7,9")
-        begin = int(match[1])
-        end = int(match[2]) if match[2] else begin + 1
-        if begin >= end:
-            raise SpecError(f"seeds {text!r}: {part.strip()!r} is empty; expected a:b with a < b, b excluded")
-        if len(seeds) + end - begin > _MOST_SEEDS:
-            raise SpecError(f"seeds {text!r}: more than {_MOST_SEEDS:,} seeds; sweep them in several parts")
-        seeds.update(dict.fromkeys(range(begin, end)))
-    check_seed(max(seeds))
-    return tuple(seeds)
-
-
-def _parse_list(text: str) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(part.strip() for part in text.split(",")))
-
-
-def _as_text(value: Any) -> Any:
-    """Return a number or a list of a settings file as the text of the command line, such as `3` or `3,7,9`."""
-    if isinstance(value, list | tuple):
-        return ",".join(str(part) for part in value)
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 def _check_seeds(text: str) -> str:
@@ -79,7 +37,7 @@ def _check_seeds(text: str) -> str:
 
 
 def _check_devices(text: str) -> str:
-    for name in _parse_list(text):
+    for name in parse_list(text):
         if name != "auto":
             canonical_device(name)
     return text
@@ -140,7 +98,7 @@ def _sweep_schema(schema: dict[str, Any]) -> None:
                 "properties": {"target": {"const": target.name}},
                 "required": [] if target.name == default else ["target"],
             },
-            "then": {"properties": {"variant": {"pattern": _list_pattern("|".join(target.variants))}}},
+            "then": {"properties": {"variant": {"pattern": list_pattern("|".join(target.variants))}}},
         }
         for target in TARGETS.values()
     ]
@@ -158,22 +116,27 @@ class SweepSpec(BaseModel):
         "installed recipe",
         json_schema_extra=_reference_schema,
     )
-    seeds: Annotated[str, BeforeValidator(_as_text), AfterValidator(_check_seeds)] = Field(
+    seeds: Annotated[str, BeforeValidator(as_text), AfterValidator(_check_seeds)] = Field(
         "0:10",
         description="seeds: a:b (b excluded), single values, and lists of both, such as 0:100 or 3,7,9",
-        json_schema_extra={"pattern": _list_pattern(r"\d+(:\d+)?"), "examples": ["0:100", "3,7,9"]},
+        json_schema_extra={"pattern": list_pattern(r"\d+(:\d+)?"), "examples": ["0:100", "3,7,9"]},
     )
-    devices: Annotated[str, BeforeValidator(_as_text), AfterValidator(_check_devices)] = Field(
+    devices: Annotated[str, BeforeValidator(as_text), AfterValidator(_check_devices)] = Field(
         "auto",
         description="each seed is trained once on each of these devices: cpu, cuda, cuda:N, mps, a list such as "
         "cpu,cuda:0, or auto (all devices of this machine)",
-        json_schema_extra={"pattern": _list_pattern(r"auto|cpu|mps|cuda(:\d+)?"), "examples": ["cpu", "cpu,cuda:0"]},
+        json_schema_extra={"pattern": list_pattern(r"auto|cpu|mps|cuda(:\d+)?"), "examples": ["cpu", "cpu,cuda:0"]},
     )
-    variant: Annotated[str | None, BeforeValidator(_as_text)] = Field(
+    spread: bool = Field(
+        False,
+        description="train each seed once, on whichever GPU of this machine is free; with --devices cuda. The runs are "
+        "those of cuda:0",
+    )
+    variant: Annotated[str | None, BeforeValidator(as_text)] = Field(
         None,
         description="dynamicnet: shared (one middle layer), untied (one for each application); digits: conv, local, "
         "dense; of another recipe, its variants; or a list such as shared,untied; defaults to the first of these",
-        json_schema_extra={"pattern": _list_pattern(r"[A-Za-z0-9][A-Za-z0-9_.\-]*"), "examples": ["shared,untied"]},
+        json_schema_extra={"pattern": list_pattern(r"[A-Za-z0-9][A-Za-z0-9_.\-]*"), "examples": ["shared,untied"]},
     )
     options: dict[str, OptionValue] = Field(
         default_factory=dict, description='the options of the recipe by name, such as {"width": 64}'
@@ -269,6 +232,11 @@ class SweepSpec(BaseModel):
             if value is not None and name not in target.options:
                 option = f"--{name.replace('_', '-')}"
                 raise SpecError(f"{option} is {value!r}, which is not an option of {target.name}; leave it out")
+        if self.spread and (others := [name for name in self.device_list if name.startswith("cuda:")]):
+            raise SpecError(
+                f"--spread trains on every GPU, and --devices names {', '.join(others)}; pass --devices cuda; "
+                "CUDA_VISIBLE_DEVICES chooses GPUs"
+            )
         if self.options:
             for variant in self.variant_list:
                 target.new(seed=0, variant=variant, **self.run_options)
@@ -300,12 +268,12 @@ class SweepSpec(BaseModel):
     @property
     def device_list(self) -> tuple[str, ...]:
         """The devices as given, which may include `auto`."""
-        return _parse_list(self.devices)
+        return parse_list(self.devices)
 
     @property
     def variant_list(self) -> tuple[str, ...]:
         """The variants, in the order of the option."""
-        return self.trained.variants[:1] if self.variant is None else _parse_list(self.variant)
+        return self.trained.variants[:1] if self.variant is None else parse_list(self.variant)
 
     def choices(self, devices: tuple[str, ...]) -> tuple[Choice, ...]:
         """Return the engine of every variant on every device, for the seed 0.

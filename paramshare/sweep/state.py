@@ -76,7 +76,8 @@ class Sweep:
     @property
     def workers(self) -> int:
         """Maximum number of chunks that run at the same time on all devices of this machine together."""
-        return sum(max_workers(device, self.spec.workers, self.store.address) for device in self.plan.devices)
+        devices, gpus = self.plan.devices, self.plan.gpus
+        return sum(max_workers(device, self.spec.workers, self.store.address, gpus) for device in devices)
 
     def chunks(self, size: int) -> list[Chunk]:
         """Return the pending specs in chunks, see `make_chunks`."""
@@ -88,6 +89,7 @@ class Sweep:
             self.tags,
             force=self.spec.force,
             checkpoint_every=self.spec.checkpoint_every,
+            gpus=self.plan.gpus,
         )
 
     def add(self, row: Row) -> None:

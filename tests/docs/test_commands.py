@@ -89,7 +89,9 @@ PARSERS: dict[str, Callable[..., None]] = {
 
 @pytest.mark.parametrize("page", USER_PAGES, ids=name_of)
 def test_every_command_of_a_page_is_taken_by_its_program(page: Path) -> None:
-    assert main(["init", "my_recipe.py"]) == 0
+    Path("recipes").mkdir()
+    for file in ("my_recipe.py", "recipes/my_recipe.py"):
+        assert main(["init", file]) == 0
     for program, *arguments in sorted(commands(page)):
         name = Path(program).name
         assert name in PARSERS or name in OUTSIDE, f"{program} {arguments}: no test knows this program"

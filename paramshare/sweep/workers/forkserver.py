@@ -33,6 +33,7 @@ _PRELOADED: Final = "paramshare.sweep.workers.preload"
 _CLOSED: Final = (None, errno.EBADF, errno.EPIPE)
 """The errno of an OSError about a closed pipe; multiprocessing also raises one without an errno."""
 
+_VISIBLE: Final = "CUDA_VISIBLE_DEVICES"
 _STOP_SECONDS: Final = 2.0  # for the seed that a process trains when the sweep stops
 
 
@@ -60,7 +61,9 @@ def start_server(*modules: str) -> "BaseContext":
     return multiprocessing.get_context("forkserver")
 
 
-def start_worker(stop: StopSignal, templates: "Sequence[Template]", environment: Mapping[str, str]) -> None:
+def start_worker(
+    stop: StopSignal, templates: "Sequence[Template]", environment: Mapping[str, str], gpus: int = 1
+) -> None:
     """Prepare a worker process: leave Ctrl-C to the parent, and end with the parent or when the parent stops the pool.
 
     Without this, a process whose parent was killed by SIGKILL would wait for work forever.
@@ -69,12 +72,15 @@ def start_worker(stop: StopSignal, templates: "Sequence[Template]", environment:
         stop: the signal of the parent after which no spec is begun. A spec that takes seconds longer is cut short.
         templates: the templates of the models, see `make_chunk_templates`.
         environment: the environment variables of the parent now; the server may have been started with others.
+        gpus: the number of GPUs among which the processes of the pool are divided: each sees one, as `cuda:0`.
     """
     gc.freeze()  # a collection would otherwise copy every page that this process shares with the server
     gc.enable()
     for name in os.environ.keys() - environment.keys():
         del os.environ[name]
     os.environ.update(environment)
+    if gpus > 1:
+        os.environ[_VISIBLE] = _own_gpu(gpus)
     from paramshare.training.export import adopt_templates
 
     adopt_stop_signal(stop)
@@ -88,9 +94,20 @@ def start_worker(stop: StopSignal, templates: "Sequence[Template]", environment:
         end_after(parent.join, 0, name="end-with-parent")
 
 
-def worker_arguments(stop: StopSignal, templates: "Sequence[Template]") -> tuple[Any, ...]:
+def _own_gpu(gpus: int) -> str:
+    """Return the GPU of this process, as `CUDA_VISIBLE_DEVICES` has it: its parent's processes take turns.
+
+    `multiprocessing` numbers the processes of a parent by their names, such as `ForkServerProcess-3`.
+    """
+    visible = os.environ.get(_VISIBLE, "")
+    names = visible.split(",") if visible else [str(index) for index in range(gpus)]
+    number = int(multiprocessing.current_process().name.rpartition("-")[2].rpartition(":")[2])
+    return names[number % gpus]
+
+
+def worker_arguments(stop: StopSignal, templates: "Sequence[Template]", gpus: int = 1) -> tuple[Any, ...]:
     """Return the arguments of `start_worker` for processes that this process starts."""
-    return stop, templates, dict(os.environ)
+    return stop, templates, dict(os.environ), gpus
 
 
 @contextmanager

@@ -13,6 +13,7 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -104,6 +105,35 @@ def test_a_worker_has_the_current_environment_of_its_parent_not_that_of_the_fork
             assert seen["PARAMSHARE_TEST"] == value
             assert "PARAMSHARE_GONE" not in seen
         monkeypatch.setenv("PARAMSHARE_GONE", "yes")
+
+
+@pytest.mark.parametrize(("visible", "expected"), [(None, {"0", "1"}), ("3,GPU-5ab", {"3", "GPU-5ab"})])
+def test_the_processes_of_a_spread_sweep_see_one_gpu_each_in_turns(
+    visible: str | None, expected: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if visible is None:
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    else:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    barrier = multiprocessing.get_context("forkserver").Barrier(2)
+    arguments = worker_arguments(StopSignal(), (), gpus=2)
+    processes = start_server()
+    with ProcessPoolExecutor(2, processes, start_together, (barrier, *arguments)) as pool:
+        seen = list(pool.map(environment_here_together, range(2)))
+    assert {environment["CUDA_VISIBLE_DEVICES"] for environment in seen} == expected
+
+
+_barriers: list[Any] = []
+
+
+def start_together(barrier: Any, *arguments: Any) -> None:
+    start_worker(*arguments)
+    _barriers.append(barrier)
+
+
+def environment_here_together(_: int) -> dict[str, str]:
+    _barriers[0].wait()  # each process has one of the calls
+    return environment_here()
 
 
 def environment_here() -> dict[str, str]:
