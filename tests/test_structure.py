@@ -261,10 +261,10 @@ def test_modules_of_a_room_do_not_import_each_other_in_a_circle(room: str) -> No
     tuple(TopologicalSorter(imports).static_order())  # raises CycleError
 
 
-@pytest.mark.parametrize(
-    "room",
-    [f"paramshare.{name}" for name in ("commands", "flows", "plots", "sharing", "sweep", "tracking")],
-)
+GROUPED = "commands comparing counting flows plots proof recipes sharing stats sweep tracking".split()
+
+
+@pytest.mark.parametrize("room", [f"paramshare.{name}" for name in GROUPED])
 def test_folders_and_files_of_a_room_are_small(room: str) -> None:
     files = [path for path in SOURCES if below(module_of(path), room)]
     folders = Counter(path.parent for path in files if path.name != "__init__.py")

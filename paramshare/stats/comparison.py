@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from paramshare.errors import UsageError
 from paramshare.stats.estimate import Estimate, Note, checked
-from paramshare.stats.power import Power
+from paramshare.stats.rank_tests.power import Power
 
 __all__ = ["Comparison", "adjusted", "alpha_of", "holm"]
 

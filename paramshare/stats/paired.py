@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from paramshare.stats.comparison import Comparison, alpha_of
-from paramshare.stats.divergence import Better, scale_of, with_worst
-from paramshare.stats.effect import standardized
+from paramshare.stats.descriptive.divergence import Better, scale_of, with_worst
+from paramshare.stats.descriptive.effect import standardized
+from paramshare.stats.descriptive.location import looks_normal, mean, median, powers_of_ten
 from paramshare.stats.estimate import Estimate, Interval, Note
-from paramshare.stats.hodges_lehmann import ratio_of_pairs, shift_of_pairs
-from paramshare.stats.location import looks_normal, mean, median, powers_of_ten
-from paramshare.stats.power import rank_power_of_pairs
-from paramshare.stats.ranks import signed_rank_p, signed_rank_sum
+from paramshare.stats.rank_tests.hodges_lehmann import ratio_of_pairs, shift_of_pairs
+from paramshare.stats.rank_tests.power import rank_power_of_pairs
+from paramshare.stats.rank_tests.ranks import signed_rank_p, signed_rank_sum
 
 __all__ = ["Paired", "compare_paired"]
 

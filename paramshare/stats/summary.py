@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from paramshare.errors import UsageError
-from paramshare.stats.divergence import Better, with_worst
+from paramshare.stats.descriptive.divergence import Better, with_worst
+from paramshare.stats.descriptive.location import geometric_mean, iqm, mean, median, quantile, sd
 from paramshare.stats.estimate import Estimate, Note, checked
-from paramshare.stats.location import geometric_mean, iqm, mean, median, quantile, sd
 
 __all__ = ["Summary", "summarise"]
 

@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from paramshare.stats.comparison import Comparison, alpha_of
-from paramshare.stats.divergence import Better, scale_of, with_worst
-from paramshare.stats.effect import standardized
+from paramshare.stats.descriptive.divergence import Better, scale_of, with_worst
+from paramshare.stats.descriptive.effect import standardized
+from paramshare.stats.descriptive.location import looks_normal, powers_of_ten, too_skewed
 from paramshare.stats.estimate import Estimate, Interval, Note
-from paramshare.stats.hodges_lehmann import ratio_of_groups, shift_of_groups
-from paramshare.stats.location import looks_normal, powers_of_ten, too_skewed
-from paramshare.stats.power import rank_power_of_groups
-from paramshare.stats.ranks import Superiority, studentized_permutation_p
+from paramshare.stats.rank_tests.hodges_lehmann import ratio_of_groups, shift_of_groups
+from paramshare.stats.rank_tests.power import rank_power_of_groups
+from paramshare.stats.rank_tests.ranks import Superiority, studentized_permutation_p
 
 __all__ = ["Unpaired", "compare_unpaired"]
 

@@ -10,8 +10,8 @@ import pytest
 from scipy import stats
 
 from paramshare.errors import UsageError
+from paramshare.stats.descriptive.location import geometric_mean, iqm, mean, median, quantile, sd
 from paramshare.stats.estimate import Note
-from paramshare.stats.location import geometric_mean, iqm, mean, median, quantile, sd
 from paramshare.stats.summary import summarise
 
 Coverage = Callable[..., float]
@@ -199,5 +199,5 @@ def test_the_interval_of_the_iqm_does_not_depend_on_the_block_size(n: int, monke
     values = np.random.default_rng(n).lognormal(size=n)
     whole = iqm(values, 0.95, np.random.default_rng(1))
     for block in (1, 7 * n, 10**9):  # one row, rows that 4000 is no multiple of, all
-        monkeypatch.setattr("paramshare.stats.location._BLOCK", block)
+        monkeypatch.setattr("paramshare.stats.descriptive.location._BLOCK", block)
         assert iqm(values, 0.95, np.random.default_rng(1)) == whole

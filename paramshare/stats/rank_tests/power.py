@@ -17,8 +17,8 @@ from typing import Final
 from scipy import optimize, stats
 
 from paramshare.errors import UsageError
-from paramshare.stats.effect import noncentral_t_cdf
-from paramshare.stats.ranks import smallest_p_of_groups, smallest_p_of_pairs
+from paramshare.stats.descriptive.effect import noncentral_t_cdf
+from paramshare.stats.rank_tests.ranks import smallest_p_of_groups, smallest_p_of_pairs
 
 __all__ = [
     "Power", "group_size_needed", "pairs_needed", "power_of_groups", "power_of_pairs",

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from paramshare.stats import ranks
-from paramshare.stats.power import group_size_needed, pairs_needed
-from paramshare.stats.ranks import (
+from paramshare.stats.rank_tests import ranks
+from paramshare.stats.rank_tests.power import group_size_needed, pairs_needed
+from paramshare.stats.rank_tests.ranks import (
     Superiority,
     signed_rank_p,
     signed_rank_sum,

@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from paramshare.stats import hodges_lehmann, inversion
 from paramshare.stats.comparison import Comparison
 from paramshare.stats.estimate import Estimate, Note
 from paramshare.stats.paired import compare_paired
+from paramshare.stats.rank_tests import hodges_lehmann, inversion
 from paramshare.stats.unpaired import compare_unpaired
 
 Coverage = Callable[..., float]

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from paramshare.stats.divergence import scale_of
+from paramshare.stats.descriptive.divergence import scale_of
 from paramshare.stats.estimate import Estimate, Interval, Note
 
 __all__ = [

@@ -8,8 +8,8 @@ from scipy import stats
 from scipy.integrate import quad
 
 from paramshare.errors import UsageError
-from paramshare.stats.effect import noncentral_t_cdf, standardized
-from paramshare.stats.power import (
+from paramshare.stats.descriptive.effect import noncentral_t_cdf, standardized
+from paramshare.stats.rank_tests.power import (
     group_size_needed,
     pairs_needed,
     power_of_groups,

@@ -13,10 +13,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from paramshare.stats.divergence import scale_of
+from paramshare.stats.descriptive.divergence import scale_of
 from paramshare.stats.estimate import Estimate, Note
-from paramshare.stats.inversion import MAX_VALUES, TestedValues, points_of, some_of
-from paramshare.stats.ranks import SamePermutations, signed_rank_p, signed_rank_sum
+from paramshare.stats.rank_tests.inversion import MAX_VALUES, TestedValues, points_of, some_of
+from paramshare.stats.rank_tests.ranks import SamePermutations, signed_rank_p, signed_rank_sum
 
 __all__ = ["ratio_of_groups", "ratio_of_pairs", "shift_of_groups", "shift_of_pairs"]
 

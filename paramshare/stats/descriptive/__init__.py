@@ -1,0 +1,1 @@
+"""Location, spread and standardized effects; values of diverged runs."""
