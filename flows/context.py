@@ -17,6 +17,7 @@ from paramshare.settings import DaskSettings, without_options
 from paramshare.sweep.spec import SweepSpec
 from paramshare.tracking.pages import server_url
 from paramshare.tracking.store import Store, StoreAddress
+from paramshare.tracking.tags import FLOW_RUN
 
 __all__ = [
     "FlowContext",
@@ -104,7 +105,7 @@ def mlflow_tags(source: str) -> dict[str, str]:
     run_tags = {
         "mlflow.source.name": source,
         "mlflow.source.type": "JOB",
-        "prefect.flow_run_id": flow_run.id,
+        FLOW_RUN: flow_run.id,
         "prefect.flow_run_name": flow_run.name,
         "prefect.deployment_id": runtime.deployment.id,
     }

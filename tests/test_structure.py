@@ -179,6 +179,7 @@ ALLOWED = {
     },
     "paramshare.flows.operations": {
         "paramshare.errors", "paramshare.flows.api", "paramshare.processes", "paramshare.settings",
+        "paramshare.tracking.store", "paramshare.tracking.write.lost_sweeps",
     },
     "paramshare.commands": {
         "paramshare.comparing", "paramshare.console", "paramshare.counting", "paramshare.doctor", "paramshare.errors",

@@ -7,18 +7,23 @@ worker writes, name its worker: so a run is only ever taken from a worker that i
 from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 from typing import Final
+from uuid import UUID
 
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import (
     FlowRunFilter,
+    FlowRunFilterId,
     FlowRunFilterState,
     FlowRunFilterStateType,
+    TaskRunFilter,
+    TaskRunFilterState,
+    TaskRunFilterStateType,
     WorkPoolFilter,
     WorkPoolFilterName,
 )
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.client.schemas.sorting import FlowRunSort
-from prefect.states import AwaitingRetry, Cancelled
+from prefect.states import AwaitingRetry, Cancelled, Crashed
 
 __all__ = ["lost_workers", "reschedule_interrupted"]
 
@@ -26,6 +31,8 @@ _MAX_ATTEMPTS: Final = 10  # of one run: a run that has ended its process so oft
 _SILENCE: Final = timedelta(minutes=3)  # without a heartbeat; a worker sends one every 30 s
 _RECENT: Final = timedelta(days=1)
 _UNCLAIMED: Final = timedelta(minutes=10)  # a worker labels a run within seconds after the run becomes Pending
+_TASKS_A_REQUEST: Final = 200
+_ACTIVE: Final = [StateType.RUNNING, StateType.PENDING, StateType.CANCELLING, StateType.SCHEDULED]
 _INTERRUPTED: Final = [StateType.RUNNING, StateType.PENDING, StateType.CANCELLING, StateType.CRASHED]
 
 
@@ -83,12 +90,29 @@ def _set_next_state(client: SyncPrefectClient, run: FlowRun) -> list[str]:
     if now is None or run.state is None or now.id != run.state.id:
         return []
     if now.type == StateType.CANCELLING:
+        _end_tasks(client, run)
         client.set_flow_run_state(run.id, Cancelled(message="Its process has ended."), force=True)
         return [f"{run.name}: cancelled, as requested"]
     if now.type == StateType.CRASHED and (run.run_count == 0 or now.timestamp < datetime.now(UTC) - _RECENT):
         return []  # the run never began, so it would not begin the next time; or it is history
     if run.run_count >= _MAX_ATTEMPTS:
         return []
+    _end_tasks(client, run)
     why = f"The run was interrupted ({now.name}: {now.message or 'its worker has ended'}); it will be resumed."
     client.set_flow_run_state(run.id, AwaitingRetry(message=why), force=True)
     return [f"{run.name}: was {now.name}, is scheduled again"]
+
+
+def _end_tasks(client: SyncPrefectClient, run: FlowRun) -> None:
+    """End the task runs of an interrupted flow run, whose processes have ended with it."""
+    of_run = FlowRunFilter(id=FlowRunFilterId(any_=[run.id]))
+    active = TaskRunFilter(state=TaskRunFilterState(type=TaskRunFilterStateType(any_=_ACTIVE)))
+    ended = set[UUID]()
+    while tasks := [
+        task.id
+        for task in client.read_task_runs(flow_run_filter=of_run, task_run_filter=active, limit=_TASKS_A_REQUEST)
+        if task.id not in ended
+    ]:
+        for task in tasks:
+            client.set_task_run_state(task, Crashed(message="Its process has ended."), force=True)
+        ended.update(tasks)

@@ -12,6 +12,7 @@ worker, however it ends.
 """
 
 import argparse
+import logging
 import os
 import signal
 import socket
@@ -19,13 +20,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import FrameType
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.request import urlopen
 
 from prefect.client.orchestration import get_client
@@ -34,12 +34,18 @@ from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, get_current_settings, t
 from paramshare.errors import DeviceError, ParamshareError, SettingsError, UsageError, WorkerError, in_a_line
 from paramshare.flows.api.server import check_api
 from paramshare.flows.operations.deployments import check_versions
+from paramshare.flows.operations.health import health_page
 from paramshare.flows.operations.prefect_worker import GRACE
 from paramshare.flows.operations.recovery import lost_workers, reschedule_interrupted
 from paramshare.flows.operations.worker_names import WorkerNames, claimed_names
 from paramshare.processes import children, end, kill, orphans, terminate
 
+if TYPE_CHECKING:
+    from paramshare.tracking.write.lost_sweeps import LostSweeps
+
 __all__ = ["main"]
+
+_log: Final = logging.getLogger(__name__)
 
 _PREFECT_WORKER: Final = "paramshare.flows.operations.prefect_worker"
 _NAMES: Final = Path("mlruns/workers")
@@ -113,6 +119,7 @@ class Worker:
         self._workers: list[_PrefectWorker] = []
         self._recovering = threading.Lock()
         self._steady_since: float | None = None
+        self._watched: LostSweeps | None = None
 
     def is_healthy(self) -> bool:
         """Return whether every Prefect worker asks for runs."""
@@ -197,8 +204,26 @@ class Worker:
             self._steady_since = self._steady_since or now
         except Exception:  # Prefect is down: the next recovery does it
             self._steady_since = None
+        try:
+            for line in self._lost_sweeps():
+                _report(line)
+        except Exception as error:  # MLflow is down: the next recovery does it
+            _log.debug("lost sweeps are not closed: %s", in_a_line(error))
         finally:
             self._recovering.release()
+
+    def _lost_sweeps(self) -> list[str]:
+        """Close the sweeps of an MLflow server whose process is gone, in every experiment. Return a line for each."""
+        from paramshare.settings import StoreSettings  # these take seconds, and starting does not need them
+        from paramshare.tracking.store import StoreAddress
+        from paramshare.tracking.write.lost_sweeps import LostSweeps
+
+        settings = StoreSettings()
+        address = StoreAddress.of(settings.tracking_uri, settings.experiment)
+        if address.database is not None:
+            return []  # the next sweep checks the processes of this machine
+        self._watched = self._watched or LostSweeps(address)
+        return self._watched.close()
 
     def _reschedule(self, former: Collection[str], *, remote: bool = False) -> None:
         """Reschedule the runs of former workers, and own crashed runs.
@@ -244,33 +269,6 @@ def _free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port: int = probe.getsockname()[1]
         return port
-
-
-@contextmanager
-def _health(port: int, is_healthy: Callable[[], bool]) -> Iterator[None]:
-    """Serve `/health` on this machine alone: status 200 if `is_healthy`, else 503."""
-
-    class Health(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            known = self.path == "/health"
-            self.send_response((200 if is_healthy() else 503) if known else 404)
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    try:
-        server = ThreadingHTTPServer(("127.0.0.1", port), Health)
-    except OSError as error:
-        _report(f"no health page on port {port}: {error}; choose another with --health-port")
-        yield
-        return
-    with server:
-        threading.Thread(target=server.serve_forever, name="health", daemon=True).start()
-        try:
-            yield
-        finally:
-            server.shutdown()
 
 
 def _devices(pool: str, asked: str | None) -> list[str]:
@@ -330,7 +328,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
             signal.signal(signal.SIGTERM, stop)
             signal.signal(signal.SIGINT, stop)
-            with _health(options.health_port, worker.is_healthy):
+            with health_page(options.health_port, worker.is_healthy, _report):
                 worker.run()
     except (ParamshareError, OSError) as error:
         _report(str(error))

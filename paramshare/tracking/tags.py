@@ -17,6 +17,7 @@ __all__ = [
     "ENGINE",
     "ENGINE_REASON",
     "ERROR",
+    "FLOW_RUN",
     "FORCED",
     "KEY",
     "KIND",
@@ -99,6 +100,9 @@ ALIVE_UNTIL: Final = f"{PREFIX}alive_until"
 
 FORCED: Final = f"{PREFIX}forced"
 """`true` for a sweep that trains specs which the store already has."""
+
+FLOW_RUN: Final = "prefect.flow_run_id"
+"""The id of the Prefect flow run that wrote the run."""
 
 CLOSED: Final = f"{PREFIX}closed"
 """When, by whom and why an orphaned run was closed."""

@@ -5,6 +5,7 @@ from paramshare.tracking.store.failures import reason_of, store_failures
 from paramshare.tracking.store.opening import (
     Store,
     check_store,
+    connect_server,
     open_existing_store,
     open_store,
     relocate_store,
@@ -16,6 +17,7 @@ __all__ = [
     "StoreAddress",
     "check_kind",
     "check_store",
+    "connect_server",
     "open_existing_store",
     "open_store",
     "reason_of",

@@ -29,7 +29,10 @@ from paramshare.tracking.store.database import Database, extend_timeout, find_ex
 from paramshare.tracking.store.preflight import check_file
 from paramshare.tracking.store.relocation import Relocation, relocate
 
-__all__ = ["Store", "check_store", "open_existing_store", "open_store", "relocate_store", "update_statistics"]
+__all__ = [
+    "Store", "check_store", "connect_server", "open_existing_store", "open_store", "relocate_store",
+    "update_statistics",
+]  # fmt: skip
 
 _HEALTH_TIMEOUT: Final = 5.0  # seconds
 
@@ -97,6 +100,18 @@ def open_existing_store(address: StoreAddress) -> Store:
     if not known and MlflowClient(tracking_uri=address.uri).get_experiment_by_name(address.experiment) is None:
         raise StoreError(f"the store {shown} has no experiment {address.experiment!r}; name another")
     return open_store(address)
+
+
+def connect_server(address: StoreAddress) -> MlflowClient:
+    """Return the client of a server, without an experiment.
+
+    Raises:
+        StoreError: no MLflow server answers at the address.
+    """
+    check_store(address)
+    _sign_in(address)
+    _quiet_mlflow()
+    return MlflowClient(tracking_uri=address.uri)
 
 
 def check_store(address: StoreAddress) -> None:

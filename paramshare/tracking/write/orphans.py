@@ -21,7 +21,7 @@ from paramshare.tracking.write.owners import Owner, is_alive
 from paramshare.tracking.write.record import Addition
 from paramshare.tracking.write.runs import add
 
-__all__ = ["close_orphans", "close_own", "close_run", "close_seeds"]
+__all__ = ["close_orphans", "close_own", "close_run", "close_seeds", "close_sweep"]
 
 _RUNNING: Final = "attributes.status = 'RUNNING'"
 _DAY: Final = 24 * 3600 * 1000  # milliseconds
@@ -44,8 +44,7 @@ def close_orphans(store: Store) -> list[str]:
             alive = is_alive(tags, this_process)
             if alive is False or (alive is None and is_old):
                 reason = "it has no owner and started over a day before" if alive is None else "its process was gone"
-                _take_over(store, run, this_process, reason)
-                _close_sweep(store, run, "KILLED", reason)
+                close_sweep(store, run, reason)
                 closed.append(run.info.run_id)
     sweeps = {run.info.run_id for run in running if run.data.tags.get(KIND) == "sweep"}
     for run in running:
@@ -53,6 +52,12 @@ def close_orphans(store: Store) -> list[str]:
         if is_single_seed and run.info.start_time < now - _DAY:
             close_run(store, run.info.run_id, "it started over a day before")
     return closed
+
+
+def close_sweep(store: Store, run: Run, reason: str) -> None:
+    """Close an orphaned sweep and its seeds as KILLED."""
+    _take_over(store, run, Owner.here(), reason)
+    _close_sweep(store, run, "KILLED", reason)
 
 
 def close_seeds(store: Store, parent_run_id: str, reason: str, keys: Collection[str] | None = None) -> None:

@@ -45,6 +45,36 @@ def test_the_runs_of_a_lost_worker_are_scheduled_again_and_due_at_once(
     assert reschedule(prefect_server, {f"gone-{state}"}) == []
 
 
+@pytest.mark.parametrize("state", ["RUNNING", "CANCELLING"])
+def test_the_task_runs_of_an_interrupted_run_end_with_it(state: str, prefect_server: PrefectServer) -> None:
+    interrupted, other = run_of(prefect_server, f"gone {state}", state), run_of(prefect_server, "there", "RUNNING")
+    states = {
+        run_id: [
+            task_of(prefect_server, run_id, name, one) for name, one in enumerate(("RUNNING", "PENDING", "COMPLETED"))
+        ]
+        for run_id in (interrupted, other)
+    }
+    reschedule(prefect_server, {f"gone {state}"})
+    assert [prefect_server.ask(f"task_runs/{task}")["state_type"] for task in states[interrupted]] == [
+        "CRASHED",
+        "CRASHED",
+        "COMPLETED",
+    ]
+    assert [prefect_server.ask(f"task_runs/{task}")["state_type"] for task in states[other]] == [
+        "RUNNING",
+        "PENDING",
+        "COMPLETED",
+    ]
+
+
+def task_of(server: PrefectServer, run_id: str, name: int, state: str) -> str:
+    """Create a task run of a flow run in this state, and return its id."""
+    body = {"flow_run_id": run_id, "task_key": "train", "dynamic_key": str(name), "name": f"seed {name}"}
+    task = str(server.ask("task_runs/", body)["id"])
+    server.ask(f"task_runs/{task}/set_state", {"state": {"type": state}, "force": True})
+    return task
+
+
 def test_only_the_crashed_runs_of_a_running_worker_are_scheduled_again(prefect_server: PrefectServer) -> None:
     running, crashed, alive = (
         run_of(prefect_server, "mine", state, pid) for state, pid in (("RUNNING", 1), ("CRASHED", 2), ("CRASHED", 3))
