@@ -16,9 +16,15 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest
-from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterId,
+    TaskRunFilter,
+    TaskRunFilterState,
+    TaskRunFilterStateType,
+)
+from prefect.client.schemas.objects import FlowRun, StateType
 
-from paramshare.tracking.tags import ALIVE_UNTIL
 from support.command_line import SMALL, clean_environment
 from support.containers.compose_stack import Stack, check_sweep, request, spec_of
 from support.flows.prefect_worker import running_worker
@@ -63,12 +69,19 @@ def test_a_service_killed_during_a_sweep_loses_no_run(stack: Stack, service: str
         assert "kept" in str(ended.state.message), ended.state
         stack.up()
         sweep(stack, experiment, SEEDS)
-    if service == "worker":  # the parent run of the attempt that died has a lease: five minutes later
-        store = stack.store(experiment)
-        for parent in runs_of(store, "sweep", "RUNNING"):
-            store.client.set_tag(parent.info.run_id, ALIVE_UNTIL, "0")
-        sweep(stack, experiment, SEEDS)
+    wait_until(lambda: running(stack, experiment, flow_run) == [] or None, "nothing is RUNNING", 120)
     check_sweep(stack, experiment, SEEDS)
+
+
+def running(stack: Stack, experiment: str, flow_run: UUID) -> list[object]:
+    """Return what is RUNNING: runs of an experiment in MLflow, task runs of a flow run in Prefect."""
+    store = stack.store(experiment)
+    runs = [run.info.run_id for kind in ("sweep", "seed") for run in runs_of(store, kind, "RUNNING")]
+    of_run = FlowRunFilter(id=FlowRunFilterId(any_=[flow_run]))
+    states = TaskRunFilterState(type=TaskRunFilterStateType(any_=[StateType.RUNNING, StateType.PENDING]))
+    with stack.client() as client:
+        tasks = client.read_task_runs(flow_run_filter=of_run, task_run_filter=TaskRunFilter(state=states))
+    return [*runs, *(task.id for task in tasks)]
 
 
 def known_flow_runs(stack: Stack) -> set[UUID]:
