@@ -198,10 +198,7 @@ def build(stack: Stack) -> dict[str, str]:
     labels = {name.rpartition(".")[2]: label for name, label in json.loads(before).items()}
     settings = {"STACK_COMMIT": labels["revision"], "STACK_VERSION": labels["version"]}
     if wheels := os.environ.get("PIP_FIND_LINKS"):  # where torch is in a folder and on no index
-        context = {"build": {"additional_contexts": {"wheels": wheels}}}
-        override = stack.folder / "wheels.json"
-        override.write_text(json.dumps({"services": dict.fromkeys(("prefect", "mlflow", "init", "worker"), context)}))
-        settings["COMPOSE_FILE"] = f"docker/compose.yaml{os.pathsep}{override}"
+        settings["STACK_WHEELS"] = wheels
     return settings
 
 
