@@ -74,6 +74,11 @@ def test_a_request_from_a_page_of_the_same_site_is_answered(client: TestClient) 
     assert client.post("/", headers=headers).text == "hello"
 
 
+def test_every_page_forbids_frames_and_calls_to_other_servers(client: TestClient) -> None:
+    policy = client.get("/", headers={"Host": OWN[0]}).headers["Content-Security-Policy"]
+    assert policy.split("; ") == ["connect-src 'self'", "frame-ancestors 'none'"]
+
+
 @pytest.mark.parametrize("headers", [{"Host": "evil.example"}, {"Host": OWN[0], "Origin": "http://evil.example"}])
 def test_a_websocket_with_a_foreign_host_or_origin_is_refused(client: TestClient, headers: dict[str, str]) -> None:
     with client.websocket_connect("/socket", headers={"Host": OWN[0]}) as socket:
