@@ -1,4 +1,4 @@
-"""Proves that the stack loses nothing: PostgreSQL, MLflow, Prefect and the worker each killed in the middle of a sweep,
+"""The stack loses nothing: PostgreSQL, MLflow, Prefect and the worker each killed in the middle of a sweep,
 its volumes wiped and restored from a backup, a restore that fails, one that is killed, an upgrade, one that fails in
 the middle, the whole stack taken down and brought up again, with passwords, without which nobody gets an answer, and a
 worker that joins from outside.

@@ -1,4 +1,4 @@
-"""Proves of the stack's compose files, without starting anything: they are valid with every profile and setting, every
+"""Test of the stack's compose files, without starting anything: they are valid with every profile and setting, every
 service keeps to every policy of `compose_policy`, and each of those policies is broken by an example that breaks it.
 
 What needs the docker command is skipped where there is none; no engine has to run.

@@ -1,4 +1,4 @@
-"""Proves that a container's entry point hands secrets on in files that only its user reads, and becomes the program.
+"""A container's entry point hands secrets on in files that only its user reads, and becomes the program.
 
 Each test runs `docker/entrypoint.py` as a container does, with a folder of secrets and a HOME of its own.
 """

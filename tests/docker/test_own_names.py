@@ -1,4 +1,4 @@
-"""Proves that the servers of the stack are told exactly the names that are their own, and that Prefect's answers to no
+"""The servers of the stack are told exactly the names that are their own, and Prefect's answers to no
 other: not by a foreign Host, not from a foreign Origin, not by a websocket.
 
 The check itself, in front of a small application; `tests/containers` asks the real servers.
