@@ -112,12 +112,13 @@ $(VENV)/.installed-bench: requirements-bench.lock $(VENV)/.installed-dev
 
 VARIANT ?= cuda
 REPOSITORY ?= paramshare
-WHEELS ?= $(if $(filter cpu,$(VARIANT)),$(wildcard $(PIP_FIND_LINKS)))
+WHEELS ?= $(or $(STACK_WHEELS),$(if $(filter cpu,$(VARIANT)),$(wildcard $(PIP_FIND_LINKS))))
 IMAGE = docker build --file docker/Dockerfile \
   --build-arg VERSION="$$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)" \
   --build-arg COMMIT="$$(git describe --always --abbrev=40 --dirty --exclude '*' 2>/dev/null)"
 
-# Torch is installed from pip's index (the CUDA build on Linux), from TORCH_INDEX, or from wheels in the folder WHEELS.
+# Torch is installed from the wheels in the folder WHEELS, from TORCH_INDEX, or from pip's index (the CUDA build on Linux),
+# and the CPU build from PyTorch's own index.
 image: ## build the images paramshare:cuda (VARIANT=cpu: paramshare:cpu) and paramshare-mlflow
 	$(IMAGE) --target mlflow --tag $(REPOSITORY)-mlflow .
 	$(IMAGE) --target paramshare --tag $(REPOSITORY):$(VARIANT) --build-arg TORCH_VARIANT=$(VARIANT) \

@@ -23,10 +23,12 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
+from ipaddress import ip_address
 from pathlib import Path
 
 ROLES = {"mlflow_db_password": "mlflow", "prefect_db_password": "prefect"}
 MLFLOW_ADMIN = "admin"
+PASSWORDS = ("STACK_MLFLOW_PASSWORD", "STACK_PREFECT_PASSWORD")
 AUTH_CACHE_SECONDS = 300  # the default of 0 checks a slow hash at every request
 
 
@@ -85,6 +87,29 @@ def is_on(environment: Mapping[str, str], name: str) -> bool:
     return value == "on"
 
 
+def require_protection(environment: Mapping[str, str]) -> None:
+    """Refuse to serve beyond this machine without a password.
+
+    The Host check protects browsers only: any other client sends the header that it likes.
+
+    Raises:
+        ConfigurationError: the server's port is open at an address beyond loopback, and its password is off.
+    """
+    bind = environment.get("STACK_BIND", "127.0.0.1")
+    try:
+        beyond = not ip_address(bind.strip("[]")).is_loopback
+    except ValueError:
+        raise ConfigurationError(f"STACK_BIND must be an address such as 10.0.0.1, not {bind!r}") from None
+    if not beyond or environment.get("STACK_OPEN") == "yes":
+        return
+    for name in PASSWORDS:
+        if name in environment and not is_on(environment, name):
+            raise ConfigurationError(
+                f"STACK_BIND is {bind} and {name} is off, so whoever reaches {bind} can change everything; "
+                f"set {name}=on, or STACK_OPEN=yes if a firewall or a proxy protects the address"
+            )
+
+
 def pgpass(secrets: Secrets) -> str:
     """Return the password file of PostgreSQL's clients, with a line for each role that has a password."""
     lines = []
@@ -141,6 +166,7 @@ def prepare(command: list[str], environment: Mapping[str, str]) -> tuple[list[st
     secrets = Secrets(Path(environment.get("STACK_SECRETS", "/run/secrets")))
     serves_mlflow = command[:2] == ["mlflow", "server"]
     command, changed = list(command), dict(environment)
+    require_protection(environment)
     if passwords := pgpass(secrets):
         write(home / ".pgpass", passwords)
     if is_on(environment, "STACK_MLFLOW_PASSWORD"):

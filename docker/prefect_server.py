@@ -1,7 +1,8 @@
-"""Run Prefect's server so that it answers only requests to its own host names.
+"""Run Prefect's server so that it answers only requests to its own host names, and its pages call no other server.
 
 Prefect checks neither the Host nor the Origin of a request. So any page in a user's browser could call the server: by a
-host name that resolves to this machine, or across sites.
+host name that resolves to this machine, or across sites. Its own pages call an analytics server, and pages of other
+sites can show them in a frame.
 """
 
 from __future__ import annotations
@@ -13,13 +14,14 @@ from typing import TYPE_CHECKING
 import uvicorn
 from prefect.server.api.server import create_app
 from prefect.settings import get_current_settings
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
 
 if TYPE_CHECKING:
-    from starlette.types import ASGIApp, Receive, Scope, Send
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 PORT = 4200
+POLICY = "connect-src 'self'; frame-ancestors 'none'"
 
 
 class OwnNamesOnly:
@@ -34,7 +36,7 @@ class OwnNamesOnly:
         if scope["type"] in ("http", "websocket") and (reason := self.refusal(Headers(scope=scope))):
             await PlainTextResponse(f"{reason}\n", 403)(scope, receive, send)
         else:
-            await self.app(scope, receive, send)
+            await self.app(scope, receive, _with_policy(send))
 
     def refusal(self, headers: Headers) -> str | None:
         """Return the reason to refuse a request with these headers; None if it is accepted."""
@@ -44,6 +46,17 @@ class OwnNamesOnly:
         if origin is not None and origin.lower().partition("://")[2] not in self.names:
             return "pages of other sites may not call this server"
         return None
+
+
+def _with_policy(send: Send) -> Send:
+    """Return a function that sends a response with the policy for browsers."""
+
+    async def send_with_policy(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            MutableHeaders(scope=message)["Content-Security-Policy"] = POLICY
+        await send(message)
+
+    return send_with_policy
 
 
 def own_names(environment: Mapping[str, str]) -> set[str]:

@@ -1,4 +1,4 @@
-"""Proves `ps.train` and `ps.study` of a recipe: from a module, a script without a guard, and a notebook's cell."""
+"""Test `ps.train` and `ps.study` of a recipe: from a module, a script without a guard, and a notebook's cell."""
 
 import linecache
 import re

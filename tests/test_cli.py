@@ -1,4 +1,4 @@
-"""Proves what a person meets on the command line: answers on stdout, one line for bad input, the promised exit codes,
+"""Test what a person meets on the command line: answers on stdout, one line for bad input, the promised exit codes,
 and nothing written where nothing was done.
 """
 

@@ -1,4 +1,4 @@
-"""Proves the commands that count: a table, JSON, a chart and a run in MLflow from one analysis, one line for bad input,
+"""Test the commands that count: a table, JSON, a chart and a run in MLflow from one analysis, one line for bad input,
 files whole or not at all, and `layer` and `article` without torch.
 """
 

@@ -1,4 +1,4 @@
-"""Proves what `paramshare flush` says and with which exit code, and what a sweep with kept results prints."""
+"""Test what `paramshare flush` says and with which exit code, and what a sweep with kept results prints."""
 
 import json
 import shlex

@@ -1,4 +1,4 @@
-"""Proves what a person meets with `reproduce` and `verify`: verdicts, exit codes, one line for what cannot be done."""
+"""Test what a person meets with `reproduce` and `verify`: verdicts, exit codes, one line for what cannot be done."""
 
 import json
 from pathlib import Path

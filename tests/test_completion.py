@@ -1,4 +1,4 @@
-"""Proves in real shells that a tab completes commands, options, fixed values and files."""
+"""Test in real shells that a tab completes commands, options, fixed values and files."""
 
 import os
 import pty

@@ -1,4 +1,4 @@
-"""Proves that every table shows every word of every cell, whole, in a terminal of any width and where there is none."""
+"""Every table shows every word of every cell, whole, in a terminal of any width and where there is none."""
 
 import io
 from collections import Counter

@@ -1,4 +1,4 @@
-"""Proves that a file that a command is asked to write is written whole or not at all."""
+"""A file that a command is asked to write is written whole or not at all."""
 
 from pathlib import Path
 

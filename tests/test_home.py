@@ -1,4 +1,4 @@
-"""Proves that a process without a home folder, or with one that cannot be written, gets what its libraries need."""
+"""A process without a home folder, or with one that cannot be written, gets what its libraries need."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""Proves that what is installed is what the lock files say, and that these keep to the ranges of pyproject.toml."""
+"""What is installed is what the lock files say, and these keep to the ranges of pyproject.toml."""
 
 import re
 import tomllib

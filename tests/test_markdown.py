@@ -1,4 +1,4 @@
-"""Proves that Markdown shows a text as it stands, and a table as one."""
+"""Markdown shows a text as it stands, and a table as one."""
 
 from paramshare.markdown import plain, table
 

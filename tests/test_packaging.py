@@ -1,4 +1,4 @@
-"""Proves that a wheel holds paramshare and nothing beside it, with all that it needs outside a checkout."""
+"""A wheel holds paramshare and nothing beside it, with all that it needs outside a checkout."""
 
 import shutil
 import subprocess

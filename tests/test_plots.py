@@ -1,4 +1,4 @@
-"""Proves what the figures show: every step and its depth on a log axis, whatever was drawn before; medians and
+"""Test what the figures show: every step and its depth on a log axis, whatever was drawn before; medians and
 quartiles over seeds; the counts of every row and regime, and what is left out of them.
 """
 

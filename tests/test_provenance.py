@@ -1,4 +1,4 @@
-"""Proves that provenance says what is true of this process and leaves out what is not known."""
+"""Provenance says what is true of this process and leaves out what is not known."""
 
 import platform
 import shutil

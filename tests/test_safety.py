@@ -1,4 +1,4 @@
-"""Proves what is safe without being asked for: nothing that comes from outside writes outside the store, no user and
+"""Test what is safe without being asked for: nothing that comes from outside writes outside the store, no user and
 password of a server gets anywhere, and no code is run but what an import path names.
 
 That models load without unpickling is proved in tests/tracking/write/kinds/test_seeds.py.

@@ -1,4 +1,4 @@
-"""Proves where settings come from, in which order, and that a misspelt one is not ignored."""
+"""Test where settings come from, in which order, and that a misspelt one is not ignored."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Proves the design's rules of import: they point one way, heavy libraries live in one place, the top is light."""
+"""Test the design's rules of import: they point one way, heavy libraries live in one place, the top is light."""
 
 import ast
 import subprocess

@@ -1,4 +1,4 @@
-"""Proves that a count and a twin are the same whatever modes of torch the caller is in, or that they are refused."""
+"""A count and a twin are the same whatever modes of torch the caller is in, or they are refused."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager

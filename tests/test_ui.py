@@ -1,4 +1,4 @@
-"""Proves that `paramshare ui` shows the store's pages, says where, and leaves nothing behind when it is ended."""
+"""`paramshare ui` shows the store's pages, says where, and leaves nothing behind when it is ended."""
 
 import os
 import signal

@@ -71,15 +71,16 @@ class _TrainingFlow(FlowCommand, DaskSettings):
         from paramshare.sweep.plan import check_sweep
 
         with sweep_progress(flush_command(self)) as (on_open, on_row):
-            check_sweep(self.spec(), address_of(self), self._devices())
+            plan = check_sweep(self.spec(), address_of(self), self._devices())
             if sys.stderr.isatty():
                 os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "WARNING")
             import paramshare.flows  # noqa: F401 - refuses an unreadable folder before other processes import Prefect
 
             if self.dask_scheduler is None:
                 from paramshare.sweep.workers.forkserver import start_server
+                from paramshare.sweep.workers.pools import engine_modules
 
-                start_server("paramshare.flows.tasks.training")
+                start_server("paramshare.flows.tasks.training", *engine_modules(plan.choices))
             from paramshare.flows.api.server import server_starting
 
             with server_starting():

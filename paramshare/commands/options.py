@@ -52,14 +52,16 @@ def _report(line: str) -> None:
 
 
 def ui_command(settings: StoreSettings, *options: str) -> str:
-    """Return the command that opens MLflow's pages on the store, ready to be pasted into this terminal.
+    """Return where MLflow's pages are: the command that opens them on the store, ready to be pasted into this terminal.
+
+    If the settings say where browsers find the pages, as in the containers of a stack, it is that address.
 
     The command does not contain the user and password of the store's address; the user has to add them.
 
     Args:
         options: the options of the command, beside those that name the store.
     """
-    return _command(settings, "ui", *options)
+    return settings.pages_url or _command(settings, "ui", *options)
 
 
 def flush_command(settings: StoreSettings) -> str:

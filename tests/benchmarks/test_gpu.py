@@ -1,4 +1,4 @@
-"""Proves that `make test-gpu` reports what its stages came to, whatever becomes of each, and is one line without a GPU.
+"""`make test-gpu` reports what its stages came to, whatever becomes of each, and is one line without a GPU.
 
 The stages themselves run on the CPU here, at tiny sizes.
 """

@@ -1,5 +1,5 @@
-"""Proves that MLflow's own pages show a person what sharing saves in a model: the run's picture, totals, ties and
-warnings in its note, every metric and parameter, the table of its layers; and that no script fails on the way.
+"""MLflow's own pages show a person what sharing saves in a model: the run's picture, totals, ties and
+warnings in its note, every metric and parameter, the table of its layers; and no script fails on the way.
 
 A real report, MLflow's real server, a real headless Chromium. What the pages of other programs say is not asserted.
 """

@@ -1,6 +1,6 @@
-"""Proves that MLflow's own pages show a person what a sweep has found: the sweep and its nested runs by name, the
+"""MLflow's own pages show a person what a sweep has found: the sweep and its nested runs by name, the
 sweep's note as tables whose links lead to the runs, the curves as drawn lines, every metric, parameter and dataset of
-a run, its model as a model and its figure as a picture; and that no script fails on the way.
+a run, its model as a model and its figure as a picture; and no script fails on the way.
 
 A real sweep, MLflow's real server, a real headless Chromium. What the pages of other programs say is not asserted.
 """

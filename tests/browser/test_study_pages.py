@@ -1,4 +1,4 @@
-"""Proves that a study can be read: its report alone, on a wide and on a narrow page, every figure with a text for it;
+"""A study can be read: its report alone, on a wide and on a narrow page, every figure with a text for it;
 its run's page with the answers; and the saved view of MLflow's pages with the variants as groups. No script fails.
 
 A real study, its report as a file, MLflow's real server, a real headless Chromium.

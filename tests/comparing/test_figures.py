@@ -1,4 +1,4 @@
-"""Proves that a reader can tell values off a figure's log axis, however far or near they lie, and whatever diverged."""
+"""A reader can tell values off a figure's log axis, however far or near they lie, and whatever diverged."""
 
 import math
 import warnings

@@ -1,4 +1,4 @@
-"""Proves that only what can be compared is: groups differ in what was asked for and in nothing else, and are whole."""
+"""Only what can be compared is: groups differ in what was asked for and in nothing else, and are whole."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Proves that numbers are shown in few digits and that no limit is rounded to the value of no difference."""
+"""Numbers are shown in few digits and no limit is rounded to the value of no difference."""
 
 import math
 

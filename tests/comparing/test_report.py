@@ -1,4 +1,4 @@
-"""Proves that a report contains every answer, number, figure and footnote of its study, as HTML and as Markdown."""
+"""A report contains every answer, number, figure and footnote of its study, as HTML and as Markdown."""
 
 import re
 from base64 import b64decode

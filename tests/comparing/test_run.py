@@ -1,5 +1,5 @@
-"""Proves that a study is made from what a store holds, in a few queries, embedded and on a server alike: the same
-numbers, the same bits in the curves; that it leaves its report with the sweep; and that runs are read as they ended.
+"""A study is made from what a store holds, in a few queries, embedded and on a server alike: the same
+numbers, the same bits in the curves; that it leaves its report with the sweep; and runs are read as they ended.
 """
 
 import json

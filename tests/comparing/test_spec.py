@@ -1,4 +1,4 @@
-"""Proves what can be asked of a comparison, and that a report's command makes the same again: it says what is not as it
+"""Test what can be asked of a comparison, and that a report's command makes the same again: it says what is not as it
 comes anyway, and nothing else.
 """
 

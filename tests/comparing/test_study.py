@@ -1,4 +1,4 @@
-"""Proves that the text of a study agrees with its numbers: n, size, confidence and direction."""
+"""The text of a study agrees with its numbers: n, size, confidence and direction."""
 
 import json
 import math

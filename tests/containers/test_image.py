@@ -1,4 +1,4 @@
-"""Proves what docs/operations.md says of the images: what is in them, what is not, and that they run locked down.
+"""Test what docs/operations.md says of the images: what is in them, what is not, and that they run locked down.
 
 They are built by `make image`, under names of their own, from a copy of the checkout in which secrets, tests and a
 repository lie about.

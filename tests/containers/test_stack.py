@@ -1,4 +1,4 @@
-"""Proves that the stack does what a user of a server gets: after `docker compose up` the deployments are there, what
+"""The stack does what a user of a server gets: after `docker compose up` the deployments are there, what
 one of them trains stands in MLflow whole and is shown by both servers' pages, a sweep from a laptop does the same, and
 a schedule fires. Nothing listens beyond loopback, no container can gain privileges, no secret is in an environment, a
 foreign Host or Origin is refused.

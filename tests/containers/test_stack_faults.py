@@ -1,4 +1,4 @@
-"""Proves that the stack loses nothing: PostgreSQL, MLflow, Prefect and the worker each killed in the middle of a sweep,
+"""The stack loses nothing: PostgreSQL, MLflow, Prefect and the worker each killed in the middle of a sweep,
 its volumes wiped and restored from a backup, a restore that fails, one that is killed, an upgrade, one that fails in
 the middle, the whole stack taken down and brought up again, with passwords, without which nobody gets an answer, and a
 worker that joins from outside.
@@ -211,10 +211,7 @@ def build(stack: Stack) -> dict[str, str]:
     labels = {name.rpartition(".")[2]: label for name, label in json.loads(before).items()}
     settings = {"STACK_COMMIT": labels["revision"], "STACK_VERSION": labels["version"]}
     if wheels := os.environ.get("PIP_FIND_LINKS"):  # where torch is in a folder and on no index
-        context = {"build": {"additional_contexts": {"wheels": wheels}}}
-        override = stack.folder / "wheels.json"
-        override.write_text(json.dumps({"services": dict.fromkeys(("prefect", "mlflow", "init", "worker"), context)}))
-        settings["COMPOSE_FILE"] = f"docker/compose.yaml{os.pathsep}{override}"
+        settings["STACK_WHEELS"] = wheels
     return settings
 
 

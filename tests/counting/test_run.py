@@ -1,4 +1,4 @@
-"""Proves that a model named by its path is analysed and tracked as one that is at hand, and what a list comes to."""
+"""A model named by its path is analysed and tracked as one that is at hand, and what a list comes to."""
 
 import json
 from pathlib import Path

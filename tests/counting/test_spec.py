@@ -1,4 +1,4 @@
-"""Proves that a list of models is read as it is meant, refused in words where it is not, and has a form."""
+"""A list of models is read as it is meant, refused in words where it is not, and has a form."""
 
 from typing import Any
 

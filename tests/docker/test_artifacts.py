@@ -1,4 +1,4 @@
-"""Proves that an archive of the artifacts is read whole or refused, wherever it was cut."""
+"""An archive of the artifacts is read whole or refused, wherever it was cut."""
 
 import io
 import runpy

@@ -1,4 +1,4 @@
-"""Proves of the stack's compose files, without starting anything: they are valid with every profile and setting, every
+"""Test of the stack's compose files, without starting anything: they are valid with every profile and setting, every
 service keeps to every policy of `compose_policy`, and each of those policies is broken by an example that breaks it.
 
 What needs the docker command is skipped where there is none; no engine has to run.
@@ -50,6 +50,26 @@ def config_of(*files: str, profiles: tuple[str, ...] = (), **settings: str) -> C
 
 @needs_compose
 @pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({}, ("http://127.0.0.1:5000", "http://127.0.0.1:4200")),
+        (
+            {"STACK_MLFLOW_PORT": "5001", "STACK_PREFECT_PORT": "4201"},
+            ("http://127.0.0.1:5001", "http://127.0.0.1:4201"),
+        ),
+        (
+            {"STACK_MLFLOW_URL": "https://mlflow.example", "STACK_PREFECT_URL": "https://prefect.example"},
+            ("https://mlflow.example", "https://prefect.example"),
+        ),
+    ],
+)
+def test_links_begin_with_the_address_that_browsers_use(settings: dict[str, str], expected: tuple[str, str]) -> None:
+    environment = config_of(**settings)["services"]["worker"]["environment"]
+    assert (environment["PARAMSHARE_PAGES_URL"], environment["PREFECT_UI_URL"]) == expected
+
+
+@needs_compose
+@pytest.mark.parametrize(
     "profiles", [taken for n in range(len(PROFILES) + 1) for taken in itertools.combinations(PROFILES, n)]
 )
 @pytest.mark.parametrize(
@@ -59,6 +79,7 @@ def config_of(*files: str, profiles: tuple[str, ...] = (), **settings: str) -> C
         {"STACK_TORCH": "cpu", "STACK_MLFLOW_PASSWORD": "on", "STACK_PREFECT_PASSWORD": "on"},
         {"STACK_TORCH": "cuda", "STACK_TORCH_INDEX": "https://wheels.example/cuda", "STACK_BIND": "127.0.0.2"},
         {"STACK_MLFLOW_PORT": "5001", "STACK_PREFECT_PORT": "4201", "STACK_HOSTS": "one.example,two.example:8443"},
+        {"STACK_RECIPES": "/srv/recipes", "STACK_WHEELS": "/srv/wheels"},
         {"STACK_SCHEDULES": "active", "STACK_TIMEZONE": "Europe/Berlin", "STACK_WORKER_MEMORY": "64g"},
     ],
     ids=lambda settings: ",".join(settings) or "nothing set",

@@ -1,4 +1,4 @@
-"""Proves what can be seen of the images without an engine: the linter's rules, and what a build may read."""
+"""Test what can be seen of the images without an engine: the linter's rules, and what a build may read."""
 
 import re
 import shutil

@@ -1,4 +1,4 @@
-"""Proves that a container's entry point hands secrets on in files that only its user reads, and becomes the program.
+"""A container's entry point hands secrets on in files that only its user reads, and becomes the program.
 
 Each test runs `docker/entrypoint.py` as a container does, with a folder of secrets and a HOME of its own.
 """
@@ -229,3 +229,33 @@ def test_only_the_secret_without_another_channel_is_in_the_environment(container
         name for name, secret in secrets.items() if any(secret in text for text in [*command, *environment.values()])
     }
     assert held == {"mlflow_flask_key"}
+
+
+@pytest.mark.parametrize("bind", ["10.0.0.1", "0.0.0.0", "::"])
+@pytest.mark.parametrize("server", ["STACK_MLFLOW_PASSWORD", "STACK_PREFECT_PASSWORD"])
+def test_a_server_beyond_loopback_without_a_password_is_refused(container: Container, server: str, bind: str) -> None:
+    done = container.start("prefect", "server", **{server: "off", "STACK_BIND": bind, "STACK_OPEN": "no"})
+    assert done.returncode == 1
+    assert f"STACK_BIND is {bind} and {server} is off" in done.stderr
+    assert f"set {server}=on, or STACK_OPEN=yes" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"STACK_BIND": "127.0.0.1"},
+        {"STACK_BIND": "::1"},
+        {"STACK_BIND": "10.0.0.1", "STACK_OPEN": "yes"},
+        {},  # of a worker, which serves nothing
+    ],
+)
+def test_a_server_on_loopback_or_opened_on_purpose_needs_no_password(
+    container: Container, settings: dict[str, str]
+) -> None:
+    container.told("prefect", "server", **{"STACK_PREFECT_PASSWORD": "off", **settings})
+
+
+def test_a_bind_that_is_not_an_address_is_refused(container: Container) -> None:
+    done = container.start("prefect", "server", STACK_BIND="server.example", STACK_PREFECT_PASSWORD="off")
+    assert "STACK_BIND must be an address such as 10.0.0.1, not 'server.example'" in done.stderr

@@ -1,4 +1,4 @@
-"""Proves that the servers of the stack are told exactly the names that are their own, and that Prefect's answers to no
+"""The servers of the stack are told exactly the names that are their own, and Prefect's answers to no
 other: not by a foreign Host, not from a foreign Origin, not by a websocket.
 
 The check itself, in front of a small application; `tests/containers` asks the real servers.
@@ -72,6 +72,11 @@ def test_a_request_from_a_page_of_another_site_is_refused(client: TestClient, me
 def test_a_request_from_a_page_of_the_same_site_is_answered(client: TestClient) -> None:
     headers = {"Host": "127.0.0.1:4201", "Origin": "http://127.0.0.1:4201"}
     assert client.post("/", headers=headers).text == "hello"
+
+
+def test_every_page_forbids_frames_and_calls_to_other_servers(client: TestClient) -> None:
+    policy = client.get("/", headers={"Host": OWN[0]}).headers["Content-Security-Policy"]
+    assert policy.split("; ") == ["connect-src 'self'", "frame-ancestors 'none'"]
 
 
 @pytest.mark.parametrize("headers", [{"Host": "evil.example"}, {"Host": OWN[0], "Origin": "http://evil.example"}])

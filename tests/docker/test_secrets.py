@@ -1,5 +1,5 @@
-"""Proves that `make secrets` makes every secret that the stack asks for, each once and each another, where nobody but
-their owner gets at them; and that git knows none of them.
+"""`make secrets` makes every secret that the stack asks for, each once and each another, where nobody but
+their owner gets at them; and git knows none of them.
 """
 
 import re

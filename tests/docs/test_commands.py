@@ -1,4 +1,4 @@
-"""Proves that no page shows a command that is refused: each is parsed by the parser of its program, and nothing is run.
+"""No page shows a command that is refused: each is parsed by the parser of its program, and nothing is run.
 
 `test_runs.py` runs those of paramshare that are cheap.
 """

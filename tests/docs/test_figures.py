@@ -1,4 +1,4 @@
-"""Proves that the figures which pages quote from the table of the benchmarks are those of the table."""
+"""The figures which pages quote from the table of the benchmarks are those of the table."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Proves that the links of the pages resolve, that the README leads to each page, and that it stays short."""
+"""The links of the pages resolve, the README leads to each page, and it stays short."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Proves that the examples of the pages run as they stand, in their order, and print what the pages show.
+"""The examples of the pages run as they stand, in their order, and print what the pages show.
 
 The commands of paramshare and the Python of a page run in this process, in a folder of the page's own, with fewer seeds
 and steps. Not run here: flows (`tests/flows`), MLflow's pages (`tests/test_ui.py`), the stack (`tests/containers`).

@@ -1,4 +1,4 @@
-"""Proves that a locked database is waited for, and that a full disk is said in a line and takes nothing of what was
+"""A locked database is waited for, and a full disk is said in a line and takes nothing of what was
 finished.
 
 With another process's real lock, a real small file system, and the system's own limit on the size of files. Sweeps run

@@ -1,5 +1,5 @@
-"""Proves that a flow whose processes are killed goes on with others, as `paramshare train` does, that Prefect's history
-says so, and that a flow goes on while Prefect itself is gone.
+"""A flow whose processes are killed goes on with others, as `paramshare train` does, Prefect's history
+says so, and a flow goes on while Prefect itself is gone.
 """
 
 import json

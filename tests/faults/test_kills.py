@@ -1,4 +1,4 @@
-"""Proves that a sweep may be killed at any moment, as a whole or in part: the same command goes on where it stopped,
+"""A sweep may be killed at any moment, as a whole or in part: the same command goes on where it stopped,
 and what is there in the end is what a sweep leaves that nobody touched, to the bit.
 
 Real processes are killed at moments drawn from a seed, in each phase of a sweep. A phase is seen in the database: the

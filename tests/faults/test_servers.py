@@ -1,4 +1,4 @@
-"""Proves that an MLflow server that fails loses nothing: down at the start, killed in the middle, back again.
+"""An MLflow server that fails loses nothing: down at the start, killed in the middle, back again.
 
 Each with a real `mlflow server`, and sweeps by the real command line in processes of their own.
 """

@@ -1,4 +1,4 @@
-"""Proves that sweeps which run at once over the same seeds do not get in each other's way, in an embedded store and on
+"""Sweeps which run at once over the same seeds do not get in each other's way, in an embedded store and on
 a server: no error, every run once, and a sound database, even where the store is new.
 """
 

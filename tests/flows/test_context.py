@@ -1,4 +1,4 @@
-"""Proves that a flow run on a worker uses the store of the settings, and that readers can open its links."""
+"""A flow run on a worker uses the store of the settings, and readers can open its links."""
 
 import pytest
 

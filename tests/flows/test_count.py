@@ -1,5 +1,5 @@
-"""Proves that the count flow counts every model as the library does, one task for each, that a failed model stops no
-other and is named, and that Prefect and MLflow link to each other. Real flow runs against a real server.
+"""The count flow counts every model as the library does, one task for each, a failed model stops no
+other and is named, and Prefect and MLflow link to each other. Real flow runs against a real server.
 """
 
 import asyncio

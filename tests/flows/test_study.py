@@ -1,4 +1,4 @@
-"""Proves that the study flow gives the comparison of the library, puts the answers into the state of the flow run, and
+"""The study flow gives the comparison of the library, puts the answers into the state of the flow run, and
 leaves the report as an artifact. A real flow run by the command line, against a real server.
 """
 

@@ -1,4 +1,4 @@
-"""Proves that the sweep flow writes the bits of the library's runs, and that Prefect and MLflow link to each other."""
+"""The sweep flow writes the bits of the library's runs, and Prefect and MLflow link to each other."""
 
 import json
 import shutil

@@ -1,5 +1,5 @@
-"""Proves that the verify flow compares as the library does, one task for each run, that a run that is not reproduced
-fails its task and the flow run, and that the report links to MLflow. Real flow runs against a real server.
+"""The verify flow compares as the library does, one task for each run, a run that is not reproduced
+fails its task and the flow run, and the report links to MLflow. Real flow runs against a real server.
 """
 
 import shutil

@@ -1,4 +1,4 @@
-"""Proves that a sweep on several machines loses nothing with one of them: on a Dask cluster, whose other workers go on
+"""A sweep on several machines loses nothing with one of them: on a Dask cluster, whose other workers go on
 with the chunks, and on Prefect workers, of which another takes the flow run up.
 
 Each machine has a network, processes, a host name and a folder of its own; see `machines`. A machine is killed as a

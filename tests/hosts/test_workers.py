@@ -1,4 +1,4 @@
-"""Proves that whatever ends a worker, its flow or Prefect's server in the middle of a sweep loses nothing: the same
+"""Whatever ends a worker, its flow or Prefect's server in the middle of a sweep loses nothing: the same
 flow run is taken up again and ends with every run once, whole and to the bit. And that a schedule really fires.
 
 Each with a real Prefect server, real workers (`python -m paramshare.flows.worker`) and a real store; kills are kills.

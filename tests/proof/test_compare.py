@@ -1,4 +1,4 @@
-"""Proves what equal and far mean: to the bit, NaN and infinity included, and by the log of ratios."""
+"""Test what equal and far mean: to the bit, NaN and infinity included, and by the log of ratios."""
 
 import math
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Proves that a run is trained again from the store alone, that anything that was changed in it is found, and that what
+"""A run is trained again from the store alone, anything that was changed in it is found, and what
 other arithmetic does is told from what an error does: by the one-bit control, and only where something explains it.
 """
 

@@ -1,4 +1,4 @@
-"""Proves that runs are reproduced from a real MLflow server as from an embedded store, weights included."""
+"""Runs are reproduced from a real MLflow server as from an embedded store, weights included."""
 
 from paramshare.proof.spec import VerifySpec
 from paramshare.proof.verify import verify

@@ -1,4 +1,4 @@
-"""Proves that a seed draws the sample from all FINISHED runs of a sweep, re-used ones too, and each is compared."""
+"""A seed draws the sample from all FINISHED runs of a sweep, re-used ones too, and each is compared."""
 
 import json
 from dataclasses import replace

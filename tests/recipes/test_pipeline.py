@@ -1,4 +1,4 @@
-"""Proves that a recipe in a user's file goes through the whole pipeline. No file of the package names it."""
+"""A recipe in a user's file goes through the whole pipeline. No file of the package names it."""
 
 import json
 import signal

@@ -1,4 +1,4 @@
-"""Proves that the spec of a recipe's run holds what determines its numbers, and comes back from a run's parameters."""
+"""The spec of a recipe's run holds what determines its numbers, and comes back from a run's parameters."""
 
 import pickle
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Proves that a run describes its recipe: readers need no code."""
+"""A run describes its recipe: readers need no code."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Proves what a training of a recipe is: the plain loop, whose numbers depend on the spec alone."""
+"""Test what a training of a recipe is: the plain loop, whose numbers depend on the spec alone."""
 
 import random
 import time

@@ -1,4 +1,4 @@
-"""Proves that a faulty recipe is one line with file and line, before anything is written."""
+"""A faulty recipe is one line with file and line, before anything is written."""
 
 import pytest
 

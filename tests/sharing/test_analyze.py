@@ -1,4 +1,4 @@
-"""Proves that `analyze` leaves the model unchanged, refuses bad input in one line, and needs little work and memory."""
+"""`analyze` leaves the model unchanged, refuses bad input in one line, and needs little work and memory."""
 
 import copy
 from collections import Counter

@@ -1,4 +1,4 @@
-"""Proves that each claim of the article has the right number and an explanation, without heavy imports.
+"""Each claim of the article has the right number and an explanation, without heavy imports.
 
 The numbers are typed in here, from the issue; the source computes them.
 """

@@ -1,4 +1,4 @@
-"""Proves that module paths in pickles of earlier versions lead to the current twins."""
+"""Module paths in pickles of earlier versions lead to the current twins."""
 
 import pickle
 from importlib import import_module

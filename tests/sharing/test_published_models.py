@@ -1,4 +1,4 @@
-"""Proves the counts by figures that papers print, and by figures that libraries keep of their own models.
+"""Test the counts by figures that papers print, and by figures that libraries keep of their own models.
 
 Exact figures are met to the integer, rounded figures to their rounding. `published_models.py` has the sources.
 """

@@ -1,4 +1,4 @@
-"""Proves that rows add up to the totals at every depth, and that table, JSON and figure have the same numbers."""
+"""Rows add up to the totals at every depth, and table, JSON and figure have the same numbers."""
 
 import json
 from collections.abc import Callable

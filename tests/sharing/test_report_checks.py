@@ -1,4 +1,4 @@
-"""Proves that a contradictory report has a warning, and that random programs count like their elements unrolled.
+"""A contradictory report has a warning, and random programs count like their elements unrolled.
 
 The programs are linear layers, scales and products of matrices that are joined from views of two parameters,
 which can be tied in whole or in part. The oracle runs the same program on the numbers of the parameters' elements.

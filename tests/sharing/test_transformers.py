@@ -1,4 +1,4 @@
-"""Proves the counts of tiny transformers of common architectures by two oracles.
+"""Test the counts of tiny transformers of common architectures by two oracles.
 
 torch's FLOP counter gives the MACs of a real pass, and a real backward pass gives no gradient to unused parameters.
 Each model is counted twice, from real weights and from a model on the meta device. Fused attention is off,

@@ -1,4 +1,4 @@
-"""Proves that repeated calls and ties of every kind are counted."""
+"""Repeated calls and ties of every kind are counted."""
 
 import pytest
 import torch

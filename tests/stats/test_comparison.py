@@ -1,5 +1,5 @@
-"""Proves that two groups are compared as the second library does, that intervals hold as often as they say, that
-diverged runs count, that Holm's p are right, and that what n cannot show is called underpowered.
+"""Two groups are compared as the second library does, intervals hold as often as they say,
+diverged runs count, Holm's p are right, and what n cannot show is called underpowered.
 """
 
 import math

@@ -1,5 +1,5 @@
-"""Proves that one group's numbers are the right ones, that their intervals hold the truth as often as they say, that a
-run that diverged is counted as the worst or left out with a note, and that where an interval may not be, there is none.
+"""One group's numbers are the right ones, their intervals hold the truth as often as they say, a
+run that diverged is counted as the worst or left out with a note, and where an interval may not be, there is none.
 """
 
 import math

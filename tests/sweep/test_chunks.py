@@ -1,4 +1,4 @@
-"""Proves how a sweep is cut into chunks, and how many of them run at the same time."""
+"""Test how a sweep is cut into chunks, and how many of them run at the same time."""
 
 from dataclasses import replace
 

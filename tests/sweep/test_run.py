@@ -1,4 +1,4 @@
-"""Proves that a sweep writes every run under one parent run, trains nothing twice, gives the same bits with any number
+"""A sweep writes every run under one parent run, trains nothing twice, gives the same bits with any number
 of processes, and reports failures.
 """
 

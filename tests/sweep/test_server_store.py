@@ -1,4 +1,4 @@
-"""Proves that a sweep leaves the same runs and files on a real MLflow server as in an embedded store."""
+"""A sweep leaves the same runs and files on a real MLflow server as in an embedded store."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""Proves that the pages of a store open on the right view, and that missing views are added."""
+"""The pages of a store open on the right view, and missing views are added."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Proves that the control is the reference's training, each flip that of one bit of one weight, the same every time."""
+"""The control is the reference's training, each flip that of one bit of one weight, the same every time."""
 
 from dataclasses import replace
 

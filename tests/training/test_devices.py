@@ -1,4 +1,4 @@
-"""Proves which devices a request means, that what is not there is refused, and that seeds start alike everywhere."""
+"""Test which devices a request means, that what is not there is refused, and that seeds start alike everywhere."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Proves that a seed means the article's draws, in the article's order, and that nothing global is touched."""
+"""A seed means the article's draws, in the article's order, and nothing global is touched."""
 
 import random
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Proves that an engine is chosen by what the spec and its device allow and says why, and that many specs give each
+"""An engine is chosen by what the spec and its device allow and says why, and many specs give each
 result as its training ends.
 """
 

@@ -1,4 +1,4 @@
-"""Proves that the written-out engine is the reference bit for bit: every loss, every parameter, the trained net's
+"""The written-out engine is the reference bit for bit: every loss, every parameter, the trained net's
 losses, for both variants, over sizes that fit no vector of the machine, and where the training diverges.
 """
 

@@ -1,5 +1,5 @@
-"""Proves that a saved net takes its depth as an input, equals the trained net at every depth, and is its own; and that
-a process that was given the templates exports nothing.
+"""A saved net takes its depth as an input, equals the trained net at every depth, and is its own; and a process that
+was given the templates exports nothing.
 """
 
 import io

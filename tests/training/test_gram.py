@@ -1,5 +1,5 @@
-"""Proves that gram is the reference's mathematics: in float64 within 1e-10 of a float64 plain loop, at every step and
-in every parameter, for both variants and any sizes; and that in float32 it is no further from the reference than a
+"""Gram is the reference's mathematics: in float64 within 1e-10 of a float64 plain loop, at every step and
+in every parameter, for both variants and any sizes; and in float32 it is no further from the reference than a
 single flipped bit of a single initial weight takes the reference from itself, which is measured here.
 """
 

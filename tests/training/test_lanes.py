@@ -1,4 +1,4 @@
-"""Proves that nets trained together are what each is alone: the same mathematics, and bits that depend neither on the
+"""Nets trained together are what each is alone: the same mathematics, and bits that depend neither on the
 neighbours nor on how many blocks run beside each other. On the CPU, where a step is called; and, where there is one, on
 a GPU, where it is captured and replayed.
 """

@@ -1,4 +1,4 @@
-"""Proves that a training that cannot fit is refused with its size, by a bound that no training stays below."""
+"""A training that cannot fit is refused with its size, by a bound that no training stays below."""
 
 from math import prod
 

@@ -1,4 +1,4 @@
-"""Proves that DynamicNet applies its middle as often as asked, and that both variants start as the same function."""
+"""DynamicNet applies its middle as often as asked, and both variants start as the same function."""
 
 import random
 

@@ -1,4 +1,4 @@
-"""Proves that the reference is the source article's script, bit for bit, and that MLflow gives back the same bits."""
+"""The reference is the source article's script, bit for bit, and MLflow gives back the same bits."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Proves that a result says where it left the numbers."""
+"""A result says where it left the numbers."""
 
 from dataclasses import replace
 

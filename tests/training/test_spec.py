@@ -1,4 +1,4 @@
-"""Proves that a spec refuses what cannot be trained, and that its key is its identity: stable, complete, minimal."""
+"""A spec refuses what cannot be trained, and its key is its identity: stable, complete, minimal."""
 
 from dataclasses import fields, replace
 from typing import Any

@@ -1,4 +1,4 @@
-"""Proves that a run depends on its spec alone: no setting of torch that a caller makes changes a bit of it, and each is
+"""A run depends on its spec alone: no setting of torch that a caller makes changes a bit of it, and each is
 the caller's again afterwards.
 """
 

@@ -11,11 +11,12 @@ from paramshare.errors import WorkerError
 from paramshare.sweep.chunks import Chunk, Row, max_workers
 from paramshare.sweep.workers.forkserver import start_server, start_worker, starting_processes, worker_arguments
 from paramshare.sweep.workers.stop_signal import StopSignal
+from paramshare.training.choice import Choice
 
 if TYPE_CHECKING:
     from paramshare.training.export import Template
 
-__all__ = ["Backend", "run_chunks", "run_in_pools", "run_with_restarts"]
+__all__ = ["Backend", "engine_modules", "run_chunks", "run_in_pools", "run_with_restarts"]
 
 _MAX_BREAKS: Final = 3  # in a row: more are not an accident
 
@@ -113,19 +114,20 @@ def run_in_pools(chunks: Sequence[Chunk], workers: int | None, backend: Backend[
     """
     if not chunks:
         return
-    start_server(*backend.modules, *_modules_of(chunks))  # imports at the same time as this process
+    modules = engine_modules(chunk.choices[0] for chunk in chunks)
+    start_server(*backend.modules, *modules)  # imports at the same time as this process
     from paramshare.sweep.workers.execution import make_chunk_templates
 
     templates = make_chunk_templates(chunks)
     yield from run_with_restarts(chunks, lambda waiting: _attempt(waiting, workers, templates, backend))
 
 
-def _modules_of(chunks: Sequence[Chunk]) -> list[str]:
-    """Return the modules that the engines of these chunks need beside the library's own.
+def engine_modules(choices: Iterable[Choice]) -> list[str]:
+    """Return the modules that these engines need beside the library's own.
 
     The first optimizer of a process imports `torch._dynamo`, which takes seconds.
     """
-    return ["torch._dynamo"] if any(chunk.choices[0].engine == "reference" for chunk in chunks) else []
+    return ["torch._dynamo"] if any(choice.engine == "reference" for choice in choices) else []
 
 
 def run_with_restarts(

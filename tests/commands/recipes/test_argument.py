@@ -1,4 +1,4 @@
-"""Proves that the recipe of a command line is found wherever it stands, and never taken from an option's value."""
+"""The recipe of a command line is found wherever it stands, and never taken from an option's value."""
 
 import pytest
 

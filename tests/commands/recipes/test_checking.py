@@ -1,4 +1,4 @@
-"""Proves what a person reads of a check, and its exit codes."""
+"""Test what a person reads of a check, and its exit codes."""
 
 from pathlib import Path
 

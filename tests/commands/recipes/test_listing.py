@@ -1,4 +1,4 @@
-"""Proves what `recipes` lists, and that `init` writes a recipe that runs as it is and never over a file."""
+"""Test what `recipes` lists, and that `init` writes a recipe that runs as it is and never over a file."""
 
 import ast
 import json

@@ -1,4 +1,4 @@
-"""Proves that a command that trains has the options of the recipe that it names and of no other, from every source."""
+"""A command that trains has the options of the recipe that it names and of no other, from every source."""
 
 import re
 from pathlib import Path

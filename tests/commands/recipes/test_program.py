@@ -1,4 +1,4 @@
-"""Proves when the code of a recipe runs: only if a command trains it."""
+"""Test when the code of a recipe runs: only if a command trains it."""
 
 import json
 from pathlib import Path

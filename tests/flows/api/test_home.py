@@ -1,4 +1,4 @@
-"""Proves that a folder in which Prefect cannot keep its history is refused in one line."""
+"""A folder in which Prefect cannot keep its history is refused in one line."""
 
 from pathlib import Path
 

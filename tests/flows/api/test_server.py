@@ -1,4 +1,4 @@
-"""Proves of `prefect_api`: the history of a flow outlives its server; a server is started only if no API is configured;
+"""Test of `prefect_api`: the history of a flow outlives its server; a server is started only if no API is configured;
 two processes can share one `$PREFECT_HOME`, even a fresh one; the process is left unchanged; and the server ends with
 its parent, `kill -9` included.
 

@@ -1,4 +1,4 @@
-"""Proves on a real Prefect server that the deployments of `prefect.yaml` have forms with descriptions, refuse invalid
+"""Test on a real Prefect server that the deployments of `prefect.yaml` have forms with descriptions, refuse invalid
 parameters, have limits, and are scheduled at the hour of their time zone.
 """
 

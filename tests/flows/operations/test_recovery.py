@@ -1,4 +1,4 @@
-"""Proves which flow runs are scheduled again, and which are left alone. On a real Prefect server."""
+"""Test which flow runs are scheduled again, and which are left alone. On a real Prefect server."""
 
 import sqlite3
 from contextlib import closing

@@ -1,5 +1,5 @@
-"""Proves that registering again changes nothing, that schedules follow the user until the setting changes, that
-deployments that are no longer named are deleted, and that errors are one line.
+"""Registering again changes nothing, schedules follow the user until the setting changes,
+deployments that are no longer named are deleted, and errors are one line.
 """
 
 import shutil

@@ -1,4 +1,4 @@
-"""Proves on a real Prefect server that a renamed deployment keeps its properties, that a kill between any two requests
+"""Test on a real Prefect server that a renamed deployment keeps its properties, that a kill between any two requests
 loses nothing and leaves no schedule active twice, and that no run is dropped.
 """
 

@@ -1,4 +1,4 @@
-"""Proves which values of a deployment a registration takes from the file, and which from the server."""
+"""Test which values of a deployment a registration takes from the file, and which from the server."""
 
 from copy import deepcopy
 from datetime import UTC, datetime

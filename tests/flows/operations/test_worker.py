@@ -1,4 +1,4 @@
-"""Proves which processes a worker finds, and how it waits, reports its health and ends.
+"""Test which processes a worker finds, and how it waits, reports its health and ends.
 
 `tests/hosts/test_workers.py` tests it with real flows and kills.
 """

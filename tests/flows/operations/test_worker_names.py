@@ -1,4 +1,4 @@
-"""Proves that the name of a worker outlives it, and that two running workers never share a name."""
+"""The name of a worker outlives it, and two running workers never share a name."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Proves that a sweep on a Dask cluster gives the bits of a sweep on this machine, and that an unsuitable cluster is
+"""A sweep on a Dask cluster gives the bits of a sweep on this machine, and an unsuitable cluster is
 refused in one line before anything is written.
 
 The cluster is real: a scheduler and workers on this machine. tests/hosts/test_machines.py loses machines.

@@ -1,4 +1,4 @@
-"""Proves that a task is retried after an outage, and never after a wrong request or a bad verdict."""
+"""A task is retried after an outage, and never after a wrong request or a bad verdict."""
 
 import pytest
 from prefect.states import Completed, Failed

@@ -1,4 +1,4 @@
-"""Proves that Prefect's history of a sweep is true: a task is Completed only if every seed of its chunk was trained.
+"""Prefect's history of a sweep is true: a task is Completed only if every seed of its chunk was trained.
 
 The sweeps run in this process, against a real server.
 """

@@ -1,4 +1,4 @@
-"""Proves what a check finds: each kind of fault in one line with file and line, and nothing in a good recipe."""
+"""Test what a check finds: each kind of fault in one line with file and line, and nothing in a good recipe."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""Proves how nested tensors are compared: by every bit, by size, and by their largest difference."""
+"""Test how nested tensors are compared: by every bit, by size, and by their largest difference."""
 
 import math
 from typing import Any

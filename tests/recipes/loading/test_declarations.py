@@ -1,4 +1,4 @@
-"""Proves that a faulty declaration of a recipe is one line."""
+"""A faulty declaration of a recipe is one line."""
 
 import pytest
 

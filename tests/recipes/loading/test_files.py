@@ -1,4 +1,4 @@
-"""Proves that the source of a recipe is its file and the files that it imports beside it, and loads anywhere."""
+"""The source of a recipe is its file and the files that it imports beside it, and loads anywhere."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Proves that a reference finds its recipe, or says in one line why not."""
+"""A reference finds its recipe, or says in one line why not."""
 
 import pickle
 import sys

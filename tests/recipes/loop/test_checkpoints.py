@@ -1,4 +1,4 @@
-"""Proves that a training which is cut off anywhere goes on from its checkpoint, bit for bit."""
+"""A training which is cut off anywhere goes on from its checkpoint, bit for bit."""
 
 import logging
 import signal

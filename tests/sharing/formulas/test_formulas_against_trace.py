@@ -1,4 +1,4 @@
-"""Proves that the closed formulas equal the trace of real modules, in every regime, for every layer type, over random
+"""The closed formulas equal the trace of real modules, in every regime, for every layer type, over random
 shapes.
 """
 

@@ -1,4 +1,4 @@
-"""Proves that a layer name with sizes selects the right formula, and that wrong options are refused."""
+"""A layer name with sizes selects the right formula, and wrong options are refused."""
 
 from collections.abc import Mapping, Sequence
 

@@ -1,4 +1,4 @@
-"""Proves the live copies of RNNs and attention by gradients.
+"""Test the live copies of RNNs and attention by gradients.
 
 The layers are written out in float64 with a copy of each weight at each site; the test counts copies with a gradient.
 """

@@ -1,4 +1,4 @@
-"""Proves the closed formulas by torch's own modules, torch's FLOP counter, and Jacobians.
+"""Test the closed formulas by torch's own modules, torch's FLOP counter, and Jacobians.
 
 The live count equals the non-zeros of a Jacobian. A linear layer or convolution is a linear map, so its values on the
 basis are its Jacobian with respect to the input; no two taps join the same input to the same output, so each non-zero

@@ -1,4 +1,4 @@
-"""Proves that an input which cannot be traced is refused in one line with advice."""
+"""An input which cannot be traced is refused in one line with advice."""
 
 import warnings
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Proves that the error for a refused size suggests another size or dtype only if the model accepts it."""
+"""The error for a refused size suggests another size or dtype only if the model accepts it."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Proves that `analyze` and `untie` refuse invalid inputs in one line without the values of tensors."""
+"""`analyze` and `untie` refuse invalid inputs in one line without the values of tensors."""
 
 from collections.abc import Callable
 from typing import Any

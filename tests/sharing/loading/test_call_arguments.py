@@ -1,4 +1,4 @@
-"""Proves that JSON data and sample functions supply the arguments of a call."""
+"""JSON data and sample functions supply the arguments of a call."""
 
 from collections.abc import Iterator
 from pathlib import Path

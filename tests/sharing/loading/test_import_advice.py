@@ -1,4 +1,4 @@
-"""Proves that a failed import with a known cause gets advice, and that the advice works."""
+"""A failed import with a known cause gets advice, and the advice works."""
 
 import sys
 from collections.abc import Iterator

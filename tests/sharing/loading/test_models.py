@@ -1,4 +1,4 @@
-"""Proves that models load by import path, on the meta device if possible, and that wrong paths are refused."""
+"""Models load by import path, on the meta device if possible, and wrong paths are refused."""
 
 from pathlib import Path
 

@@ -1,5 +1,5 @@
 # ruff: noqa: T201 - printing is what is tested
-"""Proves that the output, the exit, the command line and the process changes of user code are isolated."""
+"""The output, the exit, the command line and the process changes of user code are isolated."""
 
 import io
 import os

@@ -1,4 +1,4 @@
-"""Proves that a copy of a model is independent of the model.
+"""A copy of a model is independent of the model.
 
 Functions, hooks and references that hold the model hold the copy; classes and attributes of tensors are kept; objects
 that cannot be copied do not stop the copy.

@@ -1,4 +1,4 @@
-"""Proves that tensors are found in objects of any class: tensors of the input are data, tensors of the output are used.
+"""Tensors are found in objects of any class: tensors of the input are data, tensors of the output are used.
 
 The objects of the caller are not changed.
 """

@@ -1,4 +1,4 @@
-"""Proves that regions are sets of elements: sizes and overlaps equal those of the places that indexing reaches."""
+"""Regions are sets of elements: sizes and overlaps equal those of the places that indexing reaches."""
 
 from collections import Counter
 

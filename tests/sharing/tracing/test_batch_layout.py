@@ -1,4 +1,4 @@
-"""Proves that a sequence whose batch is on the wrong axis is reported, and that no other sequence is."""
+"""A sequence whose batch is on the wrong axis is reported, and no other sequence is."""
 
 import pytest
 import torch

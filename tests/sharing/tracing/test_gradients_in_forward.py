@@ -1,4 +1,4 @@
-"""Proves that a gradient in forward adds multiply-accumulates, and is not another use."""
+"""A gradient in forward adds multiply-accumulates, and is not another use."""
 
 from typing import Any
 

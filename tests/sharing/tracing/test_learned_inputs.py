@@ -1,4 +1,4 @@
-"""Proves that a layer whose input is learned or constant has sites: it counts as the formula of its sizes.
+"""A layer whose input is learned or constant has sites: it counts as the formula of its sizes.
 
 Weights that are derived from weights stay one weight.
 """

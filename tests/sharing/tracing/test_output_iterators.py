@@ -1,4 +1,4 @@
-"""Proves that iterators in a model's output are consumed, and that endless or asynchronous outputs are refused."""
+"""Iterators in a model's output are consumed, and endless or asynchronous outputs are refused."""
 
 from collections.abc import Iterator
 from typing import Any

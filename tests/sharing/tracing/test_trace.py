@@ -1,4 +1,4 @@
-"""Proves that unusual models are traced, or refused by name."""
+"""Unusual models are traced, or refused by name."""
 
 import copy
 import warnings

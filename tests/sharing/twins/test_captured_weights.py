@@ -1,4 +1,4 @@
-"""Proves that no twin computes with the weights of its original."""
+"""No twin computes with the weights of its original."""
 
 from collections.abc import Callable
 

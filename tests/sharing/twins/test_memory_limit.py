@@ -1,4 +1,4 @@
-"""Proves that a twin over the memory limit is refused before it takes memory."""
+"""A twin over the memory limit is refused before it takes memory."""
 
 import re
 

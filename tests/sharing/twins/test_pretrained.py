@@ -1,4 +1,4 @@
-"""Proves that `from_pretrained` restores a saved twin of transformers, or that the twin is not saved."""
+"""`from_pretrained` restores a saved twin of transformers, or the twin is not saved."""
 
 import copy
 import pickle

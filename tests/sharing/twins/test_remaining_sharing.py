@@ -1,4 +1,4 @@
-"""Proves that a warning names every layer that stays shared, and every assumption."""
+"""A warning names every layer that stays shared, and every assumption."""
 
 import warnings
 

@@ -1,4 +1,4 @@
-"""Proves that the axis `tie` gives each name its own weights, and that ties are kept without it."""
+"""The axis `tie` gives each name its own weights, and ties are kept without it."""
 
 import torch
 from torch import nn

@@ -1,4 +1,4 @@
-"""Proves that `untie` returns a twin that computes the same function and leaves the original unchanged."""
+"""`untie` returns a twin that computes the same function and leaves the original unchanged."""
 
 import copy
 import random

@@ -1,5 +1,5 @@
-"""Proves that the estimates of shift and ratio are Hodges and Lehmann's, that their intervals are the values that the
-test does not reject, by a second library's tests, and that they leave out no difference exactly if the test finds one.
+"""The estimates of shift and ratio are Hodges and Lehmann's, their intervals are the values that the
+test does not reject, by a second library's tests, and they leave out no difference exactly if the test finds one.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""Proves that the noncentral t is right, and that power and the runs needed are the published ones."""
+"""The noncentral t is right, and power and the runs needed are the published ones."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Proves that the tests by ranks give the p of going through all that chance could have done, hold their size for any
+"""The tests by ranks give the p of going through all that chance could have done, hold their size for any
 values, and have the power that `power` says.
 """
 

@@ -1,4 +1,4 @@
-"""Proves that worker processes have their parent's environment, are spawned if no server can start, and end with
+"""Worker processes have their parent's environment, are spawned if no server can start, and end with
 their parent.
 """
 

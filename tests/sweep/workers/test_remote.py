@@ -1,4 +1,4 @@
-"""Proves that a chunk that comes twice is trained once, that an unwanted chunk stops before it writes, and that the
+"""A chunk that comes twice is trained once, an unwanted chunk stops before it writes, and the
 properties that a worker must share with the sweep are compared.
 """
 

@@ -1,4 +1,4 @@
-"""Proves that worker processes receive the signal of their own pool."""
+"""Worker processes receive the signal of their own pool."""
 
 from concurrent.futures import ProcessPoolExecutor
 

@@ -1,4 +1,4 @@
-"""Proves that the seeds of a sweep, and its variants, have distinguishable colours on MLflow's pages."""
+"""The seeds of a sweep, and its variants, have distinguishable colours on MLflow's pages."""
 
 import colorsys
 from itertools import combinations, pairwise

@@ -1,4 +1,4 @@
-"""Proves the content of the saved views of MLflow's pages; tests in a browser prove that MLflow shows it."""
+"""Test the content of the saved views of MLflow's pages; tests in a browser prove that MLflow shows it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Proves that the values of a metric are read back in order, as they were trained."""
+"""The values of a metric are read back in order, as they were trained."""
 
 import math
 import sys

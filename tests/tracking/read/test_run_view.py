@@ -1,4 +1,4 @@
-"""Proves that the spec and the numbers of a run are read from the store alone, and that a changed run is refused."""
+"""The spec and the numbers of a run are read from the store alone, and a changed run is refused."""
 
 import zipfile
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Proves that the newest FINISHED run of each spec is found, by SQL as by MLflow's client."""
+"""The newest FINISHED run of each spec is found, by SQL as by MLflow's client."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Proves that a store opens, or that one line reports why not and nothing is written."""
+"""A store opens, or one line reports why not and nothing is written."""
 
 import http.server
 import sqlite3

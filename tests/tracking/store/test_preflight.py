@@ -1,4 +1,4 @@
-"""Proves that commands refuse an unusable store in one line with exit code 2 (`doctor`: 1) and change no byte of it."""
+"""Commands refuse an unusable store in one line with exit code 2 (`doctor`: 1) and change no byte of it."""
 
 import json
 import random

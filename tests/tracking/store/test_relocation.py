@@ -1,4 +1,4 @@
-"""Proves that every command refuses a store that was moved or copied, and that `paramshare relocate` corrects it."""
+"""Every command refuses a store that was moved or copied, and `paramshare relocate` corrects it."""
 
 import shlex
 import shutil

@@ -1,4 +1,4 @@
-"""Proves that of two sweeps with runs of the same key one deletes its run, whatever their order."""
+"""Of two sweeps with runs of the same key one deletes its run, whatever their order."""
 
 import itertools
 import threading

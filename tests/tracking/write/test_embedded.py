@@ -1,6 +1,6 @@
-"""Proves that a run written in one transaction has the same rows and files as one that MLflow's client writes.
+"""A run written in one transaction has the same rows and files as one that MLflow's client writes.
 
-Also proves that killed, simultaneous and failing writers leave complete runs only.
+Also, killed, simultaneous and failing writers leave complete runs only.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Proves that RUNNING runs of dead processes are closed with a reason, and that runs of live processes are not."""
+"""RUNNING runs of dead processes are closed with a reason, and runs of live processes are not."""
 
 import time
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Proves that the owner of a sweep is known to be alive or dead, on this machine and on others."""
+"""The owner of a sweep is known to be alive or dead, on this machine and on others."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Proves that records in the spool are complete, are delivered once and unchanged, and contain no password."""
+"""Records in the spool are complete, are delivered once and unchanged, and contain no password."""
 
 import json
 import math

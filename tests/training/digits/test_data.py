@@ -1,4 +1,4 @@
-"""Proves that a seed determines a run's data, start and batches, the same for every variant, and that no digit of the
+"""A seed determines a run's data, start and batches, the same for every variant, and no digit of the
 test is trained on.
 """
 

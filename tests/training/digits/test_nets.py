@@ -1,4 +1,4 @@
-"""Proves the nets' sizes to the last parameter, that the twins of a net start as the same function, and that the graph
+"""Test the nets' sizes to the last parameter, that the twins of a net start as the same function, and that the graph
 of a net is the net.
 """
 

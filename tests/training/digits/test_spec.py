@@ -1,4 +1,4 @@
-"""Proves that a spec of digits refuses what cannot be trained, that its key is its identity, and that the offsets that
+"""A spec of digits refuses what cannot be trained, its key is its identity, and the offsets that
 training sees and the others are apart.
 """
 

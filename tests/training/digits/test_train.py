@@ -1,4 +1,4 @@
-"""Proves that a run on digits is its spec's, bit for bit, that it ends when its net fits, and what its numbers say."""
+"""A run on digits is its spec's, bit for bit, it ends when its net fits, and what its numbers say."""
 
 import random
 from dataclasses import replace

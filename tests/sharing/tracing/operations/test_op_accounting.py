@@ -1,4 +1,4 @@
-"""Proves that derived weights, slices, views and functions on parameters count as the weights that they are."""
+"""Derived weights, slices, views and functions on parameters count as the weights that they are."""
 
 import warnings
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Proves that values which a pass on the meta device lacks are assumed, and reported with their place."""
+"""Values which a pass on the meta device lacks are assumed, and reported with their place."""
 
 import random
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Proves that small buffers and other tensors decide loops, branches and selections as in a real pass.
+"""Small buffers and other tensors decide loops, branches and selections as in a real pass.
 
 The oracle is the real pass. A report without assumptions has no warnings.
 """

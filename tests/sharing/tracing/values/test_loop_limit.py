@@ -1,4 +1,4 @@
-"""Proves that a loop which waits for a value is refused with its place, and that a long loop is counted."""
+"""A loop which waits for a value is refused with its place, and a long loop is counted."""
 
 import inspect
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Proves that a cached output has the shapes, strides and dtypes of torch's output, in new tensors.
+"""A cached output has the shapes, strides and dtypes of torch's output, in new tensors.
 
 Views, writes, and arguments that differ only by type are distinguished.
 """

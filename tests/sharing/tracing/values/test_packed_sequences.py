@@ -1,4 +1,4 @@
-"""Proves that recurrent layers over packed sequences count the steps that the lengths leave.
+"""Recurrent layers over packed sequences count the steps that the lengths leave.
 
 A layer with h units takes h·(inputs + h) multiply-accumulates a gate and step.
 """

@@ -1,4 +1,4 @@
-"""Proves that a depth drawn from a generator of the model is counted for the next draw, with a warning."""
+"""A depth drawn from a generator of the model is counted for the next draw, with a warning."""
 
 import copy
 import random

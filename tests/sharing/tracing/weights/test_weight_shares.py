@@ -1,4 +1,4 @@
-"""Proves that an operand joined from several views of a weight is one use of their union, with a copy for each place.
+"""An operand joined from several views of a weight is one use of their union, with a copy for each place.
 
 The oracle numbers the elements of the weight and joins the numbers.
 """

@@ -1,4 +1,4 @@
-"""Proves that a twin has the same gradients with and without activation checkpointing."""
+"""A twin has the same gradients with and without activation checkpointing."""
 
 import copy
 from collections.abc import Callable

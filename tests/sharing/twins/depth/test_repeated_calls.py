@@ -1,4 +1,4 @@
-"""Proves that the axis `depth` gives each call of a pass its own copy."""
+"""The axis `depth` gives each call of a pass its own copy."""
 
 import pytest
 import torch

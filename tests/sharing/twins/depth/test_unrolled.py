@@ -1,4 +1,4 @@
-"""Proves that an `Unrolled` uses one copy for each call."""
+"""An `Unrolled` uses one copy for each call."""
 
 import copy
 

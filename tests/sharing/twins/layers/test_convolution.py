@@ -1,4 +1,4 @@
-"""Proves that local and dense layers compute the function of their layer, and that their gradients add up."""
+"""Local and dense layers compute the function of their layer, and their gradients add up."""
 
 from math import prod
 

@@ -1,4 +1,4 @@
-"""Proves that a LocalLinear computes the function of its Linear, and that its gradients add up."""
+"""A LocalLinear computes the function of its Linear, and its gradients add up."""
 
 from math import prod
 

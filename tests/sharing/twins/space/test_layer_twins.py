@@ -1,4 +1,4 @@
-"""Proves for each type of layer that its twin has what the report counts, starts equal, and has gradients that add up.
+"""Test for each type of layer that its twin has what the report counts, starts equal, and has gradients that add up.
 
 The oracles are the report of the layer, the layer itself, and the gradient of its shared weight.
 """

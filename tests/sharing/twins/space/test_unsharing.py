@@ -1,4 +1,4 @@
-"""Proves that the axes `space` and `dense` replace layers by equal unshared layers, and keep ties."""
+"""The axes `space` and `dense` replace layers by equal unshared layers, and keep ties."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Proves that the run of a report contains its numbers, tables and picture, and a note within MLflow's limit."""
+"""The run of a report contains its numbers, tables and picture, and a note within MLflow's limit."""
 
 import json
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Proves that a seed's run contains everything about its training, and that a failed run does not look finished."""
+"""A seed's run contains everything about its training, and a failed run does not look finished."""
 
 import json
 import subprocess
