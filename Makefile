@@ -111,7 +111,7 @@ $(VENV)/.installed-bench: requirements-bench.lock $(VENV)/.installed-dev
 	@touch $@
 
 VARIANT ?= cuda
-REPOSITORY ?= paramshare
+REPOSITORY ?= $(or $(STACK_IMAGES),paramshare)
 WHEELS ?= $(or $(STACK_WHEELS),$(if $(filter cpu,$(VARIANT)),$(wildcard $(PIP_FIND_LINKS))))
 IMAGE = docker build --file docker/Dockerfile \
   --build-arg VERSION="$$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)" \

@@ -80,6 +80,7 @@ def test_links_begin_with_the_address_that_browsers_use(settings: dict[str, str]
         {"STACK_TORCH": "cuda", "STACK_TORCH_INDEX": "https://wheels.example/cuda", "STACK_BIND": "127.0.0.2"},
         {"STACK_MLFLOW_PORT": "5001", "STACK_PREFECT_PORT": "4201", "STACK_HOSTS": "one.example,two.example:8443"},
         {"STACK_RECIPES": "/srv/recipes", "STACK_WHEELS": "/srv/wheels"},
+        {"COMPOSE_PROJECT_NAME": "second", "STACK_IMAGES": "second"},
         {"STACK_SCHEDULES": "active", "STACK_TIMEZONE": "Europe/Berlin", "STACK_WORKER_MEMORY": "64g"},
     ],
     ids=lambda settings: ",".join(settings) or "nothing set",
@@ -259,3 +260,15 @@ def test_a_secret_from_the_environment_violates_a_policy() -> None:
 
 def test_every_policy_has_a_test_that_violates_it() -> None:
     assert {policy for *_, policy in BROKEN} == {policy.__name__ for policy in POLICIES}
+
+
+@needs_compose
+def test_a_second_stack_shares_no_name_with_the_first() -> None:
+    first, second = config_of(), config_of(COMPOSE_PROJECT_NAME="second", STACK_IMAGES="second")
+    for kind in ("volumes", "networks"):
+        names = [{entry["name"] for entry in config[kind].values()} for config in (first, second)]
+        assert names[0].isdisjoint(names[1])
+    built = [
+        {entry["image"] for entry in config["services"].values() if "build" in entry} for config in (first, second)
+    ]
+    assert built[0].isdisjoint(built[1])
