@@ -5,6 +5,7 @@ Each command imports the modules that it needs when it runs, so that `--help` is
 
 import gc
 import os
+import re
 import signal
 import sys
 from collections.abc import Sequence
@@ -45,6 +46,7 @@ from paramshare.validation import sentences
 __all__ = ["Completion", "Flow", "Paramshare", "main"]
 
 _USAGE = 2
+_NOT_JSON = re.compile(r"Parsing error encountered for ([\w.]+): (.*)")
 _UNREAD = 128 + signal.SIGPIPE
 _WITHOUT_SETTINGS = ("completion", "doctor")  # work even if a setting is misspelt; doctor reports it
 _GC_THRESHOLDS = (50_000, 20, 50)  # Python's default of 700 objects costs a tenth of the time of large imports
@@ -172,7 +174,7 @@ def _execute(given: list[str]) -> None:
     try:
         source(args=program.arguments)  # --help and --version end here, so invalid settings do not matter
     except UsageError as error:
-        raise UsageError(program.with_recipe(str(error))) from error
+        raise program.about_recipe(error) from error
     if given[0] not in _WITHOUT_SETTINGS:
         check_names(program.options)
     CliApp.run(program.root, program.arguments, cli_settings_source=source)
@@ -183,13 +185,21 @@ def _report(error: Exception, arguments: list[str]) -> int:
     if isinstance(error, ValidationError):
         return _fail(attributed(sentences(error), arguments), _USAGE)
     if isinstance(error, CommandLineError):
-        reason = str(error).splitlines()[0].removeprefix("error parsing CLI: ").removeprefix("Error: ")
-        return _fail(f"{reason}; see paramshare --help", _USAGE)
+        return _fail(_reason(error), _USAGE)
     if isinstance(error, UsageError):
         return _fail(attributed(str(error), arguments), _USAGE)
     if isinstance(error, ParamshareError):
         return _fail(str(error), FAILED)
     raise error
+
+
+def _reason(error: CommandLineError) -> str:
+    """Return an error that pydantic finds in the command line, with the argument as it is typed."""
+    reason = str(error).splitlines()[0].removeprefix("error parsing CLI: ").removeprefix("Error: ")
+    if match := _NOT_JSON.fullmatch(reason):
+        *command, name = match[1].split(".")
+        return f"{name.upper()} is not valid JSON: {match[2]}; see {' '.join(('paramshare', *command))} --help"
+    return f"{reason}; see paramshare --help"
 
 
 def _parser(program: type[BaseSettings] | None = None) -> tuple[Parser, CliSettingsSource[Parser]]:

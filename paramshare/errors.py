@@ -13,6 +13,7 @@ ParamshareError
 import difflib
 import re
 from collections.abc import Iterable
+from typing import Final
 
 __all__ = [
     "DeviceError",
@@ -25,8 +26,13 @@ __all__ = [
     "WorkerError",
     "did_you_mean",
     "in_a_line",
+    "nearest",
     "without_secrets",
 ]
+
+_PREFIX: Final = 3  # letters
+_LIKE: Final = 0.65
+_VERY_LIKE: Final = 0.75
 
 
 class ParamshareError(Exception):
@@ -70,8 +76,26 @@ def in_a_line(error: object) -> str:
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return `; did you mean NAME?` for the nearest of the known names, or nothing if none is near."""
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return f"; did you mean {close[0]}?" if close else ""
+    close = nearest(name, known)
+    return f"; did you mean {close}?" if close else ""
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """Return the known name that a person most likely meant; None if none is near.
+
+    Dashes in front are not compared: otherwise `--help` would be near every short option. A name is near that begins
+    with the given one, that shares three quarters of its letters, or two thirds and the first two letters.
+    """
+    given = name.lstrip("-").lower()
+    candidates: list[tuple[float, str]] = []
+    for each in known:
+        bare = each.lstrip("-").lower()
+        likeness = difflib.SequenceMatcher(None, bare, given).ratio()
+        if len(given) >= _PREFIX and bare.startswith(given):
+            candidates.append((1 + likeness, each))
+        elif likeness >= (_LIKE if bare[:2] == given[:2] else _VERY_LIKE):
+            candidates.append((likeness, each))
+    return max(candidates, key=lambda candidate: candidate[0])[1] if candidates else None
 
 
 def without_secrets(text: str) -> str:

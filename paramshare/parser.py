@@ -9,7 +9,7 @@ from typing import Any, Final, NoReturn
 
 from paramshare.errors import UsageError, did_you_mean
 
-__all__ = ["Parser", "commands_of", "options_of"]
+__all__ = ["Parser", "UnknownOptionError", "commands_of", "options_of"]
 
 _NO_DEFAULTS: Final = (" (default: null)", " (default: )", " (default: {})", " (default: False)", " (default: True)")
 _DEFAULT: Final = re.compile(r" \(default: [^)]*\)$")
@@ -22,6 +22,28 @@ _VALUES: Final = {
     "dict[str,Any]": "JSON",
     "TARGET": "RECIPE",
 }
+_REWORDED: Final = (
+    (r"^argument ", ""),
+    (r"^(--[\w-]+)/--no-[\w-]+: ", r"\1: "),
+    (r": ignored explicit argument ", " takes no value; got "),
+    (r": expected (one|at least one) argument$", " needs a value"),
+    (r"^the following arguments are required: (.+)$", r"\1 is missing"),
+)
+"""Messages of argparse, and what stands in their place."""
+
+
+class UnknownOptionError(UsageError):
+    """An option that a command does not have.
+
+    Args:
+        option: the option, such as `--sedes`.
+        advice: the end of the message, such as `; did you mean --seeds?`.
+        command: the command as it is typed, such as `paramshare train`.
+    """
+
+    def __init__(self, option: str, advice: str, command: str) -> None:
+        super().__init__(f"there is no option {option}{advice}; see {command} --help")
+        self.option = option
 
 
 class Parser(argparse.ArgumentParser):
@@ -78,11 +100,13 @@ class Parser(argparse.ArgumentParser):
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Parse arguments. Refuse an option that the command does not have, and a missing command."""
-        known, unknown = super().parse_known_args(args, namespace)
         commands = commands_of(self)
-        if unknown and not commands:
+        if commands and args and args[0].startswith("-"):
+            self._check_option(args[0].partition("=")[0])  # else the value of a misplaced option would be the command
+        known, unknown = super().parse_known_args(args, namespace)
+        if unknown:
             self._refuse(unknown)
-        if commands and not unknown and not any(getattr(known, dest, None) for dest in self._command_names()):
+        if commands and not any(getattr(known, dest, None) for dest in self._command_names()):
             self.error(f"a command is missing; expected one of {', '.join(commands)}")
         return known, unknown
 
@@ -91,9 +115,22 @@ class Parser(argparse.ArgumentParser):
         return [action.dest for action in self._actions if isinstance(action, argparse._SubParsersAction)]
 
     def _refuse(self, unknown: list[str]) -> NoReturn:
-        name = unknown[0].partition("=")[0]
-        close = did_you_mean(name, options_of(self)) if name.startswith("-") else ""
-        self.error(f"unrecognized arguments: {' '.join(unknown)}{close}")
+        for argument in unknown:
+            if argument.startswith("-"):
+                self._check_option(argument.partition("=")[0])
+        self.error(f"unexpected argument {unknown[0]!r}; remove it")
+
+    def _check_option(self, option: str) -> None:
+        """Refuse an option that this parser does not have.
+
+        Raises:
+            UnknownOptionError: there is no such option here.
+        """
+        if option in options_of(self) or option == "--":
+            return
+        if any(option in options_of(command) for command in _leaves(self)):
+            self.error(f"{option} is an option of a command; write it after the command")
+        raise UnknownOptionError(option, did_you_mean(option, options_of(self)), self.prog)
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         """Refuse an unknown command. argparse calls this for every value with choices."""
@@ -108,7 +145,8 @@ class Parser(argparse.ArgumentParser):
         Raises:
             UsageError: always.
         """
-        message = message.removeprefix("argument ").replace("ignored explicit argument", "takes no value, not")
+        for pattern, words in _REWORDED:
+            message = re.sub(pattern, words, message)
         raise UsageError(f"{message}; see {self.prog} --help")
 
 
@@ -123,3 +161,12 @@ def commands_of(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentP
 def options_of(parser: argparse.ArgumentParser) -> dict[str, argparse.Action]:
     """Return the actions of a parser by each of their option strings."""
     return {name: action for action in parser._actions for name in action.option_strings}
+
+
+def _leaves(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+    """Yield the parsers below a parser that have no commands."""
+    for command in commands_of(parser).values():
+        if commands_of(command):
+            yield from _leaves(command)
+        else:
+            yield command

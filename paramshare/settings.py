@@ -6,7 +6,6 @@ store and an experiment come last. The settings of a stack of servers and worker
 Only this module reads the environment for settings.
 """
 
-import difflib
 import os
 import re
 import tomllib
@@ -25,7 +24,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from paramshare.errors import SettingsError, UsageError, without_secrets
+from paramshare.errors import SettingsError, UsageError, nearest, without_secrets
 from paramshare.recipes.loading.find import find_target
 from paramshare.sweep.spec import ExperimentName
 
@@ -301,8 +300,8 @@ def problems(options: Collection[str] = ()) -> Iterator[str]:
         if unknown:
             known |= _options_of(recipe_setting())
         for name in filter(lambda name: name not in known, unknown):
-            close = difflib.get_close_matches(name, known, n=1)
-            expected = f"did you mean {shown(close[0])}?" if close else f"expected one of {', '.join(sorted(known))}"
+            close = nearest(name, known)
+            expected = f"did you mean {shown(close)}?" if close else f"expected one of {', '.join(sorted(known))}"
             expected += "" if close or recipe_setting() else "; for an option of your recipe, set target to the recipe"
             yield f"there is no setting called {shown(name)} (found in {source}); {expected}"
 

@@ -1,10 +1,13 @@
 """Turn pydantic's errors into sentences: the option, the value and the expectation, without names of Python's types."""
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from pydantic import ValidationError
+
+from paramshare.errors import did_you_mean
 
 __all__ = ["sentences", "sentences_of_keys", "sentences_of_options"]
 
@@ -36,7 +39,7 @@ _EXPECTED: Final[Mapping[str, str | Callable[[Mapping[str, Any]], str]]] = {
 
 def sentences(error: ValidationError) -> str:
     """Return the error of each option, joined by semicolons: `--steps is '-3'; expected at least 1`."""
-    return _joined(error, _option, "; see paramshare --help")
+    return _joined(error, _option, advises=True)
 
 
 def sentences_of_options(error: ValidationError) -> str:
@@ -47,18 +50,22 @@ def sentences_of_options(error: ValidationError) -> str:
         f"{_option(str(detail['loc'][-1]))} is {detail['input']!r}; {detail['msg'].removeprefix('Value error, ')}"
         for detail in unnamed
     ]
-    others = [_sentence(dict(detail), _option, "") for detail in details if detail not in unnamed]
+    others = [_sentence(dict(detail), _option, advises=False) for detail in details if detail not in unnamed]
     return "; ".join(named + others)
 
 
 def sentences_of_keys(error: ValidationError) -> str:
     """Return the error of each key of a JSON object, joined by semicolons: `"steps" is -3; expected at least 1`."""
-    return _joined(error, json.dumps, "")
+    return _joined(error, json.dumps, advises=False)
 
 
-def _joined(error: ValidationError, named: Callable[[str], str], advice: str) -> str:
+def _joined(error: ValidationError, named: Callable[[str], str], *, advises: bool) -> str:
     details = (dict(detail) for detail in error.errors(include_url=False))
-    texts = (_sentence(detail, named, advice) for detail in details if detail["type"] != "default_factory_not_called")
+    texts = (
+        _sentence(detail, named, advises=advises)
+        for detail in details
+        if detail["type"] != "default_factory_not_called"
+    )
     return "; ".join(dict.fromkeys(texts))  # a union repeats errors
 
 
@@ -66,7 +73,13 @@ def _option(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def _sentence(detail: Mapping[str, Any], named: Callable[[str], str], advice: str) -> str:
+def _sentence(detail: Mapping[str, Any], named: Callable[[str], str], *, advises: bool) -> str:
+    """Return the sentence of an error.
+
+    Args:
+        named: returns a field's name as the reader types it.
+        advises: whether the field is an option of a command, so that a missing one names the command's help.
+    """
     kind, reason = detail["type"], detail["msg"].removeprefix("Value error, ")
     if kind == "value_error":  # of a validator of paramshare, whose message names the value
         return str(reason)
@@ -75,9 +88,11 @@ def _sentence(detail: Mapping[str, Any], named: Callable[[str], str], advice: st
     if tuple(names[-2:]) in _POSITIONAL:
         name = names[-1].upper()
     if kind == "missing":
-        return f"{name} is missing{advice}"
+        return f"{name} is missing" + (f"; see {' '.join(('paramshare', *names[:-1]))} --help" if advises else "")
     if kind == "extra_forbidden":
-        return f"there is no {'option ' if advice else ''}{name}"
+        return f"there is no {'option ' if advises else ''}{name}"
     expected = _EXPECTED.get(kind, f"{reason[0].lower()}{reason[1:]}")
     text = expected if isinstance(expected, str) else expected(detail["ctx"])
+    if kind == "literal_error":
+        text += did_you_mean(str(detail["input"]), re.findall(r"'([^']+)'", text))
     return f"{name} is {detail['input']!r}; {text}"

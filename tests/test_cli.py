@@ -49,7 +49,7 @@ from support.processes import maps
         ("--tracking-uri", "mysql://host", "expected sqlite:///"),
         ("--tracking-uri", "http://127.0.0.1:9", "no MLflow server answers"),
         ("--experiment", "", "expected printable characters"),
-        ("--colour", "red", "unrecognized arguments: --colour red; see paramshare"),
+        ("--colour", "red", "there is no option --colour; see paramshare"),
     ],
 )
 @pytest.mark.parametrize("command", [("train",), ("flow", "sweep")])
@@ -81,6 +81,31 @@ def test_an_error_contains_neither_python_types_nor_internal_names(
     assert not re.search(r"dictionary|integer|string|parse|pydantic|as_json|json_file|Undefined", text)
 
 
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("train --channels 3", "--channels is an option of digits, not of dynamicnet; see paramshare train --help"),
+        ("layer linear --in 3 --channels 4", "there is no option --channels; see paramshare layer --help"),
+        ("train --seeds", "--seeds needs a value; see paramshare train --help"),
+        ("train --json=yes", "--json takes no value; got 'yes'; see paramshare train --help"),
+        ("train dynamicnet digits", "two recipes are named, dynamicnet and digits; name one"),
+        ("train --target", "--target needs a value: the recipe to train; `paramshare recipes` lists the recipes"),
+        ("completion", "SHELL is missing; see paramshare completion --help"),
+        ("layer conv2d", "--in is missing; see paramshare layer --help"),
+        ("layer conv2 --in 3,4,4", "or 'attention'; did you mean conv2d?"),
+        ("flush now", "unexpected argument 'now'; remove it; see paramshare flush --help"),
+        ("--verison", "there is no option --verison; did you mean --version?; see paramshare --help"),
+        ("--json doctor", "--json is an option of a command; write it after the command; see paramshare --help"),
+        ("--seeds 0:3 flow sweep", "--seeds is an option of a command; write it after the command; see paramshare"),
+        ('flow count {"model":', 'MODELS is not valid JSON: Missing end delimiter "}"; see paramshare flow count'),
+    ],
+)
+def test_a_wrong_command_line_is_refused_in_words_that_say_what_to_do(
+    line: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert said in refused(capsys, *line.split())
+
+
 @pytest.mark.parametrize("arguments", [("tran",), ("flow",), ("flow", "sleep"), ("ui", "--port", "0")])
 def test_an_unknown_command_is_refused(arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
     refused(capsys, *arguments)
@@ -96,8 +121,8 @@ def test_a_misspelt_setting_in_the_file_is_refused(tmp_path: Path, capsys: pytes
     [
         (("tran",), "there is no command 'tran'; did you mean train?; see paramshare --help"),
         (("flow", "swep"), "there is no command 'swep'; did you mean sweep?; see paramshare flow --help"),
-        (("train", "--step", "3"), "--step 3; did you mean --steps?; see paramshare train --help"),
-        (("flow", "sweep", "--seed=3"), "--seed=3; did you mean --seeds?; see paramshare flow sweep --help"),
+        (("train", "--step", "3"), "no option --step; did you mean --steps?; see paramshare train --help"),
+        (("flow", "sweep", "--seed=3"), "no option --seed; did you mean --seeds?; see paramshare flow sweep --help"),
     ],
 )
 def test_an_error_suggests_the_nearest_command_or_option(

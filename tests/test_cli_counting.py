@@ -151,7 +151,7 @@ def test_analyze_with_track_writes_a_run_and_prints_its_id(
         ("nets.py:Net --input 3,8,8 --dtype tiny", "dtype 'tiny' is not a dtype of torch"),
         ("torch.nn:ReLU --input 3,8,8", "torch.nn:ReLU has no parameters to count"),
         ("nets.py:Net", "input is missing"),
-        ("--input 3,8,8", "arguments are required: MODEL"),
+        ("--input 3,8,8", "MODEL is missing; see paramshare analyze --help"),
         ("nets.py:Net --input 3,8,8 --depth 0", "--depth is '0'"),
         ("nets.py:Net --input 3,8,8 --sort size", "--sort is 'size'"),
         ("nets.py:Net --input 3,8,8 --args {", "args"),
@@ -180,11 +180,11 @@ def test_invalid_input_of_analyze_is_refused_in_one_line(
     ("arguments", "said"),
     [
         ("conv9d --in 3,8,8 --out 4", "KIND is 'conv9d'"),
-        ("conv2d --in 3,8,8 --out 4", "conv2d needs a kernel"),
+        ("conv2d --in 3,8,8 --out 4", "--kernel is missing: the kernel of conv2d"),
         ("conv2d --in 3,8,8 --out 4 --kernel wide", "--kernel is 'wide'; expected whole numbers"),
         ("conv2d --in 3,8,8 --out 4 --kernel 9", "the kernel spans 9"),
-        ("linear --in 0 --out 4", "in_features is 0"),
-        ("linear --out 4", "--in is missing"),
+        ("linear --in 0 --out 4", "--in is '0'; expected whole numbers of at least 1"),
+        ("linear --out 4", "--in is missing; see paramshare layer --help"),
     ],
 )
 def test_invalid_input_of_layer_is_refused_in_one_line(

@@ -64,7 +64,7 @@ def test_verify_prints_a_row_for_each_run_and_exits_with_0(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("reproduce",), "the following arguments are required: RUN-ID; see paramshare reproduce --help"),
+        (("reproduce",), "RUN-ID is missing; see paramshare reproduce --help"),
         (
             ("reproduce", "first"),
             "'first' is not the id of a run; expected 32 hexadecimal digits, or at least the first 8",

@@ -147,7 +147,7 @@ ALLOWED = {
         "paramshare.tracking", "paramshare.training",
     },
     "paramshare.settings": {"paramshare.errors", "paramshare.recipes.loading.find", "paramshare.sweep.spec"},
-    "paramshare.validation": set(),
+    "paramshare.validation": {"paramshare.errors"},
     "paramshare.completion": {
         "paramshare.parser", "paramshare.sharing.formulas.layers_by_name", "paramshare.tracking.display.views",
         "paramshare.training.targets",
@@ -188,7 +188,7 @@ ALLOWED = {
     },
     "paramshare.commands.recipes": {
         "paramshare.commands.output", "paramshare.console", "paramshare.console_recipes", "paramshare.errors",
-        "paramshare.recipes", "paramshare.settings", "paramshare.sweep.spec", "paramshare.training.devices",
+        "paramshare.parser", "paramshare.recipes", "paramshare.settings", "paramshare.sweep.spec", "paramshare.training.devices",
         "paramshare.training.spec", "paramshare.training.targets", "paramshare.validation",
     },
     "paramshare.progress_lines": set(),

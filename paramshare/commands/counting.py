@@ -114,7 +114,7 @@ class Layer(BaseModel):
         description="the size of one sample: features, after any positions (linear); channels and space (conv); "
         "how many indices (embedding); steps and features (rnn, gru, lstm); length and features (attention)",
     )
-    out: int | None = Field(None, description="the features or channels of the output")
+    out: int | None = Field(None, ge=1, description="the features or channels of the output")
     kernel: str | None = Field(None, description="a convolution's kernel: one number for all dimensions, or one each")
     stride: str | None = Field(None, description="a convolution's stride, one number or one each; defaults to 1")
     padding: str | None = Field(
@@ -124,13 +124,13 @@ class Layer(BaseModel):
     output_padding: str | None = Field(
         None, description="the output padding of a transposed convolution, one number or one each"
     )
-    groups: int | None = Field(None, description="a convolution's groups")
+    groups: int | None = Field(None, ge=1, description="a convolution's groups")
     bias: bool = Field(True, description="whether the layer has a bias; defaults to yes, --no-bias turns it off")
-    rows: int | None = Field(None, description="the rows of an embedding's table")
-    layers: int | None = Field(None, description="the layers of a recurrent net")
+    rows: int | None = Field(None, ge=1, description="the rows of an embedding's table")
+    layers: int | None = Field(None, ge=1, description="the layers of a recurrent net")
     bidirectional: bool = Field(False, description="whether a recurrent net also runs backwards")
     projection: int | None = Field(None, description="the size of an lstm's projection")
-    heads: int | None = Field(None, description="the heads of attention; the counts do not depend on them")
+    heads: int | None = Field(None, ge=1, description="the heads of attention; the counts do not depend on them")
     as_json: bool = Field(False, alias="json", description="print one JSON object instead of a table")
 
     def cli_cmd(self) -> None:
@@ -240,7 +240,12 @@ def _model_spec(text: str | dict[str, Any]) -> ModelSpec:
 
 
 def _numbers(name: str, text: str) -> tuple[int, ...]:
+    least = 0 if name.endswith("padding") else 1
     try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError as error:
-        raise SpecError(f"--{name.replace('_', '-')} is {text!r}; expected whole numbers such as 3 or 3,5") from error
+        numbers = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        numbers = ()
+    if not numbers or min(numbers) < least:
+        expected = "whole numbers such as 3 or 3,5" if not numbers else f"whole numbers of at least {least}"
+        raise SpecError(f"--{name.replace('_', '-')} is {text!r}; expected {expected}")
+    return numbers

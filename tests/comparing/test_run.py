@@ -214,10 +214,13 @@ def test_a_digits_sweep_that_is_rerun_trains_nothing(address: StoreAddress) -> N
         (["study", "--target", "letters"], "there is no recipe called 'letters'"),
         (
             ["study", "--target", "digits", "--hidden-size", "5"],
-            "unrecognized arguments: --hidden-size 5; did you mean --batch-size?; see paramshare study digits --help",
+            "--hidden-size is an option of dynamicnet, not of digits; see paramshare study digits --help",
         ),
         (["train", "--target", "digits", "--variant", "shared"], "no variant 'shared' of digits"),
-        (["train", "--placement", "plain"], "unrecognized arguments: --placement plain"),
+        (
+            ["train", "--placement", "plain"],
+            "--placement is an option of digits, not of dynamicnet; see paramshare train --help",
+        ),
         (["train", "--target", "digits", "--engine", "gram"], "the engine gram does not train digits"),
     ],
 )

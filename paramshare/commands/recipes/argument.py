@@ -48,15 +48,19 @@ def separate(arguments: Sequence[str], with_value: Collection[str], flags: Colle
     waiting = list(reversed(arguments))
     while waiting:
         word = waiting.pop()
-        if word == _OPTION and waiting:
+        if word == _OPTION:
+            if not waiting:
+                raise UsageError(
+                    f"{_OPTION} needs a value: the recipe to train; `paramshare recipes` lists the recipes"
+                )
             named.append(waiting.pop())
         elif word.startswith(f"{_OPTION}="):
             named.append(word.partition("=")[2])
         elif word.startswith("-"):
             others.append(word)
-            if waiting and _has_value(word, waiting[-1], with_value, flags):
+            if waiting and _has_value(word, waiting[-1], with_value, flags, recipe_named=bool(named)):
                 others.append(waiting.pop())
-        elif not named or named[0] == word:
+        elif not named or named[0] == word or _is_recipe(word):
             named.append(word)
         else:
             others.append(word)
@@ -65,9 +69,15 @@ def separate(arguments: Sequence[str], with_value: Collection[str], flags: Colle
     return CommandLine(named[0] if named else None, tuple(others))
 
 
-def _has_value(option: str, following: str, with_value: Collection[str], flags: Collection[str]) -> bool:
+def _has_value(
+    option: str, following: str, with_value: Collection[str], flags: Collection[str], *, recipe_named: bool
+) -> bool:
     if option in with_value:
         return True
     if "=" in option or option in flags or following.startswith("--"):
         return False
-    return not (following in TARGETS or _REFERENCE.fullmatch(following) or following in installed_recipes())
+    return recipe_named or not _is_recipe(following)
+
+
+def _is_recipe(word: str) -> bool:
+    return word in TARGETS or _REFERENCE.fullmatch(word) is not None or word in installed_recipes()

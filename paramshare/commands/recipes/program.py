@@ -11,6 +11,7 @@ from pydantic_settings import CliSubCommand
 from paramshare.commands.recipes.argument import CommandLine, separate
 from paramshare.commands.recipes.options import DEFAULT, TrainingCommand, command_for
 from paramshare.errors import UsageError
+from paramshare.parser import UnknownOptionError
 from paramshare.recipes.loading.find import find_target
 from paramshare.settings import recipe_setting
 from paramshare.training.targets import TARGETS, Target
@@ -31,6 +32,7 @@ class Program(NamedTuple):
         options: the names of the recipe's options.
         words: the words that name a command with a recipe, such as `flow sweep`; empty for any other command.
         recipe: the recipe that the command line names; empty if it names none.
+        trained: the name of the recipe that the command trains.
     """
 
     root: type[Any]
@@ -38,11 +40,22 @@ class Program(NamedTuple):
     options: Collection[str]
     words: str = ""
     recipe: str = ""
+    trained: str = ""
 
-    def with_recipe(self, message: str) -> str:
-        """Return a message in which the command that shows help names the recipe, too."""
+    def about_recipe(self, error: UsageError) -> UsageError:
+        """Return an error of the parser in words that name the recipe.
+
+        An option of another built-in recipe is named as such. The command that shows help names the recipe, too.
+        """
         advice = f"see paramshare {self.words}"
-        return message.replace(f"{advice} --help", f"{advice} {self.recipe} --help") if self.recipe else message
+        message = str(error)
+        if isinstance(error, UnknownOptionError) and self.words:
+            option = error.option.removeprefix("--").replace("-", "_")
+            owners = [target.name for target in TARGETS.values() if option in target.options]
+            if owners:
+                message = f"{error.option} is an option of {owners[0]}, not of {self.trained}; {advice} --help"
+        with_name = f"{advice} {self.recipe} --help" if self.recipe else f"{advice} --help"
+        return UsageError(message.replace(f"{advice} --help", with_name))
 
 
 def program_for(root: type[Root], given: Sequence[str]) -> Program:
@@ -59,7 +72,8 @@ def program_for(root: type[Root], given: Sequence[str]) -> Program:
     reference, target = _recipe(line)
     chosen = {command: command_for(command, target, reference=reference)}
     arguments = [*words, reference, *line.arguments]
-    return Program(_with_recipes(root, chosen), arguments, target.options, " ".join(words), line.recipe or "")
+    recipe = line.recipe or ""
+    return Program(_with_recipes(root, chosen), arguments, target.options, " ".join(words), recipe, target.name)
 
 
 def program_for_completion(root: type[Root]) -> type[Root]:

@@ -49,10 +49,12 @@ def layer_regimes(kind: LayerKind, size: Sequence[int], out: int | None, options
     """
     family = kind.rstrip("123d") if kind.startswith("conv") else kind
     if wrong := sorted(set(options) - _OPTIONS[family]):
-        has = ", ".join(sorted(_OPTIONS[family]))
-        raise SpecError(f"{wrong[0]} is not an option of {kind}; expected {has}")
+        has = ", ".join(_option(name) for name in sorted(_OPTIONS[family]))
+        raise SpecError(f"{_option(wrong[0])} is not an option of {kind}; expected {has}")
     if out is None and family != "attention":
-        raise SpecError(f"{kind} needs out: its {'channels' if family.startswith('conv') else 'features'}")
+        raise SpecError(
+            f"--out is missing: the {'channels' if family.startswith('conv') else 'features'} of the output"
+        )
     return _FAMILIES[family](kind, tuple(size), out or 0, dict(options))
 
 
@@ -67,6 +69,11 @@ def layer_table(title: str, counted: Regimes) -> str:
     return f"{title}\n\n{aligned(rows, left=1)}"
 
 
+def _option(name: str) -> str:
+    """Return an option as `paramshare layer` has it."""
+    return "--" + name.replace("_", "-")
+
+
 def _linear(_kind: str, size: tuple[int, ...], out: int, options: dict[str, object]) -> Regimes:
     return linear(size[-1], out, positions=prod(size[:-1]), **options)  # type: ignore[arg-type]
 
@@ -78,10 +85,11 @@ def _conv(kind: str, size: tuple[int, ...], out: int, options: dict[str, object]
             f"{kind} has an input of channels and {dims} dimension{'s'[: dims > 1]}; got {len(size)} numbers"
         )
     if "kernel" not in options:
-        raise SpecError(f"{kind} needs a kernel, such as 3")
+        raise SpecError(f"--kernel is missing: the kernel of {kind}, such as 3")
     for name, value in options.items():
         if isinstance(value, tuple) and len(value) != dims:
-            raise SpecError(f"{name} is {value}; expected one number, or {dims} for {kind}")
+            shown = ",".join(map(str, value))
+            raise SpecError(f"{_option(name)} is {shown}; expected one number, or {dims} for {kind}")
     kernel = options.pop("kernel")
     formula = conv_transpose if "transpose" in kind else conv
     return formula(size[0], out, kernel, size[1:], **options)  # type: ignore[arg-type]
@@ -89,7 +97,7 @@ def _conv(kind: str, size: tuple[int, ...], out: int, options: dict[str, object]
 
 def _embedding(kind: str, size: tuple[int, ...], out: int, options: dict[str, object]) -> Regimes:
     if "rows" not in options:
-        raise SpecError(f"{kind} needs rows: the number of rows of its table")
+        raise SpecError("--rows is missing: the number of rows of the embedding's table")
     return embedding(options["rows"], out, positions=prod(size))  # type: ignore[arg-type]
 
 

@@ -26,16 +26,22 @@ WITH_VALUE, FLAGS = {"--seeds", "--experiment"}, {"--force", "--json", "--help"}
         ("--target digits --seeds 3", "digits", "--seeds 3"),
         ("--seeds 3 --target=digits", "digits", "--seeds 3"),
         ("digits --target digits", "digits", ""),
-        ("digits dynamicnet", "digits", "dynamicnet"),
+        ("my.py:Net --kind digits", "my.py:Net", "--kind digits"),
         ("--help my.py", "my.py", "--help"),
-        ("--target", None, "--target"),
     ],
 )
 def test_the_recipe_is_separated_from_the_other_arguments(line: str, recipe: str | None, others: str) -> None:
     assert separate(line.split(), WITH_VALUE, FLAGS) == (recipe, tuple(others.split()))
 
 
-@pytest.mark.parametrize("line", ["digits --target dynamicnet", "--target digits --target=dynamicnet"])
+@pytest.mark.parametrize(
+    "line", ["digits --target dynamicnet", "--target digits --target=dynamicnet", "digits --seeds 3 dynamicnet"]
+)
 def test_two_different_recipes_are_refused(line: str) -> None:
     with pytest.raises(UsageError, match=r"two recipes are named, digits and dynamicnet; name one"):
         separate(line.split(), WITH_VALUE, FLAGS)
+
+
+def test_the_option_of_the_recipe_without_a_value_is_refused() -> None:
+    with pytest.raises(UsageError, match="--target needs a value: the recipe to train"):
+        separate(["--target"], WITH_VALUE, FLAGS)

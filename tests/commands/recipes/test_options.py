@@ -79,7 +79,7 @@ def test_options_of_a_built_in_recipe_are_those_of_the_spec(monkeypatch: pytest.
         (("--width", "wide"), "--width is 'wide'; expected a whole number"),
         (("--kind", "c"), "--kind is 'c'; expected 'a' or 'b'"),
         (("--variant", "dense"), "there is no variant 'dense' of toy; expected conv, local, wide, twice"),
-        (("--channels", "3"), "unrecognized arguments: --channels 3"),
+        (("--channels", "3"), "--channels is an option of digits, not of toy; see paramshare"),
         (("--target", "digits"), "two recipes are named, toy.py:Toy and digits; name one"),
     ],
 )
