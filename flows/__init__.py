@@ -9,8 +9,10 @@ that no module is loaded twice.
 """
 
 import os
+import sys
 import warnings
 
+from paramshare.errors import SettingsError
 from paramshare.flows.api.home import check_readable
 
 if __name__ != "paramshare.flows":
@@ -22,4 +24,10 @@ os.environ.setdefault("DO_NOT_TRACK", "1")
 os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")  # of a server that Prefect starts by itself
 warnings.filterwarnings("ignore", "Failed to create the Prefect home directory")
 if not os.environ.get("PREFECT_HOME"):
-    check_readable()
+    try:
+        check_readable()
+    except SettingsError as error:
+        if sys.argv[:1] != ["-m"]:
+            raise
+        sys.stderr.write(f"paramshare: {error}\n")  # Python imports this package to find one of its programs
+        raise SystemExit(2) from None

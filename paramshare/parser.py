@@ -27,6 +27,8 @@ _REWORDED: Final = (
     (r"^(--[\w-]+)/--no-[\w-]+: ", r"\1: "),
     (r": ignored explicit argument ", " takes no value; got "),
     (r": expected (one|at least one) argument$", " needs a value"),
+    (r"^(\S+): invalid choice: (.*) \(choose from (.*)\)$", r"\1 is \2; expected \3"),
+    (r"^(\S+): invalid int value: (.*)$", r"\1 is \2; expected a whole number"),
     (r"^the following arguments are required: (.+)$", r"\1 is missing"),
 )
 """Messages of argparse, and what stands in their place."""

@@ -178,8 +178,9 @@ ALLOWED = {
         "paramshare.training",
     },
     "paramshare.flows.operations": {
-        "paramshare.errors", "paramshare.flows.api", "paramshare.processes", "paramshare.settings",
-        "paramshare.tracking.store", "paramshare.tracking.write.lost_sweeps",
+        "paramshare.errors", "paramshare.flows.api", "paramshare.home", "paramshare.parser", "paramshare.processes",
+        "paramshare.progress_lines", "paramshare.settings", "paramshare.tracking.store",
+        "paramshare.tracking.write.lost_sweeps",
     },
     "paramshare.commands": {
         "paramshare.comparing", "paramshare.console", "paramshare.counting", "paramshare.doctor", "paramshare.errors",
@@ -188,8 +189,9 @@ ALLOWED = {
     },
     "paramshare.commands.recipes": {
         "paramshare.commands.output", "paramshare.console", "paramshare.console_recipes", "paramshare.errors",
-        "paramshare.parser", "paramshare.recipes", "paramshare.settings", "paramshare.sweep.spec", "paramshare.training.devices",
-        "paramshare.training.spec", "paramshare.training.targets", "paramshare.validation",
+        "paramshare.parser", "paramshare.recipes", "paramshare.settings", "paramshare.sweep.spec",
+        "paramshare.training.devices", "paramshare.training.spec", "paramshare.training.targets",
+        "paramshare.validation",
     },
     "paramshare.progress_lines": set(),
     "paramshare.torch_modes": {"paramshare.errors"},

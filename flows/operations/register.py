@@ -9,7 +9,6 @@ user has added. A schedule is activated or paused only if it is new, or if STACK
 time: otherwise users decide.
 """
 
-import argparse
 import os
 import subprocess
 import sys
@@ -33,11 +32,12 @@ from prefect.exceptions import ObjectNotFound
 from prefect.variables import Variable
 from prefect.workers.process import ProcessWorker
 
-from paramshare.errors import ParamshareError, ServerError, SettingsError
+from paramshare.errors import ParamshareError, ServerError, UsageError
 from paramshare.flows.api.server import check_api
 from paramshare.flows.operations.deployments import OURS, Document, find_file, names_in, read_file
 from paramshare.flows.operations.renaming import activate, copy_former, delete_former, former_name, transfer_schedules
 from paramshare.flows.operations.user_changes import keep_changes, record_registered
+from paramshare.parser import Parser
 from paramshare.settings import StackSettings
 
 __all__ = ["main", "register"]
@@ -215,22 +215,22 @@ def _watch(client: SyncPrefectClient) -> Iterator[str]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Register, print what was done, and return the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m paramshare.flows.register", description="Register the deployments."
+    parser = Parser(
+        prog="python -m paramshare.flows.register", description="Register the deployments.", allow_abbrev=False
     )
     parser.add_argument(
         "--file",
         type=Path,
         help="defaults to prefect.yaml of this folder if it is paramshare's, else to the installed one",
     )
-    options = parser.parse_args(arguments)
     try:
+        options = parser.parse_args(arguments)
         for line in register(find_file(options.file), StackSettings.read()):
             sys.stdout.write(f"{line}\n")
             sys.stdout.flush()
     except ParamshareError as error:
         sys.stderr.write(f"paramshare: {error}\n")
-        return 2 if isinstance(error, SettingsError) else 1
+        return 2 if isinstance(error, UsageError) else 1
     return 0
 
 

@@ -38,7 +38,10 @@ from paramshare.flows.operations.health import health_page
 from paramshare.flows.operations.prefect_worker import GRACE
 from paramshare.flows.operations.recovery import lost_workers, reschedule_interrupted
 from paramshare.flows.operations.worker_names import WorkerNames, claimed_names
+from paramshare.home import prepare_home
+from paramshare.parser import Parser
 from paramshare.processes import children, end, kill, orphans, terminate
+from paramshare.progress_lines import no_foreign_bars
 
 if TYPE_CHECKING:
     from paramshare.tracking.write.lost_sweeps import LostSweeps
@@ -60,6 +63,7 @@ _DEFAULTS: Final = {
     "PREFECT_CLIENT_MAX_RETRIES": "8",
     "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
     "PREFECT_WORKER_QUERY_SECONDS": "2",
+    "PYTHONWARNINGS": "ignore:Failed to create the Prefect home directory",  # a worker keeps nothing there
 }
 
 # The GPUs that CUDA shows, by the names that CUDA_VISIBLE_DEVICES accepts.
@@ -295,8 +299,8 @@ def _report(line: str) -> None:
 
 
 def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m paramshare.flows.worker", description="Run a worker of a Prefect work pool."
+    parser = Parser(
+        prog="python -m paramshare.flows.worker", description="Run a worker of a Prefect work pool.", allow_abbrev=False
     )
     parser.add_argument("--pool", required=True, choices=["cpu", "gpu"])
     parser.add_argument(
@@ -306,15 +310,19 @@ def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--health-port", type=int, default=8080, help="the port for GET /health, on this machine alone")
     options = parser.parse_args(arguments)
     if options.limit < 1:
-        parser.error("--limit must be 1 or more")
+        parser.error(f"--limit is {options.limit}; expected at least 1")
+    if not 0 < options.health_port < 65536:
+        parser.error(f"--health-port is {options.health_port}; expected a port from 1 to 65535")
     return options
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run until SIGTERM or SIGINT, and return the exit code."""
-    options = _parsed(arguments)
-    limit = 1 if options.pool == "gpu" else options.limit  # one run uses all of a GPU's memory
+    prepare_home()
+    no_foreign_bars()
     try:
+        options = _parsed(arguments)
+        limit = 1 if options.pool == "gpu" else options.limit  # one run uses all of a GPU's memory
         if not get_current_settings().api.url:
             raise SettingsError(
                 "a worker needs PREFECT_API_URL, the address of Prefect's API, such as http://host:4200/api"

@@ -84,11 +84,22 @@ def curves_place(settings: StoreSettings, result: "SweepResult") -> str:
     return artifact_url(base, result.experiment_id, result.parent_run_id, CURVES_FILE)
 
 
-def _command(settings: StoreSettings, name: str, *options: str) -> str:
+def _program() -> list[str]:
+    """Return the words that start this program again from this folder."""
     program = Path(sys.argv[0])
+    if program.name == "__main__.py":
+        return [_typed(Path(sys.executable)), "-m", "paramshare"]
+    return [_typed(program) if program.is_file() else "paramshare"]
+
+
+def _typed(program: Path) -> str:
+    """Return the name of a program that the shell finds, else its path from this folder."""
     on_path = shutil.which(program.name)
-    started_by_path = not program.is_file() or (on_path and Path(on_path).samefile(program))
-    words = ["paramshare" if started_by_path else os.path.relpath(program), name]
+    return program.name if on_path and Path(on_path).samefile(program) else os.path.relpath(program)
+
+
+def _command(settings: StoreSettings, name: str, *options: str) -> str:
+    words = [*_program(), name]
     defaults = without_options()  # the environment and the files set these values for that command, too
     for option in StoreSettings.model_fields:
         if (value := getattr(settings, option)) != getattr(defaults, option):

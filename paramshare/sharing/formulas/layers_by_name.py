@@ -95,7 +95,7 @@ def _conv(kind: str, size: tuple[int, ...], out: int, options: dict[str, object]
     return formula(size[0], out, kernel, size[1:], **options)  # type: ignore[arg-type]
 
 
-def _embedding(kind: str, size: tuple[int, ...], out: int, options: dict[str, object]) -> Regimes:
+def _embedding(_kind: str, size: tuple[int, ...], out: int, options: dict[str, object]) -> Regimes:
     if "rows" not in options:
         raise SpecError("--rows is missing: the number of rows of the embedding's table")
     return embedding(options["rows"], out, positions=prod(size))  # type: ignore[arg-type]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from paramshare.flows.operations.worker import main
+from paramshare.flows.operations.worker import _DEFAULTS, main
 from paramshare.processes import children, end, orphans
 from support.command_line import clean_environment
 from support.flows.prefect_server import PrefectServer
@@ -68,6 +68,44 @@ def test_a_gpu_worker_without_a_gpu_ends_with_one_line(
 def test_a_worker_without_the_address_of_prefect_names_the_setting(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--pool", "cpu"]) == 2
     assert capsys.readouterr().err.startswith("paramshare: a worker needs PREFECT_API_URL")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("", "--pool is missing; see python -m paramshare.flows.worker --help"),
+        ("--pool tpu", "--pool is 'tpu'; expected 'cpu', 'gpu'"),
+        ("--pool cpu --limit x", "--limit is 'x'; expected a whole number"),
+        ("--pool cpu --limit 0", "--limit is 0; expected at least 1"),
+        ("--pool cpu --health-port 70000", "--health-port is 70000; expected a port from 1 to 65535"),
+        ("--pool cpu --limits 3", "there is no option --limits; did you mean --limit?"),
+        ("--pool cpu now", "unexpected argument 'now'; remove it"),
+    ],
+)
+def test_a_wrong_command_line_of_a_worker_is_refused_in_one_line(
+    arguments: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments.split()) == 2
+    out, err = capsys.readouterr()
+    assert err.startswith(f"paramshare: {said}")
+    assert err.count("\n") == 1
+    assert out == ""
+
+
+@pytest.mark.parametrize("program", ["worker", "register"])
+def test_a_home_folder_that_cannot_be_read_is_one_line_of_each_program(program: str) -> None:
+    environment = {**os.environ, "HOME": f"/tmp/{'a' * 300}", "PREFECT_HOME": ""}
+    command = [sys.executable, "-m", f"paramshare.flows.{program}", "--help"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("paramshare: Prefect cannot read the home folder (")
+    assert done.stderr.endswith("; set PREFECT_HOME to a folder that can be written\n")
+
+
+def test_prefect_warns_of_no_home_folder_in_the_processes_of_a_worker() -> None:
+    environment = {**os.environ, **_DEFAULTS, "HOME": "/proc/nowhere", "PREFECT_HOME": ""}
+    done = subprocess.run([sys.executable, "-c", "import prefect"], env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_a_worker_that_waits_for_prefect_is_unhealthy_and_ends_at_once(tmp_path: Path) -> None:
