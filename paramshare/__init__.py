@@ -13,8 +13,7 @@ study = ps.study(Spirals(width=64), seeds=range(30))    # a recipe of yours: eve
 study.report("study.html")
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING
+TYPE_CHECKING = False  # typing takes 8 ms, in which Ctrl-C would be a traceback of the command line
 
 if TYPE_CHECKING:
     __version__: str
@@ -72,6 +71,8 @@ def __getattr__(name: str) -> object:
         return version("paramshare")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
     return getattr(import_module(_HOMES[name]), name)
 
 

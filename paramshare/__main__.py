@@ -2,6 +2,8 @@
 
 Ctrl-C ends the process at once, by the signal's own effect, while Python imports and while it leaves: there is nothing
 to end then, and an exception would be a traceback of whatever module was met. Between them `cli.main` handles it.
+
+Python's own start, the first 20 ms, is out of reach: no code of a package runs before it.
 """
 
 import signal
@@ -17,10 +19,12 @@ def main() -> int:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     from paramshare.cli import main as run
 
-    if handled:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
+        if handled:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         return run()
+    except KeyboardInterrupt:  # before `cli.main` handles it, or after
+        return 128 + signal.SIGINT
     finally:
         if handled:
             signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 
+from paramshare.__main__ import main as start
 from paramshare.cli import Paramshare, _parser, main
 from paramshare.commands.options import curves_place
 from paramshare.commands.recipes.program import program_for
@@ -378,6 +379,20 @@ def test_ctrl_c_during_imports_ends_the_program_without_a_traceback(tmp_path: Pa
     _, said = train.communicate(timeout=60)
     assert "Traceback" not in said
     assert train.returncode in (-signal.SIGINT, 128 + signal.SIGINT)
+
+
+def test_ctrl_c_between_the_imports_and_the_command_ends_with_the_code_of_the_signal(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def interrupted() -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("paramshare.cli.main", interrupted)
+    former = signal.getsignal(signal.SIGINT)
+    try:
+        assert start() == 128 + signal.SIGINT
+    finally:
+        signal.signal(signal.SIGINT, former)
 
 
 def test_ctrl_c_that_user_code_converts_ends_the_command_by_its_signal(
