@@ -13,20 +13,23 @@ from prefect.logging import get_run_logger
 
 from paramshare.flows.api.event_loop import no_event_loop
 from paramshare.flows.api.server import prefect_api, require_api
+from paramshare.setting_origins import origin_of, store_remarks
 from paramshare.settings import DaskSettings, without_options
 from paramshare.sweep.spec import SweepSpec
 from paramshare.tracking.pages import server_url
-from paramshare.tracking.store import Store, StoreAddress
+from paramshare.tracking.store import Store, StoreAddress, redacted
 from paramshare.tracking.tags import FLOW_RUN
 
 __all__ = [
     "FlowContext",
     "current_context",
     "leave_report",
+    "log_store",
     "mlflow_tags",
     "pages_base",
     "pages_hint",
     "run_flow",
+    "store_line",
 ]
 
 
@@ -63,6 +66,23 @@ def current_context(experiment: str) -> FlowContext:
         return context
     settings = DaskSettings()
     return FlowContext(StoreAddress.of(settings.tracking_uri, experiment), dask_scheduler=settings.dask_scheduler)
+
+
+def log_store(address: StoreAddress) -> None:
+    """Log the store of the current flow run, and on a worker the variables that name it or are not used."""
+    log = get_run_logger()
+    if _context.get() is None:  # otherwise the command has reported them
+        settings = DaskSettings()
+        for line in store_remarks(settings.model_copy(update={"experiment": address.experiment})):
+            log.info(line)
+        if settings.experiment != address.experiment:
+            log.info("%s is not used: the flow has the experiment as a parameter", origin_of(settings, "experiment"))
+    log.info(store_line(address))
+
+
+def store_line(address: StoreAddress) -> str:
+    """Return the store and the experiment of a flow as a line of a log."""
+    return f"store {redacted(address.uri)}, experiment {address.experiment}"
 
 
 def run_flow(flow: Flow[[Spec], State[Result]], spec: Spec, context: FlowContext) -> Result:

@@ -14,7 +14,7 @@ from paramshare.counting.report import CountResult, CountRow
 from paramshare.counting.run import count_model
 from paramshare.counting.spec import CountSpec, ModelSpec
 from paramshare.errors import in_a_line
-from paramshare.flows.context import current_context, leave_report, mlflow_tags, pages_base, pages_hint
+from paramshare.flows.context import current_context, leave_report, log_store, mlflow_tags, pages_base, pages_hint
 from paramshare.flows.tasks.retries import RETRIES
 from paramshare.plots import inline_picture, picture_of
 from paramshare.sharing.report import Sort
@@ -54,6 +54,7 @@ def count(spec: CountSpec) -> State[CountResult]:
     The flow run fails if one of its models fails; the other models are counted in any case.
     """
     context = current_context(spec.experiment)
+    log_store(context.address)
     store = open_store(context.address)
     rows = []
     for model in spec.models:

@@ -8,7 +8,7 @@ from prefect.logging import get_run_logger
 from prefect.states import Completed, Failed
 
 from paramshare.errors import in_a_line
-from paramshare.flows.context import current_context, leave_report, pages_base, pages_hint
+from paramshare.flows.context import current_context, leave_report, log_store, pages_base, pages_hint
 from paramshare.flows.tasks.retries import RETRIES
 from paramshare.proof.report import Verification, VerifyRow
 from paramshare.proof.spec import VerifySpec
@@ -52,6 +52,7 @@ def verify(spec: VerifySpec) -> State[Verification]:
     The flow run fails if one of the runs is not reproduced.
     """
     context = current_context(spec.experiment)
+    log_store(context.address)
     sample = draw_sample(spec, context.address)
     rows = []
     for member in sample.members:

@@ -38,7 +38,8 @@ from paramshare.errors import ParamshareError, UsageError, without_secrets
 from paramshare.home import prepare_home
 from paramshare.parser import Parser
 from paramshare.progress_lines import no_foreign_bars
-from paramshare.settings import attributed, check_names
+from paramshare.setting_origins import attributed
+from paramshare.settings import check_names
 from paramshare.signals import INTERRUPTED, TERMINATED, signals_raise
 from paramshare.streams import OutputError, ReaderGoneError, prepare_streams
 from paramshare.validation import sentences

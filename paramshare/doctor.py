@@ -6,7 +6,8 @@ from pydantic import ValidationError
 
 from paramshare.errors import SettingsError, UsageError
 from paramshare.provenance import provenance
-from paramshare.settings import StoreSettings, attributed, origin_of, problems, unused_variables
+from paramshare.setting_origins import attributed, origin_of, unused_variables
+from paramshare.settings import StoreSettings, problems
 from paramshare.tracking.store import StoreAddress, check_store, redacted
 from paramshare.training.devices import find_devices
 from paramshare.validation import sentences
@@ -23,12 +24,12 @@ def examine(options: Mapping[str, object]) -> list[tuple[str, str, bool]]:
     Returns:
         For each check its name, its result in one line, and whether it passed.
     """
-    origin = provenance()
-    versions = ", ".join(f"{k.removeprefix('version.')} {v}" for k, v in origin.items() if k.startswith("version."))
-    commit = origin.get("git.commit", "not run from a git checkout")
+    source = provenance()
+    versions = ", ".join(f"{k.removeprefix('version.')} {v}" for k, v in source.items() if k.startswith("version."))
+    commit = source.get("git.commit", "not run from a git checkout")
     checks = [
         ("versions", versions, True),
-        ("source", commit + (" with uncommitted changes" if origin.get("git.dirty") == "true" else ""), True),
+        ("source", commit + (" with uncommitted changes" if source.get("git.dirty") == "true" else ""), True),
     ]
     checks += [(device.name, f"{device.model}; {device.why}", True) for device in find_devices()]
     checks += [("settings", line, True) for line in unused_variables()]
@@ -42,6 +43,8 @@ def examine(options: Mapping[str, object]) -> list[tuple[str, str, bool]]:
         return [*checks, *failures, ("settings", str(error), False)]
     except (OSError, ValueError):  # a file that cannot be read, which is among the problems
         return [*checks, *failures]
+    if (origin := origin_of(settings, "experiment")).startswith("MLFLOW_"):
+        checks.append(("settings", f"{origin} is {settings.experiment}", True))
     return [*checks, *failures, _store(settings, arguments)]
 
 

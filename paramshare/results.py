@@ -17,6 +17,7 @@ from paramshare.errors import ParamshareError, SpecError, UsageError
 from paramshare.plots import inline_picture
 from paramshare.recipes.loading.find import source_of
 from paramshare.recipes.recipe import Recipe
+from paramshare.setting_origins import print_store_remarks
 from paramshare.settings import StoreSettings
 from paramshare.sweep.run import run_sweep
 from paramshare.sweep.spec import SweepSpec
@@ -141,7 +142,8 @@ def trained(recipe: Recipe, **options: Any) -> TrainingResult:
     Raises:
         UsageError, ServerError: see `paramshare.api.train`.
     """
-    address, spec = _address(options), _spec(SweepSpec, recipe, options)
+    address = _address(options)
+    spec = _spec(SweepSpec, recipe, {**options, "experiment": address.experiment})
     with sweep_progress() as (on_open, on_row):
         return TrainingResult(run_sweep(spec, address, _tags("train"), on_open, on_row))
 
@@ -156,7 +158,8 @@ def studied(recipe: Recipe, **options: Any) -> StudyResult:
         UsageError, ServerError: see `paramshare.api.study`.
         ParamshareError: runs failed, and `partial` is not set.
     """
-    address, spec = _address(options), _spec(StudySpec, recipe, options)
+    address = _address(options)
+    spec = _spec(StudySpec, recipe, {**options, "experiment": address.experiment})
     with sweep_progress() as (on_open, on_row):
         sweep, comparison = run_study(spec, address, _tags("study"), on_open, on_row)
     if comparison is None:
@@ -196,9 +199,10 @@ def _listed(value: str | Iterable[object]) -> str:
 
 
 def _address(options: Mapping[str, Any]) -> StoreAddress:
-    """Return the store: that of the arguments, or of the settings."""
+    """Return the store: that of the arguments, or of the settings. Report which of MLflow's variables name it."""
     given = {name: options[name] for name in ("tracking_uri", "experiment") if options.get(name) is not None}
     settings = StoreSettings(**given)
+    print_store_remarks(settings)
     return StoreAddress.of(settings.tracking_uri, settings.experiment)
 
 

@@ -29,16 +29,15 @@ from paramshare.recipes.loading.find import find_target
 from paramshare.sweep.spec import ExperimentName
 
 __all__ = [
+    "MLFLOW_VARIABLES",
     "DaskSettings",
     "Settings",
     "StackSettings",
     "StoreSettings",
-    "attributed",
     "check_names",
-    "origin_of",
     "problems",
     "recipe_setting",
-    "unused_variables",
+    "set_values",
     "without_options",
 ]
 
@@ -46,11 +45,9 @@ _PREFIX: Final = "PARAMSHARE_"
 _ENV_FILE: Final = Path(".env")
 _TOML_FILE: Final = Path("paramshare.toml")
 
-_MLFLOW: Final = {"tracking_uri": "MLFLOW_TRACKING_URI", "experiment": "MLFLOW_EXPERIMENT_NAME"}
-_UNUSED: Final = {
-    "MLFLOW_EXPERIMENT_ID": "name the experiment with MLFLOW_EXPERIMENT_NAME or PARAMSHARE_EXPERIMENT",
-    "MLFLOW_RUN_ID": "every training creates a new run",
-}
+MLFLOW_VARIABLES: Final = {"tracking_uri": "MLFLOW_TRACKING_URI", "experiment": "MLFLOW_EXPERIMENT_NAME"}
+"""MLflow\'s own variable of each setting that has one."""
+
 _USABLE: Final = ("http://", "https://", "sqlite:///")
 
 
@@ -59,7 +56,7 @@ class _MlflowSource(PydanticBaseSettingsSource):
 
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002
         """Return the value of the field's variable, if it has one."""
-        return os.environ.get(_MLFLOW.get(field_name, "")), field_name, False
+        return os.environ.get(MLFLOW_VARIABLES.get(field_name, "")), field_name, False
 
     def __call__(self) -> dict[str, Any]:
         """Return the values of the variables for fields that no other source sets.
@@ -210,7 +207,7 @@ def check_names(options: Collection[str] = ()) -> None:
 def recipe_setting() -> str | None:
     """Return the recipe that the settings name; None if they name none or cannot be read."""
     try:
-        value = _set_values().get("target", ("", None))[1]
+        value = set_values().get("target", ("", None))[1]
     except SettingsError:
         return None
     return value if isinstance(value, str) else None
@@ -224,45 +221,16 @@ def without_options() -> StoreSettings:
         return StoreSettings(tracking_uri=None)
 
 
-def origin_of(settings: StoreSettings, name: str) -> str:
-    """Return the source of a setting's value, such as `MLFLOW_TRACKING_URI`; empty for a default."""
-    if getattr(settings, name) != getattr(without_options(), name):
-        return f"--{name.replace('_', '-')}"
-    return _set_values().get(name, ("", None))[0]
-
-
-def attributed(message: str, arguments: Iterable[str]) -> str:
-    """Return a message about an invalid value that names the variable or the file's setting that sets the value.
-
-    Args:
-        message: a message that names the value by its option, such as `--steps is 0; expected at least 1`, or that
-            shows only the value.
-        arguments: the command line. A value that it sets keeps the option's name.
-    """
-    options = {argument.partition("=")[0] for argument in arguments}
-    try:
-        values = _set_values()
-    except SettingsError:
-        return message
-    for name, (origin, value) in values.items():
-        option = f"--{name.replace('_', '-')}"
-        if options & {option, option.replace("--", "--no-", 1)}:
-            continue
-        if re.search(rf"(?<![\w-]){option} is ", message):
-            message = re.sub(rf"(?<![\w-]){option} is ", f"{origin} is ", message)
-        elif isinstance(value, str) and any(repr(part) in message for part in {value, *value.split(",")}):
-            message += "" if origin in message else f"; the value comes from {origin}"
-    return message
-
-
-def _set_values() -> dict[str, tuple[str, object]]:
+def set_values() -> dict[str, tuple[str, object]]:
     """Return the source and the value of each setting that the environment or a file sets, by name.
 
     Raises:
         SettingsError: a file cannot be read.
     """
     values: dict[str, tuple[str, object]] = {
-        name: (variable, os.environ[variable]) for name, variable in _MLFLOW.items() if os.environ.get(variable)
+        name: (variable, os.environ[variable])
+        for name, variable in MLFLOW_VARIABLES.items()
+        if os.environ.get(variable)
     }
     values |= {name: (f"{name} in {_TOML_FILE}", value) for name, value in _toml().items()}
     for variables, source in ((_env_file(), f" in {_ENV_FILE}"), (os.environ, "")):
@@ -271,11 +239,6 @@ def _set_values() -> dict[str, tuple[str, object]]:
                 name = variable.upper().removeprefix(_PREFIX).lower()
                 values[name] = (f"{_variable(name)}{source}", value)
     return values
-
-
-def unused_variables() -> list[str]:
-    """Return a line for each variable that is set, tells MLflow's own programs where to log, and is not used here."""
-    return [f"{name} is not used: {advice}" for name, advice in _UNUSED.items() if os.environ.get(name)]
 
 
 def problems(options: Collection[str] = ()) -> Iterator[str]:

@@ -10,12 +10,11 @@ from pydantic import BaseModel
 from paramshare.cli import Paramshare
 from paramshare.commands.comparing import Compare
 from paramshare.commands.flows import FlowSweep as AnyFlowSweep
-from paramshare.commands.options import address_of
 from paramshare.commands.recipes.options import TrainingCommand, command_for
 from paramshare.commands.service import Doctor, Ui
 from paramshare.commands.training import Train as AnyTrain
 from paramshare.errors import SettingsError
-from paramshare.settings import StoreSettings, attributed, check_names, origin_of
+from paramshare.settings import StoreSettings, check_names
 from paramshare.training.targets import TARGETS, Target
 
 Train = command_for(AnyTrain, TARGETS["dynamicnet"])
@@ -144,50 +143,3 @@ def test_an_unsupported_mlflow_tracking_uri_is_refused_unless_a_setting_override
     assert Train(tracking_uri="sqlite:///ours.db").tracking_uri == "sqlite:///ours.db"
     monkeypatch.setenv("PARAMSHARE_TRACKING_URI", "sqlite:///ours.db")
     assert Train().tracking_uri == "sqlite:///ours.db"
-
-
-def test_the_origin_of_a_store_is_the_source_with_the_highest_priority(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    origins = [origin_of(Ui(), "tracking_uri")]
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///a.db")
-    origins.append(origin_of(Ui(), "tracking_uri"))
-    (tmp_path / "paramshare.toml").write_text("tracking_uri = 'sqlite:///b.db'\n")
-    origins.append(origin_of(Ui(), "tracking_uri"))
-    (tmp_path / ".env").write_text("PARAMSHARE_TRACKING_URI=sqlite:///c.db\n")
-    origins.append(origin_of(Ui(), "tracking_uri"))
-    monkeypatch.setenv("PARAMSHARE_TRACKING_URI", "sqlite:///d.db")
-    origins.append(origin_of(Ui(), "tracking_uri"))
-    origins.append(origin_of(Ui(tracking_uri="sqlite:///e.db"), "tracking_uri"))
-    assert origins == [
-        "", "MLFLOW_TRACKING_URI", "tracking_uri in paramshare.toml", "PARAMSHARE_TRACKING_URI in .env",
-        "PARAMSHARE_TRACKING_URI", "--tracking-uri",
-    ]  # fmt: skip
-
-
-def test_an_invalid_value_is_attributed_to_the_file_or_variable_that_sets_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    said, shown = "--steps is 0; expected at least 1", "there is no device called 'tpu'; expected cpu"
-    assert attributed(said, []) == said
-    (tmp_path / "paramshare.toml").write_text("steps = 0\ndevices = 'cpu,tpu'\n")
-    assert attributed(said, []) == "steps in paramshare.toml is 0; expected at least 1"
-    assert attributed(shown, []) == f"{shown}; the value comes from devices in paramshare.toml"
-    (tmp_path / ".env").write_text("PARAMSHARE_STEPS=0\n")
-    assert attributed(said, []) == "PARAMSHARE_STEPS in .env is 0; expected at least 1"
-    monkeypatch.setenv("PARAMSHARE_STEPS", "0")
-    assert attributed(said, []) == "PARAMSHARE_STEPS is 0; expected at least 1"
-    assert attributed(said, ["train", "--steps=0"]) == said
-    assert attributed(shown, ["train", "--devices", "tpu"]) == shown
-
-
-def test_a_command_reports_once_which_mlflow_variables_it_uses_and_ignores(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://user:secret@told-once:5000")
-    monkeypatch.setenv("MLFLOW_RUN_ID", "209d02a9")
-    for _ in range(2):
-        assert address_of(Train()).uri == "http://told-once:5000"
-    first, second = capsys.readouterr().err.splitlines()
-    assert first == "paramshare: MLFLOW_TRACKING_URI is http://***@told-once:5000"
-    assert second.startswith("paramshare: MLFLOW_RUN_ID is not used: ")

@@ -27,7 +27,8 @@ ALLOWED = {
     },
     "paramshare.results": {
         "paramshare.comparing", "paramshare.console", "paramshare.errors", "paramshare.plots", "paramshare.recipes",
-        "paramshare.settings", "paramshare.sweep", "paramshare.tracking.store", "paramshare.validation",
+        "paramshare.setting_origins", "paramshare.settings", "paramshare.sweep", "paramshare.tracking.store",
+        "paramshare.validation",
     },
     "paramshare.recipes.template": {"paramshare"},  # a recipe of a user
     "paramshare.recipes.checking": {
@@ -147,6 +148,7 @@ ALLOWED = {
         "paramshare.tracking", "paramshare.training",
     },
     "paramshare.settings": {"paramshare.errors", "paramshare.recipes.loading.find", "paramshare.sweep.spec"},
+    "paramshare.setting_origins": {"paramshare.errors", "paramshare.settings"},
     "paramshare.validation": {"paramshare.errors"},
     "paramshare.completion": {
         "paramshare.parser", "paramshare.sharing.formulas.layers_by_name", "paramshare.tracking.display.views",
@@ -156,8 +158,8 @@ ALLOWED = {
         "paramshare.console", "paramshare.recipes", "paramshare.sharing.text", "paramshare.tables",
     },
     "paramshare.doctor": {
-        "paramshare.errors", "paramshare.provenance", "paramshare.settings", "paramshare.tracking",
-        "paramshare.training", "paramshare.validation",
+        "paramshare.errors", "paramshare.provenance", "paramshare.setting_origins", "paramshare.settings",
+        "paramshare.tracking", "paramshare.training", "paramshare.validation",
     },
     "paramshare.console": {
         "paramshare.comparing", "paramshare.counting.report", "paramshare.progress_lines", "paramshare.proof.report",
@@ -166,7 +168,7 @@ ALLOWED = {
     },
     "paramshare.flows": {
         "paramshare.comparing", "paramshare.counting", "paramshare.errors", "paramshare.markdown", "paramshare.plots",
-        "paramshare.processes", "paramshare.proof", "paramshare.settings",
+        "paramshare.processes", "paramshare.proof", "paramshare.setting_origins", "paramshare.settings",
         "paramshare.sharing.report", "paramshare.sweep", "paramshare.tracking", "paramshare.training.choice",
         "paramshare.training.devices", "paramshare.training.export", "paramshare.training.targets",
     },
@@ -184,8 +186,9 @@ ALLOWED = {
     },
     "paramshare.commands": {
         "paramshare.comparing", "paramshare.console", "paramshare.counting", "paramshare.doctor", "paramshare.errors",
-        "paramshare.flows", "paramshare.plots", "paramshare.proof", "paramshare.settings", "paramshare.sharing",
-        "paramshare.sweep", "paramshare.tracking", "paramshare.training.devices", "paramshare.validation",
+        "paramshare.flows", "paramshare.plots", "paramshare.proof", "paramshare.setting_origins", "paramshare.settings",
+        "paramshare.sharing", "paramshare.sweep", "paramshare.tracking", "paramshare.training.devices",
+        "paramshare.validation",
     },
     "paramshare.commands.recipes": {
         "paramshare.commands.output", "paramshare.console", "paramshare.console_recipes", "paramshare.errors",
@@ -201,7 +204,8 @@ ALLOWED = {
     "paramshare.home": set(),
     "paramshare.cli": {
         "paramshare.commands", "paramshare.completion", "paramshare.errors", "paramshare.home", "paramshare.parser",
-        "paramshare.progress_lines", "paramshare.settings", "paramshare.signals", "paramshare.streams",
+        "paramshare.progress_lines", "paramshare.setting_origins", "paramshare.settings", "paramshare.signals",
+        "paramshare.streams",
         "paramshare.validation",
     },
 }  # fmt: skip
@@ -303,7 +307,7 @@ def test_only_allowed_modules_read_the_environment() -> None:
     assert readers == {
         "paramshare.cli", "paramshare.commands.flows", "paramshare.flows", "paramshare.flows.api.server",
         "paramshare.flows.operations.register", "paramshare.flows.operations.worker", "paramshare.home",
-        "paramshare.progress_lines", "paramshare.provenance", "paramshare.settings",
+        "paramshare.progress_lines", "paramshare.provenance", "paramshare.setting_origins", "paramshare.settings",
         "paramshare.sweep.workers.forkserver", "paramshare.tracking",
         "paramshare.tracking.pages", "paramshare.tracking.pages_server", "paramshare.tracking.store.opening",
     }  # fmt: skip

@@ -222,7 +222,9 @@ def _quiet() -> Iterator[None]:
     """Silence Dask's reports of lost connections and different versions; this module reports the relevant ones."""
     import distributed  # noqa: F401 - sets the levels of its loggers
 
-    loggers = [logging.getLogger(f"distributed{part}") for part in ("", ".client", ".comm", ".core", ".utils")]
+    names = [f"distributed{part}" for part in ("", ".client", ".comm", ".core", ".utils")]
+    names.append("prefect.task_runner.dask")  # names a dashboard, even if the scheduler has none
+    loggers = [logging.getLogger(name) for name in names]
     former = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.CRITICAL)

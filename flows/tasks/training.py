@@ -1,6 +1,7 @@
 """The task that trains a chunk, and the run of a whole sweep in such tasks."""
 
 import math
+import platform
 from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
 from typing import Final
@@ -11,7 +12,7 @@ from prefect.context import TagsContext
 from prefect.logging import get_run_logger
 from prefect.settings import PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED, get_current_settings, temporary_settings
 
-from paramshare.flows.context import FlowContext, mlflow_tags
+from paramshare.flows.context import FlowContext, log_store, mlflow_tags, store_line
 from paramshare.flows.tasks.cluster import Cluster, find_cluster, result_is_unwanted
 from paramshare.flows.tasks.pools import TaskBackend
 from paramshare.flows.tasks.retries import RETRIES
@@ -52,6 +53,7 @@ def train_chunk(chunk: Chunk, payload: WorkerPayload | None = None) -> State[lis
         payload: the data that a worker of a Dask cluster needs; None in a process of this machine.
     """
     if payload is not None:
+        get_run_logger().info("on %s: %s", platform.node(), store_line(chunk.address))
         rows = run_remote_chunk(chunk, payload, result_is_unwanted())
     else:
         run = run_chunk if runtime.task_run.run_count < 2 else resume_chunk
@@ -67,6 +69,7 @@ def run_sweep_tasks(spec: SweepSpec, context: FlowContext, source: str) -> Sweep
     Args:
         source: the file of the flow.
     """
+    log_store(context.address)
     cluster = _cluster(context)
     available = cluster.devices if cluster else None
     with open_sweep(spec, context.address, mlflow_tags(source), available) as sweep:

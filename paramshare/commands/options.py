@@ -4,14 +4,14 @@ import os
 import shlex
 import shutil
 import sys
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import BaseModel
 
 from paramshare.errors import without_secrets
-from paramshare.settings import StoreSettings, origin_of, unused_variables, without_options
+from paramshare.setting_origins import print_store_remarks
+from paramshare.settings import StoreSettings, without_options
 
 if TYPE_CHECKING:
     from paramshare.sweep.result import SweepResult
@@ -37,18 +37,8 @@ def address_of(settings: StoreSettings) -> "StoreAddress":
     from paramshare.tracking.store import StoreAddress
 
     address = StoreAddress.of(settings.tracking_uri, settings.experiment)
-    for name in ("tracking_uri", "experiment"):
-        if (origin := origin_of(settings, name)).startswith("MLFLOW_"):
-            _report(f"{origin} is {without_secrets(getattr(settings, name))}")
-    for line in unused_variables():
-        _report(line)
+    print_store_remarks(settings)
     return address
-
-
-@cache
-def _report(line: str) -> None:
-    """Print a line on stderr, once."""
-    print(f"paramshare: {line}", file=sys.stderr)  # noqa: T201
 
 
 def ui_command(settings: StoreSettings, *options: str) -> str:

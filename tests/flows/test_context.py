@@ -1,8 +1,10 @@
 """A flow run on a worker uses the store of the settings, and readers can open its links."""
 
+import logging
+
 import pytest
 
-from paramshare.flows.context import current_context, pages_base
+from paramshare.flows.context import current_context, log_store, pages_base
 from paramshare.tracking.store import StoreAddress, open_store
 
 
@@ -11,6 +13,21 @@ def test_on_a_worker_the_store_follows_from_the_settings(monkeypatch: pytest.Mon
     assert current_context("counts").address == StoreAddress("http://theirs:5000", "counts")
     monkeypatch.setenv("PARAMSHARE_TRACKING_URI", "http://mlflow:5000")
     assert current_context("counts").address == StoreAddress("http://mlflow:5000", "counts")
+
+
+def test_the_log_of_a_flow_run_on_a_worker_names_the_store_and_what_is_not_used(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://user:secret@theirs:5000")
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "theirs")
+    monkeypatch.setattr("paramshare.flows.context.get_run_logger", lambda: logging.getLogger("run"))
+    with caplog.at_level(logging.INFO, "run"):
+        log_store(current_context("counts").address)
+    assert caplog.messages == [
+        "MLFLOW_TRACKING_URI is http://***@theirs:5000",
+        "MLFLOW_EXPERIMENT_NAME is not used: the flow has the experiment as a parameter",
+        "store http://theirs:5000, experiment counts",
+    ]
 
 
 @pytest.mark.parametrize(
