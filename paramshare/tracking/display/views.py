@@ -135,16 +135,22 @@ def _columns(*metrics: str) -> tuple[str, ...]:
 
 
 def _sweep(target: Target, groups: Collection[str], run_id: str | None = None) -> _Content:
-    """Return the view of the medians and quartiles of a sweep's groups in one chart, with a dash for each metric.
+    """Return the view of the medians and quartiles of a sweep's groups.
+
+    The lines of a chart differ in their dashes alone, of which there are six: so the medians of several groups have a
+    chart, with a dash for each group, and each group has a chart of its median and quartiles.
 
     Args:
         groups: as in the names of the sweep's metrics.
         run_id: of the sweep. Defaults to None: all sweeps of the target.
     """
     title = target.title
-    metrics = tuple(
-        loss_metric(name, group) for group in groups for name in ("median", "lower_quartile", "upper_quartile")
-    )
+    names = ("median", "lower_quartile", "upper_quartile")
+    bands = tuple(tuple(loss_metric(name, group) for name in names) for group in groups)
+    medians = tuple(median for median, *_ in bands)
+    sections = [_Section("Median and quartiles of the loss", bands, lines=True, columns=min(2, len(bands)))]
+    if len(medians) > 1:
+        sections.insert(0, _Section("Medians of the loss", (medians,), lines=True, columns=1))
     every = f"tags.`{KIND}` = 'sweep' AND params.`{TARGET}` = '{target.name}'"
     return _Content(
         name=f"Last sweep of {title}",
@@ -152,7 +158,7 @@ def _sweep(target: Target, groups: Collection[str], run_id: str | None = None) -
         order="attributes.start_time",
         ascending=False,
         columns=("params.`variant`", "params.`seeds`", "params.`devices`", f"metrics.`{RUNS_FINISHED}`"),
-        sections=(_Section("Median and quartiles of the loss", (metrics,), lines=True, columns=1),),
+        sections=tuple(sections),
     )
 
 

@@ -58,13 +58,23 @@ def test_the_view_of_plain_digits_excludes_moved_digits() -> None:
     assert "params.`placement` = 'plain'" in state_of(tags)["searchFilter"]
 
 
-def test_the_view_of_a_sweep_draws_its_medians_and_quartiles_in_one_chart_on_a_log_axis() -> None:
-    state = state_of(sweep_view_tags(TARGETS["dynamicnet"], ["shared-cpu", "untied-cpu"], "abc"))
+def bands(*groups: str) -> list[list[str]]:
+    """Return the metrics of each group's median and quartiles."""
+    return [[f"loss/{name}/{group}" for name in ("median", "lower_quartile", "upper_quartile")] for group in groups]
+
+
+def test_the_view_of_a_sweep_draws_its_median_and_quartiles_in_one_chart_on_a_log_axis() -> None:
+    state = state_of(sweep_view_tags(TARGETS["dynamicnet"], ["shared-cpu"], "abc"))
     (chart,) = state["compareRunCharts"]
     assert state["searchFilter"] == "attributes.run_id = 'abc'"
     assert (chart["type"], chart["scaleType"]) == ("LINE", "log")
-    assert chart["selectedMetricKeys"] == [
-        f"loss/{name}/{group}"
-        for group in ("shared-cpu", "untied-cpu")
-        for name in ("median", "lower_quartile", "upper_quartile")
-    ]
+    assert chart["selectedMetricKeys"] == bands("shared-cpu")[0]
+
+
+def test_the_view_of_a_sweep_of_several_groups_compares_medians_and_draws_each_group_by_itself() -> None:
+    groups = ("conv-cpu", "local-cpu", "dense-cpu")
+    medians, *others = state_of(sweep_view_tags(TARGETS["digits"], groups, "abc"))["compareRunCharts"]
+    assert medians["selectedMetricKeys"] == [f"loss/median/{group}" for group in groups]
+    assert [chart["selectedMetricKeys"] for chart in others] == bands(*groups)
+    assert {chart["scaleType"] for chart in (medians, *others)} == {"log"}
+    assert len({chart["uuid"] for chart in (medians, *others)}) == 4
