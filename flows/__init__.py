@@ -15,10 +15,21 @@ import warnings
 from paramshare.errors import SettingsError
 from paramshare.flows.api.home import check_readable
 
+
+def _refuse(error: Exception) -> None:
+    """Raise an error, or end in one line if Python imports this package to find one of its programs."""
+    if sys.argv[:1] != ["-m"]:
+        raise error
+    sys.stderr.write(f"paramshare: {error}\n")
+    raise SystemExit(2)
+
+
 if __name__ != "paramshare.flows":
-    raise ImportError(
-        "flows is a part of paramshare, such as in `python -m paramshare.flows.register`; "
-        "run that command to update deployments of an earlier version"
+    _refuse(
+        ImportError(
+            "flows is a part of paramshare, such as in `python -m paramshare.flows.register`; "
+            "run that command to update deployments of an earlier version"
+        )
     )
 os.environ.setdefault("DO_NOT_TRACK", "1")
 os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")  # of a server that Prefect starts by itself
@@ -27,7 +38,4 @@ if not os.environ.get("PREFECT_HOME"):
     try:
         check_readable()
     except SettingsError as error:
-        if sys.argv[:1] != ["-m"]:
-            raise
-        sys.stderr.write(f"paramshare: {error}\n")  # Python imports this package to find one of its programs
-        raise SystemExit(2) from None
+        _refuse(error)

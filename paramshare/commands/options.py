@@ -5,7 +5,7 @@ import shlex
 import shutil
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from pydantic import BaseModel
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from paramshare.tracking.store import StoreAddress
 
 __all__ = ["address_of", "curves_place", "flush_command", "spec_of", "ui_command"]
+
+_NAME: Final = "paramshare"
 
 Spec = TypeVar("Spec", bound=BaseModel)
 
@@ -75,11 +77,11 @@ def curves_place(settings: StoreSettings, result: "SweepResult") -> str:
 
 
 def _program() -> list[str]:
-    """Return the words that start this program again from this folder."""
+    """Return the words that start this program again from this folder, also if a script or a notebook called it."""
     program = Path(sys.argv[0])
-    if program.name == "__main__.py":
-        return [_typed(Path(sys.executable)), "-m", "paramshare"]
-    return [_typed(program) if program.is_file() else "paramshare"]
+    if program.name != _NAME:
+        return [_typed(Path(sys.executable)), "-m", _NAME]
+    return [_typed(program) if program.is_file() else _NAME]
 
 
 def _typed(program: Path) -> str:

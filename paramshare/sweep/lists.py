@@ -29,12 +29,13 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     seeds: dict[int, None] = {}
     for part in text.split(","):
         match = _SEED_PART.fullmatch(part.strip())
+        shown = f"seeds {text!r}" + (f": {part.strip()!r}" if part != text else "")
         if not match:
-            raise SpecError(f"seeds {text!r}: {part.strip()!r} is not a seed; expected a list such as 0:100 or 3,7,9")
+            raise SpecError(f"{shown} is not valid; expected a list such as 0:100 or 3,7,9")
         begin = int(match[1])
         end = int(match[2]) if match[2] else begin + 1
         if begin >= end:
-            raise SpecError(f"seeds {text!r}: {part.strip()!r} is empty; expected a:b with a < b, b excluded")
+            raise SpecError(f"{shown} is empty; expected a:b with a < b, b excluded")
         if len(seeds) + end - begin > _MOST_SEEDS:
             raise SpecError(f"seeds {text!r}: more than {_MOST_SEEDS:,} seeds; sweep them in several parts")
         seeds.update(dict.fromkeys(range(begin, end)))

@@ -24,8 +24,11 @@ def test_a_command_begins_as_the_program_was_started(
     assert ui_command(StoreSettings()) == ("paramshare ui" if on_path else "bin/paramshare ui")
 
 
-def test_a_command_begins_with_python_if_the_package_was_started_as_a_module(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "argv", [str(Path("paramshare/__main__.py").absolute())])
+@pytest.mark.parametrize("program", ["paramshare/__main__.py", "my_script.py", "ipykernel_launcher.py"])
+def test_a_command_begins_with_python_if_another_program_was_started(
+    program: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", [str(Path(program).absolute())])
     python, *words = ui_command(StoreSettings()).split()
     assert words == ["-m", "paramshare", "ui"]
     assert Path(shutil.which(python) or python).samefile(sys.executable)

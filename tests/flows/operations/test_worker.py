@@ -102,6 +102,14 @@ def test_a_home_folder_that_cannot_be_read_is_one_line_of_each_program(program: 
     assert done.stderr.endswith("; set PREFECT_HOME to a folder that can be written\n")
 
 
+def test_a_program_under_its_former_name_is_refused_in_one_line_that_names_the_new_one() -> None:
+    command = [sys.executable, "-m", "flows.worker", "--pool", "cpu"]
+    done = subprocess.run(command, cwd=Path(__file__).parents[3], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("paramshare: flows is a part of paramshare, such as in `python -m paramshare.flows")
+    assert done.stderr.count("\n") == 1
+
+
 def test_prefect_warns_of_no_home_folder_in_the_processes_of_a_worker() -> None:
     environment = {**os.environ, **_DEFAULTS, "HOME": "/proc/nowhere", "PREFECT_HOME": ""}
     done = subprocess.run([sys.executable, "-c", "import prefect"], env=environment, capture_output=True, text=True)
