@@ -62,8 +62,14 @@ def test_flush_prints_the_command_for_results_of_another_store(
     keep(seed_record(RESULT, {}), FAR)
     assert main(["flush"]) == 0
     said = capsys.readouterr().out.splitlines()[1]
-    named = shlex.split(said.partition("for another store: ")[2])[1:]
-    assert named == ["flush", "--experiment", FAR.experiment, "--tracking-uri", "http://mlflow.example:5000"]
+    words = shlex.split(said.partition("for another store: ")[2])
+    assert words[words.index("flush") :] == [
+        "flush",
+        "--experiment",
+        FAR.experiment,
+        "--tracking-uri",
+        "http://mlflow.example:5000",
+    ]
     assert "secret" not in said
 
 
