@@ -48,6 +48,7 @@ class RecipeSource:
 
     def adopt(self, recipe: type[Recipe]) -> None:
         """Take a class that this process has loaded already."""
+        _loaded.pop(self, None)  # an equal source can have another reference: that of a copy of the file
         _loaded[self] = recipe
 
     def _load(self) -> type[Recipe]:

@@ -22,6 +22,15 @@ def test_a_file_with_one_recipe_needs_no_class(
     assert (source.name, source.version, source.attribute, source.reference) == ("toy", 1, "Toy", reference)
 
 
+def test_a_class_is_named_by_the_copy_of_the_file_that_was_read_last(recipe_file: Path) -> None:
+    copied = recipe_file.parent / "copy"
+    copied.mkdir()
+    for file in recipe_file.parent.glob("*.py"):
+        (copied / file.name).write_text(file.read_text())
+    references = [f"{folder / recipe_file.name}:Toy" for folder in (recipe_file.parent, copied)]
+    assert [source_of(find_recipe(reference).load()).reference for reference in references] == references
+
+
 def test_the_names_of_built_in_targets_find_them() -> None:
     assert {name: find_target(name) for name in TARGETS} == TARGETS
 
