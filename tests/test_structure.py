@@ -118,7 +118,8 @@ ALLOWED = {
         "paramshare.tracking.pages_server", "paramshare.tracking.read", "paramshare.tracking.store",
         "paramshare.tracking.tags",
     },
-    "paramshare.tracking.pages_server": {"paramshare.processes"},
+    "paramshare.tracking.pages_server": {"paramshare.processes", "paramshare.tracking.page_defaults"},
+    "paramshare.tracking.page_defaults": set(),
     "paramshare.sweep": {
         "paramshare.bands", "paramshare.errors", "paramshare.plots", "paramshare.provenance", "paramshare.recipes",
         "paramshare.tracking", "paramshare.training",

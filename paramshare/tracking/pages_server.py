@@ -12,6 +12,7 @@ import sys
 from typing import Final
 
 from paramshare.processes import end_with_parent
+from paramshare.tracking.page_defaults import set_page_defaults
 
 __all__ = ["STOP", "main"]
 
@@ -53,6 +54,7 @@ def _serve(store: str, artifacts: str, listener: socket.socket) -> None:
     from mlflow.server.fastapi_app import app
     from mlflow.server.handlers import initialize_backend_stores
 
+    set_page_defaults()
     initialize_backend_stores(store, store, "mlflow-artifacts:/")
     uvicorn.Server(uvicorn.Config(app, log_level="warning")).run([listener])
 

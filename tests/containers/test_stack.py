@@ -85,6 +85,13 @@ def test_the_mlflow_pages_show_a_run_with_loss_model_and_plot(stack: Stack, swep
 
 
 @pytest.mark.browser
+def test_the_bare_address_of_mlflow_opens_for_trainings(stack: Stack, page: Page) -> None:
+    page.open(f"{stack.mlflow}/")
+    sees(page, "Model registry")  # it is in the menu of this mode alone
+    assert "usage data" not in page.text()
+
+
+@pytest.mark.browser
 def test_the_prefect_pages_show_the_flow_run_and_its_report(stack: Stack, swept: FlowRun, page: Page) -> None:
     page.open(f"{stack.prefect}/runs/flow-run/{swept.id}")
     sees(page, swept.name, "Completed")
