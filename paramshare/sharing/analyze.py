@@ -18,6 +18,7 @@ from paramshare.sharing.tensors.copies import Copier, stray_parameters
 from paramshare.sharing.tensors.packed_weights import packed_module
 from paramshare.sharing.tensors.regions import Region, claims, covered, covered_twice, region_of, storage_of
 from paramshare.sharing.tensors.wrapper_subclasses import stored
+from paramshare.sharing.tracing.batch_of_samples import find_batch
 from paramshare.sharing.tracing.module_stack import ROOT
 from paramshare.sharing.tracing.trace import Trace, Use, trace
 from paramshare.sharing.tracing.values.assumptions import draw_warnings, drawn_again
@@ -48,7 +49,8 @@ def analyze(
             inputs.
         dtypes: the dtypes of the inputs, one for all or one for each (`torch.long` for tokens). Defaults to the
             model's dtype.
-        args, kwargs: the arguments of the call with one sample (a batch of 1), in place of a size or beside it.
+        args, kwargs: the arguments of the call with one sample (a batch of 1), in place of a size or beside it. Of a
+            larger batch, the first sample is counted, with a warning.
         training: True for a pass in training mode. In evaluation mode some parameters can be unused.
         name: the model's name in the report. Defaults to its class.
 
@@ -71,6 +73,9 @@ def analyze(
         clone, traced = _trace(model, training, sample)
     except SpecError as error:
         raise SpecError(f"{error}{suggestion(sample, str(error), partial(_is_accepted, model, training))}") from error
+    batch = find_batch(sample, traced, partial(_trace, model, training))
+    if batch is not None and batch.single is not None:
+        sample, clone, traced = batch.single
     strays = dict(stray_parameters(clone))
     weights = _weights(clone, strays)
     unheld = {place.storage: traced.encountered[place.storage] for place in traced.uses if place.storage not in weights}
@@ -90,7 +95,13 @@ def analyze(
         totals=totals,
         layers=rows,
         ties=tuple(_ties(weights.values())),
-        warnings=(*contradicted, *untrained, *traced.warnings, *draw_warnings(drawn)),
+        warnings=(
+            *contradicted,
+            *([batch.sentence] if batch else ()),
+            *untrained,
+            *traced.warnings,
+            *draw_warnings(drawn),
+        ),
     )
 
 

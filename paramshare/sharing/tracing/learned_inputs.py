@@ -51,7 +51,7 @@ class LearnedInputs:
             storages = {share.storage for share in shares_of(operand.tensor, operand.origin)}
             if storages and storages <= own:
                 weights.append(operand)
-            elif storages or storage_of(operand.tensor) in inputs:
+            elif storages or storage_of(operand.tensor) in inputs or call.steps is not None:  # an initial state
                 learned.append(operand)
         return learned if weights else []
 

@@ -84,6 +84,7 @@ class Trace:
             used each, by storage.
         warnings: sentences about assumptions, and about operations that could not be counted exactly.
         drawn: the names of generators that the pass, or another thread at the same time, drew from.
+        batch_lengths: the length of the batch for each call of a layer whose batch axis torch defines.
     """
 
     uses: Mapping[Place, Use]
@@ -92,6 +93,7 @@ class Trace:
     encountered: Mapping[int, tuple[str, nn.Parameter]]
     warnings: tuple[str, ...]
     drawn: tuple[str, ...]
+    batch_lengths: tuple[int, ...]
 
 
 def trace(model: nn.Module, sample: Sample, stand_ins: Mapping[int, torch.UntypedStorage] | None = None) -> Trace:
@@ -118,8 +120,8 @@ def trace(model: nn.Module, sample: Sample, stand_ins: Mapping[int, torch.Untype
             raise SpecError(tracer.refusal(error)) from error
     tracer.record_outputs(out, model)
     sentences = (*layout.warnings(), *tracer.assumptions.warnings(), *tracer.unknown_uses())
-    drawn = tuple(tracer.assumptions.drawn)
-    return Trace(tracer.uses, tracer.macs, tracer.dense_macs, tracer.encountered, sentences, drawn)
+    drawn, lengths = tuple(tracer.assumptions.drawn), tuple(layout.lengths)
+    return Trace(tracer.uses, tracer.macs, tracer.dense_macs, tracer.encountered, sentences, drawn, lengths)
 
 
 class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]

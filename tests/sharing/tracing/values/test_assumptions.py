@@ -169,7 +169,8 @@ def test_mixture_of_experts_counts_as_if_every_token_went_to_every_expert() -> N
     assert [row.name for row in report.layers] == ["gate", "experts.0", "experts.1", "experts.2", "experts.3"]
     assert report.totals.shared == report.totals.per_use == 28 + 4 * 42
     assert report.totals.unshared == 5 * 28 + 4 * 2 * 5 * 42
-    (said,) = report.warnings
+    (axis, said) = report.warnings
+    assert axis.startswith("the first axis of the input x=5×6 is counted as 5 positions of one sample")
     assert said.startswith("(model) (Experts) selects by value (aten.nonzero, 5 times): counted as if everything were ")
 
 
