@@ -19,6 +19,7 @@ from paramshare.sharing.tensors.packed_weights import packed_module
 from paramshare.sharing.tensors.regions import Region, claims, covered, covered_twice, region_of, storage_of
 from paramshare.sharing.tensors.wrapper_subclasses import stored
 from paramshare.sharing.tracing.batch_of_samples import find_batch
+from paramshare.sharing.tracing.device_branches import device_branch
 from paramshare.sharing.tracing.module_stack import ROOT
 from paramshare.sharing.tracing.trace import Trace, Use, trace
 from paramshare.sharing.tracing.values.assumptions import draw_warnings, drawn_again
@@ -88,6 +89,8 @@ def analyze(
     totals = Counts.total([row.counts for row in rows], sum(row.counts.shared - row.counts.unused for row in rows))
     elements = sum(covered(weight.regions) for weight in weights.values())
     drawn = drawn_again(traced.drawn, lambda: _trace(model, training, sample)[1].drawn)
+    branch = device_branch(sample, traced, lambda other: _trace(model, training, other)[1])
+    about_input = (*([batch.sentence] if batch else ()), *([branch] if branch else ()))
     contradicted = (*contradictions(rows, totals, elements), *unlinked_products(clone, traced))
     return SharingReport(
         model=title,
@@ -95,13 +98,7 @@ def analyze(
         totals=totals,
         layers=rows,
         ties=tuple(_ties(weights.values())),
-        warnings=(
-            *contradicted,
-            *([batch.sentence] if batch else ()),
-            *untrained,
-            *traced.warnings,
-            *draw_warnings(drawn),
-        ),
+        warnings=(*contradicted, *about_input, *untrained, *traced.warnings, *draw_warnings(drawn)),
     )
 
 

@@ -35,6 +35,7 @@ from paramshare.sharing.tracing.output_iterators import with_lists
 from paramshare.sharing.tracing.values.assumptions import Assumptions
 from paramshare.sharing.tracing.values.constant_propagation import ConstantPropagation
 from paramshare.sharing.tracing.values.loop_limit import EndlessLoopError
+from paramshare.sharing.tracing.values.user_device import UserDevice
 from paramshare.sharing.tracing.weights.origins import CONSTANT, Constant, Data, Derived, Origin, Patch, Root, shares_of
 from paramshare.sharing.tracing.weights.weight_shares import Share
 
@@ -85,6 +86,7 @@ class Trace:
         warnings: sentences about assumptions, and about operations that could not be counted exactly.
         drawn: the names of generators that the pass, or another thread at the same time, drew from.
         batch_lengths: the length of the batch for each call of a layer whose batch axis torch defines.
+        asks_device: the modules that examine the type of a tensor's device, in words.
     """
 
     uses: Mapping[Place, Use]
@@ -94,6 +96,7 @@ class Trace:
     warnings: tuple[str, ...]
     drawn: tuple[str, ...]
     batch_lengths: tuple[int, ...]
+    asks_device: tuple[str, ...]
 
 
 def trace(model: nn.Module, sample: Sample, stand_ins: Mapping[int, torch.UntypedStorage] | None = None) -> Trace:
@@ -112,7 +115,7 @@ def trace(model: nn.Module, sample: Sample, stand_ins: Mapping[int, torch.Untype
     with sample.recording(), warnings.catch_warnings(), eager_mode(), tracer.assumptions.watching_draws(model):
         warnings.simplefilter("ignore")  # the model's own warnings are about values
         try:
-            with tracer:
+            with tracer, tracer.user_device:
                 out = with_lists(model(*sample.args, **sample.kwargs))
         except EndlessLoopError:
             raise
@@ -121,7 +124,8 @@ def trace(model: nn.Module, sample: Sample, stand_ins: Mapping[int, torch.Untype
     tracer.record_outputs(out, model)
     sentences = (*layout.warnings(), *tracer.assumptions.warnings(), *tracer.unknown_uses())
     drawn, lengths = tuple(tracer.assumptions.drawn), tuple(layout.lengths)
-    return Trace(tracer.uses, tracer.macs, tracer.dense_macs, tracer.encountered, sentences, drawn, lengths)
+    asks = tuple(tracer.user_device.asked)
+    return Trace(tracer.uses, tracer.macs, tracer.dense_macs, tracer.encountered, sentences, drawn, lengths, asks)
 
 
 class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -149,6 +153,7 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._estimated: dict[str, None] = {}  # a dict keeps the order
         self._outer_node = torch._C._current_autograd_node()  # not None if the caller runs in a backward pass
         self._stack = ModuleStack(model, sample)
+        self.user_device = UserDevice(sample.device, self._constants, lambda: str(self._stack.current))
         self._origins: dict[int, Origin] = {}
         self._alive: list[torch.UntypedStorage] = []  # keeps the addresses unique
         for input_tensor in tensors_in((sample.args, dict(sample.kwargs))):
