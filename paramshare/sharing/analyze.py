@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from paramshare.errors import SpecError
-from paramshare.sharing.inputs.sample import Sample, Size, example_inputs
+from paramshare.sharing.inputs.sample import Sample, Size, example_inputs, own_dtype
 from paramshare.sharing.inputs.suggestions import suggestion
 from paramshare.sharing.inputs.validation import check_model
 from paramshare.sharing.report import REGIMES, Counts, LayerSharing, Memory, SharingReport, Tie
@@ -73,7 +73,8 @@ def analyze(
     try:
         clone, traced = _trace(model, training, sample)
     except SpecError as error:
-        raise SpecError(f"{error}{suggestion(sample, str(error), partial(_is_accepted, model, training))}") from error
+        accepted = suggestion(sample, str(error), own_dtype(model), partial(_is_accepted, model, training))
+        raise SpecError(f"{error}{accepted}") from error
     batch = find_batch(sample, traced, partial(_trace, model, training))
     if batch is not None and batch.single is not None:
         sample, clone, traced = batch.single

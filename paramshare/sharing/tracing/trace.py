@@ -28,6 +28,7 @@ from paramshare.sharing.tracing.batch_layout import BatchLayout
 from paramshare.sharing.tracing.eager_mode import eager_mode
 from paramshare.sharing.tracing.learned_inputs import LearnedInputs
 from paramshare.sharing.tracing.module_stack import ROOT, ModuleStack
+from paramshare.sharing.tracing.operations.dtype_checks import check_dtypes
 from paramshare.sharing.tracing.operations.op_accounting import Operand, Operation, Sites
 from paramshare.sharing.tracing.operations.op_rules import Rule, operands_of, rule_of
 from paramshare.sharing.tracing.original_tensors import OriginalTensors
@@ -202,6 +203,7 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return self._read(func, args[0])
         operands = [(place, tensor) for place, tensor in operands_of(rule, args, kwargs) if not is_lazy(tensor)]
         place = str(self._stack.current)
+        check_dtypes(func, rule, args)
         result = self._constants.run(func, rule, args, kwargs, [tensor for _, tensor in operands], place)
         outputs = [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
         if outputs:
