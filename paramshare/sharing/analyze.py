@@ -23,6 +23,7 @@ from paramshare.sharing.tracing.device_branches import device_branch
 from paramshare.sharing.tracing.module_stack import ROOT
 from paramshare.sharing.tracing.trace import Trace, Use, trace
 from paramshare.sharing.tracing.values.assumptions import draw_warnings, drawn_again
+from paramshare.sharing.tracing.weights.use_notes import is_quantised
 from paramshare.torch_modes import outside_modes
 
 __all__ = ["analyze"]
@@ -69,7 +70,9 @@ def analyze(
     if packed := packed_module(model):
         raise SpecError(f"{packed} has packed weights, which are not parameters; give the model before quantisation")
     if next(model.parameters(), None) is None and next(stray_parameters(model), None) is None:
-        raise SpecError(f"{title} has no parameters to count; give a model with parameters")
+        quantised = any(is_quantised(buffer.dtype) for buffer in model.buffers())
+        advice = "its buffers may be quantised weights: give the model before quantisation" if quantised else ""
+        raise SpecError(f"{title} has no parameters to count; {advice or 'give a model with parameters'}")
     try:
         clone, traced = _trace(model, training, sample)
     except SpecError as error:

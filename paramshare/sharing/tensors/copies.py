@@ -16,7 +16,7 @@ from paramshare.sharing.tensors.object_copies import ObjectCopier
 from paramshare.sharing.tensors.regions import storage_of
 from paramshare.sharing.tensors.wrapper_subclasses import is_wrapper, rewrapped
 
-__all__ = ["Copier", "held_tensors", "known_values", "meta_clone", "parameter_like", "stray_parameters"]
+__all__ = ["Copier", "held_tensors", "is_non_leaf", "known_values", "meta_clone", "parameter_like", "stray_parameters"]
 
 _SMALL: Final = 1 << 18
 """The maximum number of bytes of a storage whose values are kept: masks, tables of indices, flags, but not weights."""
@@ -27,6 +27,7 @@ _NOT_CONTAINERS: Final = (type(None), bool, int, float, str, nn.Module)
 _OF_EVERY_MODULE: Final = frozenset(nn.Module().__dict__) - {"_buffers"}
 
 _VALUES: Final = "_paramshare_values"
+_NON_LEAF: Final = "_paramshare_non_leaf"
 
 
 def meta_clone(model: nn.Module) -> nn.Module:
@@ -107,6 +108,8 @@ class Copier:
             data = data.as_subclass(type(tensor))
         if self._on_meta and not isinstance(tensor, nn.Parameter) and not is_wrapper(tensor):
             data.__dict__[_VALUES] = self._values_of(tensor)
+        if self._on_meta and tensor.grad_fn is not None:
+            data.__dict__[_NON_LEAF] = True
         for name, value in tensor.__dict__.items():
             data.__dict__.setdefault(name, value if name == _VALUES else self._objects(value))
         return data
@@ -133,6 +136,11 @@ def known_values(tensor: Tensor) -> torch.UntypedStorage | None:
     """Return the values of a storage before it was copied to the meta device, on the CPU; None if unknown."""
     values: torch.UntypedStorage | None = tensor.__dict__.get(_VALUES)
     return values
+
+
+def is_non_leaf(tensor: Tensor) -> bool:
+    """Return whether a tensor was computed with gradients before it was copied to the meta device."""
+    return _NON_LEAF in tensor.__dict__
 
 
 def held_tensors(model: nn.Module) -> Iterator[Tensor]:

@@ -7,7 +7,7 @@ can be read; other values are assumed (`assumptions`).
 
 import warnings
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -20,7 +20,7 @@ from torch.utils._pytree import tree_leaves
 
 from paramshare.errors import SpecError
 from paramshare.sharing.inputs.sample import Sample
-from paramshare.sharing.tensors.copies import held_tensors
+from paramshare.sharing.tensors.copies import held_tensors, is_non_leaf
 from paramshare.sharing.tensors.object_tensors import tensors_in
 from paramshare.sharing.tensors.regions import Region, covered, region_of, storage_of
 from paramshare.sharing.tensors.wrapper_subclasses import is_plain, stored
@@ -37,7 +37,8 @@ from paramshare.sharing.tracing.values.assumptions import Assumptions
 from paramshare.sharing.tracing.values.constant_propagation import ConstantPropagation
 from paramshare.sharing.tracing.values.loop_limit import EndlessLoopError
 from paramshare.sharing.tracing.values.user_device import UserDevice
-from paramshare.sharing.tracing.weights.origins import CONSTANT, Constant, Data, Derived, Origin, Patch, Root, shares_of
+from paramshare.sharing.tracing.weights.origins import Constant, Data, Derived, Origin, Patch, Root, shares_of
+from paramshare.sharing.tracing.weights.use_notes import UseNotes, is_quantised
 from paramshare.sharing.tracing.weights.weight_shares import Share
 
 __all__ = ["Place", "Trace", "Use", "trace"]
@@ -123,7 +124,7 @@ def trace(model: nn.Module, sample: Sample, stand_ins: Mapping[int, torch.Untype
         except Exception as error:  # the model's code may raise anything
             raise SpecError(tracer.refusal(error)) from error
     tracer.record_outputs(out, model)
-    sentences = (*layout.warnings(), *tracer.assumptions.warnings(), *tracer.unknown_uses())
+    sentences = (*layout.warnings(), *tracer.assumptions.warnings(), *tracer.notes.sentences())
     drawn, lengths = tuple(tracer.assumptions.drawn), tuple(layout.lengths)
     asks = tuple(tracer.user_device.asked)
     return Trace(tracer.uses, tracer.macs, tracer.dense_macs, tracer.encountered, sentences, drawn, lengths, asks)
@@ -150,8 +151,8 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._held_before = list(held_tensors(model))
         self._constants = ConstantPropagation(self._held_before, self.assumptions)
         self._learned_inputs = LearnedInputs()
-        self._unknown: Counter[tuple[str, str]] = Counter()
-        self._estimated: dict[str, None] = {}  # a dict keeps the order
+        self.notes = UseNotes()
+        self._computed_before = set(map(storage_of, filter(is_non_leaf, self._held_before)))
         self._outer_node = torch._C._current_autograd_node()  # not None if the caller runs in a backward pass
         self._stack = ModuleStack(model, sample)
         self.user_device = UserDevice(sample.device, self._constants, lambda: str(self._stack.current))
@@ -169,14 +170,6 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Return one line with the layer that refused its input, and the reason."""
         assumption = next(self.assumptions.warnings(), "").partition(": ")[0]
         return self._stack.refusal(error) + (f"; an assumption may be the cause: {assumption}" if assumption else "")
-
-    def unknown_uses(self) -> Iterator[str]:
-        """Yield a sentence for each operation on weights without a rule, and for each estimated share."""
-        for (place, name), times in self._unknown.items():
-            often = f", {times:,} times" if times > 1 else ""
-            yield f"{place} uses weights in {name}{often}, for which no rule is known: counted as one site"
-        for place in self._estimated:
-            yield f"{place} uses a part of a rearranged weight: the number of elements of that part is an estimate"
 
     # Running an operation.
 
@@ -233,8 +226,14 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if operation.of_data and not in_backward:  # the gradient of a use is not another use
             for sites in operation.sites():
                 if not sites.known:
-                    self._unknown[str(self._stack.current), operation.rule.name] += 1
+                    self.notes.without_rule(str(self._stack.current), operation.rule.name)
                 self._record_use(sites)
+        if operation.rule.packed:
+            self.notes.unpacked(str(self._stack.current), *operation.packed_weights)
+        if operation.multiplies_quantised:
+            self.notes.quantised(str(self._stack.current))
+        if operation.of_data and any(storage_of(each.tensor) in self._computed_before for each in operation.operands):
+            self.notes.computed_before(str(self._stack.current))
         result = operation.result(layer)
         for output in outputs:
             self._assign(output, result, operation.rule)
@@ -248,7 +247,10 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         whole = max(tensor.numel(), 1)
         for share in shares_of(tensor, origin):
             if share.estimated and call.steps is None:  # a step of a recurrent layer uses all of its weights
-                self._estimated[str(call)] = None
+                self.notes.estimated(str(call))
+            if share.packed and whole > share.size:
+                self.notes.unpacked(str(call), whole, share.size)
+            share = share.as_stored()
             use = self.uses[Place(share.owner or call.layer, share.storage, share.region)]
             weight, elements = (share.storage, share.region), share.elements
             if call.steps is not None:
@@ -330,7 +332,7 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
             origin = self._root(tensor)  # also a parameter that the pass creates, as lazy layers do
             self.encountered[storage] = (self._stack.current.layer, tensor)
         if origin is None:
-            origin = CONSTANT
+            origin = Constant(quantised=is_quantised(tensor.dtype))
             self._remember(tensor, origin)
         return origin
 

@@ -131,7 +131,10 @@ class Operation:
         for operand in self.operands:
             if not operand.of_weights:
                 continue
-            if operand in factors and multiplied:
+            if self.rule.packed:
+                rows, stored = self._rows, operand.tensor.numel()
+                yield Sites(operand, rows * stored, rows * stored, rows * rows * stored)
+            elif operand in factors and multiplied:
                 macs, dense = self.macs
                 choices = self._choices(operand)
                 yield Sites(operand, macs * choices, self._live(macs) * choices, dense * choices)
@@ -157,14 +160,39 @@ class Operation:
             return Derived(pieces, self.out.numel())
         join = summed if self.rule.side_by_side else larger
         shares = join(
-            self._inherited_share(share, operand, layer)
+            self._unpacked(self._inherited_share(share, operand, layer), operand)
             for operand in self.operands
             for share in inherited(operand.tensor, operand.origin)
         )
         if shares:
             return Derived((Patch.of(self.out, shares),), self.out.numel())
         moved = self.rule.moves and bool(self.operands) and all(_zero(operand) for operand in self.operands)
-        return Constant(self.rule.zeros or moved)
+        return Constant(self.rule.zeros or moved, quantised=any(map(self._reads_quantised, self.operands)))
+
+    @property
+    def _rows(self) -> int:
+        return int(self.args[0].numel() // self.args[0].shape[-1])
+
+    @property
+    def packed_weights(self) -> tuple[int, int]:
+        """Return the number of weights in the packed factor of a product, and of the elements that store them."""
+        return self.macs[0] // max(self._rows, 1), int(self.args[1].numel())
+
+    @property
+    def multiplies_quantised(self) -> bool:
+        """Return whether data is multiplied with a quantised weight that is not a parameter."""
+        return self.of_data and any(
+            isinstance(each.origin, Constant) and each.origin.quantised for each in self.factors
+        )
+
+    def _reads_quantised(self, operand: Operand) -> bool:
+        index = self.rule.kind == "lookup" and operand.place != 0
+        return isinstance(operand.origin, Constant) and operand.origin.quantised and not index
+
+    def _unpacked(self, share: Share, operand: Operand) -> Share:
+        """Return the share of the result, marked if the operation unpacks weights from integers."""
+        integers = not (operand.tensor.is_floating_point() or operand.tensor.is_complex())
+        return replace(share, packed=True) if self.rule.unpacks and integers else share
 
     def _pieces(self) -> Iterator[Patch]:
         """Yield the part of the output that each operand of a concatenation fills."""
