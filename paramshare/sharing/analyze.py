@@ -21,9 +21,10 @@ from paramshare.sharing.tensors.wrapper_subclasses import stored
 from paramshare.sharing.tracing.batch_of_samples import find_batch
 from paramshare.sharing.tracing.device_branches import device_branch
 from paramshare.sharing.tracing.module_stack import ROOT
-from paramshare.sharing.tracing.trace import Trace, Use, trace
+from paramshare.sharing.tracing.trace import Trace, trace
 from paramshare.sharing.tracing.values.assumptions import draw_warnings, drawn_again
 from paramshare.sharing.tracing.weights.use_notes import is_quantised
+from paramshare.sharing.tracing.weights.uses import Use
 from paramshare.torch_modes import outside_modes
 
 __all__ = ["analyze"]

@@ -106,6 +106,8 @@ def _tensor_on_meta(tensor: Tensor) -> Tensor:
     Raises:
         SpecError: the meta device does not support the layout of `tensor`.
     """
+    if not is_wrapper(tensor) and (tensor.is_sparse or tensor.layout is torch.sparse_csr):
+        return tensor.detach()  # only its shape and the number of its elements are used
     if not is_wrapper(tensor) and (tensor.is_nested or tensor.layout != torch.strided):
         kind = "nested" if tensor.is_nested else str(tensor.layout).removeprefix("torch.").strip("_")
         raise SpecError(f"the input has a {kind} tensor, which cannot be traced without values; {_DENSE}")

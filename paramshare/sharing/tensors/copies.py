@@ -72,6 +72,9 @@ class Copier:
             if isinstance(module, torch.jit.ScriptModule):
                 place = f"{name or 'the model'} ({type(module).__name__})"
                 raise SpecError(f"{place} is a TorchScript module, whose code cannot be traced; give the Python module")
+        for tensor in tensors:
+            if isinstance(tensor, nn.Parameter) and not is_lazy(tensor) and _is_irregular(tensor):
+                raise SpecError(_refusal(tensor))
         self._of_parameters |= {storage_of(tensor) for tensor in tensors if _is_weight(tensor)}
         for tensor in tensors:  # before any `__deepcopy__` copies them
             self._objects(tensor)
@@ -89,9 +92,8 @@ class Copier:
             return lazy
         if is_wrapper(tensor):
             return self._of_kind(tensor, rewrapped(tensor, self._objects))
-        if tensor.layout != torch.strided or tensor.is_quantized:
-            kind = "quantized" if tensor.is_quantized else tensor.layout
-            raise SpecError(f"a {kind} tensor has no storage to trace; give the model with dense weights")
+        if _is_irregular(tensor):
+            return tensor.detach().clone()  # on its own device, with its values
         source = tensor.detach().as_subclass(Tensor)
         storage = storage_of(source)
         if storage not in self._storages:
@@ -130,6 +132,20 @@ class Copier:
         if self._on_meta:
             return torch.UntypedStorage(storage.nbytes(), device="meta")  # type: ignore[no-untyped-call]
         return storage.clone()  # type: ignore[no-untyped-call, no-any-return]
+
+
+def _is_irregular(tensor: Tensor) -> bool:
+    """Return whether a tensor has no storage that a pass can follow: sparse, nested, of mkldnn, or quantised."""
+    return not is_wrapper(tensor) and (tensor.layout != torch.strided or tensor.is_quantized or tensor.is_nested)
+
+
+def _refusal(parameter: nn.Parameter) -> str:
+    names = {"nested": parameter.is_nested, "quantised": parameter.is_quantized}
+    layout = str(parameter.layout).removeprefix("torch.").strip("_")
+    kind = next((name for name, applies in names.items() if applies), layout)
+    return (
+        f"a parameter of the model is {kind}, which cannot be traced; give the model with dense weights (`to_dense()`)"
+    )
 
 
 def known_values(tensor: Tensor) -> torch.UntypedStorage | None:

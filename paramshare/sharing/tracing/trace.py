@@ -9,7 +9,8 @@ import warnings
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from fractions import Fraction
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -28,52 +29,26 @@ from paramshare.sharing.tracing.batch_layout import BatchLayout
 from paramshare.sharing.tracing.eager_mode import eager_mode
 from paramshare.sharing.tracing.learned_inputs import LearnedInputs
 from paramshare.sharing.tracing.module_stack import ROOT, ModuleStack
-from paramshare.sharing.tracing.operations.dtype_checks import check_dtypes
 from paramshare.sharing.tracing.operations.op_accounting import Operand, Operation, Sites
 from paramshare.sharing.tracing.operations.op_rules import Rule, operands_of, rule_of
+from paramshare.sharing.tracing.operations.refusals import check_operation
 from paramshare.sharing.tracing.original_tensors import OriginalTensors
 from paramshare.sharing.tracing.output_iterators import with_lists
 from paramshare.sharing.tracing.values.assumptions import Assumptions
 from paramshare.sharing.tracing.values.constant_propagation import ConstantPropagation
 from paramshare.sharing.tracing.values.loop_limit import EndlessLoopError
+from paramshare.sharing.tracing.values.sparse_tensors import DenseCall, SparseTensors, is_irregular, makes_sparse
 from paramshare.sharing.tracing.values.user_device import UserDevice
 from paramshare.sharing.tracing.weights.origins import Constant, Data, Derived, Origin, Patch, Root, shares_of
 from paramshare.sharing.tracing.weights.use_notes import UseNotes, is_quantised
+from paramshare.sharing.tracing.weights.uses import Place, Use
 from paramshare.sharing.tracing.weights.weight_shares import Share
 
-__all__ = ["Place", "Trace", "Use", "trace"]
+__all__ = ["Trace", "trace"]
 
 _aten = torch.ops.aten
 
-
-class Place(NamedTuple):
-    """A layer and a weight that it uses.
-
-    Args:
-        layer: the name of the layer.
-        storage: the address of the weight's storage.
-        region: the region of the weight in the storage.
-    """
-
-    layer: str
-    storage: int
-    region: Region
-
-
-@dataclass(slots=True)
-class Use:
-    """The sum of the uses of one weight by one layer.
-
-    Args:
-        times: the number of uses.
-        per_use, unshared, live, dense: the number of copies by regime.
-    """
-
-    times: int = 0
-    per_use: int = 0
-    unshared: int = 0
-    live: int = 0
-    dense: int = 0
+_ALL = Fraction(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,8 +133,10 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.user_device = UserDevice(sample.device, self._constants, lambda: str(self._stack.current))
         self._origins: dict[int, Origin] = {}
         self._alive: list[torch.UntypedStorage] = []  # keeps the addresses unique
-        for input_tensor in tensors_in((sample.args, dict(sample.kwargs))):
-            for tensor in stored(input_tensor):
+        inputs = [tensor for given in tensors_in((sample.args, dict(sample.kwargs))) for tensor in stored(given)]
+        self._sparse = SparseTensors(inputs)
+        for tensor in inputs:
+            if not is_irregular(tensor):
                 self._remember(tensor, Data(tensor.numel()))
         for parameter in model.parameters():
             if not is_lazy(parameter):
@@ -187,6 +164,8 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return NotImplemented
         kwargs, rule = kwargs or {}, rule_of(func)
         args, kwargs = self._originals.replaced(args, kwargs)
+        if makes_sparse(func) or any(is_irregular(tensor) for _, tensor in operands_of(rule, args, kwargs)):
+            return self._run_sparse(func, args, kwargs)
         if rule.composite:
             with self:
                 decomposed: object = func.decompose(*args, **kwargs)
@@ -194,13 +173,29 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 return decomposed
         if func.overloadpacket is _aten._local_scalar_dense:
             return self._read(func, args[0])
+        return self._run(func, args, kwargs)
+
+    def _run_sparse(self, func: OpOverload[Any, Any], args: Sequence[Any], kwargs: dict[str, Any]) -> object:
+        """Run an operation on a tensor without a storage."""
+        result = self._sparse.run(func, args, kwargs, lambda tensor: bool(shares_of(tensor, self._origin(tensor))))
+        if not isinstance(result, DenseCall):
+            return result
+        if result.of_data:
+            self._remember(result.dense, Data(result.stored))
+        return self._run(result.func, result.args, result.kwargs, result.density)
+
+    def _run(
+        self, func: OpOverload[Any, Any], args: Sequence[Any], kwargs: dict[str, Any], density: Fraction = _ALL
+    ) -> object:
+        """Run one operation on tensors with storages and account for it."""
+        rule = rule_of(func)
         operands = [(place, tensor) for place, tensor in operands_of(rule, args, kwargs) if not is_lazy(tensor)]
         place = str(self._stack.current)
-        check_dtypes(func, rule, args)
+        check_operation(func, rule, args)
         result = self._constants.run(func, rule, args, kwargs, [tensor for _, tensor in operands], place)
         outputs = [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
         if outputs:
-            operation = Operation(func, rule, args, self._with_origins(operands, rule), outputs[0])
+            operation = Operation(func, rule, args, self._with_origins(operands, rule), outputs[0], density)
             if not operation.is_upkeep:
                 self._account(operation, outputs)
         return result

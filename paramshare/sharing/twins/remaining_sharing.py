@@ -6,8 +6,8 @@ from typing import Final
 from paramshare.sharing.tensors.copies import stray_parameters
 from paramshare.sharing.tensors.regions import covered_twice, storage_of
 from paramshare.sharing.tracing.module_stack import ROOT
-from paramshare.sharing.tracing.trace import Place
 from paramshare.sharing.tracing.values.assumptions import draw_warnings
+from paramshare.sharing.tracing.weights.uses import Place
 from paramshare.sharing.twins.depth.unrolled import COPY_NAME
 from paramshare.sharing.twins.observed_pass import ObservedPass
 

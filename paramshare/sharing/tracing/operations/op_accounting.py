@@ -11,6 +11,7 @@ not a use. The first operation with an operand of data uses every weight that it
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from functools import cached_property
 from math import prod
 from typing import Any, NamedTuple
@@ -87,6 +88,7 @@ class Operation:
         func, rule, args: the function, its rule and its arguments.
         operands: the tensors that the operation reads.
         out: the first output.
+        density: the part of the multiply-accumulates that the operation computes. Defaults to all.
     """
 
     func: OpOverload[Any, Any]
@@ -94,6 +96,7 @@ class Operation:
     args: Sequence[Any]
     operands: Sequence[Operand]
     out: Tensor
+    density: Fraction = Fraction(1)
 
     @property
     def of_data(self) -> bool:
@@ -118,7 +121,7 @@ class Operation:
         """Return the multiply-accumulates as written and dense."""
         if self.rule.product is None:
             return 0, 0
-        macs, factors = self.rule.product.macs(self.args, self.out), self.factors
+        macs, factors = int(self.rule.product.macs(self.args, self.out) * self.density), self.factors
         data = [operand.values for operand in factors if operand.of_data]
         if data and any(operand.of_weights for operand in factors):
             return macs, self.out.numel() * prod(data)

@@ -42,6 +42,8 @@ _ARRAYS: Final[frozenset[object]] = frozenset((Tensor.numpy, Tensor.__array__))
 _QUESTIONS: Final = {"LOAD_ATTR", "LOAD_METHOD", "COMPARE_OP", "CONTAINS_OP", "IS_OP", "FORMAT_VALUE", "FORMAT_SIMPLE"}
 """Instructions that examine a device; the others pass the device on."""
 
+_LEAVE_OUT: Final = "count a part of the model without this operation"
+
 _NEAR: Final = 8
 """The number of instructions after the read of a device within which a comparison is about the device."""
 
@@ -88,6 +90,9 @@ class UserDevice(TorchFunctionMode):
         try:
             return func(*args, **kwargs)
         except RuntimeError as error:
+            if "data is not allocated" in str(error):
+                name = getattr(func, "__name__", "this function")
+                raise NotImplementedError(f"torch.{name} reads values; {_LEAVE_OUT}") from error
             if "device" not in str(error) or not _are_mixed((args, kwargs)):
                 raise
         args, kwargs = tree_map_only(Tensor, self._constants.on_meta, (tuple(args), kwargs))
@@ -111,9 +116,7 @@ class UserDevice(TorchFunctionMode):
             NotImplementedError: the values are unknown.
         """
         if not self._constants.are_known(tensor):
-            raise NotImplementedError(
-                "numpy needs the values of a tensor; count a part of the model without this conversion"
-            )
+            raise NotImplementedError(f"numpy needs the values of a tensor; {_LEAVE_OUT}")
         return self._constants.values_of(tensor).clone()
 
 

@@ -1,14 +1,15 @@
-"""Refuse integers where torch's kernels do, since the meta device multiplies and normalises tensors of any dtype."""
+"""Refuse operations that torch's kernels refuse and the meta device does not, and derivatives that are not counted."""
 
 from collections.abc import Sequence
 from typing import Any, Final
 
 import torch
 from torch._ops import OpOverload
+from torch.autograd import forward_ad
 
 from paramshare.sharing.tracing.operations.op_rules import Rule
 
-__all__ = ["check_dtypes"]
+__all__ = ["check_operation"]
 
 _aten = torch.ops.aten
 
@@ -19,8 +20,8 @@ _ONE_KIND: Final = {
 """Products of two factors, which are both integers or neither is."""
 
 
-def check_dtypes(func: OpOverload[Any, Any], rule: Rule, args: Sequence[Any]) -> None:
-    """Check the dtypes of the factors of a product, or of normalised data.
+def check_operation(func: OpOverload[Any, Any], rule: Rule, args: Sequence[Any]) -> None:
+    """Check the mode, and the dtypes of the factors of a product or of normalised data.
 
     Floating-point types can differ, since `torch.autocast` casts them and has no effect on the meta device.
 
@@ -29,7 +30,10 @@ def check_dtypes(func: OpOverload[Any, Any], rule: Rule, args: Sequence[Any]) ->
 
     Raises:
         RuntimeError: a tensor of integers is multiplied with other numbers, or normalised.
+        NotImplementedError: a derivative is computed forward, which uses each weight twice at the same time.
     """
+    if forward_ad._current_level >= 0:
+        raise NotImplementedError("forward-mode derivatives (jvp, jacfwd, hessian) are not counted; use jacrev or grad")
     if rule.product is not None and func.overloadpacket in _ONE_KIND:
         first, second = (args[place].dtype for place in rule.product.factors)
         if _is_integer(first) is not _is_integer(second):
