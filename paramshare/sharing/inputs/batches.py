@@ -47,9 +47,14 @@ def batch_axes(sample: Sample) -> Iterator[BatchAxis]:
 
 
 def has_only_indices(sample: Sample) -> bool:
-    """Return whether the inputs are integers of two axes or more, such as tokens and their mask: (batch, steps)."""
+    """Return whether the inputs are integers of two axes or more, such as tokens and their mask: (batch, steps).
+
+    Integers whose second axis has the length 1 can also be (steps, batch).
+    """
     tensors = list(tensors_in((sample.args, dict(sample.kwargs))))
-    return all(tensor.dim() >= 2 and not (tensor.is_floating_point() or tensor.is_complex()) for tensor in tensors)
+    if any(tensor.dim() < 2 or tensor.is_floating_point() or tensor.is_complex() for tensor in tensors):
+        return False
+    return any(tensor.shape[1] > 1 for tensor in tensors)
 
 
 def first_of_batch(sample: Sample, batch: BatchAxis) -> Sample:
