@@ -17,17 +17,20 @@ _LISTED: Final = 5
 """The maximum number of layers that a warning names for each reason."""
 
 
-def remaining_sharing(observed: ObservedPass, wanted: Collection[str], drawn: Collection[str]) -> Iterator[str]:
+def remaining_sharing(
+    observed: ObservedPass, wanted: Collection[str], drawn: Collection[str], branch: str = ""
+) -> Iterator[str]:
     """Yield a sentence about weights that stay shared, and a sentence about assumptions.
 
     Args:
         observed: a pass over the twin.
         wanted: the axes that were to be untied.
         drawn: the names of generators that the model draws from.
+        branch: a sentence about a branch on the device; empty without one.
     """
     if clauses := list(_clauses(observed, wanted)):
         yield f"not everything was untied: {'; '.join(clauses)}"
-    if assumed := (*observed.trace.warnings, *draw_warnings(drawn)):
+    if assumed := (*observed.trace.warnings, *draw_warnings(drawn), *([branch] if branch else [])):
         yield f"the twin is made for the structure of one pass: {'; '.join(assumed)}"
 
 

@@ -22,6 +22,7 @@ from paramshare.sharing.inputs.sample import Sample, Size, example_inputs
 from paramshare.sharing.inputs.validation import check_model
 from paramshare.sharing.tensors.copies import Copier, meta_clone
 from paramshare.sharing.tracing.batch_of_samples import find_batch
+from paramshare.sharing.tracing.device_branches import device_branch
 from paramshare.sharing.tracing.trace import Trace
 from paramshare.sharing.tracing.values.assumptions import drawn_again
 from paramshare.sharing.twins.captured_weights import check_captured_weights
@@ -98,10 +99,13 @@ def untie(
     check_size(meta_twin, available_memory(model) // 2 if limit is None else limit)
     observed = ObservedPass.of(meta_twin, sample)
     check_captured_weights(model, observed)
-    drawn = drawn_again(
-        observed.trace.drawn, lambda: ObservedPass.of(_apply(meta_clone(model), steps), sample).trace.drawn
-    )
-    if sentences := list(remaining_sharing(observed, wanted, drawn)):
+
+    def again(other: Sample) -> Trace:
+        return ObservedPass.of(_apply(meta_clone(model), steps), other).trace
+
+    drawn = drawn_again(observed.trace.drawn, lambda: again(sample).drawn)
+    branch = device_branch(sample, observed.trace, again)
+    if sentences := list(remaining_sharing(observed, wanted, drawn, branch)):
         warnings.warn("; ".join(sentences), UntieWarning, stacklevel=3)
     return keep_untied(_apply(Copier()(model), steps), wanted)
 
