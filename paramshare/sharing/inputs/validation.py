@@ -34,7 +34,8 @@ def check_model(model: object, done: str) -> None:
     if not isinstance(model, nn.Module):
         raise SpecError(f"a {type(model).__name__} cannot be {done}; expected a torch.nn.Module")
     try:
-        sum(1 for _ in model.modules())
+        for module in model.modules():
+            list(module.children())
     except TypeError as error:  # torch registers a weak proxy of a module as a module, and fails here
         reason = f"torch cannot list the modules of {type(model).__name__} ({error})"
         raise SpecError(f"{reason}; hold a weak reference as weakref.ref, not as weakref.proxy") from error

@@ -48,8 +48,6 @@ __all__ = ["Trace", "trace"]
 
 _aten = torch.ops.aten
 
-_ALL = Fraction(1)
-
 
 @dataclass(frozen=True, slots=True)
 class Trace:
@@ -164,7 +162,8 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return NotImplemented
         kwargs, rule = kwargs or {}, rule_of(func)
         args, kwargs = self._originals.replaced(args, kwargs)
-        if makes_sparse(func) or any(is_irregular(tensor) for _, tensor in operands_of(rule, args, kwargs)):
+        operands = list(operands_of(rule, args, kwargs))
+        if makes_sparse(func) or any(is_irregular(tensor) for _, tensor in operands):
             return self._run_sparse(func, args, kwargs)
         if rule.composite:
             with self:
@@ -173,7 +172,7 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 return decomposed
         if func.overloadpacket is _aten._local_scalar_dense:
             return self._read(func, args[0])
-        return self._run(func, args, kwargs)
+        return self._run(func, args, kwargs, operands)
 
     def _run_sparse(self, func: OpOverload[Any, Any], args: Sequence[Any], kwargs: dict[str, Any]) -> object:
         """Run an operation on a tensor without a storage."""
@@ -182,14 +181,20 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return result
         if result.of_data:
             self._remember(result.dense, Data(result.stored))
-        return self._run(result.func, result.args, result.kwargs, result.density)
+        operands = list(operands_of(rule_of(result.func), result.args, result.kwargs))
+        return self._run(result.func, result.args, result.kwargs, operands, result.density)
 
     def _run(
-        self, func: OpOverload[Any, Any], args: Sequence[Any], kwargs: dict[str, Any], density: Fraction = _ALL
+        self,
+        func: OpOverload[Any, Any],
+        args: Sequence[Any],
+        kwargs: dict[str, Any],
+        operands: Sequence[tuple[int, Tensor]],
+        density: Fraction | None = None,
     ) -> object:
         """Run one operation on tensors with storages and account for it."""
         rule = rule_of(func)
-        operands = [(place, tensor) for place, tensor in operands_of(rule, args, kwargs) if not is_lazy(tensor)]
+        operands = [(place, tensor) for place, tensor in operands if not is_lazy(tensor)]
         place = str(self._stack.current)
         check_operation(func, rule, args)
         result = self._constants.run(func, rule, args, kwargs, [tensor for _, tensor in operands], place)
@@ -227,7 +232,8 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self.notes.unpacked(str(self._stack.current), *operation.packed_weights)
         if operation.multiplies_quantised:
             self.notes.quantised(str(self._stack.current))
-        if operation.of_data and any(storage_of(each.tensor) in self._computed_before for each in operation.operands):
+        stale = self._computed_before
+        if stale and operation.of_data and any(storage_of(each.tensor) in stale for each in operation.operands):
             self.notes.computed_before(str(self._stack.current))
         result = operation.result(layer)
         for output in outputs:

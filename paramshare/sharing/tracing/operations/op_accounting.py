@@ -88,7 +88,7 @@ class Operation:
         func, rule, args: the function, its rule and its arguments.
         operands: the tensors that the operation reads.
         out: the first output.
-        density: the part of the multiply-accumulates that the operation computes. Defaults to all.
+        density: the part of the multiply-accumulates that the operation computes. Defaults to None: all.
     """
 
     func: OpOverload[Any, Any]
@@ -96,7 +96,7 @@ class Operation:
     args: Sequence[Any]
     operands: Sequence[Operand]
     out: Tensor
-    density: Fraction = Fraction(1)
+    density: Fraction | None = None
 
     @property
     def of_data(self) -> bool:
@@ -121,7 +121,9 @@ class Operation:
         """Return the multiply-accumulates as written and dense."""
         if self.rule.product is None:
             return 0, 0
-        macs, factors = int(self.rule.product.macs(self.args, self.out) * self.density), self.factors
+        macs, factors = self.rule.product.macs(self.args, self.out), self.factors
+        if self.density is not None:
+            macs = int(macs * self.density)
         data = [operand.values for operand in factors if operand.of_data]
         if data and any(operand.of_weights for operand in factors):
             return macs, self.out.numel() * prod(data)

@@ -84,7 +84,7 @@ class UserDevice(TorchFunctionMode):
         elif func in _ARRAYS and args[0].is_meta:
             with _disable_current_modes():
                 return func(self._values(args[0]), *args[1:], **kwargs)
-        if self._answered:
+        if self._answered and (len(args) > 1 or kwargs):
             args = [_META if arg is self._device else arg for arg in args]
             kwargs = {name: _META if arg is self._device else arg for name, arg in kwargs.items()}
         try:
