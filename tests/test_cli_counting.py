@@ -197,6 +197,7 @@ def test_invalid_input_of_layer_is_refused_in_one_line(
     ("arguments", "number"),
     [
         ("layer conv2d --in 3,299,299 --out 32 --kernel 3 --stride 2 --padding 0 --no-bias", "19,181,664"),
+        ("layer conv2d --in 3x299x299 --out 32 --kernel 3 --stride 2 --no-bias", "19,181,664"),
         ("article", "10,543,232"),
     ],
 )

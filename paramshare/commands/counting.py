@@ -240,9 +240,10 @@ def _model_spec(text: str | dict[str, Any]) -> ModelSpec:
 
 
 def _numbers(name: str, text: str) -> tuple[int, ...]:
+    """Parse numbers such as 3,224,224 or 3x224x224."""
     least = 0 if name.endswith("padding") else 1
     try:
-        numbers = tuple(int(part) for part in text.split(","))
+        numbers = tuple(int(part) for part in text.strip("()[] ").replace("x", ",").split(","))
     except ValueError:
         numbers = ()
     if not numbers or min(numbers) < least:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from paramshare.errors import SpecError
-from paramshare.sharing.inputs.sample import Sample, Size, example_inputs
+from paramshare.sharing.inputs.sample import Sample, Size, example_inputs, own_dtype
 from paramshare.sharing.inputs.suggestions import suggestion
 from paramshare.sharing.inputs.validation import check_model
 from paramshare.sharing.report import REGIMES, Counts, LayerSharing, Memory, SharingReport, Tie
@@ -18,9 +18,13 @@ from paramshare.sharing.tensors.copies import Copier, stray_parameters
 from paramshare.sharing.tensors.packed_weights import packed_module
 from paramshare.sharing.tensors.regions import Region, claims, covered, covered_twice, region_of, storage_of
 from paramshare.sharing.tensors.wrapper_subclasses import stored
+from paramshare.sharing.tracing.batch_of_samples import find_batch
+from paramshare.sharing.tracing.device_branches import device_branch
 from paramshare.sharing.tracing.module_stack import ROOT
-from paramshare.sharing.tracing.trace import Trace, Use, trace
+from paramshare.sharing.tracing.trace import Trace, trace
 from paramshare.sharing.tracing.values.assumptions import draw_warnings, drawn_again
+from paramshare.sharing.tracing.weights.use_notes import is_quantised
+from paramshare.sharing.tracing.weights.uses import Use
 from paramshare.torch_modes import outside_modes
 
 __all__ = ["analyze"]
@@ -48,7 +52,8 @@ def analyze(
             inputs.
         dtypes: the dtypes of the inputs, one for all or one for each (`torch.long` for tokens). Defaults to the
             model's dtype.
-        args, kwargs: the arguments of the call with one sample (a batch of 1), in place of a size or beside it.
+        args, kwargs: the arguments of the call with one sample (a batch of 1), in place of a size or beside it. Of a
+            larger batch, the first sample is counted, with a warning.
         training: True for a pass in training mode. In evaluation mode some parameters can be unused.
         name: the model's name in the report. Defaults to its class.
 
@@ -66,11 +71,17 @@ def analyze(
     if packed := packed_module(model):
         raise SpecError(f"{packed} has packed weights, which are not parameters; give the model before quantisation")
     if next(model.parameters(), None) is None and next(stray_parameters(model), None) is None:
-        raise SpecError(f"{title} has no parameters to count; give a model with parameters")
+        quantised = any(is_quantised(buffer.dtype) for buffer in model.buffers())
+        advice = "its buffers may be quantised weights: give the model before quantisation" if quantised else ""
+        raise SpecError(f"{title} has no parameters to count; {advice or 'give a model with parameters'}")
     try:
         clone, traced = _trace(model, training, sample)
     except SpecError as error:
-        raise SpecError(f"{error}{suggestion(sample, str(error), partial(_is_accepted, model, training))}") from error
+        accepted = suggestion(sample, str(error), own_dtype(model), partial(_is_accepted, model, training))
+        raise SpecError(f"{error}{accepted}") from error
+    batch = find_batch(sample, traced, partial(_trace, model, training))
+    if batch is not None and batch.single is not None:
+        sample, clone, traced = batch.single
     strays = dict(stray_parameters(clone))
     weights = _weights(clone, strays)
     unheld = {place.storage: traced.encountered[place.storage] for place in traced.uses if place.storage not in weights}
@@ -83,6 +94,8 @@ def analyze(
     totals = Counts.total([row.counts for row in rows], sum(row.counts.shared - row.counts.unused for row in rows))
     elements = sum(covered(weight.regions) for weight in weights.values())
     drawn = drawn_again(traced.drawn, lambda: _trace(model, training, sample)[1].drawn)
+    branch = device_branch(sample, traced, lambda other: _trace(model, training, other)[1])
+    about_input = (*([batch.sentence] if batch else ()), *([branch] if branch else ()))
     contradicted = (*contradictions(rows, totals, elements), *unlinked_products(clone, traced))
     return SharingReport(
         model=title,
@@ -90,7 +103,7 @@ def analyze(
         totals=totals,
         layers=rows,
         ties=tuple(_ties(weights.values())),
-        warnings=(*contradicted, *untrained, *traced.warnings, *draw_warnings(drawn)),
+        warnings=(*contradicted, *about_input, *untrained, *traced.warnings, *draw_warnings(drawn)),
     )
 
 

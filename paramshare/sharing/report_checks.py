@@ -9,7 +9,8 @@ from torch.nn.parameter import is_lazy
 from paramshare.sharing.report import Counts, LayerSharing
 from paramshare.sharing.tensors.regions import region_of, storage_of
 from paramshare.sharing.tracing.module_stack import ROOT
-from paramshare.sharing.tracing.trace import Place, Trace
+from paramshare.sharing.tracing.trace import Trace
+from paramshare.sharing.tracing.weights.uses import Place
 
 __all__ = ["contradictions", "unlinked_products"]
 

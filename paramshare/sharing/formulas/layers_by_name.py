@@ -81,9 +81,8 @@ def _linear(_kind: str, size: tuple[int, ...], out: int, options: dict[str, obje
 def _conv(kind: str, size: tuple[int, ...], out: int, options: dict[str, object]) -> Regimes:
     dims = int(kind[-2])
     if len(size) != dims + 1:
-        raise SpecError(
-            f"{kind} has an input of channels and {dims} dimension{'s'[: dims > 1]}; got {len(size)} numbers"
-        )
+        names = f"channels and {dims} dimension{'s'[: dims > 1]}"
+        raise SpecError(_wrong_size(kind, size, names, dims + 1))
     if "kernel" not in options:
         raise SpecError(f"--kernel is missing: the kernel of {kind}, such as 3")
     for name, value in options.items():
@@ -118,8 +117,19 @@ def _attention(kind: str, size: tuple[int, ...], out: int, options: dict[str, ob
 
 def _pair(kind: str, size: tuple[int, ...], names: str) -> tuple[int, int]:
     if len(size) != 2:
-        raise SpecError(f"{kind} has an input of {names}; got {len(size)} numbers")
+        raise SpecError(_wrong_size(kind, size, names, 2))
     return size[0], size[1]
+
+
+def _wrong_size(kind: str, size: tuple[int, ...], names: str, expected: int) -> str:
+    """Return the message for an input with another number of axes; one more may be a batch."""
+    advice = ""
+    if len(size) == expected + 1:
+        advice = f"; a size has no batch, so give {','.join(map(str, size[1:]))}"
+    elif len(size) < expected:
+        example = "16,8" if expected == 2 else ",".join(["3", *["32"] * (expected - 1)])
+        advice = f"; give {expected}, such as {example}"
+    return f"{kind} has an input of {names}; got {len(size)} number{'s'[: len(size) != 1]}{advice}"
 
 
 _FAMILIES: Final = {

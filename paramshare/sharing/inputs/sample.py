@@ -4,6 +4,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
+from typing import Final
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +19,8 @@ __all__ = ["Sample", "Size", "example_inputs", "own_dtype", "parse_dtypes", "par
 
 Size = Sequence[int]
 
+_CPU: Final = torch.device("cpu")
+
 _DENSE = "give a dense tensor (`to_dense()`, `to_padded_tensor()`)"
 
 
@@ -28,12 +32,14 @@ class Sample:
         args, kwargs: the arguments, with every tensor on the meta device, also tensors within other objects.
         sizes: the sizes that the inputs were made from, without the batch; empty for inputs given as tensors.
         gradients: True if the pass records gradients, for a model whose forward computes gradients.
+        device: the device that model code sees in place of the meta device.
     """
 
     args: tuple[object, ...]
     kwargs: Mapping[str, object]
     sizes: tuple[tuple[int, ...], ...] = ()
     gradients: bool = False
+    device: torch.device = _CPU
 
     @contextmanager
     def recording(self) -> Iterator[None]:
@@ -78,13 +84,20 @@ def example_inputs(
             "dtypes was given without input_size; leave it out, the tensors in args and kwargs have their own dtypes"
         )
     positional, named = checked_arguments(args, kwargs)
+    device = _device_of(model, (positional, named))
     sizes = [] if input_size is None else checked_sizes(input_size)
     tensors = (
         torch.empty((1, *size), dtype=kind or own_dtype(model), device="meta")
         for size, kind in zip(sizes, checked_dtypes(dtypes, len(sizes)), strict=True)
     )
     arguments = with_tensors((*positional, *tensors), _tensor_on_meta)
-    return Sample(arguments, with_tensors(named, _tensor_on_meta), tuple(sizes))
+    return Sample(arguments, with_tensors(named, _tensor_on_meta), tuple(sizes), device=device)
+
+
+def _device_of(model: nn.Module, arguments: object) -> torch.device:
+    """Return the device of the model, else of its arguments, without meta devices. Defaults to the CPU."""
+    tensors = chain(model.parameters(), model.buffers(), tensors_in(arguments))
+    return next((tensor.device for tensor in tensors if not tensor.is_meta), _CPU)
 
 
 def _tensor_on_meta(tensor: Tensor) -> Tensor:
@@ -93,6 +106,8 @@ def _tensor_on_meta(tensor: Tensor) -> Tensor:
     Raises:
         SpecError: the meta device does not support the layout of `tensor`.
     """
+    if not is_wrapper(tensor) and (tensor.is_sparse or tensor.layout is torch.sparse_csr):
+        return tensor.detach()  # only its shape and the number of its elements are used
     if not is_wrapper(tensor) and (tensor.is_nested or tensor.layout != torch.strided):
         kind = "nested" if tensor.is_nested else str(tensor.layout).removeprefix("torch.").strip("_")
         raise SpecError(f"the input has a {kind} tensor, which cannot be traced without values; {_DENSE}")

@@ -21,18 +21,19 @@ _MOST_AXES: Final = 3
 """A size with more axes may begin with a batch."""
 
 
-def suggestion(refused: Sample, reason: str, is_accepted: Callable[[Sample], bool]) -> str:
+def suggestion(refused: Sample, reason: str, own: torch.dtype, is_accepted: Callable[[Sample], bool]) -> str:
     """Return the end of a message with an input that the model accepts; empty without such an input.
 
     Args:
         refused: the sample that the model refused; only samples made from sizes have suggestions.
         reason: the message of the refusal.
+        own: the dtype of the model's parameters.
         is_accepted: returns whether the model accepts a sample; called for a few samples.
     """
     if not refused.sizes:
         return ""
     whole = _without_batch(refused)
-    for sample in (whole, *_with_indices(whole or refused, reason)):
+    for sample in (whole, *_with_indices(whole or refused, reason), *_with_numbers(whole or refused, own)):
         if sample is not None and is_accepted(sample):
             return f"; the model accepts {_options(sample, refused)}"
     return ""
@@ -62,6 +63,14 @@ def _with_indices(sample: Sample, reason: str) -> Iterator[Sample]:
         yield replace(sample, args=tuple(tensor.to(kind) for tensor, kind in zip(tensors, kinds, strict=True)))
 
 
+def _with_numbers(sample: Sample, own: torch.dtype) -> Iterator[Sample]:
+    """Yield samples with the model's dtype for the inputs of another dtype, and with integers for some inputs."""
+    if any(tensor.dtype != own for tensor in _sized(sample)):
+        numbers = replace(sample, args=tuple(arg.to(own) if isinstance(arg, Tensor) else arg for arg in sample.args))
+        yield numbers
+        yield from _with_indices(numbers, "index")
+
+
 def _sized(sample: Sample) -> list[Tensor]:
     """Return the tensors that were made from the sizes."""
     return [tensor for tensor in sample.args if isinstance(tensor, Tensor)]
@@ -81,8 +90,9 @@ def _options(sample: Sample, refused: Sample) -> str:
     kinds = [tensor.dtype for tensor in _sized(sample)]
     if kinds != [tensor.dtype for tensor in _sized(refused)]:
         names = ["long" if kind is torch.long else str(kind).removeprefix("torch.") for kind in kinds]
-        several = len(set(names)) > 1
+        several, indices = len(set(names)) > 1, torch.long in kinds
         words.append(f"the dtype {chr(39) + ';'.join(names) + chr(39) if several else names[0]}")
-        calls.append(f"dtypes={'[' + ', '.join(f'torch.{name}' for name in names) + ']' if several else 'torch.long'}")
-        reasons.append("tokens and other indices are integers")
+        each = [f"torch.{name}" for name in names]
+        calls.append(f"dtypes={'[' + ', '.join(each) + ']' if several else each[0]}")
+        reasons.append("tokens and other indices are integers" if indices else "numbers have the dtype of the weights")
     return f"{' and '.join(words)} ({', '.join(calls)} in Python): {', and '.join(reasons)}"

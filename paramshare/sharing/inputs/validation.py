@@ -27,12 +27,18 @@ def check_model(model: object, done: str) -> None:
         done: a participle for the message, such as "analysed".
 
     Raises:
-        SpecError: the object is a class or another object.
+        SpecError: the object is a class or another object, or torch cannot list its modules.
     """
     if isinstance(model, type) and issubclass(model, nn.Module):
         raise SpecError(f"{model.__name__} is a class; give an instance: {model.__name__}(...)")
     if not isinstance(model, nn.Module):
         raise SpecError(f"a {type(model).__name__} cannot be {done}; expected a torch.nn.Module")
+    try:
+        for module in model.modules():
+            list(module.children())
+    except TypeError as error:  # torch registers a weak proxy of a module as a module, and fails here
+        reason = f"torch cannot list the modules of {type(model).__name__} ({error})"
+        raise SpecError(f"{reason}; hold a weak reference as weakref.ref, not as weakref.proxy") from error
 
 
 def checked_sizes(input_size: object) -> list[tuple[int, ...]]:

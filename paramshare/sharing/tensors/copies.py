@@ -16,7 +16,7 @@ from paramshare.sharing.tensors.object_copies import ObjectCopier
 from paramshare.sharing.tensors.regions import storage_of
 from paramshare.sharing.tensors.wrapper_subclasses import is_wrapper, rewrapped
 
-__all__ = ["Copier", "held_tensors", "known_values", "meta_clone", "parameter_like", "stray_parameters"]
+__all__ = ["Copier", "held_tensors", "is_non_leaf", "known_values", "meta_clone", "parameter_like", "stray_parameters"]
 
 _SMALL: Final = 1 << 18
 """The maximum number of bytes of a storage whose values are kept: masks, tables of indices, flags, but not weights."""
@@ -27,6 +27,7 @@ _NOT_CONTAINERS: Final = (type(None), bool, int, float, str, nn.Module)
 _OF_EVERY_MODULE: Final = frozenset(nn.Module().__dict__) - {"_buffers"}
 
 _VALUES: Final = "_paramshare_values"
+_NON_LEAF: Final = "_paramshare_non_leaf"
 
 
 def meta_clone(model: nn.Module) -> nn.Module:
@@ -71,6 +72,9 @@ class Copier:
             if isinstance(module, torch.jit.ScriptModule):
                 place = f"{name or 'the model'} ({type(module).__name__})"
                 raise SpecError(f"{place} is a TorchScript module, whose code cannot be traced; give the Python module")
+        for tensor in tensors:
+            if isinstance(tensor, nn.Parameter) and not is_lazy(tensor) and _is_irregular(tensor):
+                raise SpecError(_refusal(tensor))
         self._of_parameters |= {storage_of(tensor) for tensor in tensors if _is_weight(tensor)}
         for tensor in tensors:  # before any `__deepcopy__` copies them
             self._objects(tensor)
@@ -88,9 +92,8 @@ class Copier:
             return lazy
         if is_wrapper(tensor):
             return self._of_kind(tensor, rewrapped(tensor, self._objects))
-        if tensor.layout != torch.strided or tensor.is_quantized:
-            kind = "quantized" if tensor.is_quantized else tensor.layout
-            raise SpecError(f"a {kind} tensor has no storage to trace; give the model with dense weights")
+        if _is_irregular(tensor):
+            return tensor.detach().clone()  # on its own device, with its values
         source = tensor.detach().as_subclass(Tensor)
         storage = storage_of(source)
         if storage not in self._storages:
@@ -107,6 +110,8 @@ class Copier:
             data = data.as_subclass(type(tensor))
         if self._on_meta and not isinstance(tensor, nn.Parameter) and not is_wrapper(tensor):
             data.__dict__[_VALUES] = self._values_of(tensor)
+        if self._on_meta and tensor.grad_fn is not None:
+            data.__dict__[_NON_LEAF] = True
         for name, value in tensor.__dict__.items():
             data.__dict__.setdefault(name, value if name == _VALUES else self._objects(value))
         return data
@@ -129,10 +134,29 @@ class Copier:
         return storage.clone()  # type: ignore[no-untyped-call, no-any-return]
 
 
+def _is_irregular(tensor: Tensor) -> bool:
+    """Return whether a tensor has no storage that a pass can follow: sparse, nested, of mkldnn, or quantised."""
+    return not is_wrapper(tensor) and (tensor.layout != torch.strided or tensor.is_quantized or tensor.is_nested)
+
+
+def _refusal(parameter: nn.Parameter) -> str:
+    names = {"nested": parameter.is_nested, "quantised": parameter.is_quantized}
+    layout = str(parameter.layout).removeprefix("torch.").strip("_")
+    kind = next((name for name, applies in names.items() if applies), layout)
+    return (
+        f"a parameter of the model is {kind}, which cannot be traced; give the model with dense weights (`to_dense()`)"
+    )
+
+
 def known_values(tensor: Tensor) -> torch.UntypedStorage | None:
     """Return the values of a storage before it was copied to the meta device, on the CPU; None if unknown."""
     values: torch.UntypedStorage | None = tensor.__dict__.get(_VALUES)
     return values
+
+
+def is_non_leaf(tensor: Tensor) -> bool:
+    """Return whether a tensor was computed with gradients before it was copied to the meta device."""
+    return _NON_LEAF in tensor.__dict__
 
 
 def held_tensors(model: nn.Module) -> Iterator[Tensor]:

@@ -1,4 +1,4 @@
-"""Detect sequences whose batch is another axis than the layer expects, so that the pass is not for one sample."""
+"""Observe the batches that layers receive, and detect sequences whose batch is another axis than the layer expects."""
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final
@@ -12,9 +12,12 @@ __all__ = ["BatchLayout"]
 _FIRST_INPUT: Final = {nn.RNNBase: "input", nn.MultiheadAttention: "query"}
 """The layers whose batch is the second axis by default, with the name of their first argument."""
 
+_BATCHES: Final = (nn.modules.conv._ConvNd, nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.RNNCellBase)
+"""Further layers whose batch axis torch defines: the first."""
+
 
 class BatchLayout:
-    """The layers of one pass that interpret the steps of one sample as a batch.
+    """The batches that the layers of one pass receive, and the layers that interpret steps of one sample as a batch.
 
     Args:
         model: the model; hooks are registered on its modules and not removed.
@@ -23,11 +26,15 @@ class BatchLayout:
 
     def __init__(self, model: nn.Module, root: str) -> None:
         self._swapped: dict[str, tuple[nn.Module, Tensor]] = {}
+        self.lengths: list[int] = []
+        """The length of the batch for each call of a layer whose batch axis torch defines; 1 without a batch axis."""
         for path, module in model.named_modules():
             argument = next((name for kind, name in _FIRST_INPUT.items() if isinstance(module, kind)), None)
             if argument is not None and not module.batch_first:
                 hook = _recording(self._swapped, path or root, argument)
                 module.register_forward_pre_hook(hook, with_kwargs=True)
+            if argument is not None or isinstance(module, _BATCHES):
+                module.register_forward_pre_hook(_measuring(self.lengths, argument or "input"), with_kwargs=True)
 
     def warnings(self) -> Iterator[str]:
         """Yield a sentence about all layers that were called with one step of a batch."""
@@ -56,3 +63,24 @@ def _recording(
             swapped.setdefault(layer, (module, first))
 
     return record
+
+
+def _measuring(
+    lengths: list[int], argument: str
+) -> Callable[[nn.Module, tuple[object, ...], Mapping[str, object]], None]:
+    """Return a hook that records the length of a layer's batch."""
+
+    def measure(module: nn.Module, args: tuple[object, ...], kwargs: Mapping[str, object]) -> None:
+        first = args[0] if args else kwargs.get(argument)
+        if isinstance(first, Tensor) and not first.is_nested:
+            lengths.append(_batch_length(module, first))
+
+    return measure
+
+
+def _batch_length(module: nn.Module, given: Tensor) -> int:
+    """Return the length of the batch in the input of a layer; 1 for an input without a batch axis."""
+    if isinstance(module, tuple(_FIRST_INPUT)):
+        return int(given.shape[0 if module.batch_first else 1]) if given.dim() == 3 else 1
+    fewest = len(module.kernel_size) + 2 if isinstance(module, nn.modules.conv._ConvNd) else 2
+    return int(given.shape[0]) if given.dim() >= fewest else 1

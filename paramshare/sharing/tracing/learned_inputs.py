@@ -9,6 +9,7 @@ parametrization is a weight, not an input.
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.nn.utils.parametrize import ParametrizationList
@@ -51,7 +52,7 @@ class LearnedInputs:
             storages = {share.storage for share in shares_of(operand.tensor, operand.origin)}
             if storages and storages <= own:
                 weights.append(operand)
-            elif storages or storage_of(operand.tensor) in inputs:
+            elif storages or storage_of(operand.tensor) in inputs or call.steps is not None:  # an initial state
                 learned.append(operand)
         return learned if weights else []
 
@@ -95,4 +96,12 @@ def _candidates(operands: Sequence[Operand], rule: Rule, call: ModuleCall) -> li
 
 
 def _storages(values: Iterable[object]) -> set[int]:
-    return {storage_of(leaf) for leaf in tree_leaves(tuple(values)) if isinstance(leaf, Tensor) and not is_lazy(leaf)}
+    leaves = (leaf for leaf in tree_leaves(tuple(values)) if isinstance(leaf, Tensor) and not is_lazy(leaf))
+    return {storage_of(_unwrapped(leaf)) for leaf in leaves}
+
+
+def _unwrapped(tensor: Tensor) -> Tensor:
+    """Return the tensor within the wrappers of `torch.func`, which have no storage."""
+    while torch._C._functorch.is_functorch_wrapped_tensor(tensor):
+        tensor = torch._C._functorch.get_unwrapped(tensor)
+    return tensor

@@ -7,9 +7,10 @@ can be read; other values are assumed (`assumptions`).
 
 import warnings
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from fractions import Fraction
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +21,7 @@ from torch.utils._pytree import tree_leaves
 
 from paramshare.errors import SpecError
 from paramshare.sharing.inputs.sample import Sample
-from paramshare.sharing.tensors.copies import held_tensors
+from paramshare.sharing.tensors.copies import held_tensors, is_non_leaf
 from paramshare.sharing.tensors.object_tensors import tensors_in
 from paramshare.sharing.tensors.regions import Region, covered, region_of, storage_of
 from paramshare.sharing.tensors.wrapper_subclasses import is_plain, stored
@@ -30,47 +31,22 @@ from paramshare.sharing.tracing.learned_inputs import LearnedInputs
 from paramshare.sharing.tracing.module_stack import ROOT, ModuleStack
 from paramshare.sharing.tracing.operations.op_accounting import Operand, Operation, Sites
 from paramshare.sharing.tracing.operations.op_rules import Rule, operands_of, rule_of
+from paramshare.sharing.tracing.operations.refusals import check_operation
 from paramshare.sharing.tracing.original_tensors import OriginalTensors
 from paramshare.sharing.tracing.output_iterators import with_lists
 from paramshare.sharing.tracing.values.assumptions import Assumptions
 from paramshare.sharing.tracing.values.constant_propagation import ConstantPropagation
 from paramshare.sharing.tracing.values.loop_limit import EndlessLoopError
-from paramshare.sharing.tracing.weights.origins import CONSTANT, Constant, Data, Derived, Origin, Patch, Root, shares_of
+from paramshare.sharing.tracing.values.sparse_tensors import DenseCall, SparseTensors, is_irregular, makes_sparse
+from paramshare.sharing.tracing.values.user_device import UserDevice
+from paramshare.sharing.tracing.weights.origins import Constant, Data, Derived, Origin, Patch, Root, shares_of
+from paramshare.sharing.tracing.weights.use_notes import UseNotes, is_quantised
+from paramshare.sharing.tracing.weights.uses import Place, Use
 from paramshare.sharing.tracing.weights.weight_shares import Share
 
-__all__ = ["Place", "Trace", "Use", "trace"]
+__all__ = ["Trace", "trace"]
 
 _aten = torch.ops.aten
-
-
-class Place(NamedTuple):
-    """A layer and a weight that it uses.
-
-    Args:
-        layer: the name of the layer.
-        storage: the address of the weight's storage.
-        region: the region of the weight in the storage.
-    """
-
-    layer: str
-    storage: int
-    region: Region
-
-
-@dataclass(slots=True)
-class Use:
-    """The sum of the uses of one weight by one layer.
-
-    Args:
-        times: the number of uses.
-        per_use, unshared, live, dense: the number of copies by regime.
-    """
-
-    times: int = 0
-    per_use: int = 0
-    unshared: int = 0
-    live: int = 0
-    dense: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +60,8 @@ class Trace:
             used each, by storage.
         warnings: sentences about assumptions, and about operations that could not be counted exactly.
         drawn: the names of generators that the pass, or another thread at the same time, drew from.
+        batch_lengths: the length of the batch for each call of a layer whose batch axis torch defines.
+        asks_device: the modules that examine the type of a tensor's device, in words.
     """
 
     uses: Mapping[Place, Use]
@@ -92,6 +70,8 @@ class Trace:
     encountered: Mapping[int, tuple[str, nn.Parameter]]
     warnings: tuple[str, ...]
     drawn: tuple[str, ...]
+    batch_lengths: tuple[int, ...]
+    asks_device: tuple[str, ...]
 
 
 def trace(model: nn.Module, sample: Sample, stand_ins: Mapping[int, torch.UntypedStorage] | None = None) -> Trace:
@@ -110,16 +90,17 @@ def trace(model: nn.Module, sample: Sample, stand_ins: Mapping[int, torch.Untype
     with sample.recording(), warnings.catch_warnings(), eager_mode(), tracer.assumptions.watching_draws(model):
         warnings.simplefilter("ignore")  # the model's own warnings are about values
         try:
-            with tracer:
+            with tracer, tracer.user_device:
                 out = with_lists(model(*sample.args, **sample.kwargs))
         except EndlessLoopError:
             raise
         except Exception as error:  # the model's code may raise anything
             raise SpecError(tracer.refusal(error)) from error
     tracer.record_outputs(out, model)
-    sentences = (*layout.warnings(), *tracer.assumptions.warnings(), *tracer.unknown_uses())
-    drawn = tuple(tracer.assumptions.drawn)
-    return Trace(tracer.uses, tracer.macs, tracer.dense_macs, tracer.encountered, sentences, drawn)
+    sentences = (*layout.warnings(), *tracer.assumptions.warnings(), *tracer.notes.sentences())
+    drawn, lengths = tuple(tracer.assumptions.drawn), tuple(layout.lengths)
+    asks = tuple(tracer.user_device.asked)
+    return Trace(tracer.uses, tracer.macs, tracer.dense_macs, tracer.encountered, sentences, drawn, lengths, asks)
 
 
 class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -143,14 +124,17 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._held_before = list(held_tensors(model))
         self._constants = ConstantPropagation(self._held_before, self.assumptions)
         self._learned_inputs = LearnedInputs()
-        self._unknown: Counter[tuple[str, str]] = Counter()
-        self._estimated: dict[str, None] = {}  # a dict keeps the order
+        self.notes = UseNotes()
+        self._computed_before = set(map(storage_of, filter(is_non_leaf, self._held_before)))
         self._outer_node = torch._C._current_autograd_node()  # not None if the caller runs in a backward pass
         self._stack = ModuleStack(model, sample)
+        self.user_device = UserDevice(sample.device, self._constants, lambda: str(self._stack.current))
         self._origins: dict[int, Origin] = {}
         self._alive: list[torch.UntypedStorage] = []  # keeps the addresses unique
-        for input_tensor in tensors_in((sample.args, dict(sample.kwargs))):
-            for tensor in stored(input_tensor):
+        inputs = [tensor for given in tensors_in((sample.args, dict(sample.kwargs))) for tensor in stored(given)]
+        self._sparse = SparseTensors(inputs)
+        for tensor in inputs:
+            if not is_irregular(tensor):
                 self._remember(tensor, Data(tensor.numel()))
         for parameter in model.parameters():
             if not is_lazy(parameter):
@@ -161,14 +145,6 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Return one line with the layer that refused its input, and the reason."""
         assumption = next(self.assumptions.warnings(), "").partition(": ")[0]
         return self._stack.refusal(error) + (f"; an assumption may be the cause: {assumption}" if assumption else "")
-
-    def unknown_uses(self) -> Iterator[str]:
-        """Yield a sentence for each operation on weights without a rule, and for each estimated share."""
-        for (place, name), times in self._unknown.items():
-            often = f", {times:,} times" if times > 1 else ""
-            yield f"{place} uses weights in {name}{often}, for which no rule is known: counted as one site"
-        for place in self._estimated:
-            yield f"{place} uses a part of a rearranged weight: the number of elements of that part is an estimate"
 
     # Running an operation.
 
@@ -186,6 +162,9 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return NotImplemented
         kwargs, rule = kwargs or {}, rule_of(func)
         args, kwargs = self._originals.replaced(args, kwargs)
+        operands = list(operands_of(rule, args, kwargs))
+        if makes_sparse(func) or any(is_irregular(tensor) for _, tensor in operands):
+            return self._run_sparse(func, args, kwargs)
         if rule.composite:
             with self:
                 decomposed: object = func.decompose(*args, **kwargs)
@@ -193,12 +172,35 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 return decomposed
         if func.overloadpacket is _aten._local_scalar_dense:
             return self._read(func, args[0])
-        operands = [(place, tensor) for place, tensor in operands_of(rule, args, kwargs) if not is_lazy(tensor)]
+        return self._run(func, args, kwargs, operands)
+
+    def _run_sparse(self, func: OpOverload[Any, Any], args: Sequence[Any], kwargs: dict[str, Any]) -> object:
+        """Run an operation on a tensor without a storage."""
+        result = self._sparse.run(func, args, kwargs, lambda tensor: bool(shares_of(tensor, self._origin(tensor))))
+        if not isinstance(result, DenseCall):
+            return result
+        if result.of_data:
+            self._remember(result.dense, Data(result.stored))
+        operands = list(operands_of(rule_of(result.func), result.args, result.kwargs))
+        return self._run(result.func, result.args, result.kwargs, operands, result.density)
+
+    def _run(
+        self,
+        func: OpOverload[Any, Any],
+        args: Sequence[Any],
+        kwargs: dict[str, Any],
+        operands: Sequence[tuple[int, Tensor]],
+        density: Fraction | None = None,
+    ) -> object:
+        """Run one operation on tensors with storages and account for it."""
+        rule = rule_of(func)
+        operands = [(place, tensor) for place, tensor in operands if not is_lazy(tensor)]
         place = str(self._stack.current)
+        check_operation(func, rule, args)
         result = self._constants.run(func, rule, args, kwargs, [tensor for _, tensor in operands], place)
         outputs = [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
         if outputs:
-            operation = Operation(func, rule, args, self._with_origins(operands, rule), outputs[0])
+            operation = Operation(func, rule, args, self._with_origins(operands, rule), outputs[0], density)
             if not operation.is_upkeep:
                 self._account(operation, outputs)
         return result
@@ -224,8 +226,15 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if operation.of_data and not in_backward:  # the gradient of a use is not another use
             for sites in operation.sites():
                 if not sites.known:
-                    self._unknown[str(self._stack.current), operation.rule.name] += 1
+                    self.notes.without_rule(str(self._stack.current), operation.rule.name)
                 self._record_use(sites)
+        if operation.rule.packed:
+            self.notes.unpacked(str(self._stack.current), *operation.packed_weights)
+        if operation.multiplies_quantised:
+            self.notes.quantised(str(self._stack.current))
+        stale = self._computed_before
+        if stale and operation.of_data and any(storage_of(each.tensor) in stale for each in operation.operands):
+            self.notes.computed_before(str(self._stack.current))
         result = operation.result(layer)
         for output in outputs:
             self._assign(output, result, operation.rule)
@@ -239,7 +248,10 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         whole = max(tensor.numel(), 1)
         for share in shares_of(tensor, origin):
             if share.estimated and call.steps is None:  # a step of a recurrent layer uses all of its weights
-                self._estimated[str(call)] = None
+                self.notes.estimated(str(call))
+            if share.packed and whole > share.size:
+                self.notes.unpacked(str(call), whole, share.size)
+            share = share.as_stored()
             use = self.uses[Place(share.owner or call.layer, share.storage, share.region)]
             weight, elements = (share.storage, share.region), share.elements
             if call.steps is not None:
@@ -321,7 +333,7 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
             origin = self._root(tensor)  # also a parameter that the pass creates, as lazy layers do
             self.encountered[storage] = (self._stack.current.layer, tensor)
         if origin is None:
-            origin = CONSTANT
+            origin = Constant(quantised=is_quantised(tensor.dtype))
             self._remember(tensor, origin)
         return origin
 

@@ -6,8 +6,8 @@ from typing import Final
 from paramshare.sharing.tensors.copies import stray_parameters
 from paramshare.sharing.tensors.regions import covered_twice, storage_of
 from paramshare.sharing.tracing.module_stack import ROOT
-from paramshare.sharing.tracing.trace import Place
 from paramshare.sharing.tracing.values.assumptions import draw_warnings
+from paramshare.sharing.tracing.weights.uses import Place
 from paramshare.sharing.twins.depth.unrolled import COPY_NAME
 from paramshare.sharing.twins.observed_pass import ObservedPass
 
@@ -17,17 +17,20 @@ _LISTED: Final = 5
 """The maximum number of layers that a warning names for each reason."""
 
 
-def remaining_sharing(observed: ObservedPass, wanted: Collection[str], drawn: Collection[str]) -> Iterator[str]:
+def remaining_sharing(
+    observed: ObservedPass, wanted: Collection[str], drawn: Collection[str], branch: str = ""
+) -> Iterator[str]:
     """Yield a sentence about weights that stay shared, and a sentence about assumptions.
 
     Args:
         observed: a pass over the twin.
         wanted: the axes that were to be untied.
         drawn: the names of generators that the model draws from.
+        branch: a sentence about a branch on the device; empty without one.
     """
     if clauses := list(_clauses(observed, wanted)):
         yield f"not everything was untied: {'; '.join(clauses)}"
-    if assumed := (*observed.trace.warnings, *draw_warnings(drawn)):
+    if assumed := (*observed.trace.warnings, *draw_warnings(drawn), *([branch] if branch else [])):
         yield f"the twin is made for the structure of one pass: {'; '.join(assumed)}"
 
 

@@ -17,9 +17,13 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from paramshare.errors import SpecError
+from paramshare.sharing.inputs.batches import batch_axes
 from paramshare.sharing.inputs.sample import Sample, Size, example_inputs
 from paramshare.sharing.inputs.validation import check_model
 from paramshare.sharing.tensors.copies import Copier, meta_clone
+from paramshare.sharing.tracing.batch_of_samples import find_batch
+from paramshare.sharing.tracing.device_branches import device_branch
+from paramshare.sharing.tracing.trace import Trace
 from paramshare.sharing.tracing.values.assumptions import drawn_again
 from paramshare.sharing.twins.captured_weights import check_captured_weights
 from paramshare.sharing.twins.depth.repeated_calls import repeated_modules, unroll
@@ -70,7 +74,7 @@ def untie(
             RNNs have no dense form and are untied as with `space`.
             Without `tie`, ties are kept.
         input_size, dtypes, args, kwargs: one sample, as for `analyze`: the first axis is a batch of 1. The twin accepts
-            any batch of this size, and at most as many calls in a pass as this sample needs.
+            any batch of samples of this size, and at most as many calls in a pass as this sample needs.
         limit: maximum number of bytes of the twin's parameters. Defaults to half of the free memory on the model's
             device, which leaves the other half for gradients.
 
@@ -89,15 +93,19 @@ def untie(
     if any(map(is_lazy, model.parameters())):
         raise SpecError("the model has lazy layers without a size; call the model once, then untie it")
     sample = example_inputs(model, input_size, dtypes, args, kwargs)
+    sample = _one_sample(model, sample)
     steps = _plan(model, sample, wanted)
     meta_twin = _apply(meta_clone(model), steps)
     check_size(meta_twin, available_memory(model) // 2 if limit is None else limit)
     observed = ObservedPass.of(meta_twin, sample)
     check_captured_weights(model, observed)
-    drawn = drawn_again(
-        observed.trace.drawn, lambda: ObservedPass.of(_apply(meta_clone(model), steps), sample).trace.drawn
-    )
-    if sentences := list(remaining_sharing(observed, wanted, drawn)):
+
+    def again(other: Sample) -> Trace:
+        return ObservedPass.of(_apply(meta_clone(model), steps), other).trace
+
+    drawn = drawn_again(observed.trace.drawn, lambda: again(sample).drawn)
+    branch = device_branch(sample, observed.trace, again)
+    if sentences := list(remaining_sharing(observed, wanted, drawn, branch)):
         warnings.warn("; ".join(sentences), UntieWarning, stacklevel=3)
     return keep_untied(_apply(Copier()(model), steps), wanted)
 
@@ -112,6 +120,19 @@ def _checked_axes(axes: Iterable[str]) -> frozenset[str]:
     if {"space", "dense"} <= wanted:
         raise SpecError("axes has both 'space' and 'dense'; give one: dense layers have nothing left to untie in space")
     return wanted
+
+
+def _one_sample(model: nn.Module, sample: Sample) -> Sample:
+    """Return the first sample of a batch; the same sample if it is not a batch."""
+    if next(batch_axes(sample), None) is None:
+        return sample
+
+    def again(other: Sample) -> tuple[nn.Module, Trace]:
+        observed = ObservedPass.of(meta_clone(model), other)
+        return observed.model, observed.trace
+
+    batch = find_batch(sample, again(sample)[1], again)
+    return batch.single[0] if batch is not None and batch.single is not None else sample
 
 
 def _plan(model: nn.Module, sample: Sample, wanted: Collection[str]) -> list[_Step]:

@@ -90,3 +90,36 @@ def test_inputs_given_as_tensors_get_no_suggestion_about_sizes() -> None:
     with pytest.raises(SpecError) as refused:
         analyze(nn.Embedding(9, 4), args=(torch.zeros(1, 7),))
     assert "the model accepts" not in str(refused.value)
+
+
+INTEGERS = [
+    (nn.Linear(4, 4), (4,), "multiply tensors of the dtypes int64 and float32"),
+    (nn.ConvTranspose1d(3, 4, 3), (3, 8), "multiply tensors of the dtypes int64 and float32"),
+    (nn.BatchNorm2d(3), (3, 4, 4), "normalise a tensor of the dtype int64"),
+    (nn.LSTM(3, 4, batch_first=True), (8, 3), "does not match weight dtype"),
+]
+
+
+@pytest.mark.parametrize(("model", "size", "reason"), INTEGERS, ids=lambda value: type(value).__name__)
+def test_integers_for_a_layer_of_numbers_are_refused_with_the_models_dtype(
+    model: nn.Module, size: tuple[int, ...], reason: str
+) -> None:
+    said = refusal(model, size, torch.long)
+    assert reason in said
+    assert said.endswith(
+        "the model accepts the dtype float32 (dtypes=torch.float32 in Python): numbers have the dtype of the weights"
+    )
+
+
+def test_suggestion_keeps_integers_for_indices() -> None:
+    said = refusal(Tokens(), ((7,), (7, 5)), torch.long)
+    assert "; the model accepts the dtype 'long;float32' (dtypes=[torch.long, torch.float32] in Python)" in said
+
+
+def test_floating_point_types_can_differ_under_autocast() -> None:
+    class Cast(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            with torch.autocast("cpu", torch.bfloat16):
+                return functional.linear(x, self.weight.bfloat16())
+
+    assert analyze(Cast(4, 4, bias=False), (4,)).totals.macs == 16

@@ -1,5 +1,6 @@
 """`analyze` and `untie` refuse invalid inputs in one line without the values of tensors."""
 
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -77,3 +78,16 @@ def test_any_value_in_an_error_is_described_in_few_characters() -> None:
     wrong: Callable[..., Any] = analyze
     with pytest.raises(SpecError, match=r"^input_size is a Batch; expected"):
         wrong(nn.Linear(2, 2), Batch())
+
+
+def test_model_whose_modules_torch_cannot_list_is_refused_in_one_line() -> None:
+    class Child(nn.Module):
+        def __init__(self, layer: nn.Module) -> None:
+            super().__init__()
+            self.kept = [layer]
+            self.parent = weakref.proxy(layer)
+
+    with pytest.raises(SpecError) as refused:
+        analyze(Child(nn.Linear(4, 4)), (4,))
+    assert str(refused.value).startswith("torch cannot list the modules of Child")
+    assert "\n" not in str(refused.value)

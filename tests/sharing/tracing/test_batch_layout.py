@@ -63,7 +63,6 @@ def test_batch_layout_warning_names_the_layer_by_its_path() -> None:
     [
         (nn.LSTM(8, 16, batch_first=True), (1, 10, 8)),
         (nn.LSTM(8, 16), (1, 1, 8)),  # one step of one sample
-        (nn.LSTM(8, 16), (5, 3, 8)),  # what a model makes of positions: steps of several rows
         (nn.GRUCell(8, 16), (1, 8)),
     ],
 )

@@ -87,3 +87,37 @@ def test_model_whose_pass_with_gradients_fails_is_refused_in_one_line() -> None:
         analyze(Detached(), (4,))
     assert "(model) (Detached) refuses its input" in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def forward_mode(model: nn.Module, x: Tensor, how: str) -> Tensor:
+    if how == "dual":
+        with torch.autograd.forward_ad.dual_level():
+            return torch.as_tensor(model(torch.autograd.forward_ad.make_dual(x, x)))
+    if how == "jvp":
+        return torch.func.jvp(model, (x,), (x,))[1]  # type: ignore[no-any-return]
+    return torch.as_tensor(getattr(torch.func, how)(lambda y: model(y).sum())(x))
+
+
+class Transformed(nn.Module):
+    """A layer whose derivative is computed by one of torch's functions."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.layer, self.how = nn.Linear(3, 4, bias=False), how
+
+    def forward(self, x: Tensor) -> Tensor:
+        return forward_mode(self.layer, x, self.how)
+
+
+@pytest.mark.parametrize("how", ["dual", "jvp", "jacfwd", "hessian"])
+def test_forward_mode_derivative_is_refused_in_one_line(how: str) -> None:
+    with pytest.raises(SpecError) as refused:
+        analyze(Transformed(how), (5, 3))
+    assert str(refused.value).endswith(
+        "forward-mode derivatives (jvp, jacfwd, hessian) are not counted; use jacrev or grad"
+    )
+
+
+def test_reverse_mode_derivative_of_a_function_is_one_use() -> None:
+    totals = analyze(Transformed("jacrev"), (5, 3)).totals
+    assert (totals.per_use, totals.unshared) == (12, 60)

@@ -5,7 +5,7 @@ import random
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from paramshare.errors import SpecError
 from paramshare.sharing.inputs.sample import example_inputs
@@ -119,3 +119,18 @@ def test_untie_refuses_a_wrong_input_with_the_layer() -> None:
 def test_untie_refuses_lazy_layers() -> None:
     with pytest.raises(SpecError, match="lazy layers without a size; call the model once, then untie it"):
         untie(nn.LazyLinear(3), {"space"}, (2, 8))
+
+
+def test_untie_reports_a_branch_on_the_device() -> None:
+    class Branching(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.on_cpu, self.elsewhere = nn.Conv1d(1, 2, 3), nn.Conv1d(1, 2, 5, padding=1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            out: Tensor = self.on_cpu(x) if x.device.type == "cpu" else self.elsewhere(x)
+            return out
+
+    with pytest.warns(UntieWarning, match="branches on the device of a tensor: the counts hold on cpu, not on cuda"):
+        twin = untie(Branching(), {"space"}, input_size=(1, 8))
+    assert twin.on_cpu.weight.numel() == 6 * 6

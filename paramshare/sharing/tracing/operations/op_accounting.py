@@ -11,6 +11,7 @@ not a use. The first operation with an operand of data uses every weight that it
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from functools import cached_property
 from math import prod
 from typing import Any, NamedTuple
@@ -87,6 +88,7 @@ class Operation:
         func, rule, args: the function, its rule and its arguments.
         operands: the tensors that the operation reads.
         out: the first output.
+        density: the part of the multiply-accumulates that the operation computes. Defaults to None: all.
     """
 
     func: OpOverload[Any, Any]
@@ -94,6 +96,7 @@ class Operation:
     args: Sequence[Any]
     operands: Sequence[Operand]
     out: Tensor
+    density: Fraction | None = None
 
     @property
     def of_data(self) -> bool:
@@ -119,6 +122,8 @@ class Operation:
         if self.rule.product is None:
             return 0, 0
         macs, factors = self.rule.product.macs(self.args, self.out), self.factors
+        if self.density is not None:
+            macs = int(macs * self.density)
         data = [operand.values for operand in factors if operand.of_data]
         if data and any(operand.of_weights for operand in factors):
             return macs, self.out.numel() * prod(data)
@@ -131,7 +136,10 @@ class Operation:
         for operand in self.operands:
             if not operand.of_weights:
                 continue
-            if operand in factors and multiplied:
+            if self.rule.packed:
+                rows, stored = self._rows, operand.tensor.numel()
+                yield Sites(operand, rows * stored, rows * stored, rows * rows * stored)
+            elif operand in factors and multiplied:
                 macs, dense = self.macs
                 choices = self._choices(operand)
                 yield Sites(operand, macs * choices, self._live(macs) * choices, dense * choices)
@@ -157,14 +165,39 @@ class Operation:
             return Derived(pieces, self.out.numel())
         join = summed if self.rule.side_by_side else larger
         shares = join(
-            self._inherited_share(share, operand, layer)
+            self._unpacked(self._inherited_share(share, operand, layer), operand)
             for operand in self.operands
             for share in inherited(operand.tensor, operand.origin)
         )
         if shares:
             return Derived((Patch.of(self.out, shares),), self.out.numel())
         moved = self.rule.moves and bool(self.operands) and all(_zero(operand) for operand in self.operands)
-        return Constant(self.rule.zeros or moved)
+        return Constant(self.rule.zeros or moved, quantised=any(map(self._reads_quantised, self.operands)))
+
+    @property
+    def _rows(self) -> int:
+        return int(self.args[0].numel() // self.args[0].shape[-1])
+
+    @property
+    def packed_weights(self) -> tuple[int, int]:
+        """Return the number of weights in the packed factor of a product, and of the elements that store them."""
+        return self.macs[0] // max(self._rows, 1), int(self.args[1].numel())
+
+    @property
+    def multiplies_quantised(self) -> bool:
+        """Return whether data is multiplied with a quantised weight that is not a parameter."""
+        return self.of_data and any(
+            isinstance(each.origin, Constant) and each.origin.quantised for each in self.factors
+        )
+
+    def _reads_quantised(self, operand: Operand) -> bool:
+        index = self.rule.kind == "lookup" and operand.place != 0
+        return isinstance(operand.origin, Constant) and operand.origin.quantised and not index
+
+    def _unpacked(self, share: Share, operand: Operand) -> Share:
+        """Return the share of the result, marked if the operation unpacks weights from integers."""
+        integers = not (operand.tensor.is_floating_point() or operand.tensor.is_complex())
+        return replace(share, packed=True) if self.rule.unpacks and integers else share
 
     def _pieces(self) -> Iterator[Patch]:
         """Yield the part of the output that each operand of a concatenation fills."""

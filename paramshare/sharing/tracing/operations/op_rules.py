@@ -94,6 +94,10 @@ _PRODUCTS: dict[_Packet, Product] = {
     _aten._scaled_mm: Product((0, 1), _inner(0)),
     _aten._grouped_mm: Product((0, 1), _grouped),
     _aten._cdist_forward: Product((0, 1), _inner(0)),
+    _aten._weight_int8pack_mm: Product((0, 1), _inner(0)),
+    _aten._weight_int4pack_mm: Product((0, 1), _inner(0)),
+    _aten._weight_int4pack_mm_for_cpu: Product((0, 1), _inner(0)),
+    _aten._dyn_quant_matmul_4bit: Product((0, 1), _inner(0)),
     _aten.convolution: Product((0, 1), _convolution),
     _aten.conv_tbc: Product((0, 1), lambda args, out: out.numel() * prod(args[1].shape[:2])),
     _aten._trilinear: Product((0, 1, 2), _trilinear),
@@ -103,6 +107,13 @@ _PRODUCTS: dict[_Packet, Product] = {
     _aten._scaled_dot_product_cudnn_attention: Product((0, 1, 2), _attention),
     _aten._scaled_dot_product_fused_attention_overrideable: Product((0, 1, 2), _attention),
 }
+
+# Products with packed weights, and operations that can unpack several weights from an integer.
+_PACKED: set[_Packet] = {_aten._weight_int4pack_mm, _aten._weight_int4pack_mm_for_cpu, _aten._dyn_quant_matmul_4bit}
+_UNPACKING: set[_Packet] = {
+    _aten.bitwise_and, _aten.bitwise_right_shift, _aten.bitwise_left_shift, _aten.__and__, _aten.__rshift__,
+    _aten.__lshift__, _aten.remainder, _aten.fmod, _aten.floor_divide,
+}  # fmt: skip
 
 # A weight is applied at each element of the output. Operations that torch tags as pointwise do the same.
 _SPREAD: set[_Packet] = {
@@ -134,9 +145,8 @@ _REPEATS: set[_Packet] = {
 # Elements are moved or repeated, and not changed.
 _MOVED: set[_Packet] = _REPEATS | {
     _aten.clone, _aten._to_copy, _aten.copy_, _aten.constant_pad_nd, _aten.cat, _aten.stack, _aten.roll, _aten.flip,
-    _aten.index_select, _aten.permute_copy,
-    _aten.view_copy, _aten.transpose_copy, _aten.slice_copy, _aten.select_copy, _aten.index,
-    _aten._unsafe_view,
+    _aten.index_select, _aten.permute_copy, _aten.view_copy, _aten.transpose_copy, _aten.slice_copy,
+    _aten.select_copy, _aten.index, _aten._unsafe_view,
 }  # fmt: skip
 
 # Operands are placed side by side, each complete.
@@ -179,6 +189,8 @@ class Rule:
         name: the name in torch's namespace.
         kind: the way in which the operation combines weights with data.
         product: the factors and MACs of an operation of kind `product`; else None.
+        packed: True if the operation multiplies data with weights of which one stored element holds several.
+        unpacks: True if the operation can unpack weights from integers.
         moves: True if the operation moves or repeats elements without a change.
         repeats: True if the output can have more elements than the input.
         side_by_side: True if each operand fills its own part of the output.
@@ -199,6 +211,8 @@ class Rule:
     name: str
     kind: _Kind
     product: Product | None
+    packed: bool
+    unpacks: bool
     moves: bool
     repeats: bool
     side_by_side: bool
@@ -227,6 +241,8 @@ def rule_of(func: OpOverload[Any, Any]) -> Rule:
         name=str(packet),
         kind=_kind_of(func),
         product=_PRODUCTS.get(packet),
+        packed=packet in _PACKED,
+        unpacks=packet in _UNPACKING,
         moves=packet in _MOVED,
         repeats=packet in _REPEATS,
         side_by_side=packet in _SIDE_BY_SIDE,

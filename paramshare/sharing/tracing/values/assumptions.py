@@ -23,6 +23,9 @@ __all__ = ["Assumptions", "draw_warnings", "drawn_again"]
 
 _aten = torch.ops.aten
 
+_COMPARISONS: Final = {_aten.equal, _aten.allclose}
+"""Operations that return one truth value of two tensors."""
+
 _LONGEST_INDEX: Final = 1 << 16  # elements; a longer index has a shape and no values
 
 
@@ -64,6 +67,10 @@ class Assumptions:
         """
         if func.overloadpacket is _aten._is_all_true:  # a failed check would end the pass: assume that it holds
             return torch.ones((), dtype=torch.bool)
+        if func.overloadpacket in _COMPARISONS:
+            if args[0].dim() == 0 and args[0].dtype is torch.bool:  # a check in code of torch
+                return True
+            return self.value(torch.empty((), dtype=torch.bool, device="meta"), "the data", place)
         make = _SHAPES.get(func.overloadpacket)
         if make is None:
             return None

@@ -87,6 +87,12 @@ class ConstantPropagation:
         values = torch.empty(0, dtype=tensor.dtype)
         return values.set_(storage, tensor.storage_offset(), tensor.size(), tensor.stride())
 
+    def on_meta(self, tensor: Tensor) -> Tensor:
+        """Return a tensor on the meta device, with the values of `tensor` if they are known."""
+        if tensor.is_meta:
+            return tensor
+        return self._with_values(tensor) if self.are_known(tensor) else _on_meta(tensor)
+
     def run(
         self,
         func: OpOverload[Any, Any],

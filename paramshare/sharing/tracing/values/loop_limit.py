@@ -15,7 +15,7 @@ import torch
 
 from paramshare.errors import SpecError
 
-__all__ = ["MAX_READS", "EndlessLoopError", "LoopLimit"]
+__all__ = ["MAX_READS", "EndlessLoopError", "LoopLimit", "is_model_code"]
 
 MAX_READS: Final = 10_000
 """The maximum number of unknown values that one line of code may read within one run of its function."""
@@ -55,11 +55,16 @@ class LoopLimit:
             )
 
 
+def is_model_code(code: CodeType) -> bool:
+    """Return whether code is neither of torch nor of `paramshare.sharing`."""
+    return not code.co_filename.startswith(_OWN)
+
+
 def _callers() -> Iterator[FrameType]:
     """Yield the stack frames of the model's code, the innermost first."""
     frame: FrameType | None = sys._getframe(2)
     while frame is not None:
-        if not frame.f_code.co_filename.startswith(_OWN):
+        if is_model_code(frame.f_code):
             yield frame
         frame = frame.f_back
 

@@ -29,8 +29,29 @@ def _grouped_mm(
     return a.new_empty((*groups, a.shape[-2], b.shape[-1]), dtype=out_dtype)
 
 
-_OWN: Final[dict[object, Callable[..., Tensor]]] = {torch.ops.aten._grouped_mm.default: _grouped_mm}
-"""Operations whose meta kernel supports fewer types and strides than the operation itself."""
+def _ctc_loss(log_probs: Tensor, targets: Tensor, *_: object, **__: object) -> tuple[Tensor, Tensor]:
+    """Return the loss of each sequence, and the logarithms that its gradient needs."""
+    batch = (log_probs.shape[1],) if log_probs.dim() == 3 else ()
+    return log_probs.new_empty(batch), log_probs.new_empty((*batch, log_probs.shape[0], 2 * targets.shape[-1] + 1))
+
+
+def _fake_quantized(data: Tensor, *_: object, **__: object) -> tuple[Tensor, Tensor]:
+    """Return the rounded numbers, and the mask of those within the range."""
+    return torch.empty_like(data), torch.empty_like(data, dtype=torch.bool)
+
+
+_OWN: Final[dict[object, Callable[..., Tensor | tuple[Tensor, Tensor]]]] = {
+    torch.ops.aten._grouped_mm.default: _grouped_mm,
+    torch.ops.aten._ctc_loss.Tensor: _ctc_loss,
+    torch.ops.aten._ctc_loss_backward.Tensor: lambda _, log_probs, *__: torch.empty_like(log_probs),
+    torch.ops.aten.fake_quantize_per_tensor_affine_cachemask.default: _fake_quantized,
+    torch.ops.aten._fake_quantize_per_tensor_affine_cachemask_tensor_qparams.default: _fake_quantized,
+    torch.ops.aten.fake_quantize_per_channel_affine_cachemask.default: _fake_quantized,
+    torch.ops.aten._fused_moving_avg_obs_fq_helper.default: _fake_quantized,
+    torch.ops.aten._fake_quantize_learnable_per_tensor_affine.default: lambda data, *_: torch.empty_like(data),
+    torch.ops.aten._fake_quantize_learnable_per_channel_affine.default: lambda data, *_: torch.empty_like(data),
+}
+"""Operations without a meta kernel, or whose meta kernel supports fewer types and strides than the operation itself."""
 
 
 class MetaCache:

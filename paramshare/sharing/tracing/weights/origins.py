@@ -9,7 +9,6 @@ from paramshare.sharing.tensors.regions import Region, covered, region_of, size_
 from paramshare.sharing.tracing.weights.weight_shares import Share, summed
 
 __all__ = [
-    "CONSTANT",
     "Constant",
     "Data",
     "Derived",
@@ -41,12 +40,11 @@ class Constant:
 
     Args:
         zero: True if every value is 0. Defaults to False.
+        quantised: True for a tensor that the model holds in a type of quantised weights, and results computed from it.
     """
 
     zero: bool = False
-
-
-CONSTANT = Constant()
+    quantised: bool = False
 
 
 @dataclass(frozen=True, slots=True)

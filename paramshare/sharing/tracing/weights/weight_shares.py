@@ -27,6 +27,7 @@ class Share:
             to None: the elements do not correspond one to one.
         estimated: True if the numbers are a proportion of those of a larger tensor, since the elements in this part of
             the tensor are unknown.
+        packed: True if bit operations unpacked the tensor: one stored element of the weight holds several elements.
     """
 
     storage: int
@@ -39,6 +40,7 @@ class Share:
     more: tuple[Region, ...] = ()
     shift: int | None = None
     estimated: bool = False
+    packed: bool = False
 
     @property
     def regions(self) -> tuple[Region, ...]:
@@ -49,6 +51,10 @@ class Share:
     def size(self) -> int:
         """Return the number of distinct elements of the regions."""
         return covered(self.regions) if self.more else size_of(self.region)
+
+    def as_stored(self) -> "Share":
+        """Return the share with one copy of each stored element at most, if the weight is packed."""
+        return self.scaled(min(self.copies, self.size), max(self.copies, 1)) if self.packed else self
 
     def scaled(self, part: int, whole: int) -> "Share":
         """Return the share with its numbers multiplied by `part` / `whole`."""
@@ -139,5 +145,6 @@ def _over_all(shares: Sequence[Share], numbers: dict[str, int]) -> Share:
         more=regions[1:],
         shift=shares[0].shift if len(shifts) == 1 else None,
         estimated=any(share.estimated for share in shares),
+        packed=any(share.packed for share in shares),
         **numbers,
     )

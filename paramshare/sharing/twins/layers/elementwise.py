@@ -13,7 +13,7 @@ __all__ = ["CHANNEL_NORMS", "TRAILING_NORMS", "LocalNorm", "LocalPReLU"]
 
 CHANNEL_NORMS: Final = (
     nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.GroupNorm, nn.InstanceNorm1d, nn.InstanceNorm2d,
-    nn.InstanceNorm3d,
+    nn.InstanceNorm3d, nn.SyncBatchNorm,
 )  # fmt: skip
 """The norms with a scale and a shift for each channel."""
 
@@ -22,7 +22,7 @@ TRAILING_NORMS: Final = (nn.LayerNorm, nn.RMSNorm)
 
 _Norm = (
     nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d | nn.GroupNorm | nn.InstanceNorm1d | nn.InstanceNorm2d
-    | nn.InstanceNorm3d | nn.LayerNorm | nn.RMSNorm
+    | nn.InstanceNorm3d | nn.SyncBatchNorm | nn.LayerNorm | nn.RMSNorm
 )  # fmt: skip
 
 

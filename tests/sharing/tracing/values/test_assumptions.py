@@ -169,7 +169,8 @@ def test_mixture_of_experts_counts_as_if_every_token_went_to_every_expert() -> N
     assert [row.name for row in report.layers] == ["gate", "experts.0", "experts.1", "experts.2", "experts.3"]
     assert report.totals.shared == report.totals.per_use == 28 + 4 * 42
     assert report.totals.unshared == 5 * 28 + 4 * 2 * 5 * 42
-    (said,) = report.warnings
+    (axis, said) = report.warnings
+    assert axis.startswith("the first axis of the input x=5×6 is counted as 5 positions of one sample")
     assert said.startswith("(model) (Experts) selects by value (aten.nonzero, 5 times): counted as if everything were ")
 
 
@@ -185,3 +186,31 @@ def test_mixture_of_experts_counts_as_if_every_token_went_to_every_expert() -> N
 def test_operation_that_selects_by_value_is_named(function: Callable[..., Tensor], what: str) -> None:
     (said,) = analyze(Function(function, w=torch.ones(1)), (4,)).warnings
     assert what in said
+
+
+@pytest.mark.parametrize("compare", [torch.equal, torch.allclose])
+def test_comparison_of_tensors_is_computed_if_known_and_else_assumed(compare: Callable[[Tensor, Tensor], bool]) -> None:
+    class Compared(nn.Module):
+        def __init__(self, known: bool) -> None:
+            super().__init__()
+            self.layer, self.known, self.ones = nn.Linear(4, 4), known, nn.Buffer(torch.ones(1, 4))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.layer(x) if compare(self.ones if self.known else x, torch.ones(1, 4)) else x
+
+    known, unknown = (analyze(Compared(known), (4,)) for known in (True, False))
+    assert (known.totals.macs, known.warnings) == (16, ())
+    assert unknown.totals.macs == 0
+    assert "reads a number from the data (as `.item()` does), assumed to be False" in unknown.warnings[0]
+
+
+LOSSES: list[Callable[[Tensor, Tensor], Tensor]] = [
+    lambda x, w: F.ctc_loss(x.log_softmax(-1)[0][:, None] * w, torch.ones(1, 2).long(), *torch.tensor([[4], [2]])),
+    lambda x, w: torch.fake_quantize_per_tensor_affine(x * w, 0.1, 0, 0, 255),
+    lambda x, w: x * torch.fake_quantize_per_tensor_affine(w, torch.tensor(0.1), torch.tensor(0), 0, 255),
+]
+
+
+@pytest.mark.parametrize("function", LOSSES)
+def test_operations_of_training_without_a_meta_kernel_are_counted(function: Callable[[Tensor, Tensor], Tensor]) -> None:
+    assert counted(function, (4, 4), w=torch.randn(4)).totals.unshared == 16

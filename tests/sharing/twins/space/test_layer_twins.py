@@ -169,6 +169,7 @@ def test_a_bag_has_a_table_for_each_place_in_it(mode: str, length: int, padding:
 
 
 NORMS: dict[str, Callable[[int], nn.Module]] = {
+    "SyncBatchNorm": lambda dims: nn.SyncBatchNorm(4),
     "BatchNorm": lambda dims: (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)[dims - 1](4),
     "GroupNorm": lambda _: nn.GroupNorm(2, 4),
     "InstanceNorm": lambda dims: (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)[dims - 1](4, affine=True),
