@@ -23,8 +23,8 @@ __all__ = [
     "KIND",
     "LOGGED_ARTIFACTS",
     "MEMORY",
-    "MODEL_FOLDER",
-    "MODEL_HISTORY",
+    "MODEL_NAME",
+    "MODEL_WEIGHTS",
     "NOTE",
     "NOT_EXPORTED",
     "ORDER",
@@ -121,7 +121,6 @@ RUN_NAME: Final = "mlflow.runName"
 RUN_COLOR: Final = "mlflow.runColor"
 USER: Final = "mlflow.user"
 COMMIT: Final = "mlflow.source.git.commit"
-MODEL_HISTORY: Final = "mlflow.log-model.history"
 LOGGED_ARTIFACTS: Final = "mlflow.loggedArtifacts"
 
 DATASET_CONTEXT: Final = "mlflow.data.context"
@@ -146,8 +145,11 @@ MEMORY: Final = "memory/"
 
 # Artifacts.
 
-MODEL_FOLDER: Final = "model"
-"""The folder of a seed's model: its URI is `runs:/<run id>/model`."""
+MODEL_NAME: Final = "model"
+"""The name of a seed's model: `runs:/<run id>/model`. In runs of former versions it is a folder of the artifacts."""
+
+MODEL_WEIGHTS: Final = "data/model.pt2"
+"""The file with the graph and the weights, in the folder of a model."""
 
 WEIGHTS_FILE: Final = "weights.safetensors"
 """The weights of a recipe's model that torch cannot export as a graph."""

@@ -8,12 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from mlflow.utils.file_utils import local_file_uri_to_path
 
 from paramshare.errors import DeviceError, UsageError
 from paramshare.proof.reproduce import reproduce
 from paramshare.provenance import provenance_tags
-from paramshare.tracking.read.artifacts import artifact_location
+from paramshare.tracking.read.models import model_of
 from paramshare.tracking.store import Store, StoreAddress, open_store
+from paramshare.tracking.tags import MODEL_WEIGHTS
 from paramshare.tracking.write.kinds.seeds import write_run
 from paramshare.training.choice import EngineName
 from paramshare.training.engines import train
@@ -163,7 +165,8 @@ def test_changed_depths_and_final_losses_are_detected(
 
 def test_changed_weights_of_the_logged_model_are_detected(store: Store, small: TrainSpec) -> None:
     run_id, other = written(store, small), written(store, replace(small, seed=4))
-    file, others = (Path(artifact_location(store, one, "model/data/model.pt2")) for one in (run_id, other))
+    models = [model_of(store, one) for one in (run_id, other)]
+    file, others = (Path(local_file_uri_to_path(model.location), MODEL_WEIGHTS) for model in models if model)
     file.write_bytes(others.read_bytes())
     outcome = reproduce(run_id, store.address)
     assert outcome.compared.weights == 8 * 6 + 6 + 6 * 6 + 6 + 6 * 3 + 3

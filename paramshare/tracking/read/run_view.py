@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from paramshare.errors import SpecError, UsageError
 from paramshare.recipes.target import RecipeTarget
-from paramshare.tracking.read.artifacts import changed_run, read_weights
+from paramshare.tracking.read.artifacts import changed_run
 from paramshare.tracking.read.curves import as_trained, value_as_trained
 from paramshare.tracking.read.runs import find_run, target_of_run
+from paramshare.tracking.read.weights import read_weights
 from paramshare.tracking.store import Store
 from paramshare.tracking.tags import COMMIT, DIVERGED, ENGINE, KEY, KIND, PREFIX, TARGET
 from paramshare.training.targets import LOSS, SECONDS, Spec, Target

@@ -16,6 +16,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, text
 
 from paramshare.signals import signals_deferred
 from paramshare.tracking.store.layout import SCHEMA, WRITE_TIMEOUT
+from paramshare.tracking.tags import MODEL_NAME
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -25,6 +26,11 @@ __all__ = ["Database", "KnownExperiment", "StoreWarning", "extend_timeout", "fin
 
 _PAGES_A_CHECKPOINT: Final = 4000  # of 4 KiB, about 30 runs: a page that many runs change is then copied once
 _ROWS_COUNTED: Final = 100_000  # of each index: more than a run has, or SQLite assumes that every run is that short
+_MODEL: Final = """\
+SELECT models.model_id, models.artifact_location FROM inputs
+JOIN logged_models AS models ON models.model_id = inputs.destination_id
+WHERE inputs.source_type = 'RUN_OUTPUT' AND inputs.source_id = ? AND inputs.destination_type = 'MODEL_OUTPUT'
+AND models.name = ? AND models.lifecycle_stage = 'active' AND models.status = 2 LIMIT 1"""  # 2 is READY
 _RUNS_WITH_STATUS: Final = "experiment_id = ? AND status = ? AND lifecycle_stage = 'active'"
 
 
@@ -72,6 +78,12 @@ class Database:
     def tag(self, run_id: str, name: str) -> str | None:
         """Return the value of a run's tag; None if the run does not have the tag."""
         return self._text("SELECT value FROM tags WHERE run_uuid = ? AND key = ?", run_id, name)
+
+    def model(self, run_id: str) -> tuple[str, str] | None:
+        """Return the id and the URI of the files of a run's model; None if the run has none, or it was deleted."""
+        with self.engine.connect() as connection:
+            row = connection.exec_driver_sql(_MODEL, (run_id, MODEL_NAME)).first()
+        return None if row is None else (str(row[0]), str(row[1]))
 
     def _text(self, query: str, *parameters: object) -> str | None:
         with self.engine.connect() as connection:

@@ -25,6 +25,7 @@ from paramshare.tracking.read.runs import FINISHED_SEEDS, search
 from paramshare.tracking.read.seeds import finished_runs
 from paramshare.tracking.store import Store
 from paramshare.tracking.tags import KEY, PARENT, SETTLED, SETTLING
+from paramshare.tracking.write.models import delete_run
 from paramshare.tracking.write.owners import Owner, is_alive
 from paramshare.tracking.write.record import Addition
 from paramshare.tracking.write.runs import add
@@ -93,7 +94,7 @@ def _replace_duplicates(
             others[key] = run
     for key in others:
         if written[key] in own:  # a run that was delivered from the spool can belong to another sweep
-            store.client.delete_run(written[key])
+            delete_run(store.client, store.experiment_id, written[key])
     _delete_repeated(store, written, own, run_ids)
     return others
 
@@ -110,7 +111,7 @@ def _delete_repeated(
     existing = set(own if run_ids is None else run_ids)
     for run_id, key in own.items():
         if written.get(key, run_id) in existing - {run_id}:
-            store.client.delete_run(run_id)
+            delete_run(store.client, store.experiment_id, run_id)
 
 
 def _own_runs(store: Store, parent_run_id: str) -> dict[str, str]:

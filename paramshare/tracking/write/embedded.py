@@ -7,28 +7,56 @@ same record both ways and compares every row.
 
 import shutil
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from mlflow.entities import DatasetInput
+from mlflow.entities import DatasetInput, LoggedModelStatus
 from mlflow.exceptions import MlflowException
 from mlflow.utils.file_utils import local_file_uri_to_path
 from mlflow.utils.uri import append_to_uri_path
-from mlflow.utils.validation import _validate_dataset_inputs, _validate_param, _validate_tag
+from mlflow.utils.validation import (
+    _validate_dataset_inputs,
+    _validate_logged_model_name,
+    _validate_param,
+    _validate_tag,
+)
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from paramshare.tracking.store.database import Database
 from paramshare.tracking.tags import RUN_NAME, USER
 from paramshare.tracking.write.points import ADD, INSERT, Statements, rows_of
-from paramshare.tracking.write.record import Addition, Begun, Point, Record, RunExistsError, now, save_files
+from paramshare.tracking.write.record import (
+    Addition,
+    Begun,
+    ModelRecord,
+    Point,
+    Record,
+    RunExistsError,
+    now,
+    save_files,
+)
 
 __all__ = ["add", "write"]
+
+_MODELS: Final = "models"  # the folder of all models beside those of runs
+_ARTIFACTS: Final = "artifacts"  # the folder of the files in that of a run or of a model
+_READY: Final = LoggedModelStatus.READY.to_int()
 
 _INSERT_TAG: Final = "INSERT INTO tags (key, value, run_uuid) VALUES (?, ?, ?)"
 _ADD_TAG: Final = f"{_INSERT_TAG} ON CONFLICT (key, run_uuid) DO UPDATE SET value = excluded.value"
 _INSERT_PARAM: Final = "INSERT INTO params (key, value, run_uuid) VALUES (?, ?, ?)"
+_INSERT_MODEL_TAG: Final = (
+    "INSERT INTO logged_model_tags (model_id, experiment_id, tag_key, tag_value) VALUES (?, ?, ?, ?)"
+)
+_INSERT_MODEL_PARAM: Final = (
+    "INSERT INTO logged_model_params (model_id, experiment_id, param_key, param_value) VALUES (?, ?, ?, ?)"
+)
+_INSERT_MODEL_METRIC: Final = (
+    "INSERT INTO logged_model_metrics (model_id, metric_name, metric_timestamp_ms, metric_step, metric_value, "
+    "experiment_id, run_id) VALUES (?, ?, ?, ?, ?, ?, ?)"
+)
 _INSERT_INPUT_TAG: Final = "INSERT INTO input_tags (input_uuid, name, value) VALUES (?, ?, ?)"
 
 _SAME_IDENTITY: Final = """\
@@ -54,22 +82,34 @@ def write(database: Database, record: Record, begun: Begun | None = None) -> str
         MlflowException: the database refused the run, or was locked for too long.
         OSError: a file could not be written.
     """
-    run_id = begun.run_id if begun else uuid.uuid4().hex
-    record = record.named(run_id)
-    folder = Path(local_file_uri_to_path(database.artifacts)) / run_id
+    run_id, model_id = begun.run_id if begun else uuid.uuid4().hex, f"m-{uuid.uuid4().hex}"
+    record = record.named(run_id, model_id)
+    artifacts = Path(local_file_uri_to_path(database.artifacts))
+    folders = {artifacts / run_id: record.files}
+    if record.model is not None:
+        folders[artifacts / _MODELS / model_id] = record.model.files
     try:
-        save_files(record.files, folder / "artifacts")
+        for folder, files in folders.items():
+            save_files(files, folder / _ARTIFACTS)
         with database.transaction() as connection:
             if begun:
                 _delete(connection, run_id)
             _insert(connection, database, run_id, record)
+            if record.model is not None:
+                _insert_model(connection, database, (run_id, model_id), record.model)
+                _write_rows(connection, _INSERT_MODEL_METRIC, _model_points(database, (run_id, model_id), record))
     except SQLAlchemyError as error:
-        shutil.rmtree(folder, ignore_errors=True)
+        _remove(folders)
         raise MlflowException(str(error)) from error
     except Exception:
-        shutil.rmtree(folder, ignore_errors=True)
+        _remove(folders)
         raise
     return run_id
+
+
+def _remove(folders: Iterable[Path]) -> None:
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def add(database: Database, run_id: str, addition: Addition) -> None:
@@ -156,7 +196,7 @@ def _run_row(database: Database, run_id: str, record: Record) -> dict[str, Any]:
         "deleted_time": None,
         "source_version": "",
         "lifecycle_stage": "active",
-        "artifact_uri": append_to_uri_path(database.artifacts, run_id, "artifacts"),
+        "artifact_uri": append_to_uri_path(database.artifacts, run_id, _ARTIFACTS),
         "experiment_id": database.experiment_id,
     }
 
@@ -207,3 +247,43 @@ def _insert_input(connection: Connection, run_id: str, experiment_id: int, datas
     edge = {"source_type": "DATASET", "source_id": dataset_id, "destination_type": "RUN", "destination_id": run_id}
     _insert_row(connection, "inputs", {"input_uuid": input_id, **edge})
     _write_rows(connection, _INSERT_INPUT_TAG, [(input_id, tag.key, tag.value) for tag in dataset_input.tags])
+
+
+def _insert_model(connection: Connection, database: Database, ids: tuple[str, str], model: ModelRecord) -> None:
+    """Insert a model, its tags and parameters, and the link from the run to the model.
+
+    Args:
+        ids: of the run and of the model.
+    """
+    run_id, model_id = ids
+    experiment_id, created = database.experiment_id, now()
+    _validate_logged_model_name(model.name)
+    row = {
+        "model_id": model_id,
+        "experiment_id": experiment_id,
+        "name": model.name,
+        "artifact_location": append_to_uri_path(database.artifacts, _MODELS, model_id, _ARTIFACTS),
+        "creation_timestamp_ms": created,
+        "last_updated_timestamp_ms": created,
+        "status": _READY,
+        "lifecycle_stage": "active",
+        "model_type": None,
+        "source_run_id": run_id,
+        "status_message": None,
+    }
+    _insert_row(connection, "logged_models", row)
+    for statement, values in ((_INSERT_MODEL_TAG, model.tags), (_INSERT_MODEL_PARAM, model.params)):
+        _write_rows(connection, statement, [(model_id, experiment_id, *item) for item in values.items()])
+    edge = {"source_type": "RUN_OUTPUT", "source_id": run_id, "destination_type": "MODEL_OUTPUT"}
+    _insert_row(connection, "inputs", {"input_uuid": uuid.uuid4().hex, **edge, "destination_id": model_id, "step": 0})
+
+
+def _model_points(database: Database, ids: tuple[str, str], record: Record) -> list[tuple[Any, ...]]:
+    """Return the rows of the points that the model of a run has, too."""
+    assert record.model is not None
+    run_id, model_id = ids
+    return [
+        (model_id, point.name, point.time, point.step, point.value, database.experiment_id, run_id)
+        for point in record.points
+        if record.model.has(point)
+    ]

@@ -17,6 +17,7 @@ from paramshare.tracking.read.runs import FINISHED_SEEDS, search, target_of_run
 from paramshare.tracking.store import Store
 from paramshare.tracking.tags import CLOSED, FORCED, KEY, KIND, PARENT
 from paramshare.tracking.write.deduplication import deduplicate
+from paramshare.tracking.write.models import delete_models
 from paramshare.tracking.write.owners import Owner, is_alive
 from paramshare.tracking.write.record import Addition
 from paramshare.tracking.write.runs import add
@@ -72,7 +73,8 @@ def close_seeds(store: Store, parent_run_id: str, reason: str, keys: Collection[
 
 
 def close_run(store: Store, run_id: str, reason: str) -> None:
-    """Close the RUNNING run of a seed as KILLED."""
+    """Close the RUNNING run of a seed as KILLED. Its model, which can lack files, is deleted."""
+    delete_models(store.client, store.experiment_id, run_id)
     add(store, run_id, Addition(tags={CLOSED: _closing_note(Owner.here(), reason)}, status="KILLED"))
 
 

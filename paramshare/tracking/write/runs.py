@@ -6,13 +6,14 @@ limits allow, and the client requests nothing that it knows.
 
 import math
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from mlflow import MlflowClient
-from mlflow.entities import DatasetInput, Metric, Param, RunTag
+from mlflow.entities import DatasetInput, LoggedModel, LoggedModelStatus, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.utils.credentials import get_default_host_creds
@@ -20,12 +21,15 @@ from mlflow.utils.rest_utils import http_request, verify_rest_response
 
 from paramshare.tracking.store import Store
 from paramshare.tracking.write import embedded
+from paramshare.tracking.write.models import create_model, delete_models
 from paramshare.tracking.write.record import NIL_ID, Addition, Begun, Point, Record, save_files
 
 __all__ = ["add", "add_by_client", "tag_experiment", "write", "write_by_client"]
 
 _ENTITIES_A_REQUEST: Final = 1000  # MLflow's limit: metrics, params and tags together
 _LOG_BATCH: Final = "/api/2.0/mlflow/runs/log-batch"
+
+_ModelOf = Callable[[Point], str | None]
 
 
 def write(store: Store, record: Record, begun: Begun | None = None) -> str:
@@ -84,34 +88,68 @@ def add_by_client(client: MlflowClient, run_id: str, addition: Addition) -> None
 
 
 def write_by_client(client: MlflowClient, experiment_id: str, record: Record, begun: Begun | None = None) -> str:
-    """Write `record` in as few requests as MLflow's limits allow. Set the status last, FAILED after an error."""
+    """Write `record` in as few requests as MLflow's limits allow. Set the status last.
+
+    After an error the run is FAILED, and its model is deleted.
+    """
     early = {key: value for key, value in record.tags.items() if NIL_ID not in value}
     written: Mapping[str, int] = {}
     if begun is None:
         run = client.create_run(experiment_id, start_time=record.start, tags=early, run_name=record.name)
     else:
         run, early, written = client.get_run(begun.run_id), {}, begun.written
+        delete_models(client, experiment_id, begun.run_id)  # of a process that was killed while it wrote this run
     run_id: str = run.info.run_id
     try:
-        named = record.named(run_id)
-        if named.files:
-            with tempfile.TemporaryDirectory(prefix="paramshare-") as folder:
-                save_files(named.files, Path(folder))
-                # The client's own log_artifacts first requests the whole run, to get this address.
-                get_artifact_repository(run.info.artifact_uri, client.tracking_uri).log_artifacts(folder)
+        model = record.model and create_model(client, experiment_id, run_id, record.model)
+        named = record.named(run_id, model.model_id if model else "")
+        _upload(client, run.info.artifact_uri, named.files)
+        if model and named.model:
+            _upload(client, model.artifact_location, named.model.files)
+            client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
         if named.inputs:
             _log_inputs(client, run_id, named.inputs)
-        params = [Param(key, value) for key, value in named.params.items()]
-        tags = [RunTag(key, value) for key, value in named.tags.items() if key not in early]
         points = [point for point in named.points if point.step >= written.get(point.name, 0)]
-        _log_points(client, run_id, _latest_first(points), params, tags)
+        _log_content(client, run_id, replace(named, points=points), early, model)
     except BaseException:
         with suppress(MlflowException):  # the server can be unreachable; the first exception is the one to report
             client.set_terminated(run_id, "FAILED")
+            if record.model is not None:
+                delete_models(client, experiment_id, run_id)
         raise
     if record.status != "RUNNING":
         client.set_terminated(run_id, record.status, end_time=record.end)
     return run_id
+
+
+def _upload(client: MlflowClient, location: str, files: Mapping[str, bytes | str]) -> None:
+    """Upload files to the location of a run's or a model's artifacts.
+
+    The client's own `log_artifacts` first requests the whole run, to get this location.
+    """
+    if files:
+        with tempfile.TemporaryDirectory(prefix="paramshare-") as folder:
+            save_files(files, Path(folder))
+            get_artifact_repository(location, client.tracking_uri).log_artifacts(folder)
+
+
+def _log_content(
+    client: MlflowClient, run_id: str, record: Record, early: Collection[str], model: LoggedModel | None
+) -> None:
+    """Log the parameters, the points and the remaining tags of a run; the points of its model are among them.
+
+    Args:
+        early: the names of tags that the run has already.
+    """
+    params = [Param(key, value) for key, value in record.params.items()]
+    tags = [RunTag(key, value) for key, value in record.tags.items() if key not in early]
+    points = _latest_first(record.points)
+    if model is None or record.model is None:
+        _log_points(client, run_id, points, params, tags)
+        return
+    has = record.model.has
+    model_id = model.model_id
+    _log_points(client, run_id, points, params, tags, lambda point: model_id if has(point) else None)
 
 
 def _log_inputs(client: MlflowClient, run_id: str, inputs: Sequence[DatasetInput]) -> None:
@@ -133,39 +171,49 @@ def _log_points(
     points: Sequence[Point],
     params: Sequence[Param] = (),
     tags: Sequence[RunTag] = (),
+    model_of: _ModelOf = lambda _: None,
 ) -> None:
-    """Log any number of points, and at most 100 params and 100 tags, in as few requests as MLflow's limit allows."""
+    """Log any number of points, and at most 100 params and 100 tags, in as few requests as MLflow's limit allows.
+
+    Args:
+        model_of: returns the id of the model that has a point, too. Defaults to None for every point.
+    """
     room = _ENTITIES_A_REQUEST - len(params) - len(tags)
-    _log_batch(client, run_id, points[:room], params, tags)
+    _log_batch(client, run_id, points[:room], params, tags, model_of)
     for begin in range(room, len(points), _ENTITIES_A_REQUEST):
-        _log_batch(client, run_id, points[begin : begin + _ENTITIES_A_REQUEST])
+        _log_batch(client, run_id, points[begin : begin + _ENTITIES_A_REQUEST], (), (), model_of)
 
 
 def _log_batch(
     client: MlflowClient,
     run_id: str,
     points: Sequence[Point],
-    params: Sequence[Param] = (),
-    tags: Sequence[RunTag] = (),
+    params: Sequence[Param],
+    tags: Sequence[RunTag],
+    model_of: _ModelOf,
 ) -> None:
     """Call MLflow's `log_batch`; for a server build its documented request here.
 
     MLflow's client builds objects, protocol buffers and JSON for it, which takes four times as long.
     """
     if not client.tracking_uri.startswith("http"):
-        client.log_batch(run_id, metrics=[Metric(*point) for point in points], params=params, tags=tags)
+        metrics = [Metric(*point, model_id=model_of(point)) for point in points]
+        client.log_batch(run_id, metrics=metrics, params=params, tags=tags)
         return
     body = {
         "run_id": run_id,
-        "metrics": [
-            {"key": name, "value": _json_number(value), "timestamp": time, "step": step}
-            for name, value, time, step in points
-        ],
+        "metrics": [_json_point(point, model_of(point)) for point in points],
         "params": [{"key": param.key, "value": param.value} for param in params],
         "tags": [{"key": tag.key, "value": tag.value} for tag in tags],
     }
     response = http_request(get_default_host_creds(client.tracking_uri), _LOG_BATCH, "POST", json=body)
     verify_rest_response(response, _LOG_BATCH)
+
+
+def _json_point(point: Point, model_id: str | None) -> dict[str, object]:
+    name, value, time, step = point
+    entry: dict[str, object] = {"key": name, "value": _json_number(value), "timestamp": time, "step": step}
+    return entry if model_id is None else {**entry, "model_id": model_id}
 
 
 def _json_number(value: float) -> float | str:

@@ -12,7 +12,7 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -29,7 +29,7 @@ from paramshare.tracking.read.runs import search
 from paramshare.tracking.store import Store, StoreAddress, check_store, reason_of, redacted
 from paramshare.tracking.tags import KEY, PARENT
 from paramshare.tracking.write.orphans import close_seeds
-from paramshare.tracking.write.record import Point, Record, RunExistsError, save_files
+from paramshare.tracking.write.record import ModelRecord, Point, Record, RunExistsError, save_files
 from paramshare.tracking.write.runs import write
 
 __all__ = [
@@ -49,6 +49,7 @@ SPOOL: Final = Path("mlruns", "spool")
 
 _RECORD: Final = "record.json"
 _FILES: Final = "files"
+_MODEL: Final = "model"
 _UNFINISHED: Final = ".unfinished-"
 _ABANDONED: Final = 3600.0  # seconds after which an unfinished record is no longer being written
 _PAUSE: Final = 5.0  # seconds after a failure without requests to the server
@@ -124,6 +125,8 @@ def keep(record: Record, address: StoreAddress) -> Path:
     try:
         (unfinished / _FILES).mkdir(parents=True)
         save_files(record.files, unfinished / _FILES)
+        if record.model is not None:
+            save_files(record.model.files, unfinished / _MODEL)
         (unfinished / _RECORD).write_text(json.dumps(_as_data(record, address)))
         for path in (*unfinished.rglob("*"), unfinished):
             _flush(path)
@@ -276,14 +279,29 @@ def _as_data(record: Record, address: StoreAddress) -> dict[str, Any]:
         "points": [list(point) for point in record.points],
         "inputs": inputs,
         "identity": record.identity,
-        "texts": sorted(path for path, content in record.files.items() if isinstance(content, str)),
+        "texts": _texts(record.files),
+        "model": record.model and _model_data(record.model),
     }
+
+
+def _model_data(model: ModelRecord) -> dict[str, Any]:
+    return {
+        "name": model.name,
+        "tags": dict(model.tags),
+        "params": dict(model.params),
+        "metrics": list(model.metrics),
+        "texts": _texts(model.files),
+    }
+
+
+def _texts(files: Mapping[str, bytes | str]) -> list[str]:
+    return sorted(path for path, content in files.items() if isinstance(content, str))
 
 
 def _read(folder: Path) -> Record:
     """Read the record that `keep` has written to `folder`."""
     data = json.loads((folder / _RECORD).read_text())
-    texts = set(data["texts"])
+    model = data.get("model")  # records of former versions have the model among the files of the run
     inputs = [
         DatasetInput(Dataset(**entry["dataset"]), [InputTag(key, value) for key, value in entry["tags"]])
         for entry in data["inputs"]
@@ -297,15 +315,25 @@ def _read(folder: Path) -> Record:
         params=data["params"],
         points=[Point(*point) for point in data["points"]],
         inputs=inputs,
-        files={name: content.decode() if name in texts else content for name, content in _files_below(folder / _FILES)},
+        files=_files_below(folder / _FILES, data["texts"]),
+        model=model and _read_model(folder / _MODEL, model),
         identity=data["identity"],
     )
 
 
-def _files_below(folder: Path) -> Iterator[tuple[str, bytes]]:
+def _read_model(folder: Path, data: Mapping[str, Any]) -> ModelRecord:
+    files = _files_below(folder, data["texts"])
+    return ModelRecord(data["name"], data["tags"], data["params"], files, data["metrics"])
+
+
+def _files_below(folder: Path, texts: Collection[str]) -> dict[str, bytes | str]:
+    """Return the content of each file by its path below `folder`: as text for those in `texts`."""
+    files: dict[str, bytes | str] = {}
     for file in sorted(folder.rglob("*")):
         if file.is_file():
-            yield file.relative_to(folder).as_posix(), file.read_bytes()
+            path, content = file.relative_to(folder).as_posix(), file.read_bytes()
+            files[path] = content.decode() if path in texts else content
+    return files
 
 
 _DATASET: Final = ("name", "digest", "source_type", "source", "schema", "profile")

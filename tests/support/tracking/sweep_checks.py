@@ -12,9 +12,10 @@ import numpy as np
 import torch
 from mlflow.entities import Run
 
-from paramshare.tracking.read.artifacts import read_artifact, read_weights
+from paramshare.tracking.read.artifacts import read_artifact
 from paramshare.tracking.read.run_view import read_run
 from paramshare.tracking.read.runs import search
+from paramshare.tracking.read.weights import read_weights
 from paramshare.tracking.store import Store
 from paramshare.training.engines import train_many
 from paramshare.training.result import TrainResult

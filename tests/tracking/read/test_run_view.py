@@ -8,11 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from mlflow import MlflowClient
+from mlflow.utils.file_utils import local_file_uri_to_path
 
 from paramshare.errors import StoreError, UsageError
-from paramshare.tracking.read.artifacts import artifact_location, read_weights
+from paramshare.tracking.read.models import model_of
 from paramshare.tracking.read.run_view import read_run
+from paramshare.tracking.read.weights import read_weights
 from paramshare.tracking.store import Store, StoreAddress, open_existing_store, open_store
+from paramshare.tracking.tags import MODEL_WEIGHTS
 from paramshare.tracking.write.kinds.seeds import write_failure, write_run
 from paramshare.training.engines import train
 from paramshare.training.result import TrainResult
@@ -31,7 +34,9 @@ def result(small: TrainSpec) -> TrainResult:
 
 
 def model_file(store: Store, run_id: str) -> Path:
-    return Path(artifact_location(store, run_id, "model/data/model.pt2"))
+    model = model_of(store, run_id)
+    assert model is not None
+    return Path(local_file_uri_to_path(model.location), MODEL_WEIGHTS)
 
 
 @pytest.mark.parametrize("engine", ["exact", "gram"])

@@ -21,14 +21,25 @@ from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
-from mlflow.entities import Dataset, DatasetInput, InputTag
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric
 from mlflow.exceptions import MlflowException
+from mlflow.utils.file_utils import local_file_uri_to_path
 from sqlalchemy import event
 
 from paramshare.signals import signals_raise
+from paramshare.tracking.read.models import model_of
 from paramshare.tracking.store import Store, StoreAddress, open_store, update_statistics
 from paramshare.tracking.store.database import StoreWarning, open_database
-from paramshare.tracking.write.record import NIL_ID, Addition, Begun, Point, Record, RunExistsError
+from paramshare.tracking.write.record import (
+    NIL_ID,
+    NIL_MODEL_ID,
+    Addition,
+    Begun,
+    ModelRecord,
+    Point,
+    Record,
+    RunExistsError,
+)
 from paramshare.tracking.write.runs import add, add_by_client, write, write_by_client
 from support.file_size_limit import files_of_at_most
 
@@ -70,9 +81,18 @@ FULL = Record(
     ],
     files={
         "loss.png": b"\x89PNG\x00" + NIL_ID.encode(),
-        "model/MLmodel": f"run_id: '{NIL_ID}'\nü\n",
-        "model/data/model.pt2": bytes(range(256)),
+        "notes/ü.txt": f"run_id: '{NIL_ID}'\nü\n",
     },
+    model=ModelRecord(
+        name="model",
+        tags={"paramshare.key": "k", "ü": "", "mlflow.user": "jo ünïcode"},
+        params={"seed": "3", "name": "ü × ’", "long": "x" * 7000},
+        files={
+            "MLmodel": f"run_id: '{NIL_ID}'\nmodel_id: {NIL_MODEL_ID}\nü\n",
+            "data/model.pt2": bytes(range(256)) + NIL_MODEL_ID.encode(),
+        },
+        metrics=("tiny", "shuffled", "minus zero", "left the numbers", "negative nan", "not a metric"),
+    ),
 )
 BARE = Record("failed", "FAILED", 1_700_000_000_123, 1_700_000_000_123, {"paramshare.error": "why"}, {"seed": "3"})
 
@@ -109,7 +129,8 @@ def rows_of(store: Store) -> dict[str, list[str]]:
         for what, query in (
             ("run", "SELECT run_uuid FROM runs ORDER BY start_time"),
             ("dataset", "SELECT dataset_uuid FROM datasets ORDER BY name"),
-            ("input", "SELECT input_uuid FROM inputs JOIN datasets ON source_id = dataset_uuid ORDER BY name"),
+            ("input", "SELECT input_uuid FROM inputs LEFT JOIN datasets ON source_id = dataset_uuid ORDER BY name"),
+            ("model", "SELECT model_id FROM logged_models ORDER BY creation_timestamp_ms"),
         ):
             names |= {row_id: f"{what} {index}" for index, (row_id,) in enumerate(connection.execute(query))}
     for row_id, name in names.items():
@@ -125,6 +146,26 @@ def files_of(store: Store, run_id: str) -> dict[str, str]:
     }
 
 
+def model_files_of(store: Store, run_id: str) -> dict[str, bytes]:
+    model = model_of(store, run_id)
+    if model is None:
+        return {}
+    folder = Path(local_file_uri_to_path(model.location))
+    assert folder == database_of(store).parent / "artifacts" / "models" / model.model_id / "artifacts"
+    files = {file.relative_to(folder).as_posix(): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+    ids = ((run_id, "run"), (model.model_id, "model"))
+    for row_id, name in ids:
+        files = {path: content.replace(row_id.encode(), name.encode()) for path, content in files.items()}
+    return files
+
+
+@pytest.fixture
+def still(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stop the clock: each writer has its own time at which a run ends or a model is created."""
+    monkeypatch.setattr(time, "time", lambda: 1_700_000_009.0)
+
+
+@pytest.mark.usefixtures("still")
 @pytest.mark.parametrize("record", [FULL, BARE], ids=["full", "bare"])
 def test_a_run_has_the_same_rows_and_files_as_one_that_mlflows_client_writes(
     record: Record, store: Store, twin: Store
@@ -133,11 +174,40 @@ def test_a_run_has_the_same_rows_and_files_as_one_that_mlflows_client_writes(
     assert rows_of(store) == rows_of(twin)
     assert files_of(store, ours) == files_of(store, theirs)  # one place for both
     assert len(files_of(store, ours)) == len(record.files)
-    described = [
-        json.dumps(written.client.get_run(run_id).to_dictionary()).replace(run_id, "run")
-        for written, run_id in ((store, ours), (twin, theirs))
-    ]
-    assert json.loads(described[0]) == json.loads(described[1])
+    assert described(store, ours) == described(twin, theirs)
+
+
+def described(store: Store, run_id: str) -> object:
+    """Return what MLflow's client reads of a run and its model, with their ids replaced."""
+    run = store.client.get_run(run_id)
+    models = [store.client.get_logged_model(output.model_id) for output in run.outputs.model_outputs]
+    described = [run.to_dictionary(), *(model.to_dictionary() for model in models)]
+    text = json.dumps(described, default=Metric.to_dictionary)
+    for row_id, name in ((run_id, "run"), *((model.model_id, "model") for model in models)):
+        text = text.replace(row_id, name)
+    return json.loads(text)
+
+
+@pytest.mark.usefixtures("still")
+def test_the_model_of_a_run_has_the_files_that_mlflows_client_writes(store: Store, twin: Store) -> None:
+    ours, theirs = write(store, FULL), write_by_client(twin.client, twin.experiment_id, FULL)
+    twin = replace(twin, database=None, address=store.address)  # reads by the client; one place for both
+    assert model_files_of(store, ours) == model_files_of(twin, theirs)
+    assert model_files_of(store, ours)["MLmodel"].decode() == "run_id: 'run'\nmodel_id: model\nü\n"
+    assert model_files_of(store, ours)["data/model.pt2"].endswith(NIL_MODEL_ID.encode())
+
+
+def test_a_model_is_ready_and_has_only_finite_values(store: Store) -> None:
+    run_id = write(store, FULL)
+    (model,) = store.client.search_logged_models([store.experiment_id], f"source_run_id = '{run_id}'")
+    assert (str(model.status), model.name, model.source_run_id) == ("READY", "model", run_id)
+    assert {(metric.key, metric.step, metric.value) for metric in model.metrics or ()} == {
+        ("tiny", 0, 5e-324),
+        ("minus zero", 0, 0.0),
+        ("negative nan", 0, -1.0),
+        *(("shuffled", step, step) for step in (1, 2, 3)),
+    }
+    assert [output.model_id for output in store.client.get_run(run_id).outputs.model_outputs] == [model.model_id]
 
 
 @pytest.mark.parametrize("steps", [0, 7, STEPS])
@@ -177,12 +247,12 @@ ADDITIONS = (
 )
 
 
+@pytest.mark.usefixtures("still")
 def test_an_addition_to_a_run_has_the_same_rows_and_files_as_one_that_mlflows_client_writes(
-    store: Store, twin: Store, monkeypatch: pytest.MonkeyPatch
+    store: Store, twin: Store
 ) -> None:
     ours, theirs = write(store, STARTED), write_by_client(twin.client, twin.experiment_id, STARTED)
     assert rows_of(store) == rows_of(twin)
-    monkeypatch.setattr(time, "time", lambda: 1_700_000_009.0)  # a run ends now, of which each writer has its own
     for addition in ADDITIONS:
         add(store, ours, addition)
         add_by_client(twin.client, theirs, addition)
@@ -211,14 +281,14 @@ def test_a_dataset_that_the_experiment_has_is_not_inserted_again(store: Store, t
         write_by_client(twin.client, twin.experiment_id, FULL)
     count = {name: len(rows) for name, rows in rows_of(store).items()}
     assert count == {name: len(rows) for name, rows in rows_of(twin).items()}
-    assert (count["runs"], count["datasets"], count["inputs"]) == (2, 2, 4)
+    assert (count["runs"], count["datasets"], count["inputs"], count["logged_models"]) == (2, 2, 6, 2)
 
 
 def test_the_nil_id_in_tags_and_texts_is_replaced_by_the_runs_own_id_but_not_in_bytes(store: Store) -> None:
     run_id = write(store, FULL)
     run = store.client.get_run(run_id)
     assert run.data.tags["twice"] == f"{run_id} {run_id}"
-    assert Path(store.client.download_artifacts(run_id, "model/MLmodel")).read_text().startswith(f"run_id: '{run_id}'")
+    assert Path(store.client.download_artifacts(run_id, "notes/ü.txt")).read_text().startswith(f"run_id: '{run_id}'")
     assert Path(store.client.download_artifacts(run_id, "loss.png")).read_bytes() == FULL.files["loss.png"]
 
 
@@ -231,22 +301,34 @@ def test_after_an_update_of_statistics_sqlite_reads_the_curve_of_one_run_by_its_
         assert "index_metrics_run_uuid_key_step" in connection.execute(plan).fetchone()[-1]
 
 
+def remains(store: Store) -> list[str]:
+    """Return the names of the folders of runs and models."""
+    artifacts = database_of(store).parent / "artifacts"
+    return [folder.name for folder in (*artifacts.glob("*"), *artifacts.glob("models/*")) if folder.name != "models"]
+
+
 def test_a_run_with_a_file_that_cannot_be_written_leaves_nothing(store: Store) -> None:
-    large = Record("x", "FINISHED", 1, 2, {}, {}, files={"a": b"a", "model/large": bytes(100_000)})
-    with files_of_at_most(50_000), pytest.raises(OSError, match="too large"):
-        write(store, large)
+    files = {"a": b"a", "large": bytes(100_000)}
+    large = Record("x", "FINISHED", 1, 2, {}, {}, files=files)
+    large_model = Record("x", "FINISHED", 1, 2, {}, {}, files={"a": b"a"}, model=ModelRecord("m", {}, {}, files))
+    for record in (large, large_model):
+        with files_of_at_most(50_000), pytest.raises(OSError, match="too large"):
+            write(store, record)
     assert list(store.client.search_runs([store.experiment_id])) == []
-    assert list((database_of(store).parent / "artifacts").iterdir()) == []
+    assert remains(store) == []
 
 
 def test_a_run_that_the_database_refuses_leaves_nothing(store: Store) -> None:
     twice = [Point("a", 1.0, 1, 1)] * 2
     with pytest.raises(MlflowException, match="UNIQUE constraint failed"):
-        write(store, Record("x", "FINISHED", 1, 2, {}, {}, points=twice, files={"a": b"a"}))
+        write(store, replace(FULL, points=twice))
+    with pytest.raises(MlflowException, match="Invalid model name"):
+        write(store, replace(FULL, model=replace(FULL.model, name="a/b")))  # type: ignore[type-var]
     with pytest.raises(MlflowException, match="Invalid value"):
         write(store, Record("x", "FINISHED", 1, 2, {}, {"what?": "no such name"}, files={"a": b"a"}))
     assert list(store.client.search_runs([store.experiment_id])) == []
-    assert list((database_of(store).parent / "artifacts").iterdir()) == []
+    assert list(store.client.search_logged_models([store.experiment_id])) == []
+    assert remains(store) == []
 
 
 def test_a_run_of_a_deleted_experiment_is_refused(store: Store) -> None:
@@ -363,12 +445,14 @@ def events_counted(moment: int = 0) -> Iterator[Iterator[int]]:
 
 # Writes runs until it is killed; each has a file for each of its points.
 WRITE = """
-from paramshare.tracking.write.record import Point, Record
+from paramshare.tracking.write.record import ModelRecord, Point, Record
 from paramshare.tracking.store import StoreAddress, open_store
 from paramshare.tracking.write.runs import write
 store = open_store(StoreAddress.of(None, "paramshare"))
 points = [Point(f"m{index}", 1.0, 1, 1) for index in range(50)]
-record = Record("x", "FINISHED", 1, 2, {}, {}, points, files={f"f/{point.name}": b"x" * 9000 for point in points})
+files = {f"f/{point.name}": b"x" * 9000 for point in points}
+model = ModelRecord("model", {}, {}, files, {point.name for point in points})
+record = Record("x", "FINISHED", 1, 2, {}, {}, points, files=files, model=model)
 write(store, record)  # imports what writing needs
 print("ready", flush=True)
 while True:
@@ -387,7 +471,8 @@ def test_a_killed_writer_leaves_only_complete_runs(store: Store, tmp_path: Path)
     written = list(store.client.search_runs([store.experiment_id]))
     assert written
     for run in written:
-        assert (run.info.status, len(run.data.metrics), len(files_of(store, run.info.run_id))) == ("FINISHED", 50, 50)
+        files = (files_of(store, run.info.run_id), model_files_of(store, run.info.run_id))
+        assert (run.info.status, len(run.data.metrics), *map(len, files)) == ("FINISHED", 50, 50, 50)
 
 
 def test_a_database_with_an_unknown_schema_is_written_by_mlflows_client_with_a_warning(store: Store) -> None:

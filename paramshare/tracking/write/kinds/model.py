@@ -7,11 +7,7 @@ MLflow's own `save_model` exports every model and infers its requirements by run
 graph is exported once, the requirements are constants, and the texts that models of one shape share are made once.
 """
 
-import json
 import platform
-import uuid
-from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any, Final
@@ -25,38 +21,25 @@ from mlflow.types import ParamSchema, ParamSpec, Schema, TensorSpec
 
 from paramshare.recipes.programs import check_archive
 from paramshare.recipes.training import RecipeResult
-from paramshare.tracking.tags import MODEL_FOLDER
-from paramshare.tracking.write.record import NIL_ID
+from paramshare.tracking.tags import MODEL_WEIGHTS
+from paramshare.tracking.write.record import NIL_ID, NIL_MODEL_ID
 from paramshare.training.digits.spec import DigitsSpec
 from paramshare.training.export import array_of, exported
 from paramshare.training.result import Result
 from paramshare.training.spec import TrainSpec
 from paramshare.training.targets import Spec, target_of
 
-__all__ = ["SavedModel", "plain_weights", "saved_model"]
+__all__ = ["model_files", "plain_weights"]
 
 _DEFAULT_DEPTH: Final = 1
 
-# Placeholders for a model's own values in the texts that all models share. They are digits, so that YAML quotes them.
-_UUID: Final = "1" * 32
-_TIME: Final = "1970-01-01 00:00:00.000000"
+_TIME: Final = "1970-01-01 00:00:00.000000"  # a placeholder for the time of a model in the texts that all models share
 
 
-@dataclass(frozen=True, slots=True)
-class SavedModel:
-    """A model in the form of a record; `NIL_ID` is a placeholder for the id of its run.
+def model_files(result: Result) -> dict[str, bytes | str]:
+    """Return the files of the trained net of `result` as an MLflow model, by their paths in the model's folder.
 
-    Args:
-        files: the content of each file by its path among the run's artifacts.
-        history: the value of the tag by which MLflow's pages recognize the folder as a model.
-    """
-
-    files: dict[str, bytes | str]
-    history: str
-
-
-def saved_model(result: Result) -> SavedModel:
-    """Return the trained net of `result` as an MLflow model.
+    `NIL_ID` and `NIL_MODEL_ID` in a text are placeholders for the ids of the run and of the model.
 
     Raises:
         SpecError: torch cannot export the model of a recipe.
@@ -66,11 +49,9 @@ def saved_model(result: Result) -> SavedModel:
     shape = target_of(spec).shape(spec)
     if shape not in _texts:
         _texts[shape] = _shared_texts(_signature(result, archive))
-    texts, history = _texts[shape]
-    values = {_UUID: uuid.uuid4().hex, _TIME: datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")}
-    files: dict[str, bytes | str] = {f"{MODEL_FOLDER}/{path}": _fill(values, text) for path, text in texts.items()}
-    files[f"{MODEL_FOLDER}/data/model.pt2"] = archive
-    return SavedModel(files, _fill(values, history))
+    created = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
+    files: dict[str, bytes | str] = {path: text.replace(_TIME, created) for path, text in _texts[shape].items()}
+    return {**files, MODEL_WEIGHTS: archive}
 
 
 def plain_weights(net: torch.nn.Module) -> bytes:
@@ -80,14 +61,8 @@ def plain_weights(net: torch.nn.Module) -> bytes:
     return save({name: tensor.detach().clone().contiguous() for name, tensor in net.state_dict().items()})
 
 
-def _fill(values: Mapping[str, str], text: str) -> str:
-    for placeholder, value in values.items():
-        text = text.replace(placeholder, value)
-    return text
-
-
-_texts: dict[Spec, tuple[dict[str, str], str]] = {}
-"""The texts of all models of a shape, and their history."""
+_texts: dict[Spec, dict[str, str]] = {}
+"""The texts of all models of a shape."""
 
 
 def _signature(result: Result, archive: bytes) -> ModelSignature | None:
@@ -125,14 +100,13 @@ def _recipe_signature(net: torch.nn.Module, example: tuple[Any, ...]) -> ModelSi
     return ModelSignature(inputs=Schema(inputs), outputs=Schema([output_spec]))
 
 
-def _shared_texts(signature: ModelSignature | None) -> tuple[dict[str, str], str]:
-    """Return the texts of all models with this signature, and their history."""
+def _shared_texts(signature: ModelSignature | None) -> dict[str, str]:
+    """Return the texts of all models with this signature.
+
+    They lack MLflow's `artifact_path`, which is the absolute address of the model: a store can be moved.
+    """
     model = Model(
-        artifact_path=MODEL_FOLDER,
-        run_id=NIL_ID,
-        utc_time_created=_TIME,
-        model_uuid=_UUID,
-        signature=signature,
+        run_id=NIL_ID, utc_time_created=_TIME, model_uuid=NIL_MODEL_ID, model_id=NIL_MODEL_ID, signature=signature
     )
     model.add_flavor("pytorch", model_data="data", pytorch_version=str(torch.__version__), code=None)
     mlflow.pyfunc.add_to_model(
@@ -142,12 +116,11 @@ def _shared_texts(signature: ModelSignature | None) -> tuple[dict[str, str], str
         python_env="python_env.yaml",
         model_config={"device": "cpu"},  # the weights are on the CPU, and an exported graph cannot be moved
     )
-    files = {
+    return {
         "MLmodel": model.to_yaml(),
         "python_env.yaml": f"python: {platform.python_version()}\ndependencies:\n- -r requirements.txt\n",
         "requirements.txt": "".join(f"{line}\n" for line in _requirements()),
     }
-    return files, json.dumps([model.get_tags_dict()])
 
 
 def _requirements() -> list[str]:

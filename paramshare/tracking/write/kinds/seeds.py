@@ -19,6 +19,7 @@ from paramshare.tracking.display.urls import picture_url
 from paramshare.tracking.read.run_view import RunView
 from paramshare.tracking.store import Store
 from paramshare.tracking.tags import (
+    COMMIT,
     DATASET_CONTEXT,
     DEVICE,
     DIVERGED,
@@ -28,19 +29,21 @@ from paramshare.tracking.tags import (
     ERROR,
     KEY,
     KIND,
-    MODEL_HISTORY,
+    MODEL_NAME,
     NOT_EXPORTED,
     NOTE,
     ORDER,
+    RECIPE_DIGEST,
     RUN_COLOR,
     TARGET,
     THREADS,
+    USER,
     VARIANT,
     WEIGHTS_FILE,
 )
-from paramshare.tracking.write.kinds.model import plain_weights, saved_model
+from paramshare.tracking.write.kinds.model import model_files, plain_weights
 from paramshare.tracking.write.kinds.recipes import recipe_tags
-from paramshare.tracking.write.record import NIL_ID, Addition, Begun, Point, Record, now
+from paramshare.tracking.write.record import NIL_ID, Addition, Begun, ModelRecord, Point, Record, now
 from paramshare.tracking.write.runs import add, write
 from paramshare.training.result import Result
 from paramshare.training.targets import DEPTH, LOSS, SECONDS, STEPS_PER_SECOND, Spec, target_of
@@ -49,6 +52,7 @@ __all__ = ["begin_run", "continue_run", "failure_record", "run_name", "seed_reco
 
 PLOT_FILE: Final = "loss.png"
 _DIGITS: Final = 19  # of the largest seed
+_TAGS_OF_MODELS: Final = (KEY, RECIPE_DIGEST, DIVERGED, USER, COMMIT)
 
 _PLOT: Final = LossPlot()  # reused by the process: drawing axes takes longer than everything else
 
@@ -99,17 +103,22 @@ def seed_record(result: Result, tags: Mapping[str, str], *, again: bool = True) 
     """Return the content of the run of `result`. Arguments as of `write_run`."""
     spec, name = result.spec, run_name(result.spec)
     start = int(result.started * 1000)
-    model_tags, model_files = _model(result)
     curves, measure = result.curves, target_of(spec).loss
+    files: dict[str, bytes | str] = {PLOT_FILE: _PLOT.picture(curves[LOSS], curves.get(DEPTH), name, measure)}
     own_tags = {
         **_spec_tags(spec),
         **_diverged_tags(result.diverged_at),
         ENGINE: result.engine,
         ENGINE_REASON: result.reason,
         THREADS: str(result.threads),
-        **model_tags,
         NOTE: f"![loss at every step]({picture_url('', NIL_ID, PLOT_FILE)})\n\n*The loss of every step, on a log axis*",
     }
+    model = None
+    try:
+        model = _model(result, {**tags, **own_tags})
+    except SpecError as error:
+        own_tags[NOT_EXPORTED] = str(error)
+        files[WEIGHTS_FILE] = plain_weights(result.net)
     return Record(
         name,
         "FINISHED",
@@ -119,18 +128,20 @@ def seed_record(result: Result, tags: Mapping[str, str], *, again: bool = True) 
         params=_params(spec),
         points=_points(result, start),
         inputs=(_dataset(result),),
-        files={PLOT_FILE: _PLOT.picture(curves[LOSS], curves.get(DEPTH), name, measure), **model_files},
+        files=files,
+        model=model,
         identity="" if again else KEY,
     )
 
 
-def _model(result: Result) -> tuple[dict[str, str], dict[str, bytes | str]]:
-    """Return the tags and files of the trained model: an MLflow model, or its weights if torch cannot export it."""
-    try:
-        model = saved_model(result)
-    except SpecError as error:
-        return {NOT_EXPORTED: str(error)}, {WEIGHTS_FILE: plain_weights(result.net)}
-    return {MODEL_HISTORY: model.history}, model.files
+def _model(result: Result, tags: Mapping[str, str]) -> ModelRecord:
+    """Return the trained model with some of its run's tags, and with its run's parameters and final metrics.
+
+    Raises:
+        SpecError: torch cannot export the model of a recipe.
+    """
+    own_tags = {name: tags[name] for name in _TAGS_OF_MODELS if name in tags}
+    return ModelRecord(MODEL_NAME, own_tags, _params(result.spec), model_files(result), tuple(_finals(result)))
 
 
 def write_failure(store: Store, spec: Spec, reason: str, tags: Mapping[str, str], begun: Begun | None = None) -> str:
@@ -158,11 +169,8 @@ def _points(result: Result, start: int) -> list[Point]:
 
     The headline is first: MLflow's page of several runs shows the metric that was written first.
     """
-    headline = target_of(result.spec).finals_of(result.spec.as_dict())[0].name
     finals = {
-        headline: result.finals[headline],
-        **result.finals,
-        **result.sizes,
+        **_finals(result),
         SECONDS: result.seconds,
         STEPS_PER_SECOND: len(result.curves[LOSS]) / result.seconds,
     }
@@ -185,6 +193,12 @@ def _curve_points(
 
 def _lengths(curves: Mapping[str, NDArray[Any]]) -> dict[str, int]:
     return {name: len(curve) for name, curve in curves.items()}
+
+
+def _finals(result: Result) -> dict[str, float]:
+    """Return the metrics of the trained model, the headline first."""
+    headline = target_of(result.spec).finals_of(result.spec.as_dict())[0].name
+    return {headline: result.finals[headline], **result.finals, **result.sizes}
 
 
 def _params(spec: Spec) -> dict[str, str]:
