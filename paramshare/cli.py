@@ -31,6 +31,7 @@ from paramshare.commands.proving import Reproduce, Verify
 from paramshare.commands.recipes.checking import Check
 from paramshare.commands.recipes.listing import Init, Recipes
 from paramshare.commands.recipes.program import program_for, program_for_completion
+from paramshare.commands.registering import Register
 from paramshare.commands.service import Doctor, Relocate, Ui
 from paramshare.commands.training import Train
 from paramshare.completion import Shell, script
@@ -107,6 +108,10 @@ class Paramshare(BaseSettings):
     compare: CliSubCommand[Compare] = Field(description="compare groups of runs, with n and confidence intervals")
     reproduce: CliSubCommand[Reproduce] = Field(description="train a run again from its id and compare")
     verify: CliSubCommand[Verify] = Field(description="train a sample of a sweep's runs again and compare")
+    register_model: CliSubCommand[Register] = Field(
+        validation_alias="register",  # a field of this name would hide a method of the class
+        description="give the model of a run a name, and show how to serve it",
+    )
     flush: CliSubCommand[Flush] = Field(description="deliver results that were kept while a server did not answer")
     flow: CliSubCommand[Flow] = Field(description="run a Prefect flow")
     ui: CliSubCommand[Ui] = Field(description="open MLflow's pages on the runs")

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from paramshare.sweep.result import SweepResult
     from paramshare.tracking.store import StoreAddress
 
-__all__ = ["address_of", "curves_place", "flush_command", "spec_of", "ui_command"]
+__all__ = ["address_of", "curves_place", "flush_command", "serve_command", "spec_of", "ui_command"]
+
+_MODEL_PORT: Final = "5001"  # MLflow's pages have 5000
 
 _NAME: Final = "paramshare"
 
@@ -61,6 +63,17 @@ def flush_command(settings: StoreSettings) -> str:
     return _command(settings, "flush")
 
 
+def serve_command(settings: StoreSettings, model_uri: str) -> str:
+    """Return the command that serves a registered model of the store on this machine; see `ui_command`.
+
+    MLflow starts uvicorn by its name. So the folder of both programs must be on the PATH.
+    """
+    words = ["mlflow", "models", "serve", "--model-uri", model_uri, "--env-manager", "local", "--port", _MODEL_PORT]
+    folder = Path(sys.executable).parent
+    variables = "" if _is_on_path(folder / words[0]) else f'PATH={shlex.quote(str(folder))}:"$PATH" '
+    return f"{variables}MLFLOW_TRACKING_URI={shlex.quote(address_of(settings).uri)} {shlex.join(words)}"
+
+
 def curves_place(settings: StoreSettings, result: "SweepResult") -> str:
     """Return the address of the figure of a sweep's curves: a file, or a page of MLflow's server.
 
@@ -86,8 +99,13 @@ def _program() -> list[str]:
 
 def _typed(program: Path) -> str:
     """Return the name of a program that the shell finds, else its path from this folder."""
+    return program.name if _is_on_path(program) else os.path.relpath(program)
+
+
+def _is_on_path(program: Path) -> bool:
+    """Return true if a shell starts the program by its name."""
     on_path = shutil.which(program.name)
-    return program.name if on_path and Path(on_path).samefile(program) else os.path.relpath(program)
+    return on_path is not None and Path(on_path).samefile(program)
 
 
 def _command(settings: StoreSettings, name: str, *options: str) -> str:

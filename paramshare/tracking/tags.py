@@ -41,6 +41,7 @@ __all__ = [
     "SETTLED",
     "SETTLING",
     "SHARING",
+    "SOURCE",
     "SWEEP_KEY",
     "TABLE_FILE",
     "TARGET",
@@ -120,7 +121,8 @@ NOTE: Final = "mlflow.note.content"
 RUN_NAME: Final = "mlflow.runName"
 RUN_COLOR: Final = "mlflow.runColor"
 USER: Final = "mlflow.user"
-COMMIT: Final = "mlflow.source.git.commit"
+SOURCE: Final = "mlflow.source."
+COMMIT: Final = f"{SOURCE}git.commit"
 LOGGED_ARTIFACTS: Final = "mlflow.loggedArtifacts"
 
 DATASET_CONTEXT: Final = "mlflow.data.context"

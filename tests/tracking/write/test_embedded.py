@@ -21,7 +21,7 @@ from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
-from mlflow.entities import Dataset, DatasetInput, InputTag, Metric
+from mlflow.entities import Dataset, DatasetInput, InputTag
 from mlflow.exceptions import MlflowException
 from mlflow.utils.file_utils import local_file_uri_to_path
 from sqlalchemy import event
@@ -181,8 +181,11 @@ def described(store: Store, run_id: str) -> object:
     """Return what MLflow's client reads of a run and its model, with their ids replaced."""
     run = store.client.get_run(run_id)
     models = [store.client.get_logged_model(output.model_id) for output in run.outputs.model_outputs]
-    described = [run.to_dictionary(), *(model.to_dictionary() for model in models)]
-    text = json.dumps(described, default=Metric.to_dictionary)
+    described = [run.to_dictionary()]
+    for model in models:
+        metrics = sorted(repr(metric) for metric in model.metrics or ())  # the client writes them in another order
+        described.append({**model.to_dictionary(), "metrics": metrics})
+    text = json.dumps(described)
     for row_id, name in ((run_id, "run"), *((model.model_id, "model") for model in models)):
         text = text.replace(row_id, name)
     return json.loads(text)

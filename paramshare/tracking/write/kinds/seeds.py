@@ -19,7 +19,6 @@ from paramshare.tracking.display.urls import picture_url
 from paramshare.tracking.read.run_view import RunView
 from paramshare.tracking.store import Store
 from paramshare.tracking.tags import (
-    COMMIT,
     DATASET_CONTEXT,
     DEVICE,
     DIVERGED,
@@ -35,6 +34,7 @@ from paramshare.tracking.tags import (
     ORDER,
     RECIPE_DIGEST,
     RUN_COLOR,
+    SOURCE,
     TARGET,
     THREADS,
     USER,
@@ -52,7 +52,7 @@ __all__ = ["begin_run", "continue_run", "failure_record", "run_name", "seed_reco
 
 PLOT_FILE: Final = "loss.png"
 _DIGITS: Final = 19  # of the largest seed
-_TAGS_OF_MODELS: Final = (KEY, RECIPE_DIGEST, DIVERGED, USER, COMMIT)
+_TAGS_OF_MODELS: Final = (KEY, RECIPE_DIGEST, DIVERGED, USER, SOURCE)  # the names, or their beginnings
 
 _PLOT: Final = LossPlot()  # reused by the process: drawing axes takes longer than everything else
 
@@ -140,7 +140,7 @@ def _model(result: Result, tags: Mapping[str, str]) -> ModelRecord:
     Raises:
         SpecError: torch cannot export the model of a recipe.
     """
-    own_tags = {name: tags[name] for name in _TAGS_OF_MODELS if name in tags}
+    own_tags = {name: value for name, value in tags.items() if name.startswith(_TAGS_OF_MODELS)}
     return ModelRecord(MODEL_NAME, own_tags, _params(result.spec), model_files(result), tuple(_finals(result)))
 
 
