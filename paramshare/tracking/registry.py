@@ -168,5 +168,6 @@ def _as_default_store(uri: str) -> Iterator[None]:
         with _use_tracking_uri(uri):
             yield
     finally:
+        os.environ.pop(_TRACKING_URI, None)
         if before is not None:
             os.environ[_TRACKING_URI] = before

@@ -99,10 +99,11 @@ import subprocess, torch, mlflow
 subprocess.run(["paramshare", "train", "--seeds", "0:2", "--steps", "20"], check=True)
 client = mlflow.MlflowClient("sqlite:////data/mlruns/mlflow.db")
 runs = [run for one in client.search_experiments() for run in client.search_runs([one.experiment_id])]
-nets = [run for run in runs if any(file.path == "model" for file in client.list_artifacts(run.info.run_id))]
+nets = [run for run in runs if run.outputs.model_outputs]
 mlflow.set_tracking_uri("sqlite:////data/mlruns/mlflow.db")
 for run in nets:
-    print(mlflow.pytorch.load_model(f"runs:/{run.info.run_id}/model")(torch.ones(64, 1000), depth=2).shape)
+    model = f"models:/{run.outputs.model_outputs[0].model_id}"
+    print(mlflow.pytorch.load_model(model)(torch.ones(64, 1000), depth=2).shape)
 assert {run.data.tags["mlflow.source.git.commit"] for run in nets} == {"%s"}
 """
     said = output(images.paramshare, "python", "-c", program % images.commit)

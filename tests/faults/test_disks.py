@@ -22,6 +22,7 @@ import pytest
 from paramshare.sweep.spec import SweepSpec
 from paramshare.tracking.read.curves import read_losses
 from paramshare.tracking.read.runs import FINISHED_SEEDS, search
+from paramshare.tracking.read.weights import read_weights
 from paramshare.tracking.store import Store, StoreAddress, open_store
 from paramshare.tracking.tags import KEY
 from paramshare.training.engines import train
@@ -69,7 +70,8 @@ def check_whole(address: StoreAddress) -> Store:
         losses = read_losses(store, run.info.run_id)
         np.testing.assert_array_equal(losses, train(expected[run.data.tags[KEY]]).losses)
         files = [file.path for file in store.client.list_artifacts(run.info.run_id)]
-        assert files == ["loss.png", "model"]
+        assert files == ["loss.png"]
+        assert read_weights(store, run.info.run_id)
         assert len(run.inputs.dataset_inputs) == 1
     assert address.database is not None
     with closing(sqlite3.connect(address.database)) as connection:

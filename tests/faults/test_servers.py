@@ -90,7 +90,8 @@ def check_whole(server: MlflowServer, seeds: int = SEEDS) -> Store:
     assert sorted(run.data.tags[KEY] for run in runs) == sorted(expected)
     for run in runs:
         np.testing.assert_array_equal(read_losses(store, run.info.run_id), train(expected[run.data.tags[KEY]]).losses)
-        assert {file.path for file in store.client.list_artifacts(run.info.run_id)} == {"loss.png", "model"}
+        assert {file.path for file in store.client.list_artifacts(run.info.run_id)} == {"loss.png"}
+        assert len(run.outputs.model_outputs) == 1
         assert len(run.inputs.dataset_inputs) == 1
     return store
 

@@ -17,10 +17,11 @@ from paramshare.sweep.run import open_sweep, run_sweep
 from paramshare.sweep.spec import SweepSpec
 from paramshare.tracking.read.artifacts import read_figure
 from paramshare.tracking.read.curves import read_losses
+from paramshare.tracking.read.models import model_of, read_model_file
 from paramshare.tracking.read.runs import search
 from paramshare.tracking.store import Store, StoreAddress, open_store
 from paramshare.tracking.tags import CLOSED, KIND
-from paramshare.tracking.write.record import NIL_ID, Point, Record
+from paramshare.tracking.write.record import NIL_ID, NIL_MODEL_ID, ModelRecord, Point, Record
 from paramshare.tracking.write.runs import write
 from paramshare.training.engines import train
 from support.command_line import SIZES
@@ -42,7 +43,10 @@ RECORD = Record(
     inputs=[
         DatasetInput(Dataset("ü", "0123abcd", "code", "{}", "{}", "{}"), [InputTag("mlflow.data.context", "training")])
     ],
-    files={"loss.png": b"\x89PNG", "model/MLmodel": f"run_id: '{NIL_ID}'"},
+    files={"loss.png": b"\x89PNG", "a/notes": f"run_id: '{NIL_ID}'"},
+    model=ModelRecord(
+        "model", {"ü": "’"}, {"seed": "3"}, {"MLmodel": f"{NIL_ID} {NIL_MODEL_ID}", "a/b": b"b"}, NAMES[1:]
+    ),
 )
 SPEC = SweepSpec.model_validate({**SIZES, "seeds": "0:2", "devices": "cpu", "workers": 1})
 
@@ -58,7 +62,9 @@ def test_a_sweep_over_http_is_complete_and_is_reused(server_address: StoreAddres
         result = train(spec)
         np.testing.assert_array_equal(read_losses(store, row.run_id), result.losses)
         mlflow.set_tracking_uri(server_address.uri)
-        net = mlflow.pytorch.load_model(f"runs:/{row.run_id}/model")
+        model = model_of(store, row.run_id)
+        assert model is not None
+        net = mlflow.pytorch.load_model(f"models:/{model.model_id}")
         assert net(result.x, depth=3).equal(result.net(result.x, 3))
     assert (
         outcome.curves == f"mlflow-artifacts:/{store.experiment_id}/{outcome.parent_run_id}/artifacts/loss_curves.png"
@@ -92,6 +98,8 @@ def test_a_run_whose_write_is_interrupted_is_not_left_running(
         assert Counter(run.info.status for run in seeds) == {"FINISHED": 2, "KILLED": 1}
         (cut,) = (run for run in seeds if run.info.status == "KILLED")
         assert "its write was interrupted" in cut.data.tags[CLOSED]
+        models = store.client.search_logged_models([store.experiment_id])
+        assert {model.source_run_id for model in models} == {row.run_id for row in outcome.rows}
         assert store.client.get_run(outcome.parent_run_id).info.status == "FINISHED"
 
 
@@ -107,8 +115,19 @@ def test_a_record_written_over_http_equals_one_in_an_embedded_store(
             name: [(point.step, point.timestamp, point.value) for point in history_of(store, run_id, name)]
             for name in NAMES
         }
-        described.append(json.dumps([run, histories], sort_keys=True).replace(run_id, "run"))
-        assert Path(store.client.download_artifacts(run_id, "model/MLmodel")).read_text() == f"run_id: '{run_id}'"
+        model = model_of(store, run_id)
+        assert model is not None
+        logged = store.client.get_logged_model(model.model_id).to_dictionary()
+        own = ("artifact_location", "creation_timestamp", "last_updated_timestamp", "experiment_id")
+        empty = ("model_type", "status_message")  # None or an empty text
+        assert not any(logged[name] for name in empty)
+        logged |= {**dict.fromkeys((*own, *empty)), "metrics": sorted(map(repr, logged["metrics"]))}
+        text = json.dumps([run, histories, logged], sort_keys=True)
+        described.append(text.replace(run_id, "run").replace(model.model_id, "model"))
+        assert Path(store.client.download_artifacts(run_id, "a/notes")).read_text() == f"run_id: '{run_id}'"
+        assert read_model_file(store, model, "MLmodel") == f"{run_id} {model.model_id}".encode()
+        assert read_model_file(store, model, "a/b") == b"b"
+        assert read_model_file(store, model, "none") is None
     assert described[0] == described[1]
 
 

@@ -95,6 +95,7 @@ def _check_run(store: Store, run: Run, expected: TrainResult) -> None:
 
 def _check_model(store: Store, run: Run, expected: TrainResult) -> None:
     mlflow.set_tracking_uri(store.address.uri)
-    net = mlflow.pytorch.load_model(f"runs:/{run.info.run_id}/model")
+    (output,) = run.outputs.model_outputs
+    net = mlflow.pytorch.load_model(f"models:/{output.model_id}")
     with torch.no_grad():
         assert net(expected.x, depth=2).equal(expected.net(expected.x, 2))

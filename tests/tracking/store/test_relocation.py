@@ -80,9 +80,10 @@ def test_the_relocate_command_restores_access_to_all_runs_and_keeps_a_copy_of_th
     mlflow.set_tracking_uri(moved.uri)
     for run in runs:
         names = {file.path for file in store.client.list_artifacts(run.info.run_id)}
-        assert names >= ({"loss.png", "model"} if "seed" in run.data.params else {"loss_curves.png"})
-        if "seed" in run.data.params:
-            mlflow.pytorch.load_model(f"runs:/{run.info.run_id}/model")
+        assert names == ({"loss.png"} if "seed" in run.data.params else {"loss_curves.png", "seeds.json"})
+        for output in run.outputs.model_outputs:
+            mlflow.pytorch.load_model(f"models:/{output.model_id}")
+        assert len(run.outputs.model_outputs) == ("seed" in run.data.params)
     assert not former.exists()
 
 

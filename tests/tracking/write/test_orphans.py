@@ -47,6 +47,16 @@ def test_a_sweep_of_a_dead_process_and_its_seeds_are_closed_as_killed_with_time_
     assert close_orphans(store) == []
 
 
+def test_the_model_of_a_seed_that_is_closed_is_deleted(store: Store, small: TrainSpec) -> None:
+    sweep = begin(store, "sweep", dead().tags())
+    kept = write_run(store, train(small), {PARENT: sweep}).run_id
+    cut = begin(store, "seed", {PARENT: sweep})
+    store.client.create_logged_model(store.experiment_id, "model", source_run_id=cut)
+    close_orphans(store)
+    models = store.client.search_logged_models([store.experiment_id])
+    assert [model.source_run_id for model in models] == [kept]
+
+
 def test_a_sweep_of_a_live_process_and_its_seeds_are_not_closed(store: Store) -> None:
     elsewhere = replace(Owner.here(), host="another")
     sweeps = [begin(store, "sweep", owner.tags(), 3 * DAY) for owner in (Owner.here(), elsewhere)]

@@ -15,11 +15,12 @@ import pytest
 from mlflow.entities import Dataset, DatasetInput, InputTag
 from mlflow.exceptions import MlflowException
 
+from paramshare.tracking.read.models import StoredModel, read_model_file
 from paramshare.tracking.read.runs import search
 from paramshare.tracking.store import Store, StoreAddress, open_store
 from paramshare.tracking.tags import KEY
 from paramshare.tracking.write import spool
-from paramshare.tracking.write.record import NIL_ID, Point, Record
+from paramshare.tracking.write.record import NIL_ID, NIL_MODEL_ID, ModelRecord, Point, Record
 from paramshare.tracking.write.runs import write
 from paramshare.tracking.write.spool import (
     SPOOL,
@@ -48,7 +49,14 @@ RECORD = Record(
     inputs=[
         DatasetInput(Dataset("ü", "0123abcd", "code", "{}", "{}", "{}"), [InputTag("mlflow.data.context", "training")])
     ],
-    files={"loss.png": b"\x89PNG\r\n", "model/MLmodel": f"run_id: '{NIL_ID}'\r\n", "model/data/ü": b""},
+    files={"loss.png": b"\x89PNG\r\n", "a/notes": f"run_id: '{NIL_ID}'\r\n", "a/b/ü": b""},
+    model=ModelRecord(
+        "model",
+        {"ü": ""},
+        {"seed": "3"},
+        {"MLmodel": f"run_id: '{NIL_ID}'\r\nmodel_id: {NIL_MODEL_ID}\r\n", "data/ü": NIL_MODEL_ID.encode()},
+        ("train/loss", "ends"),
+    ),
     identity=KEY,
 )
 FAR = StoreAddress("https://somebody:secret@mlflow.example:5000/", "paramshare")
@@ -63,7 +71,13 @@ def described(store: Store, run_id: str) -> str:
     }
     root = Path(store.client.download_artifacts(run_id, ""))
     files = {str(file.relative_to(root)): str(file.read_bytes()) for file in root.rglob("*") if file.is_file()}
-    return json.dumps([run, histories, files], sort_keys=True).replace(run_id, "run")
+    (model,) = store.client.search_logged_models([store.experiment_id], f"source_run_id = '{run_id}'")
+    data = {**model.to_dictionary(), "creation_timestamp": 0, "last_updated_timestamp": 0}
+    data["metrics"] = sorted(repr(metric) for metric in model.metrics or ())
+    stored = StoredModel(model.model_id, model.artifact_location)
+    files |= {path: str(read_model_file(store, stored, path)) for path in ("MLmodel", "data/ü")}
+    text = json.dumps([run, histories, files, data], sort_keys=True)
+    return text.replace(run_id, "run").replace(model.model_id, "model")
 
 
 def finished(store: Store) -> list[str]:
@@ -209,13 +223,28 @@ def killed(work: str) -> Iterator[Callable[[float], None]]:
         assert program.wait(60) == 0
 
 
+def test_a_record_of_a_former_version_is_delivered_with_its_model_among_the_files(address: StoreAddress) -> None:
+    folder = keep(replace(RECORD, files={"model/MLmodel": f"run_id: '{NIL_ID}'"}, model=None), address)
+    content = json.loads((folder / "record.json").read_text())
+    del content["model"]
+    (folder / "record.json").write_text(json.dumps(content))
+    store = open_store(address)
+    assert deliver(store) == Delivery(written=1)
+    (run_id,) = finished(store)
+    assert Path(store.client.download_artifacts(run_id, "model/MLmodel")).read_text() == f"run_id: '{run_id}'"
+
+
 def test_every_record_in_the_spool_of_a_killed_process_is_complete(address: StoreAddress) -> None:
     with killed(KEEP_ON) as kill_after:
         for moment in (0.01, 0.05, 0.083, 0.14, 0.2):
             kill_after(moment)
     kept = spooled(FAR)
     assert kept
-    assert {spool._read(folder).named("run").files["model/MLmodel"] for folder in kept} == {"run_id: 'run'\r\n"}
+    records = [spool._read(folder).named("run", "m-1") for folder in kept]
+    assert {record.files["a/notes"] for record in records} == {"run_id: 'run'\r\n"}
+    assert {record.model.files["MLmodel"] for record in records if record.model} == {
+        "run_id: 'run'\r\nmodel_id: m-1\r\n"
+    }
     assert all(spool._read(folder).points[:1234] == RECORD.points[:1234] for folder in kept)
 
 

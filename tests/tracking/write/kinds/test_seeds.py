@@ -6,9 +6,13 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import mlflow
 import numpy as np
 import pytest
-from mlflow.entities import Run
+import yaml
+from mlflow.entities import LoggedModel, Run
+from mlflow.utils.file_utils import local_file_uri_to_path
+from torch import nn
 
 from paramshare.tracking.read.seeds import find_finished
 from paramshare.tracking.store import Store, StoreAddress, open_store
@@ -28,8 +32,9 @@ mlflow.set_tracking_uri(sys.argv[1])
 torch.set_num_threads(1)
 for run_id in sys.argv[2:]:
     x = np.load(f"{run_id}-x.npy")
-    net = mlflow.pytorch.load_model(f"runs:/{run_id}/model")
-    function = mlflow.pyfunc.load_model(f"runs:/{run_id}/model")
+    (output,) = mlflow.get_run(run_id).outputs.model_outputs
+    net = mlflow.pytorch.load_model(f"models:/{output.model_id}")
+    function = mlflow.pyfunc.load_model(f"runs:/{run_id}/model")  # the address in MLflow 2
     for depth in range(4):
         np.save(f"{run_id}-pytorch-{depth}.npy", net(torch.from_numpy(x), depth=depth).detach().numpy())
         np.save(f"{run_id}-pyfunc-{depth}.npy", function.predict(x, params={"depth": depth}))
@@ -136,6 +141,67 @@ def test_the_models_load_in_a_fresh_process_without_unpickling_and_equal_the_tra
             expected = result.net(result.x, depth).detach().numpy()
             for flavor in ("pytorch", "pyfunc"):
                 np.testing.assert_array_equal(np.load(tmp_path / f"{run_id}-{flavor}-{depth}.npy"), expected)
+
+
+def model_written(store: Store, result: TrainResult) -> LoggedModel:
+    tags = {"mlflow.user": "jo", "mlflow.source.name": "sweep.py", "mlflow.parentRunId": "p"}
+    run = write_run(store, result, tags)
+    (output,) = store.client.get_run(run.run_id).outputs.model_outputs
+    model = store.client.get_logged_model(output.model_id)
+    assert model.source_run_id == run.run_id
+    return model
+
+
+def test_the_model_of_a_run_has_its_parameters_final_metrics_and_origin(store: Store, result: TrainResult) -> None:
+    model = model_written(store, result)
+    assert model.params == {"target": "dynamicnet", **{k: str(v) for k, v in result.spec.as_dict().items()}}
+    assert model.tags == {
+        "paramshare.key": result.spec.key(),
+        "mlflow.user": "jo",
+        "mlflow.source.name": "sweep.py",
+    }
+    values = {metric.key: metric.value for metric in model.metrics or ()}
+    assert values == {**result.finals, **result.sizes}
+
+
+def test_the_model_of_a_run_that_diverged_lacks_values_that_are_not_finite(store: Store, result: TrainResult) -> None:
+    losses = result.losses.copy()
+    losses[-1] = np.nan
+    diverged = replace(result, losses=losses, depth_losses=(1.0, np.nan, np.inf, 2.0))
+    model = model_written(store, diverged)
+    assert {metric.key for metric in model.metrics or ()} == {
+        "final/loss_depth_0",
+        "final/loss_depth_3",
+        "model/parameters",
+    }
+    assert model.tags["paramshare.diverged"] == "true"
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_model_of_a_run_has_the_columns_and_description_of_a_model_that_mlflow_logs(
+    store: Store, result: TrainResult, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = model_written(store, result)
+    monkeypatch.setattr(mlflow.tracking._tracking_service.utils, "_tracking_uri", store.address.uri)
+    run_id = store.client.create_run(store.experiment_id).info.run_id
+    with mlflow.start_run(run_id):
+        theirs = mlflow.pytorch.log_model(
+            nn.Linear(8, 3), name="model", pip_requirements=["torch"], input_example=result.x.numpy()
+        )
+    logged = store.client.get_logged_model(theirs.model_id)
+    assert (ours.name, ours.status, ours.model_type) == (logged.name, logged.status, logged.model_type)
+    assert ours.artifact_location == logged.artifact_location.replace(logged.model_id, ours.model_id)
+    described, example = (
+        yaml.safe_load(Path(local_file_uri_to_path(model.artifact_location), "MLmodel").read_text())
+        for model in (ours, logged)
+    )
+    for model, content in ((ours, described), (logged, example)):
+        assert content["model_id"] == content["model_uuid"] == model.model_id
+        assert content["run_id"] == model.source_run_id
+    # The address of the folder changes if a store is moved; the others describe an example and a size.
+    left_out = {"artifact_path", "saved_input_example_info", "model_size_bytes"}
+    assert example.keys() - described.keys() == left_out
+    assert described.keys() <= example.keys()
 
 
 def test_a_failed_training_is_a_failed_run_with_the_reason(store: Store, small: TrainSpec) -> None:
