@@ -92,9 +92,9 @@ def items(runs: int) -> list[Line]:
     from paramshare.plots import LossPlot
     from paramshare.provenance import provenance_tags
     from paramshare.tracking.store import StoreAddress, open_store
-    from paramshare.tracking.write.kinds.model import saved_model
+    from paramshare.tracking.write.kinds.model import model_files
     from paramshare.tracking.write.kinds.seeds import run_name, seed_record, write_run
-    from paramshare.tracking.write.record import save_files
+    from paramshare.tracking.write.record import Record, save_files
     from paramshare.training.engines import train
     from paramshare.training.result import TrainResult
     from paramshare.training.spec import TrainSpec
@@ -107,6 +107,11 @@ def items(runs: int) -> list[Line]:
     def picture(result: TrainResult) -> bytes:
         return plot.picture(result.losses, result.depths, run_name(result.spec))
 
+    def save(record: Record, place: Path) -> None:
+        assert record.model is not None
+        save_files(record.files, place / "run")
+        save_files(record.model.files, place / "model")
+
     with tempfile.TemporaryDirectory(prefix="tracking-") as name:
         folder = Path(name)
         store = open_store(StoreAddress(f"sqlite:///{folder / 'mlflow.db'}", "bench"))
@@ -115,9 +120,9 @@ def items(runs: int) -> list[Line]:
             picture(result)  # draws the common parts of pictures, which the records already have
         todo: dict[str, Callable[[int], object]] = {
             "run": lambda n: write_run(store, results[n], tags),
-            "model": lambda n: saved_model(results[n].spec, results[n].net),
+            "model": lambda n: model_files(results[n]),
             "picture": lambda n: picture(results[n]),
-            "files": lambda n: save_files(records[n].files, folder / "files" / str(n)),
+            "files": lambda n: save(records[n], folder / "files" / str(n)),
         }
 
         def spent(item: str) -> float:

@@ -17,6 +17,7 @@ from paramshare.sweep.result import SweepResult
 from paramshare.sweep.run import run_sweep
 from paramshare.sweep.spec import SweepSpec
 from paramshare.tracking.display.urls import artifact_url, experiment_url, run_url
+from paramshare.tracking.registry import register
 from paramshare.tracking.store import Store, open_store
 from paramshare.tracking.tags import CURVES_FILE
 from support.chromium import Page, find_chromium, sees
@@ -63,6 +64,10 @@ class Pages:
     def run(self, run_id: str, tab: str = "") -> str:
         """Return the address of a run's page, or of one of its tabs."""
         return run_url(self.base, self.outcome.experiment_id, f"{run_id}{tab}")
+
+    def models(self, place: str = "") -> str:
+        """Return the address of the page of the experiment's models, or of one of them."""
+        return f"{self.base}#/experiments/{self.outcome.experiment_id}/models{place}?workflowType=machine_learning"
 
     def name(self, run_id: str) -> str:
         """Return the name of a run in the store."""
@@ -154,7 +159,7 @@ def test_the_seeds_of_a_sweep_are_shown_as_a_table(pages: Pages, page: Page) -> 
 def test_the_page_of_a_run_shows_its_metrics_parameters_dataset_parent_and_model(pages: Pages, page: Page) -> None:
     run = pages.store.client.get_run(pages.outcome.rows[1].run_id)
     page.open(pages.run(run.info.run_id))
-    sees(page, run.info.run_name, pages.outcome.name, "pytorch")
+    sees(page, run.info.run_name, pages.outcome.name, "Logged models")
     sees(page, *(used.dataset.name for used in run.inputs.dataset_inputs))
     rows = "[...document.querySelectorAll('[role=row]')].map(row => row.innerText.split(/\\s+/).filter(Boolean))"
     page.wait_until(f"{rows}.length > {len(run.data.metrics) + len(run.data.params)}")
@@ -173,11 +178,21 @@ def test_the_metrics_page_of_a_run_draws_its_loss_and_depth_at_each_step(pages: 
 
 def test_the_figure_of_a_run_is_shown_as_a_picture(pages: Pages, page: Page) -> None:
     page.open(pages.run(pages.outcome.rows[0].run_id, "/artifacts/loss.png"))
-    sees(page, "model", "loss.png")
+    sees(page, "loss.png")
     page.wait_until("[...document.images].some(image => image.complete && image.naturalWidth >= 600)")
 
 
-def test_the_model_of_a_run_is_shown_as_a_model_with_its_shapes(pages: Pages, page: Page) -> None:
-    page.open(pages.run(pages.outcome.rows[0].run_id, "/artifacts/model"))
-    shapes = (f"[-1,{SPEC.input_size}]", f"[-1,{SPEC.output_size}]")
-    sees(page, "MLflow Model", "Register model", "MLmodel", "requirements.txt", *shapes)
+def test_the_models_page_lists_the_model_of_each_run(pages: Pages, page: Page) -> None:
+    page.open(pages.models())
+    sees(page, "Ready", "Source run", *(pages.name(row.run_id) for row in pages.outcome.rows))
+
+
+def test_the_page_of_a_model_shows_its_run_metrics_and_registered_version(
+    pages: Pages, page: Page, experiment: str
+) -> None:
+    row = pages.outcome.rows[0]
+    registered = register(pages.store.address, row.run_id, experiment, "champion")
+    page.open(pages.models(f"/{registered.model_id}"))
+    run = pages.store.client.get_run(row.run_id)
+    sees(page, "Ready", run.info.run_name, "Model versions", experiment, "v1", *run.data.params)
+    sees(page, *(name for name in run.data.metrics if name.startswith("final/")))

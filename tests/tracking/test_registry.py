@@ -13,7 +13,7 @@ from mlflow.entities import LoggedModelStatus
 from paramshare.errors import ServerError, UsageError
 from paramshare.tracking.read.weights import read_weights
 from paramshare.tracking.registry import register
-from paramshare.tracking.store import Store, StoreAddress, open_store
+from paramshare.tracking.store import Store, StoreAddress, open_store, relocate_store
 from paramshare.tracking.write.kinds.seeds import seed_record, write_failure, write_run
 from paramshare.tracking.write.kinds.sweeps import start_sweep
 from paramshare.tracking.write.record import Record
@@ -37,6 +37,14 @@ def result(small: TrainSpec) -> TrainResult:
 
 def names(store: Store) -> list[str]:
     return [model.name for model in store.client.search_registered_models()]
+
+
+def as_former(result: TrainResult) -> Record:
+    """Return the run of a result as former versions wrote it: its model is a folder of its artifacts."""
+    record = seed_record(result, {})
+    assert record.model is not None
+    files = {f"model/{path}": content for path, content in record.model.files.items()}
+    return replace(record, model=None, files={**record.files, **files})
 
 
 def predicts_like(result: TrainResult, store: Store, uri: str) -> bool:
@@ -77,10 +85,7 @@ def test_a_model_that_is_registered_twice_has_one_version_and_an_alias_moves(sto
 def test_the_model_of_a_former_version_is_read_and_registered_from_the_runs_artifacts(
     store: Store, result: TrainResult
 ) -> None:
-    record = seed_record(result, {})
-    assert record.model is not None
-    files = {f"model/{path}": content for path, content in record.model.files.items()}
-    run_id = write(store, replace(record, model=None, files={**record.files, **files}))
+    run_id = write(store, as_former(result))
     registered = register(store.address, run_id, "net")
     assert registered.model_id == ""
     assert predicts_like(result, store, registered.uri)
@@ -89,6 +94,18 @@ def test_the_model_of_a_former_version_is_read_and_registered_from_the_runs_arti
     assert {name: value.tolist() for name, value in weights.items()} == {
         name: tensor.tolist() for name, tensor in result.net.state_dict().items()
     }
+
+
+@pytest.mark.parametrize("former", [True, False], ids=["former", "logged"])
+def test_a_registered_model_loads_after_its_store_was_moved(
+    former: bool, store: Store, result: TrainResult, tmp_path: Path
+) -> None:
+    run_id = write(store, as_former(result) if former else seed_record(result, {}))
+    uri = register(store.address, run_id, "net").uri
+    (tmp_path / "mlruns").rename(tmp_path / "moved")
+    address = StoreAddress(f"sqlite:///{tmp_path}/moved/mlflow.db", "paramshare")
+    assert relocate_store(address) is not None
+    assert predicts_like(result, open_store(address), uri)
 
 
 def test_a_run_without_a_finished_model_is_refused_and_nothing_is_written(

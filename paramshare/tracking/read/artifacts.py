@@ -8,13 +8,18 @@ from paramshare.errors import UsageError
 from paramshare.tracking.store import Store
 from paramshare.tracking.tags import CURVES_FILE
 
-__all__ = ["artifact_location", "changed_run", "path_or_uri", "read_artifact", "read_figure"]
+__all__ = ["artifact_location", "artifact_uri", "changed_run", "path_or_uri", "read_artifact", "read_figure"]
 
 
 def artifact_location(store: Store, run_id: str, name: str) -> str:
     """Return the location of a run's artifact: a path on this machine for an embedded store, otherwise its URI."""
+    return path_or_uri(artifact_uri(store, run_id, name))
+
+
+def artifact_uri(store: Store, run_id: str, name: str) -> str:
+    """Return the URI of a run's artifact."""
     folder = store.database.artifact_uri(run_id) if store.database else store.client.get_run(run_id).info.artifact_uri
-    return path_or_uri(f"{folder}/{name}")
+    return f"{folder}/{name}"
 
 
 def path_or_uri(uri: str) -> str:

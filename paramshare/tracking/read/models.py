@@ -9,7 +9,7 @@ from mlflow.entities import LoggedModelStatus
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.utils.uri import is_local_uri
 
-from paramshare.tracking.read.artifacts import artifact_location, path_or_uri
+from paramshare.tracking.read.artifacts import artifact_uri, path_or_uri
 from paramshare.tracking.store import Store
 from paramshare.tracking.tags import MODEL_NAME
 
@@ -24,7 +24,7 @@ class StoredModel:
 
     Args:
         model_id: the id of the LoggedModel; empty for a model of a former version.
-        location: the URI of the folder with the model's files, or its path on this machine.
+        location: the URI of the folder with the model's files.
     """
 
     model_id: str
@@ -36,7 +36,7 @@ def model_of(store: Store, run_id: str) -> StoredModel | None:
     logged = store.database.model(run_id) if store.database is not None else _search(store, run_id)
     if logged is not None:
         return StoredModel(*logged)
-    former = StoredModel("", artifact_location(store, run_id, MODEL_NAME))
+    former = StoredModel("", artifact_uri(store, run_id, MODEL_NAME))
     return None if read_model_file(store, former, _MLMODEL) is None else former
 
 
