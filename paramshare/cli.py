@@ -25,14 +25,14 @@ from pydantic_settings import SettingsError as CommandLineError
 from paramshare.commands.comparing import Compare, Study
 from paramshare.commands.counting import Analyze, Article, FlowCount, Layer
 from paramshare.commands.flows import FlowStudy, FlowSweep, FlowVerify
-from paramshare.commands.flushing import Flush
 from paramshare.commands.output import FAILED
 from paramshare.commands.proving import Reproduce, Verify
 from paramshare.commands.recipes.checking import Check
 from paramshare.commands.recipes.listing import Init, Recipes
 from paramshare.commands.recipes.program import program_for, program_for_completion
-from paramshare.commands.registering import Register
 from paramshare.commands.service import Doctor, Relocate, Ui
+from paramshare.commands.stores.flushing import Flush
+from paramshare.commands.stores.registering import Register
 from paramshare.commands.training import Train
 from paramshare.completion import Shell, script
 from paramshare.errors import ParamshareError, UsageError, without_secrets

@@ -113,6 +113,9 @@ ALLOWED = {
         "paramshare.sharing.text", "paramshare.tracking.display", "paramshare.tracking.read",
         "paramshare.tracking.store", "paramshare.tracking.tags", "paramshare.tracking.write", "paramshare.training",
     },
+    "paramshare.tracking.registry": {
+        "paramshare.errors", "paramshare.tracking.read", "paramshare.tracking.store", "paramshare.tracking.tags",
+    },
     "paramshare.tracking.pages": {
         "paramshare.errors", "paramshare.processes", "paramshare.tracking.display",
         "paramshare.tracking.pages_server", "paramshare.tracking.read", "paramshare.tracking.store",

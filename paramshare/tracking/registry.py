@@ -1,7 +1,6 @@
 """Register the model of a run in MLflow's model registry, so that it has a name, a version and an alias."""
 
 import json
-import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from typing import Final
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
+from mlflow.environment_variables import MLFLOW_TRACKING_URI
 from mlflow.exceptions import MlflowException
 from mlflow.tracking._tracking_service.utils import _use_tracking_uri
 from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
@@ -27,7 +27,6 @@ __all__ = ["RegisteredVersion", "register"]
 _NAME: Final = re.compile(r"[^\W_](?:[\w .-]{0,254}[\w.-])?")
 _ALIAS: Final = re.compile(r"[\w-]{1,255}")
 _RESERVED_ALIAS: Final = re.compile(r"latest|v\d+", re.IGNORECASE)
-_TRACKING_URI: Final = "MLFLOW_TRACKING_URI"
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,11 +162,11 @@ def _tag_model(client: MlflowClient, model_id: str, version: ModelVersion) -> No
 @contextmanager
 def _as_default_store(uri: str) -> Iterator[None]:
     """Make `uri` MLflow's default store: of an embedded store, it looks for the model of a version only there."""
-    before = os.environ.get(_TRACKING_URI)
+    before = MLFLOW_TRACKING_URI.get_raw()
     try:
         with _use_tracking_uri(uri):
             yield
     finally:
-        os.environ.pop(_TRACKING_URI, None)
+        MLFLOW_TRACKING_URI.unset()
         if before is not None:
-            os.environ[_TRACKING_URI] = before
+            MLFLOW_TRACKING_URI.set(before)

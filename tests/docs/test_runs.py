@@ -39,7 +39,8 @@ def test_the_examples_of_a_page_run_and_print_the_output_on_the_page(
     with suppress(ImportError):
         import_torchvision()  # with any build of torch
     write_modules(page)
-    run_id = trained_run(monkeypatch, capsys) if " reproduce " in page.read_text() else ""
+    needs_run = any(f"paramshare {command} " in page.read_text() for command in ("reproduce", "register"))
+    run_id = trained_run(monkeypatch, capsys) if needs_run else ""
     namespace: dict[str, object] = {"__name__": "page"}  # a later block uses the names of those before
     printed, exact = None, False
     for block in blocks(page):
