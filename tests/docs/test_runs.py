@@ -99,7 +99,7 @@ def run_command(arguments: list[str], run_id: str, monkeypatch: pytest.MonkeyPat
     with monkeypatch.context() as settings:
         for name, value in SMALLER[target_of(arguments)].items():
             settings.setenv(name, value)
-        if arguments[0] in ("reproduce", "verify"):
+        if arguments[0] in ("register", "reproduce", "verify"):
             arguments = [run_id if RUN_ID.fullmatch(word) else word for word in arguments]
         elif arguments[0] in ("train", "study"):
             arguments = [*arguments, "--seeds", FEWER_SEEDS]  # the last one counts

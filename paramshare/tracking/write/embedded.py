@@ -72,7 +72,7 @@ _DATASET: Final = "SELECT dataset_uuid FROM datasets WHERE experiment_id = ? AND
 def write(database: Database, record: Record, begun: Begun | None = None) -> str:
     """Write a run, its files first, and return its id.
 
-    If the process is killed, the run is complete or absent; at most a folder that nothing refers to remains.
+    If the process is killed, the run is complete or absent; at most folders that nothing refers to remain.
 
     Args:
         begun: the RUNNING run whose rows this run replaces.
