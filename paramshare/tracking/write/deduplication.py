@@ -25,10 +25,9 @@ from paramshare.tracking.read.runs import FINISHED_SEEDS, search
 from paramshare.tracking.read.seeds import finished_runs
 from paramshare.tracking.store import Store
 from paramshare.tracking.tags import KEY, PARENT, SETTLED, SETTLING
-from paramshare.tracking.write.models import delete_run
 from paramshare.tracking.write.owners import Owner, is_alive
 from paramshare.tracking.write.record import Addition
-from paramshare.tracking.write.runs import add
+from paramshare.tracking.write.runs import add, delete_run
 from paramshare.training.targets import Target
 
 __all__ = ["Policy", "deduplicate"]

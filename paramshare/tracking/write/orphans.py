@@ -17,10 +17,9 @@ from paramshare.tracking.read.runs import FINISHED_SEEDS, search, target_of_run
 from paramshare.tracking.store import Store
 from paramshare.tracking.tags import CLOSED, FORCED, KEY, KIND, PARENT
 from paramshare.tracking.write.deduplication import deduplicate
-from paramshare.tracking.write.models import delete_models
 from paramshare.tracking.write.owners import Owner, is_alive
 from paramshare.tracking.write.record import Addition
-from paramshare.tracking.write.runs import add
+from paramshare.tracking.write.runs import add, delete_models
 
 __all__ = ["close_orphans", "close_own", "close_run", "close_seeds", "close_sweep"]
 

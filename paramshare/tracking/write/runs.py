@@ -2,6 +2,8 @@
 
 Most of the time that a run takes on a server is spent by the server. So runs are written in as few requests as MLflow's
 limits allow, and the client requests nothing that it knows.
+
+MLflow keeps the model of a run that is deleted or ends as FAILED. So whoever deletes a run deletes its model, too.
 """
 
 import math
@@ -13,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from mlflow import MlflowClient
-from mlflow.entities import DatasetInput, LoggedModel, LoggedModelStatus, Metric, Param, RunTag
+from mlflow.entities import DatasetInput, LoggedModel, LoggedModelOutput, LoggedModelStatus, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.utils.credentials import get_default_host_creds
@@ -21,10 +23,9 @@ from mlflow.utils.rest_utils import http_request, verify_rest_response
 
 from paramshare.tracking.store import Store
 from paramshare.tracking.write import embedded
-from paramshare.tracking.write.models import create_model, delete_models
-from paramshare.tracking.write.record import NIL_ID, Addition, Begun, Point, Record, save_files
+from paramshare.tracking.write.record import NIL_ID, Addition, Begun, ModelRecord, Point, Record, save_files
 
-__all__ = ["add", "add_by_client", "tag_experiment", "write", "write_by_client"]
+__all__ = ["add", "add_by_client", "delete_models", "delete_run", "tag_experiment", "write", "write_by_client"]
 
 _ENTITIES_A_REQUEST: Final = 1000  # MLflow's limit: metrics, params and tags together
 _LOG_BATCH: Final = "/api/2.0/mlflow/runs/log-batch"
@@ -101,7 +102,7 @@ def write_by_client(client: MlflowClient, experiment_id: str, record: Record, be
         delete_models(client, experiment_id, begun.run_id)  # of a process that was killed while it wrote this run
     run_id: str = run.info.run_id
     try:
-        model = record.model and create_model(client, experiment_id, run_id, record.model)
+        model = record.model and _create_model(client, experiment_id, run_id, record.model)
         named = record.named(run_id, model.model_id if model else "")
         _upload(client, run.info.artifact_uri, named.files)
         if model and named.model:
@@ -120,6 +121,27 @@ def write_by_client(client: MlflowClient, experiment_id: str, record: Record, be
     if record.status != "RUNNING":
         client.set_terminated(run_id, record.status, end_time=record.end)
     return run_id
+
+
+def _create_model(client: MlflowClient, experiment_id: str, run_id: str, model: ModelRecord) -> LoggedModel:
+    """Create the model of a run, link the run to it, and return it. It is PENDING and has no files yet."""
+    created = client.create_logged_model(
+        experiment_id, model.name, source_run_id=run_id, tags=dict(model.tags), params=dict(model.params)
+    )
+    client.log_outputs(run_id, [LoggedModelOutput(created.model_id, step=0)])
+    return created
+
+
+def delete_models(client: MlflowClient, experiment_id: str, run_id: str) -> None:
+    """Delete the models of a run; `mlflow gc` removes their files."""
+    for model in client.search_logged_models([experiment_id], f"source_run_id = '{run_id}'"):
+        client.delete_logged_model(model.model_id)
+
+
+def delete_run(client: MlflowClient, experiment_id: str, run_id: str) -> None:
+    """Delete a run and its models; see `delete_models`."""
+    client.delete_run(run_id)
+    delete_models(client, experiment_id, run_id)
 
 
 def _upload(client: MlflowClient, location: str, files: Mapping[str, bytes | str]) -> None:
