@@ -213,6 +213,7 @@ def test_a_model_is_ready_and_has_only_finite_values(store: Store) -> None:
     assert [output.model_id for output in store.client.get_run(run_id).outputs.model_outputs] == [model.model_id]
 
 
+@pytest.mark.usefixtures("still")
 @pytest.mark.parametrize("steps", [0, 7, STEPS])
 def test_a_run_that_has_begun_ends_with_the_rows_of_a_run_that_is_written_whole(
     steps: int, store: Store, twin: Store
@@ -220,7 +221,7 @@ def test_a_run_that_has_begun_ends_with_the_rows_of_a_run_that_is_written_whole(
     curve = [point for point in FULL.points if point.name == "train/loss"][:steps]
     record = replace(FULL, points=[point for point in FULL.points if point.name in ("train/loss", "later")])
     early = {key: value for key, value in FULL.tags.items() if NIL_ID not in value}
-    running = replace(record, status="RUNNING", end=None, tags=early, points=curve, inputs=(), files={})
+    running = replace(record, status="RUNNING", end=None, tags=early, points=curve, inputs=(), files={}, model=None)
     whole = write_by_client(twin.client, twin.experiment_id, record)
     begun = Begun(write(store, running), {"train/loss": steps})
     assert write(store, record, begun) == begun.run_id
@@ -228,14 +229,24 @@ def test_a_run_that_has_begun_ends_with_the_rows_of_a_run_that_is_written_whole(
     assert files_of(store, begun.run_id) == files_of(store, whole)
 
 
+@pytest.mark.usefixtures("still")
 def test_the_client_ends_a_run_that_has_begun_as_a_whole_run(store: Store, twin: Store) -> None:
     curve = [point for point in FULL.points if point.name == "train/loss"]
     early = {key: value for key, value in FULL.tags.items() if NIL_ID not in value}
-    running = replace(FULL, status="RUNNING", end=None, tags=early, points=curve[:7], inputs=(), files={})
+    running = replace(FULL, status="RUNNING", end=None, tags=early, points=curve[:7], inputs=(), files={}, model=None)
     begun = Begun(write_by_client(twin.client, twin.experiment_id, running), {"train/loss": 7})
     write_by_client(twin.client, twin.experiment_id, FULL, begun)
     write(store, FULL)
     assert rows_of(twin) == rows_of(store)
+
+
+def test_the_model_of_an_interrupted_write_is_replaced_when_the_client_ends_the_run(twin: Store) -> None:
+    run_id = twin.client.create_run(twin.experiment_id).info.run_id
+    interrupted = twin.client.create_logged_model(twin.experiment_id, "model", source_run_id=run_id)
+    write_by_client(twin.client, twin.experiment_id, FULL, Begun(run_id, {}))
+    models = twin.client.search_logged_models([twin.experiment_id])
+    assert [(model.source_run_id, str(model.status)) for model in models] == [(run_id, "READY")]
+    assert models[0].model_id != interrupted.model_id
 
 
 STARTED = Record("sweep", "RUNNING", 1_700_000_000_123, None, {"mlflow.user": "jo"}, {"seeds": "0:3"})
