@@ -112,7 +112,7 @@ def _state(task: Task) -> str:
     return f"{task.description}{done}"
 
 
-def print_counts(result: "CountResult", ui_command: str) -> None:
+def print_counts(result: "CountResult", pages_place: str) -> None:
     """Print the counts of several models, the failures, and the command that opens MLflow's pages."""
     console = stdout_console()
     head = ("model", *MAIN_REGIMES, "factor", "run")
@@ -131,15 +131,15 @@ def print_counts(result: "CountResult", ui_command: str) -> None:
         console.print(f"{row.model.label} failed: {row.error}", style="red", markup=False, soft_wrap=True)
     counted = len(result.rows) - len(result.failed)
     console.print(f"\n{counted} of {len(result.rows)} models counted", markup=False, highlight=False)
-    console.print(f"MLflow's pages: {ui_command}", markup=False, highlight=False, soft_wrap=True)
+    console.print(f"MLflow's pages: {pages_place}", markup=False, highlight=False, soft_wrap=True)
 
 
-def print_sweep(result: "SweepResult", ui_command: str, curves: str, flush_command: str) -> None:
+def print_sweep(result: "SweepResult", pages_place: str, curves: str, flush_command: str) -> None:
     """Print the table of a sweep's runs, their counts, and where to find the curves and MLflow's pages.
 
     Args:
         result: the result of the sweep.
-        ui_command: the command that opens MLflow's pages.
+        pages_place: where MLflow's pages are, see `commands.options.pages_place`.
         curves: the path or the address of the figure of all curves; empty if there is none.
         flush_command: the command that delivers the results in the spool.
     """
@@ -155,35 +155,35 @@ def print_sweep(result: "SweepResult", ui_command: str, curves: str, flush_comma
         "",
         f"{result.name}: {trained} trained, {reused} re-used, {result.failed} failed{diverged}{kept}",
         f"curves of all seeds: {curves or 'drawn when a rerun finds all of them in the store'}",
-        f"MLflow's pages:      {ui_command}",
+        f"MLflow's pages:      {pages_place}",
         *([f"to deliver the rest: {flush_command}, or rerun the command"] if kept else []),
     ):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def print_reproduction(reproduction: "Reproduction", ui_command: str) -> None:
+def print_reproduction(reproduction: "Reproduction", pages_place: str) -> None:
     """Print the verdict, the deviations if there are any, and the differences of the environments."""
     console = stdout_console()
-    for line in (*reproduction.lines(), f"MLflow's pages: {ui_command}"):
+    for line in (*reproduction.lines(), f"MLflow's pages: {pages_place}"):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def print_verification(verification: "Verification", ui_command: str) -> None:
+def print_verification(verification: "Verification", pages_place: str) -> None:
     """Print the verdict of each run, and the deviations of the runs that are not bitwise equal."""
     console = stdout_console()
     members = [(row.member, row.verdict) for row in verification.rows]
     rows = [(str(run.seed), run.variant, run.device, run.run_id[:8], verdict) for run, verdict in members]
     print_table(console, ("seed", "variant", "device", "run", "verdict"), rows, frozenset({1, 2, 3, 4}))
-    for line in ("", *verification.lines(), verification.summary, f"MLflow's pages: {ui_command}"):
+    for line in ("", *verification.lines(), verification.summary, f"MLflow's pages: {pages_place}"):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def print_study(study: "Study", ui_command: str, report: Path | None) -> None:
+def print_study(study: "Study", pages_place: str, report: Path | None) -> None:
     """Print the answers, the table of the groups, the pairwise comparisons and the footnotes.
 
     Args:
         study: the comparison.
-        ui_command: the command that opens MLflow's pages.
+        pages_place: where MLflow's pages are, see `commands.options.pages_place`.
         report: the file of the report; None if none was written.
     """
     from paramshare.comparing.text import answers, contrast_table, footnotes, group_table, title
@@ -194,7 +194,7 @@ def print_study(study: "Study", ui_command: str, report: Path | None) -> None:
     for table in (group_table(study), *([contrast_table(study)] if study.contrasts else [])):
         console.print()
         print_table(console, table.head, table.rows, frozenset({0}))
-    for line in ("", *footnotes(study), f"MLflow's pages: {ui_command}", *([f"report: {report}"] if report else [])):
+    for line in ("", *footnotes(study), f"MLflow's pages: {pages_place}", *([f"report: {report}"] if report else [])):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, Literal, NoReturn
 from pydantic import Field
 from pydantic_settings import CliPositionalArg, SettingsConfigDict
 
-from paramshare.commands.options import address_of, curves_place, flush_command, spec_of, ui_command
+from paramshare.commands.options import address_of, curves_place, flush_command, pages_place, spec_of
 from paramshare.commands.output import check_file, print_result, write_file
 from paramshare.commands.recipes.options import TrainingCommand
 from paramshare.comparing.spec import CompareSpec, StudySpec
@@ -50,7 +50,7 @@ class Compare(StoreSettings, CompareSpec):
             comparison = compare(spec, address_of(self), curves=self.report is not None)
         if self.report is not None:
             write_file(self.report, report_of(comparison, _FORMS[self.report.suffix], spec.command).encode())
-        view = ui_command(self, "--view", comparison.grouped.target.name)
+        view = pages_place(self, "--view", comparison.grouped.target.name)
         print_result(comparison, self.as_json, partial(print_study, report=self.report), view)
 
 
@@ -78,8 +78,8 @@ class StudyCommand(StoreSettings, TrainingCommand):
         sweep, comparison = result
         if comparison is None:
             show = partial(print_sweep, curves=curves_place(self, sweep), flush_command=flush_command(self))
-            print_result(sweep, self.as_json, show, ui_command(self), incomplete=True)
-        view = ui_command(self, "--view", comparison.grouped.target.name)
+            print_result(sweep, self.as_json, show, pages_place(self), incomplete=True)
+        view = pages_place(self, "--view", comparison.grouped.target.name)
         incomplete = sweep.failed or sweep.kept
         print_result(comparison, self.as_json, partial(print_study, report=None), view, incomplete=incomplete)
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 from pydantic_settings import CliPositionalArg, NoDecode, SettingsConfigDict
 
 from paramshare.commands.flows import FlowCommand
-from paramshare.commands.options import address_of, spec_of, ui_command
+from paramshare.commands.options import address_of, pages_place, spec_of
 from paramshare.commands.output import check_file, print_json, print_result, write_file
 from paramshare.counting.spec import CountSpec, ModelSpec, RowsSpec, args_of, kwargs_of
 from paramshare.errors import SpecError, UsageError
@@ -71,7 +71,7 @@ class Analyze(ModelSpec, RowsSpec):
         if store is not None:
             tags = {"mlflow.source.name": "paramshare analyze", "mlflow.source.type": "LOCAL"}
             tracked = track(report, address_of(store), spec.source, tags, depth=self.depth, sort=self.sort)
-            pages = f"run in MLflow: {tracked.run_id}\nMLflow's pages: {ui_command(store, '--view', 'counts')}"
+            pages = f"run in MLflow: {tracked.run_id}\nMLflow's pages: {pages_place(store, '--view', 'counts')}"
             print(pages, file=sys.stderr if self.as_json else sys.stdout)
 
     def _store(self) -> StoreSettings | None:
@@ -219,7 +219,7 @@ class FlowCount(FlowCommand, RowsSpec):
         """Print the result and exit with its code."""
         from paramshare.console import print_counts
 
-        print_result(result, self.as_json, print_counts, ui_command(self, "--view", "counts"))
+        print_result(result, self.as_json, print_counts, pages_place(self, "--view", "counts"))
 
 
 def _model_spec(text: str | dict[str, Any]) -> ModelSpec:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from paramshare.sweep.result import SweepResult
     from paramshare.tracking.store import StoreAddress
 
-__all__ = ["address_of", "curves_place", "flush_command", "serve_command", "spec_of", "ui_command"]
+__all__ = ["address_of", "curves_place", "flush_command", "pages_place", "serve_command", "spec_of"]
 
 _MODEL_PORT: Final = "5001"  # MLflow's pages have 5000
 
@@ -45,7 +45,7 @@ def address_of(settings: StoreSettings) -> "StoreAddress":
     return address
 
 
-def ui_command(settings: StoreSettings, *options: str) -> str:
+def pages_place(settings: StoreSettings, *options: str) -> str:
     """Return where MLflow's pages are: the command that opens them on the store, ready to be pasted into this terminal.
 
     If the settings say where browsers find the pages, as in the containers of a stack, it is that address.
@@ -59,12 +59,12 @@ def ui_command(settings: StoreSettings, *options: str) -> str:
 
 
 def flush_command(settings: StoreSettings) -> str:
-    """Return the command that delivers the results in the spool to the store, see `ui_command`."""
+    """Return the command that delivers the results in the spool to the store, see `pages_place`."""
     return _command(settings, "flush")
 
 
 def serve_command(settings: StoreSettings, model_uri: str) -> str:
-    """Return the command that serves a registered model of the store on this machine; see `ui_command`.
+    """Return the command that serves a registered model of the store on this machine; see `pages_place`.
 
     MLflow starts uvicorn by its name. So the folder of both programs must be on the PATH.
     """

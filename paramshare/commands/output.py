@@ -35,7 +35,7 @@ def print_result(
     result: AResult,
     as_json: bool,
     show: Callable[[AResult, str], None],
-    ui_command: str,
+    pages_place: str,
     *,
     incomplete: object = None,
 ) -> NoReturn:
@@ -49,7 +49,7 @@ def print_result(
     if as_json:
         print_json(result.as_dict())
     else:
-        show(result, ui_command)
+        show(result, pages_place)
     raise SystemExit(FAILED if result.failed or incomplete else 0)
 
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, NoReturn
 from pydantic import Field
 from pydantic_settings import CliPositionalArg, SettingsConfigDict
 
-from paramshare.commands.options import address_of, spec_of, ui_command
+from paramshare.commands.options import address_of, pages_place, spec_of
 from paramshare.commands.output import print_result
 from paramshare.proof.spec import EngineSpec, RunId, SampleSpec, VerifySpec
 from paramshare.settings import StoreSettings
@@ -39,7 +39,7 @@ class Reproduce(StoreSettings, EngineSpec):
 
         with working(f"training {self.run_id} again"):
             reproduction: Reproduction = reproduce(self.run_id, address_of(self), self.engine, self.recipe)
-        print_result(reproduction, self.as_json, print_reproduction, ui_command(self))
+        print_result(reproduction, self.as_json, print_reproduction, pages_place(self))
 
 
 class VerifyCommand(StoreSettings, SampleSpec):
@@ -60,7 +60,7 @@ class VerifyCommand(StoreSettings, SampleSpec):
         """Print the result and exit with its code."""
         from paramshare.console import print_verification
 
-        print_result(result, self.as_json, print_verification, ui_command(self))
+        print_result(result, self.as_json, print_verification, pages_place(self))
 
 
 class Verify(VerifyCommand):

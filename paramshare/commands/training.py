@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NoReturn
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from paramshare.commands.options import address_of, curves_place, flush_command, ui_command
+from paramshare.commands.options import address_of, curves_place, flush_command, pages_place
 from paramshare.commands.output import print_result
 from paramshare.commands.recipes.options import TrainingCommand
 from paramshare.settings import StoreSettings
@@ -34,7 +34,7 @@ class SweepCommand(StoreSettings, TrainingCommand):
         from paramshare.console import print_sweep
 
         show = partial(print_sweep, curves=curves_place(self, result), flush_command=flush_command(self))
-        print_result(result, self.as_json, show, ui_command(self), incomplete=result.kept)
+        print_result(result, self.as_json, show, pages_place(self), incomplete=result.kept)
 
 
 class Train(SweepCommand):

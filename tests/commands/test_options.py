@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from paramshare.commands.options import ui_command
+from paramshare.commands.options import pages_place
 from paramshare.settings import StoreSettings
 
 
@@ -21,7 +21,7 @@ def test_a_command_begins_as_the_program_was_started(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", str(program.parent) if on_path else "/nowhere")
     monkeypatch.setattr(sys, "argv", [str(program)])
-    assert ui_command(StoreSettings()) == ("paramshare ui" if on_path else "bin/paramshare ui")
+    assert pages_place(StoreSettings()) == ("paramshare ui" if on_path else "bin/paramshare ui")
 
 
 @pytest.mark.parametrize("program", ["paramshare/__main__.py", "my_script.py", "ipykernel_launcher.py"])
@@ -29,6 +29,12 @@ def test_a_command_begins_with_python_if_another_program_was_started(
     program: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "argv", [str(Path(program).absolute())])
-    python, *words = ui_command(StoreSettings()).split()
+    python, *words = pages_place(StoreSettings()).split()
     assert words == ["-m", "paramshare", "ui"]
     assert Path(shutil.which(python) or python).samefile(sys.executable)
+
+
+def test_the_address_that_browsers_use_takes_the_place_of_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a container of a stack, where `paramshare ui` has no browser."""
+    monkeypatch.setenv("PARAMSHARE_PAGES_URL", "http://127.0.0.1:5000")
+    assert pages_place(StoreSettings()) == "http://127.0.0.1:5000"
