@@ -79,7 +79,7 @@ def test_the_mlflow_pages_show_a_run_with_loss_model_and_plot(stack: Stack, swep
     store = stack.store("swept")
     run = runs_of(store, "seed")[0]
     page.open(run_url(f"{stack.mlflow}/", store.experiment_id, run.info.run_id))
-    sees(page, run.info.run_name, "final/loss_mean_depth", "batch_size", "pytorch")
+    sees(page, run.info.run_name, "final/loss_mean_depth", "batch_size", "Logged models")
     page.open(run_url(f"{stack.mlflow}/", store.experiment_id, f"{run.info.run_id}/artifacts/loss.png"))
     page.wait_until("[...document.images].some(image => image.complete && image.naturalWidth >= 600)")
 
