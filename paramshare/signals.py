@@ -6,13 +6,16 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Final, NoReturn
 
-__all__ = ["INTERRUPTED", "TERMINATED", "signals_deferred", "signals_raise"]
+__all__ = ["INTERRUPTED", "TERMINATED", "raise_received", "signals_deferred", "signals_raise"]
 
 INTERRUPTED: Final = 128 + signal.SIGINT
 """The exit code of shells for a program that SIGINT ended."""
 
 TERMINATED: Final = 128 + signal.SIGTERM
 """The exit code of shells for a program that SIGTERM ended; `signals_raise` raises SystemExit with this code."""
+
+_received: Final[list[int]] = []
+"""The signals that `signals_raise` has received."""
 
 _ENDING: Final = (signal.SIGINT, signal.SIGTERM)
 
@@ -24,11 +27,12 @@ def signals_raise() -> Iterator[list[int]]:
     Yield the list of received signals. Python allows handlers only in the main thread. An ignored SIGINT, as in a
     background job of a script, stays ignored.
     """
-    received: list[int] = []
+    received = _received
+    received.clear()
 
     def leave(number: int, _frame: object) -> NoReturn:
         received.append(number)
-        raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(TERMINATED)
+        _raise(number)
 
     former = {}
     if threading.current_thread() is threading.main_thread():
@@ -38,8 +42,23 @@ def signals_raise() -> Iterator[list[int]]:
     try:
         yield received
     finally:
+        received.clear()
         for number, handler in former.items():
             signal.signal(number, handler or signal.SIG_DFL)
+
+
+def raise_received() -> None:
+    """Raise the exception of a signal again that `signals_raise` has raised and a library has swallowed.
+
+    An exception between any two instructions can be swallowed (in a finalizer) or turned into another one (by a `with`
+    block that cannot close half of its work). Call this before each piece of work that a signal is to prevent.
+    """
+    if _received:
+        _raise(_received[0])
+
+
+def _raise(number: int) -> NoReturn:
+    raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(TERMINATED)
 
 
 @contextmanager

@@ -1,12 +1,13 @@
 """Signals: the exceptions that they raise, and their deferral."""
 
+import contextlib
 import signal
 import threading
 from collections.abc import Callable, Iterator
 
 import pytest
 
-from paramshare.signals import TERMINATED, signals_deferred, signals_raise
+from paramshare.signals import TERMINATED, raise_received, signals_deferred, signals_raise
 
 ENDING = [signal.SIGINT, signal.SIGTERM]
 
@@ -78,3 +79,13 @@ def test_the_former_handlers_return_with_the_end_of_the_block(handlers: Callable
     with signals_raise():
         assert handlers() != before
     assert handlers() == before
+
+
+def test_a_signal_whose_exception_was_swallowed_is_raised_again() -> None:
+    with signals_raise():
+        raise_received()  # nothing was received
+        with contextlib.suppress(SystemExit):
+            signal.raise_signal(signal.SIGTERM)
+        with pytest.raises(SystemExit):
+            raise_received()
+    raise_received()  # it is of that block alone

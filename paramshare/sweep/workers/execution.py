@@ -13,6 +13,7 @@ from paramshare.errors import in_a_line
 from paramshare.recipes.loading.find import place_of
 from paramshare.recipes.loop.checkpoints import Checkpoints
 from paramshare.recipes.spec import RecipeSpec
+from paramshare.signals import raise_received
 from paramshare.sweep.chunks import Chunk, Row
 from paramshare.sweep.workers.live import LiveRuns
 from paramshare.tracking.read.run_view import view_of
@@ -56,6 +57,7 @@ def run_chunk(
     trainings = _train(chunk, live)
     rows: list[Row] = []
     while not should_stop() and (training := next(trainings, None)):
+        raise_received()
         if discard_when_stopped and should_stop():
             break
         rows.append(_write(chunk, *training, live.begun(training[0])))
@@ -124,6 +126,7 @@ def _train(chunk: Chunk, live: LiveRuns) -> Iterator[tuple[Spec, Result | Except
                 results = results or train_choices(list(waiting), checkpoints=checkpoints, on_progress=live.show)
                 result = next(results)
             except Exception as error:  # any error: the other specs are still trained
+                raise_received()
                 result = error
             yield waiting.popleft().spec, result
 

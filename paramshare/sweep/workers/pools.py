@@ -8,6 +8,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from paramshare.errors import WorkerError
+from paramshare.signals import raise_received
 from paramshare.sweep.chunks import Chunk, Row, max_workers
 from paramshare.sweep.workers.forkserver import start_server, start_worker, starting_processes, worker_arguments
 from paramshare.sweep.workers.stop_signal import StopSignal
@@ -180,6 +181,7 @@ def _attempt(
                     with starting_processes():
                         futures[submit(chunk)] = chunk
             for future in backend.as_completed(list(futures)):
+                raise_received()
                 yield futures[future], backend.rows_of(future)
     except BaseException as error:  # Ctrl-C, SIGTERM, a killed process, or the end of this generator
         backend.record_interruption(list(futures), error)
