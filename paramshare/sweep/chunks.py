@@ -103,7 +103,7 @@ class Chunk:
         tags: the tags of each run, without the tag of the parent.
         force: whether a run is written although the store has a FINISHED run of its spec.
         checkpoint_every: seconds between two checkpoints of a recipe's training; 0 for none.
-        gpus: the number of GPUs of the machine that share the chunks of `cuda:0`.
+        gpus: the number of GPUs of the machine that share the chunks of this device: more than 1 only for `cuda:0`.
     """
 
     choices: tuple[Choice, ...]
@@ -157,16 +157,24 @@ def make_chunks(
     Args:
         choices: the specs, each with its engine.
         size: maximum number of specs of a chunk; at least `BATCHED_SEEDS` if its engine trains many seeds at once.
-        address, parent_run_id, tags, force, checkpoint_every, gpus: see `Chunk`.
+        address, parent_run_id, tags, force, checkpoint_every: see `Chunk`.
+        gpus: the number of GPUs of the machine that share the chunks of `cuda:0`.
     """
     by_device = sorted(choices, key=lambda choice: choice.spec.device)  # stable: keeps the order within a device
     chunks = []
     for _, of_device in groupby(by_device, key=lambda choice: choice.spec.device):
         queue = list(of_device)
+        shared_by = gpus if queue[0].spec.device.startswith("cuda") else 1
         limit = max(size, BATCHED_SEEDS) if queue[0].together else size
         chunks += [
             Chunk(
-                tuple(queue[begin : begin + limit]), address, parent_run_id, tags or {}, force, checkpoint_every, gpus
+                tuple(queue[begin : begin + limit]),
+                address,
+                parent_run_id,
+                tags or {},
+                force,
+                checkpoint_every,
+                shared_by,
             )
             for begin in range(0, len(queue), limit)
         ]

@@ -42,6 +42,12 @@ def test_seeds_that_cuda_trains_at_once_form_one_chunk_of_any_size() -> None:
     assert [len(chunk.specs) for chunk in make_chunks(choices(*one_by_one), 3, ADDRESS)] == [3, 3]
 
 
+def test_only_the_chunks_of_a_gpu_are_shared_by_several_gpus() -> None:
+    specs = [TrainSpec(seed=0, device=device) for device in ("cpu", "cuda:0", "mps")]
+    shared = {chunk.device: chunk.gpus for chunk in make_chunks(choices(*specs), 1, ADDRESS, gpus=3)}
+    assert shared == {"cpu": 1, "cuda:0": 3, "mps": 1}
+
+
 def test_a_cpu_has_one_worker_per_core_unless_set_a_gpu_at_most_four_and_mps_one() -> None:
     assert max_workers("cpu", None, ADDRESS) == cpu_cores()
     assert max_workers("cpu", 7, ADDRESS) == 7

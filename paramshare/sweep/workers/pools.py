@@ -174,7 +174,7 @@ def _attempt(
     try:
         with ExitStack() as pools:
             for queue in _queues(chunks):
-                size, arguments = _pool_size(queue, workers), worker_arguments(stop, templates, _gpus_of(queue))
+                size, arguments = _pool_size(queue, workers), worker_arguments(stop, templates, queue[0].gpus)
                 submit = pools.enter_context(backend.open_pool(size, start_worker, arguments))
                 pools.callback(stop.set)
                 for chunk in queue:
@@ -196,11 +196,6 @@ def _queues(chunks: Sequence[Chunk]) -> list[list[Chunk]]:
 def _pool_size(queue: Sequence[Chunk], workers: int | None) -> int:
     """Return the number of processes for the chunks of one device."""
     return min(max_workers(queue[0].device, workers, queue[0].address, queue[0].gpus), len(queue))
-
-
-def _gpus_of(queue: Sequence[Chunk]) -> int:
-    """Return the number of GPUs among which the processes of one device are divided."""
-    return queue[0].gpus if queue[0].device.startswith("cuda") else 1
 
 
 def _run_in_worker(chunk: Chunk) -> list[Row]:
