@@ -5,7 +5,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Final, Literal, cast, get_args
+from typing import Final, Literal, TypeGuard, cast, get_args
 
 from paramshare.errors import DeviceError, SpecError
 
@@ -131,11 +131,11 @@ def check_seed(seed: object) -> None:
     Raises:
         SpecError: it is not a whole number from 0 to 2**63 - 1.
     """
-    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < _SEED_END:
+    if not is_int(seed) or not 0 <= seed < _SEED_END:
         raise SpecError(f"seed is {seed!r}; expected a whole number from 0 to 2**63 - 1")
 
 
-def is_int(value: object) -> bool:
+def is_int(value: object) -> TypeGuard[int]:
     """Return whether it is a whole number; True and False are none."""
     return isinstance(value, int) and not isinstance(value, bool)
 

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Final, Literal, cast, get_args
 
 from paramshare.errors import SpecError
-from paramshare.training.spec import LARGEST_FLOAT, LARGEST_SIZE, canonical_device, hashed, is_int, number
+from paramshare.training.spec import LARGEST_FLOAT, LARGEST_SIZE, canonical_device, check_seed, hashed, is_int, number
 
 __all__ = [
     "CLASSES",
@@ -43,7 +43,6 @@ _SEEN: Final = 3  # of the 5 rows and columns of offsets that `moved` has, those
 
 _FROM_1: Final = "a whole number from 1 to 2**31 - 1"
 _WHOLE: Final = (  # each whole number: at least, below, in words
-    ("seed", 0, 2**63, "a whole number from 0 to 2**63 - 1"),
     ("examples", 1, DIGITS, f"a whole number from 1 to {DIGITS - 1}, which leaves one digit for the test"),
     *((name, 1, LARGEST_SIZE + 1, _FROM_1) for name in ("channels", "batch_size", "steps")),
 )
@@ -102,6 +101,7 @@ class DigitsSpec:
         for name, choices in (("variant", VARIANTS), ("placement", PLACEMENTS), ("arithmetic", ("direct",))):
             if getattr(self, name) not in choices:
                 raise SpecError(f"{name} is {getattr(self, name)!r}; expected {' or '.join(choices)}")
+        check_seed(self.seed)
         for name, least, end, expected in _WHOLE:
             value = getattr(self, name)
             if not is_int(value) or not least <= value < end:
