@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Final
 
+from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from paramshare.errors import UsageError
@@ -12,7 +13,7 @@ from paramshare.tracking.store import Store, redacted
 from paramshare.tracking.tags import KIND, RECIPE, TARGET
 from paramshare.training.targets import Target, target_named
 
-__all__ = ["ENDED_SEEDS", "FINISHED_SEEDS", "find_run", "search", "target_of_run"]
+__all__ = ["ENDED_SEEDS", "FINISHED_SEEDS", "find_run", "search", "search_experiments", "target_of_run"]
 
 FINISHED_SEEDS: Final = f"attributes.status = 'FINISHED' AND tags.`{KIND}` = 'seed'"
 ENDED_SEEDS: Final = f"tags.`{KIND}` = 'seed' AND attributes.status != 'RUNNING' AND attributes.status != 'KILLED'"
@@ -24,9 +25,14 @@ _IDS_SHOWN: Final = 3
 
 def search(store: Store, condition: str) -> Iterator[Run]:
     """Yield every run of the experiment that meets `condition`, the newest first."""
+    yield from search_experiments(store.client, [store.experiment_id], condition)
+
+
+def search_experiments(client: MlflowClient, experiment_ids: list[str], condition: str) -> Iterator[Run]:
+    """Yield every run of these experiments that meets `condition`, the newest first."""
     token = None
     while True:
-        page = store.client.search_runs([store.experiment_id], condition, max_results=_RUNS_A_PAGE, page_token=token)
+        page = client.search_runs(experiment_ids, condition, max_results=_RUNS_A_PAGE, page_token=token)
         yield from page
         token = page.token
         if not token:

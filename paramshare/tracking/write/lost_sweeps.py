@@ -6,13 +6,14 @@ could not renew its lease while the server was down.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
+from paramshare.tracking.read.runs import search_experiments
 from paramshare.tracking.store import StoreAddress, connect_server, open_existing_store
 from paramshare.tracking.tags import ALIVE_UNTIL, FLOW_RUN, KIND
 from paramshare.tracking.write.orphans import close_sweep
@@ -48,7 +49,7 @@ class LostSweeps:
         client = connect_server(self._address)
         names = {experiment.experiment_id: experiment.name for experiment in client.search_experiments()}
         now, closed = self._clock(), []
-        for run in _running(client, list(names)):
+        for run in search_experiments(client, list(names), f"{_SWEEPS} AND attributes.status = 'RUNNING'"):
             seen = run.info.run_id, run.data.tags.get(ALIVE_UNTIL, "")
             since = known.get(seen, now)
             reason = _why_lost(client, run) if now - since >= _WATCHED else ""
@@ -61,17 +62,6 @@ class LostSweeps:
         return closed
 
 
-def _running(client: MlflowClient, experiments: list[str]) -> Iterator[Run]:
-    """Yield every RUNNING sweep of these experiments."""
-    token = None
-    while experiments:
-        page = client.search_runs(experiments, f"{_SWEEPS} AND attributes.status = 'RUNNING'", page_token=token)
-        yield from page
-        token = page.token
-        if not token:
-            return
-
-
 def _why_lost(client: MlflowClient, run: Run) -> str:
     """Return why a sweep is lost whose lease is not renewed; empty if it is not lost, or has no lease."""
     lease, flow_run = run.data.tags.get(ALIVE_UNTIL, ""), run.data.tags.get(FLOW_RUN)
@@ -80,7 +70,8 @@ def _why_lost(client: MlflowClient, run: Run) -> str:
     if int(lease) < time.time() * 1000:
         return "its process was gone"
     if flow_run is not None:
-        attempts = client.search_runs([run.info.experiment_id], f"{_SWEEPS} AND tags.`{FLOW_RUN}` = '{flow_run}'")
+        condition = f"{_SWEEPS} AND tags.`{FLOW_RUN}` = '{flow_run}'"
+        attempts = search_experiments(client, [run.info.experiment_id], condition)
         if any(attempt.info.start_time > run.info.start_time for attempt in attempts):
             return "its flow run has begun again"
     return ""
