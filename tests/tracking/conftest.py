@@ -1,4 +1,4 @@
-"""A used store, for tests that damage its files."""
+"""An empty store, the result of a training, and a used store for tests that damage its files."""
 
 import shutil
 import sqlite3
@@ -10,8 +10,23 @@ import pytest
 
 from paramshare.sweep.run import run_sweep
 from paramshare.sweep.spec import SweepSpec
-from paramshare.tracking.store import StoreAddress, relocate_store
+from paramshare.tracking.store import Store, StoreAddress, open_store, relocate_store
+from paramshare.training.engines import train
+from paramshare.training.result import TrainResult
+from paramshare.training.spec import TrainSpec
 from support.command_line import SIZES
+
+
+@pytest.fixture
+def store(address: StoreAddress) -> Store:
+    """Open the store of this test."""
+    return open_store(address)
+
+
+@pytest.fixture
+def result(small: TrainSpec) -> TrainResult:
+    """Train the small spec."""
+    return train(small)
 
 
 @pytest.fixture(scope="session")

@@ -16,11 +16,6 @@ from paramshare.training.spec import TrainSpec
 from paramshare.training.targets import TARGETS
 
 
-@pytest.fixture
-def store(address: StoreAddress) -> Store:
-    return open_store(address)
-
-
 def test_missing_views_are_added_to_an_experiment_and_existing_ones_are_kept(store: Store) -> None:
     client, experiment = store.client, store.experiment_id
     mine, lost = (f"mlflow.sharedViewState.paramshare-{name}" for name in ("seeds", "sweep"))

@@ -18,21 +18,10 @@ from paramshare.tracking.write.kinds.seeds import seed_record, write_failure, wr
 from paramshare.tracking.write.kinds.sweeps import start_sweep
 from paramshare.tracking.write.record import Record
 from paramshare.tracking.write.runs import write
-from paramshare.training.engines import train
 from paramshare.training.result import TrainResult
 from paramshare.training.spec import TrainSpec
 from support.rejecting_proxy import gate_before
 from support.tracking.mlflow_server import MlflowServer
-
-
-@pytest.fixture
-def store(address: StoreAddress) -> Store:
-    return open_store(address)
-
-
-@pytest.fixture
-def result(small: TrainSpec) -> TrainResult:
-    return train(small)
 
 
 def names(store: Store) -> list[str]:

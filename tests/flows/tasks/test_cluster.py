@@ -77,34 +77,18 @@ def test_the_flow_on_dask_writes_the_runs_of_train_bit_for_bit(
 def test_dask_workers_train_a_recipe_whose_file_they_do_not_find(
     cluster: str,
     prefect_server: PrefectServer,
-    migrated: Path,
+    address: StoreAddress,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    folder, home = tmp_path / "flow", tmp_path / "home"
-    shutil.copytree(migrated.parent, folder / "mlruns")
-    (folder / "noise.py").write_text(NEIGHBOUR)
-    (folder / "toy.py").write_text(RECIPE)
-    monkeypatch.chdir(folder)
-    command = [
-        "flow",
-        "sweep",
-        "toy.py:Toy",
-        "--json",
-        "--seeds",
-        "0:2",
-        "--devices",
-        "cpu",
-        "--dask-scheduler",
-        cluster,
-    ]
-    with recorded(prefect_server, home, tasks=2):
-        assert main(command) == 0
+    (tmp_path / "noise.py").write_text(NEIGHBOUR)
+    (tmp_path / "toy.py").write_text(RECIPE)
+    command = ["flow", "sweep", "toy.py:Toy", "--json", "--seeds", "0:2", "--devices", "cpu"]
+    with recorded(prefect_server, tmp_path / "home", tasks=2):
+        assert main([*command, "--dask-scheduler", cluster]) == 0
     runs = json.loads(capsys.readouterr().out)["runs"]
-    store = open_store(StoreAddress(f"sqlite:///{folder}/mlruns/mlflow.db", "paramshare"))
     for run, spec in zip(runs, (load(Path("toy.py")).new(seed=seed) for seed in range(2)), strict=True):
-        np.testing.assert_array_equal(read_losses(store, run["run_id"]), train(spec).curves["train/loss"])
+        np.testing.assert_array_equal(read_losses(open_store(address), run["run_id"]), train(spec).curves["train/loss"])
 
 
 def test_a_dask_worker_with_several_threads_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,7 +16,6 @@ from paramshare.tracking.display.views import (
     study_view_tags,
     sweep_view_tags,
 )
-from paramshare.tracking.store import Store, StoreAddress, open_store
 from paramshare.training.targets import TARGETS
 
 LARGEST_TAG = 5000  # characters of an experiment's tag that MLflow takes
@@ -26,11 +25,6 @@ def state_of(tags: dict[str, str]) -> dict[str, Any]:
     (packed,) = tags.values()
     state = json.loads(packed)["state"].removeprefix("deflate;")
     return dict(json.loads(zlib.decompress(base64.b64decode(state))))
-
-
-@pytest.fixture
-def store(address: StoreAddress) -> Store:
-    return open_store(address)
 
 
 @pytest.mark.parametrize("view", VIEWS)

@@ -5,10 +5,9 @@ import sys
 from dataclasses import replace
 
 import numpy as np
-import pytest
 
 from paramshare.tracking.read.curves import read_all_losses, read_histories
-from paramshare.tracking.store import Store, StoreAddress, open_store
+from paramshare.tracking.store import Store
 from paramshare.tracking.write.kinds.seeds import write_run
 from paramshare.tracking.write.record import Point, Record
 from paramshare.tracking.write.runs import write
@@ -28,11 +27,6 @@ CURVES = Record(
     ],
 )
 EMPTY = Record("failed", "FAILED", 1, 2, tags={}, params={})
-
-
-@pytest.fixture
-def store(address: StoreAddress) -> Store:
-    return open_store(address)
 
 
 def test_the_values_of_a_metric_are_read_in_the_order_of_their_steps(store: Store) -> None:

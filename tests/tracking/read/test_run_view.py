@@ -14,18 +14,13 @@ from paramshare.errors import StoreError, UsageError
 from paramshare.tracking.read.models import model_of
 from paramshare.tracking.read.run_view import read_run
 from paramshare.tracking.read.weights import read_weights
-from paramshare.tracking.store import Store, StoreAddress, open_existing_store, open_store
+from paramshare.tracking.store import Store, StoreAddress, open_existing_store
 from paramshare.tracking.tags import MODEL_WEIGHTS
 from paramshare.tracking.write.kinds.seeds import write_failure, write_run
 from paramshare.training.engines import train
 from paramshare.training.result import TrainResult
 from paramshare.training.spec import TrainSpec
 from support.tracking.sql_edits import tamper
-
-
-@pytest.fixture
-def store(address: StoreAddress) -> Store:
-    return open_store(address)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 
 from paramshare.tracking.read.run_view import RunView
 from paramshare.tracking.read.seeds import Selection, find_finished, read_runs, read_seeds
-from paramshare.tracking.store import Store, StoreAddress, open_store
+from paramshare.tracking.store import Store
 from paramshare.tracking.write.kinds.seeds import write_failure, write_run
 from paramshare.training.engines import train
 from paramshare.training.result import TrainResult
@@ -19,16 +19,6 @@ def values(runs: dict[str, RunView]) -> dict[str, tuple[object, ...]]:
     return {
         key: (run.key, run.run_id, run.final_loss, run.finals, run.seconds, run.diverged) for key, run in runs.items()
     }
-
-
-@pytest.fixture
-def store(address: StoreAddress) -> Store:
-    return open_store(address)
-
-
-@pytest.fixture
-def result(small: TrainSpec) -> TrainResult:
-    return train(small)
 
 
 def test_a_run_without_the_tag_is_known_to_have_diverged_by_its_numbers(store: Store, result: TrainResult) -> None:

@@ -1,4 +1,4 @@
-"""Of two sweeps with runs of the same key one deletes its run, whatever their order."""
+"""One of two sweeps with runs of the same key deletes its run, whatever their order."""
 
 import itertools
 import threading
@@ -10,7 +10,7 @@ import pytest
 
 from paramshare.tracking.read.run_view import RunView
 from paramshare.tracking.read.seeds import find_finished, finished_runs
-from paramshare.tracking.store import Store, StoreAddress, open_store
+from paramshare.tracking.store import Store
 from paramshare.tracking.tags import KIND, PARENT
 from paramshare.tracking.write.deduplication import Policy, deduplicate
 from paramshare.tracking.write.kinds.seeds import write_run
@@ -19,11 +19,6 @@ from paramshare.training.engines import train_many
 from paramshare.training.result import TrainResult
 from paramshare.training.spec import TrainSpec
 from paramshare.training.targets import target_of
-
-
-@pytest.fixture
-def store(address: StoreAddress) -> Store:
-    return open_store(address)
 
 
 @pytest.fixture

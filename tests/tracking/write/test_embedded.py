@@ -103,11 +103,6 @@ def database_of(store: Store) -> Path:
 
 
 @pytest.fixture
-def store(address: StoreAddress) -> Store:
-    return open_store(address)
-
-
-@pytest.fixture
 def twin(store: Store, tmp_path: Path) -> Store:
     """Return a second store with a copy of the database: the same experiment, with the same folder for its files."""
     file = tmp_path / "twin" / "mlflow.db"

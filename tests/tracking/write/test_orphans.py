@@ -3,10 +3,9 @@
 import time
 from dataclasses import replace
 
-import pytest
 from mlflow.entities import Run
 
-from paramshare.tracking.store import Store, StoreAddress, open_store
+from paramshare.tracking.store import Store
 from paramshare.tracking.tags import ALIVE_UNTIL, CLOSED, KIND, PARENT
 from paramshare.tracking.write.kinds.seeds import write_run
 from paramshare.tracking.write.orphans import close_orphans, close_own
@@ -15,11 +14,6 @@ from paramshare.training.engines import train
 from paramshare.training.spec import TrainSpec
 
 DAY = 24 * 3600 * 1000
-
-
-@pytest.fixture
-def store(address: StoreAddress) -> Store:
-    return open_store(address)
 
 
 def dead() -> Owner:

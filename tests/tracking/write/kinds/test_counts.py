@@ -9,7 +9,7 @@ from mlflow.entities import Run
 
 from paramshare.errors import SpecError
 from paramshare.sharing.report import REGIMES, Counts, LayerSharing, Memory, SharingReport, Tie
-from paramshare.tracking.store import Store, StoreAddress, open_store
+from paramshare.tracking.store import Store
 from paramshare.tracking.write.kinds.counts import write_report
 
 HUGE = 2**53 + 1  # a float rounds it
@@ -33,11 +33,6 @@ REPORT = SharingReport(
     warnings=("a.norm calls .item(): a guess",),
 )
 SOURCE = {"model": "my.nets:build", "input": "3,8,8", "args": '{"width": 2}'}
-
-
-@pytest.fixture
-def store(address: StoreAddress) -> Store:
-    return open_store(address)
 
 
 def written(store: Store, report: SharingReport = REPORT) -> Run:

@@ -15,7 +15,7 @@ from mlflow.utils.file_utils import local_file_uri_to_path
 from torch import nn
 
 from paramshare.tracking.read.seeds import find_finished
-from paramshare.tracking.store import Store, StoreAddress, open_store
+from paramshare.tracking.store import Store
 from paramshare.tracking.tags import ORDER
 from paramshare.tracking.write.kinds.seeds import write_failure, write_run
 from paramshare.tracking.write.record import RunExistsError
@@ -39,16 +39,6 @@ for run_id in sys.argv[2:]:
         np.save(f"{run_id}-pytorch-{depth}.npy", net(torch.from_numpy(x), depth=depth).detach().numpy())
         np.save(f"{run_id}-pyfunc-{depth}.npy", function.predict(x, params={"depth": depth}))
 """
-
-
-@pytest.fixture
-def store(address: StoreAddress) -> Store:
-    return open_store(address)
-
-
-@pytest.fixture
-def result(small: TrainSpec) -> TrainResult:
-    return train(small)
 
 
 def written(store: Store, result: TrainResult) -> Run:
