@@ -1,4 +1,4 @@
-"""Where values come from: which option, variable or file sets a value, and which variables of MLflow are used."""
+"""Find out which option, variable or file sets a value, and which variables of MLflow are used."""
 
 import os
 import re
