@@ -20,7 +20,8 @@ test: install-dev ## run the test suite with two processes (JOBS=0: with one)
 
 CAPABILITY ?= default
 test-numerics: install-dev ## run the tests of trained numbers with other CPU instructions (CAPABILITY=default, avx2 or avx512)
-	ATEN_CPU_CAPABILITY=$(CAPABILITY) $(BIN)/python -m pytest tests/training tests/comparing tests/proof \
+	ATEN_CPU_CAPABILITY=$(CAPABILITY) $(BIN)/python -m pytest tests/training tests/recipes/dynamicnet \
+	  tests/recipes/digits tests/comparing tests/proof \
 	  --ignore=tests/proof/test_server_store.py
 
 coverage: install-dev ## report the lines that `make test` runs, including those of child processes

@@ -19,13 +19,13 @@ from statistics import median
 import numpy as np
 from measuring import PROGRAM, Line, interleaved, parser, seconds, show, tell
 
+from paramshare.recipes.dynamicnet.recipe import TrainSpec, VariantName
 from paramshare.tracking.store import StoreAddress, open_store, update_statistics
 from paramshare.tracking.write.kinds.seeds import write_run
 from paramshare.training.engines import train
-from paramshare.training.spec import TrainSpec, Variant
 
 MAX_SECONDS = 10.0
-VARIANTS: tuple[Variant, ...] = ("shared", "untied")
+VARIANTS: tuple[VariantName, ...] = ("shared", "untied")
 
 
 def main() -> int:

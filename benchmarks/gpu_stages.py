@@ -178,7 +178,7 @@ def metadata(place: Place) -> Path:
 
 def cuda_tests(place: Place) -> str:
     """Run the tests that need CUDA. A skipped test counts as failed."""
-    tests = ["tests/training/test_lanes.py", "-k", "on_cuda", "-q", "-p", "no:cacheprovider"]
+    tests = ["tests/training/dynamicnet/test_lanes.py", "-k", "on_cuda", "-q", "-p", "no:cacheprovider"]
     printed = run(["-m", "pytest", *tests], place, ROOT)
     counts = {word: int(number) for number, word in re.findall(r"(\d+) (passed|skipped)", printed)}
     result = f"{counts.get('passed', 0)} passed, {counts.get('skipped', 0)} skipped"

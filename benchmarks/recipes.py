@@ -20,10 +20,10 @@ import torch
 from measuring import Line, interleaved, parser, show, tell
 
 from paramshare.recipes.loading.find import find_target
-from paramshare.recipes.loop.steps import steps_of
-from paramshare.recipes.spec import RecipeSpec
-from paramshare.recipes.start import Start, begin
-from paramshare.recipes.target import RecipeTarget
+from paramshare.recipes.spec import Spec
+from paramshare.recipes.target import Target
+from paramshare.training.loop.steps import steps_of
+from paramshare.training.start import Start, begin
 
 RECIPE = Path(__file__).resolve().parent.parent / "examples" / "image_classifier.py"
 CLAIMED = 1.05  # times the CPU time of the loop by hand
@@ -36,11 +36,11 @@ def main() -> int:
     options = arguments.parse_args()
     torch.set_num_threads(1)
     target = find_target(f"{RECIPE}:ImageClassifier")
-    assert isinstance(target, RecipeTarget)
+    assert isinstance(target, Target)
     return show([of_variant(target, variant, options.rounds) for variant in target.variants], options.json)
 
 
-def of_variant(target: RecipeTarget, variant: str, rounds: int) -> Line:
+def of_variant(target: Target, variant: str, rounds: int) -> Line:
     """Measure both loops on a variant and return the line of the table."""
     tell(f"recipes.py: {target.name}, {variant}, {rounds} rounds")
     spec = target.new(seed=0, variant=variant)
@@ -53,7 +53,7 @@ def of_variant(target: RecipeTarget, variant: str, rounds: int) -> Line:
     return Line(what, f"{ratio:.3f}× the CPU time by hand", f"at most {CLAIMED}×", ratio <= CLAIMED)
 
 
-def timed(spec: RecipeSpec, loop: Callable[[Start], list[float]]) -> tuple[float, tuple[float, ...]]:
+def timed(spec: Spec, loop: Callable[[Start], list[float]]) -> tuple[float, tuple[float, ...]]:
     """Return the CPU seconds of a loop, and its losses."""
     start = begin(spec)
     clock = time.process_time()

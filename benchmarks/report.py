@@ -21,7 +21,7 @@ from pathlib import Path
 
 from measuring import Line, machine, table, tell, verdict
 
-from paramshare.training.devices import find_devices
+from paramshare.training.environment.devices import find_devices
 
 PROGRAMS = (
     ("training.py",),

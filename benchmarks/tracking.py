@@ -91,20 +91,20 @@ def items(runs: int) -> list[Line]:
     """Measure the cost of a run and of its parts; return a line for each."""
     from paramshare.plots import LossPlot
     from paramshare.provenance import provenance_tags
+    from paramshare.recipes.dynamicnet.recipe import TrainSpec
     from paramshare.tracking.store import StoreAddress, open_store
     from paramshare.tracking.write.kinds.model import model_files
     from paramshare.tracking.write.kinds.seeds import run_name, seed_record, write_run
     from paramshare.tracking.write.record import Record, save_files
     from paramshare.training.engines import train
-    from paramshare.training.result import TrainResult
-    from paramshare.training.spec import TrainSpec
+    from paramshare.training.result import Result
 
     tell(f"tracking.py: {runs} runs, item by item")
     results = [train(TrainSpec(seed=seed), ENGINE) for seed in range(runs + 1)]
     turn: dict[str, int] = dict.fromkeys(("run", "model", "picture", "files"), 0)
     tags, plot = provenance_tags(), LossPlot()
 
-    def picture(result: TrainResult) -> bytes:
+    def picture(result: Result) -> bytes:
         return plot.picture(result.losses, result.depths, run_name(result.spec))
 
     def save(record: Record, place: Path) -> None:

@@ -27,11 +27,11 @@ import torch
 from measuring import Line, interleaved, parser, show, tell
 
 from paramshare.errors import UsageError
+from paramshare.recipes.dynamicnet.recipe import VARIANTS, TrainSpec, options_of
 from paramshare.training.choice import ENGINES
-from paramshare.training.devices import choose_devices, find_devices
-from paramshare.training.draws import draw
+from paramshare.training.dynamicnet.draws import draw
 from paramshare.training.engines import train, train_many
-from paramshare.training.spec import VARIANTS, TrainSpec
+from paramshare.training.environment.devices import choose_devices, find_devices
 
 CLAIMED = {"exact": 1.75, "gram": 6.0}  # times as fast as the reference
 CLAIMED_GPU = 100.0
@@ -92,8 +92,8 @@ def operations(spec: TrainSpec, *, gram: bool) -> int:
     Each layer has a forward product, a product for the gradient of its weights, and, unless its input is x, a product
     for the gradient of its input. Gram replaces the two products with x by one with the (batch, batch) Gram matrix.
     """
-    rows, hidden, outputs = spec.batch_size, spec.hidden_size, spec.output_size
-    first = rows * rows * hidden if gram else 2 * rows * spec.input_size * hidden
+    rows, hidden, outputs = options_of(spec).batch_size, options_of(spec).hidden_size, options_of(spec).output_size
+    first = rows * rows * hidden if gram else 2 * rows * options_of(spec).input_size * hidden
     middle, last = 3 * rows * hidden * hidden, 3 * rows * hidden * outputs
     return 2 * sum(first + depth * middle + last for depth in draw(spec).depths)
 

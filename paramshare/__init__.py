@@ -18,14 +18,15 @@ TYPE_CHECKING = False  # typing takes 8 ms, in which Ctrl-C would be a traceback
 if TYPE_CHECKING:
     __version__: str
     from paramshare.api import study, train
-    from paramshare.recipes.recipe import Data, Metric, Options, Recipe, Step
+    from paramshare.recipes.dynamicnet.net import DynamicNet
+    from paramshare.recipes.dynamicnet.recipe import TrainSpec
+    from paramshare.recipes.parts import Data, Metric, Options, Step
+    from paramshare.recipes.recipe import Recipe
     from paramshare.sharing.analyze import analyze
     from paramshare.sharing.report import SharingReport
     from paramshare.sharing.twins.untie import untie
     from paramshare.training.engines import train_many
-    from paramshare.training.nets import DynamicNet
-    from paramshare.training.result import TrainResult
-    from paramshare.training.spec import TrainSpec
+    from paramshare.training.result import Result
 
 __all__ = [
     "Data",
@@ -33,9 +34,9 @@ __all__ = [
     "Metric",
     "Options",
     "Recipe",
+    "Result",
     "SharingReport",
     "Step",
-    "TrainResult",
     "TrainSpec",
     "__version__",
     "analyze",
@@ -46,15 +47,15 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Data": "paramshare.recipes.recipe",
-    "DynamicNet": "paramshare.training.nets",
-    "Metric": "paramshare.recipes.recipe",
-    "Options": "paramshare.recipes.recipe",
+    "Data": "paramshare.recipes.parts",
+    "DynamicNet": "paramshare.recipes.dynamicnet.net",
+    "Metric": "paramshare.recipes.parts",
+    "Options": "paramshare.recipes.parts",
     "Recipe": "paramshare.recipes.recipe",
     "SharingReport": "paramshare.sharing.report",
-    "Step": "paramshare.recipes.recipe",
-    "TrainResult": "paramshare.training.result",
-    "TrainSpec": "paramshare.training.spec",
+    "Step": "paramshare.recipes.parts",
+    "Result": "paramshare.training.result",
+    "TrainSpec": "paramshare.recipes.dynamicnet.recipe",
     "analyze": "paramshare.sharing.analyze",
     "study": "paramshare.api",
     "train": "paramshare.api",

@@ -15,16 +15,13 @@ from paramshare.recipes.recipe import Recipe
 from paramshare.training.choice import Engine
 
 if TYPE_CHECKING:
+    from paramshare.recipes.spec import Spec
     from paramshare.results import StudyResult, TrainingResult
-    from paramshare.training.result import Result, TrainResult
-    from paramshare.training.spec import TrainSpec
-    from paramshare.training.targets import Spec
+    from paramshare.training.result import Result
 
 __all__ = ["study", "train"]
 
 
-@overload
-def train(recipe: "TrainSpec", engine: Engine = "auto") -> "TrainResult": ...
 @overload
 def train(recipe: Recipe | type[Recipe], engine: Engine = "auto", **options: Any) -> "TrainingResult": ...
 @overload

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any, Final, Literal, get_args
 
 from paramshare.parser import commands_of
+from paramshare.recipes.target import TARGETS
 from paramshare.sharing.formulas.layers_by_name import LAYERS
 from paramshare.tracking.display.views import VIEWS
-from paramshare.training.targets import TARGETS
 
 __all__ = ["Shell", "script"]
 

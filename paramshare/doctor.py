@@ -9,7 +9,7 @@ from paramshare.provenance import provenance
 from paramshare.setting_origins import attributed, origin_of, unused_variables
 from paramshare.settings import StoreSettings, problems
 from paramshare.tracking.store import StoreAddress, check_store, redacted
-from paramshare.training.devices import find_devices
+from paramshare.training.environment.devices import find_devices
 from paramshare.validation import sentences
 
 __all__ = ["examine"]

@@ -9,7 +9,7 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from paramshare.training.devices import cpu_cores, cpu_model, find_devices
+from paramshare.training.environment.devices import cpu_cores, cpu_model, find_devices
 
 __all__ = ["provenance", "provenance_tags"]
 

@@ -11,9 +11,11 @@ from weakref import WeakSet
 
 import pytest
 
-from paramshare.training.spec import TrainSpec
+from paramshare.recipes.dynamicnet.recipe import TrainSpec
+from paramshare.recipes.spec import Spec
 
 pytest.register_assert_rewrite("support")
+pytest_plugins = ["support.toy_fixtures"]
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
@@ -154,6 +156,6 @@ def server_address(mlflow_server: "MlflowServer", experiment: str) -> "StoreAddr
 
 
 @pytest.fixture
-def small() -> TrainSpec:
+def small() -> Spec:
     """Return a spec that trains in milliseconds, with sizes that are all different."""
     return TrainSpec(seed=3, batch_size=4, input_size=8, hidden_size=6, output_size=3, steps=20)

@@ -8,13 +8,13 @@ import pytest
 
 from paramshare.cli import main
 from paramshare.console import print_sweep
+from paramshare.recipes.dynamicnet.recipe import TrainSpec
 from paramshare.sweep.chunks import Row
 from paramshare.sweep.result import SweepResult
 from paramshare.tracking.store import StoreAddress
 from paramshare.tracking.write.kinds.seeds import seed_record
 from paramshare.tracking.write.spool import keep, spooled
 from paramshare.training.engines import train
-from paramshare.training.spec import TrainSpec
 from support.command_line import SIZES, refused
 
 RESULT = train(TrainSpec(seed=3, **SIZES))  # type: ignore[arg-type]

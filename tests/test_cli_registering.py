@@ -12,23 +12,23 @@ import numpy as np
 import pytest
 
 from paramshare.cli import main
+from paramshare.recipes.spec import Spec
 from paramshare.tracking.store import StoreAddress, open_store
 from paramshare.tracking.write.kinds.seeds import write_run
 from paramshare.training.engines import train
-from paramshare.training.result import TrainResult
-from paramshare.training.spec import TrainSpec
+from paramshare.training.result import Result
 from support.command_line import refused
 from support.ports import free_port
 from support.waiting import wait_until
 
 
 @pytest.fixture
-def result(small: TrainSpec) -> TrainResult:
+def result(small: Spec) -> Result:
     return train(small)
 
 
 @pytest.fixture
-def run_id(address: StoreAddress, result: TrainResult) -> str:
+def run_id(address: StoreAddress, result: Result) -> str:
     return write_run(open_store(address), result, {}).run_id
 
 
@@ -84,13 +84,13 @@ def test_register_creates_no_store(capsys: pytest.CaptureFixture[str], tmp_path:
 
 
 def test_the_printed_command_serves_the_model(
-    run_id: str, result: TrainResult, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    run_id: str, result: Result, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", "/usr/bin:/bin")  # a terminal in which the environment is not activated
     assert main(["register", run_id, "net", "--alias", "champion", "--json"]) == 0
     port = free_port()
     command = json.loads(capsys.readouterr().out)["serve"].replace("--port 5001", f"--port {port}")
-    body = json.dumps({"inputs": result.x.tolist(), "params": {"depth": 2}}).encode()
+    body = json.dumps({"inputs": result.data["features"].tolist(), "params": {"depth": 2}}).encode()
     request = urllib.request.Request(f"http://127.0.0.1:{port}/invocations", body, {"Content-Type": "application/json"})
 
     def answer() -> bytes | None:
@@ -108,5 +108,5 @@ def test_the_printed_command_serves_the_model(
         os.killpg(server.pid, signal.SIGTERM)
         server.wait(60)
     np.testing.assert_array_equal(
-        np.array(predictions, np.float32), result.net(result.x, 2).detach().numpy(), strict=True
+        np.array(predictions, np.float32), result.net(result.data["features"], 2).detach().numpy(), strict=True
     )

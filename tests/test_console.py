@@ -12,11 +12,11 @@ from paramshare.console import print_counts, print_study, print_sweep, print_ver
 from paramshare.counting.report import CountResult, CountRow
 from paramshare.counting.spec import ModelSpec
 from paramshare.proof.report import Verification, VerifyRow
+from paramshare.recipes.dynamicnet.recipe import TrainSpec
 from paramshare.sharing.report import Counts
 from paramshare.sweep.chunks import Row
 from paramshare.sweep.result import SweepResult
 from paramshare.tracking.read.run_view import RunView
-from paramshare.training.spec import TrainSpec
 
 Printed = tuple[Callable[[], None], list[str]]
 FOOTNOTES = set("¹²³⁴⁵⁶⁷⁸⁹")

@@ -11,9 +11,9 @@ from paramshare.commands.service import Ui
 from paramshare.commands.training import Train as AnyTrain
 from paramshare.errors import SpecError
 from paramshare.recipes.recipe import Recipe
+from paramshare.recipes.target import TARGETS
 from paramshare.results import trained
 from paramshare.setting_origins import attributed, origin_of
-from paramshare.training.targets import TARGETS
 
 Train = command_for(AnyTrain, TARGETS["dynamicnet"])
 

@@ -14,8 +14,8 @@ from paramshare.commands.recipes.options import TrainingCommand, command_for
 from paramshare.commands.service import Doctor, Ui
 from paramshare.commands.training import Train as AnyTrain
 from paramshare.errors import SettingsError
+from paramshare.recipes.target import TARGETS, Target
 from paramshare.settings import StoreSettings, check_names
-from paramshare.training.targets import TARGETS, Target
 
 Train = command_for(AnyTrain, TARGETS["dynamicnet"])
 FlowSweep = command_for(AnyFlowSweep, TARGETS["dynamicnet"])

@@ -22,8 +22,7 @@ SOURCES = sorted([*(ROOT / "paramshare").rglob("*.py"), *(ROOT / "flows").rglob(
 ALLOWED = {
     "paramshare": {"paramshare.recipes", "paramshare.sharing", "paramshare.training"},  # imported when used
     "paramshare.api": {
-        "paramshare.errors", "paramshare.recipes.recipe", "paramshare.recipes.loading.files", "paramshare.results",
-        "paramshare.training",
+        "paramshare.errors", "paramshare.recipes", "paramshare.results", "paramshare.training",
     },
     "paramshare.results": {
         "paramshare.comparing", "paramshare.console", "paramshare.errors", "paramshare.plots", "paramshare.recipes",
@@ -31,6 +30,9 @@ ALLOWED = {
         "paramshare.validation",
     },
     "paramshare.recipes.template": {"paramshare"},  # a recipe of a user
+    "paramshare.recipes.recipe": {  # the defaults of its methods, imported when used
+        "paramshare.recipes", "paramshare.training.export.programs", "paramshare.training.loop",
+    },
     "paramshare.recipes.checking": {
         "paramshare.errors", "paramshare.recipes", "paramshare.sharing", "paramshare.training",
     },
@@ -78,34 +80,28 @@ ALLOWED = {
         "paramshare.sharing.twins.layers", "paramshare.sharing.twins.observed_pass",
         "paramshare.sharing.twins.replacement",
     },
-    "paramshare.recipes": {
-        "paramshare.errors", "paramshare.sharing", "paramshare.training.result", "paramshare.training.spec",
-        "paramshare.training.targets",
-        "paramshare.training.torch_defaults",
-    },
-    "paramshare.training": {"paramshare.errors", "paramshare.recipes", "paramshare.torch_modes"},
-    "paramshare.training.spec": {"paramshare.errors"},
-    "paramshare.training.targets": {"paramshare.errors", "paramshare.training.digits.spec", "paramshare.training.spec"},
-    "paramshare.training.digits.spec": {"paramshare.errors", "paramshare.training.spec"},
-    "paramshare.training.torch_defaults": {"paramshare.torch_modes"},
-    "paramshare.training.digits": {"paramshare.errors", "paramshare.sharing", "paramshare.training"},  # twins by untie
+    "paramshare.recipes": {"paramshare.errors"},
+    "paramshare.recipes.parts": set(),
+    "paramshare.recipes.metrics": {"paramshare.recipes.parts"},
+    "paramshare.training": {"paramshare.errors", "paramshare.recipes", "paramshare.sharing", "paramshare.torch_modes"},
+    "paramshare.training.environment": {"paramshare.errors", "paramshare.recipes", "paramshare.torch_modes"},
+    "paramshare.training.loop": {"paramshare.errors", "paramshare.recipes"},
     "paramshare.stats": {"paramshare.errors"},
     "paramshare.bands": set(),
     "paramshare.plots": {"paramshare.bands"},
     "paramshare.provenance": {"paramshare.training"},
     "paramshare.tracking": set(),
     "paramshare.tracking.tags": set(),
-    "paramshare.tracking.display": {"paramshare.tracking.tags", "paramshare.training.targets"},
+    "paramshare.tracking.display": {"paramshare.tracking.tags", "paramshare.recipes"},
     "paramshare.tracking.store": {
         "paramshare.errors", "paramshare.signals", "paramshare.tracking.display", "paramshare.tracking.tags",
     },
     "paramshare.tracking.read": {
-        "paramshare.errors", "paramshare.recipes.target", "paramshare.tracking.store", "paramshare.tracking.tags",
-        "paramshare.training.targets",
+        "paramshare.errors", "paramshare.recipes", "paramshare.tracking.store", "paramshare.tracking.tags",
     },
     "paramshare.tracking.write": {
         "paramshare.errors", "paramshare.tracking.read", "paramshare.tracking.store", "paramshare.tracking.tags",
-        "paramshare.training.targets",
+        "paramshare.recipes",
     },
     "paramshare.tracking.write.kinds": {
         "paramshare.bands", "paramshare.errors", "paramshare.markdown", "paramshare.plots", "paramshare.recipes",
@@ -127,11 +123,11 @@ ALLOWED = {
         "paramshare.bands", "paramshare.errors", "paramshare.plots", "paramshare.provenance", "paramshare.recipes",
         "paramshare.tracking", "paramshare.training",
     },
-    "paramshare.sweep.lists": {"paramshare.errors", "paramshare.training.spec"},
+    "paramshare.sweep.lists": {"paramshare.errors", "paramshare.recipes.spec_values"},
     "paramshare.sweep.spec": {
         "paramshare.errors", "paramshare.recipes", "paramshare.sweep.lists", "paramshare.training",
     },
-    "paramshare.sweep.chunks": {"paramshare.tracking", "paramshare.training"},
+    "paramshare.sweep.chunks": {"paramshare.recipes", "paramshare.tracking", "paramshare.training"},
     "paramshare.sweep.workers": {
         "paramshare.errors", "paramshare.processes", "paramshare.provenance", "paramshare.recipes",
         "paramshare.signals", "paramshare.sweep.chunks", "paramshare.tracking", "paramshare.training",
@@ -144,7 +140,7 @@ ALLOWED = {
     "paramshare.comparing": {
         "paramshare.bands", "paramshare.errors", "paramshare.markdown", "paramshare.plots", "paramshare.provenance",
         "paramshare.stats",
-        "paramshare.sweep", "paramshare.tracking", "paramshare.training.targets",
+        "paramshare.sweep", "paramshare.tracking", "paramshare.recipes",
     },
     "paramshare.proof": {
         "paramshare.errors", "paramshare.markdown", "paramshare.provenance", "paramshare.recipes",
@@ -156,7 +152,7 @@ ALLOWED = {
     "paramshare.validation": {"paramshare.errors"},
     "paramshare.completion": {
         "paramshare.parser", "paramshare.sharing.formulas.layers_by_name", "paramshare.tracking.display.views",
-        "paramshare.training.targets",
+        "paramshare.recipes",
     },
     "paramshare.console_recipes": {
         "paramshare.console", "paramshare.recipes", "paramshare.sharing.text", "paramshare.tables",
@@ -174,14 +170,14 @@ ALLOWED = {
         "paramshare.comparing", "paramshare.counting", "paramshare.errors", "paramshare.markdown", "paramshare.plots",
         "paramshare.processes", "paramshare.proof", "paramshare.setting_origins", "paramshare.settings",
         "paramshare.sharing.report", "paramshare.sweep", "paramshare.tracking", "paramshare.training.choice",
-        "paramshare.training.devices", "paramshare.training.export", "paramshare.training.targets",
+        "paramshare.training.environment.devices", "paramshare.training.export.archives", "paramshare.recipes",
     },
     "paramshare.flows.worker": {"paramshare.flows.operations"},  # the programs that stacks and servers name
     "paramshare.flows.register": {"paramshare.flows.operations"},
     "paramshare.flows.api": {"paramshare.errors", "paramshare.processes"},
     "paramshare.flows.tasks": {
-        "paramshare.errors", "paramshare.flows.context", "paramshare.sweep", "paramshare.tracking",
-        "paramshare.training",
+        "paramshare.errors", "paramshare.flows.context", "paramshare.recipes.spec", "paramshare.sweep",
+        "paramshare.tracking", "paramshare.training",
     },
     "paramshare.flows.operations": {
         "paramshare.errors", "paramshare.flows.api", "paramshare.home", "paramshare.parser", "paramshare.processes",
@@ -191,14 +187,13 @@ ALLOWED = {
     "paramshare.commands": {
         "paramshare.comparing", "paramshare.console", "paramshare.counting", "paramshare.doctor", "paramshare.errors",
         "paramshare.flows", "paramshare.plots", "paramshare.proof", "paramshare.setting_origins", "paramshare.settings",
-        "paramshare.sharing", "paramshare.sweep", "paramshare.tracking", "paramshare.training.devices",
+        "paramshare.sharing", "paramshare.sweep", "paramshare.tracking", "paramshare.training.environment.devices",
         "paramshare.validation",
     },
     "paramshare.commands.recipes": {
         "paramshare.commands.output", "paramshare.console", "paramshare.console_recipes", "paramshare.errors",
         "paramshare.parser", "paramshare.recipes", "paramshare.settings", "paramshare.sweep.spec",
-        "paramshare.training.devices", "paramshare.training.spec", "paramshare.training.targets",
-        "paramshare.validation",
+        "paramshare.training.environment.devices", "paramshare.recipes.spec_values", "paramshare.validation",
     },
     "paramshare.progress_lines": set(),
     "paramshare.torch_modes": {"paramshare.errors"},
@@ -226,7 +221,7 @@ HOMES = {
         "paramshare.tracking",
     ),
     "pydantic_settings": ("paramshare.settings", "paramshare.commands", "paramshare.cli"),
-    "sklearn": ("paramshare.training.digits",),
+    "sklearn": ("paramshare.recipes.digits",),
     "scipy": ("paramshare.stats",),
     "sqlalchemy": ("paramshare.tracking",),
     "psutil": ("paramshare.processes",),
@@ -272,7 +267,7 @@ def test_modules_of_a_room_do_not_import_each_other_in_a_circle(room: str) -> No
     tuple(TopologicalSorter(imports).static_order())  # raises CycleError
 
 
-GROUPED = "commands comparing counting flows plots proof recipes sharing stats sweep tracking".split()
+GROUPED = "commands comparing counting flows plots proof recipes sharing stats sweep tracking training".split()
 
 
 @pytest.mark.parametrize("room", [f"paramshare.{name}" for name in GROUPED])
@@ -330,7 +325,7 @@ def test_importing_the_package_loads_no_heavy_library(statement: str) -> None:
 
 def test_the_public_names_are_complete_and_importable() -> None:
     assert paramshare.__all__ == [
-        "Data", "DynamicNet", "Metric", "Options", "Recipe", "SharingReport", "Step", "TrainResult", "TrainSpec",
+        "Data", "DynamicNet", "Metric", "Options", "Recipe", "Result", "SharingReport", "Step", "TrainSpec",
         "__version__", "analyze", "study", "train", "train_many", "untie",
     ]  # fmt: skip
     assert all(getattr(paramshare, name) is not None for name in paramshare.__all__)
@@ -378,4 +373,4 @@ def test_modules_beside_tests_are_in_the_support_package() -> None:
     tests = ROOT / "tests"
     modules = {path.relative_to(tests) for path in tests.rglob("*.py") if not path.name.startswith("test_")}
     elsewhere = {str(path) for path in modules if path.parts[0] != "support" and path.name != "conftest.py"}
-    assert elsewhere == {"training/plain_script.py"}
+    assert elsewhere == {"recipes/dynamicnet/plain_script.py"}

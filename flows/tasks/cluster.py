@@ -30,7 +30,7 @@ from paramshare.flows.tasks.states import rows_of
 from paramshare.sweep.chunks import Chunk, Row
 from paramshare.sweep.workers.remote import WorkerInfo, WorkerPayload, deliver_spool, describe_differences
 from paramshare.tracking.store import StoreAddress, redacted
-from paramshare.training.devices import Device
+from paramshare.training.environment.devices import Device
 
 if TYPE_CHECKING:
     from distributed import Client, Future, Worker

@@ -14,9 +14,9 @@ from prefect.futures import PrefectConcurrentFuture, PrefectFuture
 from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 from prefect.states import Cancelled, Completed, Failed
 
+from paramshare.recipes.spec import Spec
 from paramshare.sweep.chunks import Chunk, Row
 from paramshare.sweep.result import SweepResult
-from paramshare.training.targets import Spec
 
 __all__ = ["name_of", "record_interrupted", "rows_of", "state_of", "summary_of"]
 

@@ -15,7 +15,7 @@ from paramshare.commands.training import SweepCommand
 from paramshare.settings import DaskSettings, StoreSettings
 
 if TYPE_CHECKING:
-    from paramshare.training.devices import Device
+    from paramshare.training.environment.devices import Device
 
 __all__ = ["FlowCommand", "FlowStudy", "FlowSweep", "FlowVerify"]
 

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from paramshare.comparing.numbers import with_interval
 from paramshare.comparing.study import Contrast, GroupResult, Study
 from paramshare.plots import GROUP_STYLES, draw_band, picture_of
+from paramshare.recipes.metrics import LOSS, PARAMETERS
 from paramshare.stats.estimate import Estimate
 from paramshare.stats.paired import Paired
 from paramshare.stats.summary import Summary
-from paramshare.training.targets import LOSS, PARAMETERS
 
 __all__ = ["StudyFigure", "draw"]
 

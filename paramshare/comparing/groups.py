@@ -7,9 +7,11 @@ from typing import Final
 
 from paramshare.comparing.spec import CompareSpec
 from paramshare.errors import UsageError
+from paramshare.recipes.metrics import COSTS
+from paramshare.recipes.parts import Metric
+from paramshare.recipes.target import Target
 from paramshare.tracking.read.run_view import RunView
 from paramshare.tracking.tags import TARGET
-from paramshare.training.targets import COSTS, Metric, Target
 
 __all__ = ["Group", "Grouped", "group", "missing_runs"]
 

@@ -10,11 +10,12 @@ from typing import Any
 from paramshare.bands import Band
 from paramshare.comparing.groups import Group, Grouped
 from paramshare.comparing.spec import GroupSpec
+from paramshare.recipes.metrics import SIZES
+from paramshare.recipes.parts import Metric
 from paramshare.stats.comparison import adjusted
 from paramshare.stats.paired import Paired, compare_paired
 from paramshare.stats.summary import Summary, summarise
 from paramshare.stats.unpaired import Unpaired, compare_unpaired
-from paramshare.training.targets import SIZES, Metric
 
 __all__ = ["Contrast", "GroupResult", "Study", "make_study"]
 

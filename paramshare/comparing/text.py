@@ -8,10 +8,10 @@ from typing import Final
 from paramshare.comparing.groups import missing_runs
 from paramshare.comparing.numbers import between, number, p_value, percent, ratio_percent, with_interval
 from paramshare.comparing.study import Contrast, GroupResult, Study
+from paramshare.recipes.metrics import PARAMETERS, SECONDS, SIZES
 from paramshare.stats.comparison import Comparison
 from paramshare.stats.estimate import Estimate, Interval, Note
 from paramshare.stats.paired import Paired
-from paramshare.training.targets import PARAMETERS, SECONDS, SIZES
 
 __all__ = ["Table", "answers", "contrast_table", "footnotes", "group_table", "title"]
 

@@ -8,10 +8,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from paramshare.recipes.metrics import DEPTH, LOSS
 from paramshare.tracking.read.run_view import RunView
-from paramshare.training.export import array_of
+from paramshare.training.export.archives import array_of
 from paramshare.training.result import Result
-from paramshare.training.targets import DEPTH, LOSS
 
 __all__ = ["MEASURES", "Comparison", "Deviation", "Numbers", "compare", "deviation", "within"]
 

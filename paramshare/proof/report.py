@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from paramshare.markdown import plain, table
 from paramshare.proof.compare import MEASURES, Comparison, Deviation, within
 from paramshare.proof.environment import Difference
+from paramshare.recipes.spec import Spec
 from paramshare.tracking.read.run_view import RunView
-from paramshare.training.targets import Spec
 
 __all__ = ["Reproduction", "Verification", "VerifyRow"]
 

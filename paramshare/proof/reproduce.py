@@ -9,15 +9,15 @@ from paramshare.proof.compare import Comparison, Deviation, Numbers, compare, de
 from paramshare.proof.environment import Difference, differences
 from paramshare.proof.report import Reproduction
 from paramshare.recipes.loading.find import find_target, installed_recipes
-from paramshare.recipes.target import RecipeTarget
+from paramshare.recipes.spec import Spec
+from paramshare.recipes.target import Target
 from paramshare.tracking.read.run_view import RunView, read_run
 from paramshare.tracking.store import Store, StoreAddress, open_existing_store, store_failures
 from paramshare.training.choice import ENGINES, Choice, Engine, choose_engine
 from paramshare.training.control import one_bit_control
-from paramshare.training.devices import choose_devices, find_devices
 from paramshare.training.engines import train
+from paramshare.training.environment.devices import choose_devices, find_devices
 from paramshare.training.result import Result
-from paramshare.training.targets import Spec, Target
 
 __all__ = ["reproduce"]
 
@@ -69,12 +69,12 @@ def _reproduce(store: Store, run_id: str, engine: Engine = "auto", recipe: str |
 
 
 def _code_of(target: Target, run_id: str, recipe: str | None) -> Target | None:
-    """Return the recipe that trained a run, with its code; None for a built-in target.
+    """Return the recipe that trained a run, with its code; None for a built-in one.
 
     Raises:
         UsageError: the run was trained by another recipe, or by one that is not known here.
     """
-    if not isinstance(target, RecipeTarget):
+    if target.built_in:
         if recipe is not None and recipe != target.name:
             raise UsageError(f"the run {run_id} was trained by {target.name}, not by {recipe}; leave --recipe out")
         return None
@@ -84,11 +84,10 @@ def _code_of(target: Target, run_id: str, recipe: str | None) -> Target | None:
             "with --recipe path/to/file.py:Class"
         )
     code = find_target(recipe or target.name)
-    if not isinstance(code, RecipeTarget) or (code.name, code.version) != (target.name, target.version):
-        version = code.version if isinstance(code, RecipeTarget) else 1
+    if (code.name, code.version) != (target.name, target.version):
         raise UsageError(
             f"the run {run_id} was trained by {target.name} of version {target.version}, and "
-            f"{recipe or target.name} is {code.name} of version {version}; pass the recipe that trained it"
+            f"{recipe or target.name} is {code.name} of version {code.version}; pass the recipe that trained it"
         )
     return code
 

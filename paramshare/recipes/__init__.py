@@ -1,1 +1,1 @@
-"""Recipes: what can be trained. A recipe is a class of the user's: model, data, loss, metrics, options and variants."""
+"""Recipes: what can be trained. A recipe is a class with model, data, loss, metrics and variants. Two are built in."""

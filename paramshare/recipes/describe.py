@@ -6,10 +6,8 @@ from types import MappingProxyType
 from typing import Any, Final, Literal, get_args, get_origin
 
 from paramshare.recipes.loading.declarations import option_types
-from paramshare.recipes.recipe import Options, Variant
-from paramshare.recipes.spec import OptionValue
-from paramshare.recipes.target import RecipeTarget
-from paramshare.training.targets import Target
+from paramshare.recipes.parts import Options, OptionValue, Variant
+from paramshare.recipes.target import Target
 
 __all__ = ["OptionInfo", "RecipeInfo", "recipe_info", "recipe_options"]
 
@@ -59,14 +57,13 @@ class RecipeInfo:
 
     Args:
         line: one line about it.
-        version: None for a built-in net that has none.
         variants: how each variant is made, by name.
         metrics: `name, better: description`, the headline first.
     """
 
     name: str
     line: str
-    version: int | None
+    version: int
     options: tuple[OptionInfo, ...]
     variants: Mapping[str, str]
     metrics: tuple[tuple[str, str, str], ...]
@@ -93,16 +90,9 @@ def recipe_options(options: type[Options]) -> tuple[OptionInfo, ...]:
     )
 
 
-def recipe_info(target: Target, options: tuple[OptionInfo, ...] | None = None, line: str = "") -> RecipeInfo:
-    """Return what lists show of a recipe.
-
-    Args:
-        options: of a built-in net, which has no class of options.
-        line: of a built-in net.
-    """
-    metrics = tuple((metric.name, metric.better, metric.description) for metric in target.finals)
-    if not isinstance(target, RecipeTarget) or target.recipe is None:
-        return RecipeInfo(target.name, line, None, options or (), dict.fromkeys(target.variants, ""), metrics)
+def recipe_info(target: Target) -> RecipeInfo:
+    """Return what lists show of a recipe whose code is known."""
+    assert target.recipe is not None
     recipe = target.recipe.load()
     own_text = vars(recipe).get("__doc__") or ""  # not that of the base class
     return RecipeInfo(
@@ -111,7 +101,7 @@ def recipe_info(target: Target, options: tuple[OptionInfo, ...] | None = None, l
         version=target.version,
         options=recipe_options(recipe.Options),
         variants={name: _variant_words(variant) for name, variant in recipe.variants.items()},
-        metrics=metrics,
+        metrics=tuple((metric.name, metric.better, metric.description) for metric in target.finals),
     )
 
 
@@ -132,5 +122,7 @@ def _variant_words(variant: Variant) -> str:
         return ", ".join(f"{name} = {value}" for name, value in variant.items())
     if callable(variant):
         name = getattr(variant, "__name__", "<lambda>")
+        if variant.__doc__:
+            return variant.__doc__.strip().splitlines()[0].rstrip(".")
         return "changed by a function" if name == "<lambda>" else f"changed by {name}"
     return f"untied along {', '.join(sorted(variant))}"

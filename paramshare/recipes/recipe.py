@@ -16,79 +16,19 @@
 `data`, `model` and `loss` are needed; everything else has a default. Importing this module loads no torch.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict
+from paramshare.recipes import parts
+from paramshare.recipes.parts import Data, Metric, OptionValue, Step, Variant
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-__all__ = ["Data", "Metric", "Options", "Recipe", "Step", "Variant"]
+    from paramshare.recipes.spec import Spec
 
-Variant = None | Collection[str] | Mapping[str, Any] | Callable[["nn.Module"], "nn.Module"]
-"""A variant: None for the model as built, axes of `untie`, values of options, or a function from module to module."""
-
-
-class Options(BaseModel):
-    """The options of a recipe: everything that determines its numbers beside seed, variant and device.
-
-    Fields are int, float, bool, str, a Literal of these, or one of these or None; each needs a default. A field's
-    description is its help on the command line. The default loop reads these fields, if the recipe has them:
-
-    `steps` (1000): steps of each training;
-    `batch_size` (all examples): examples of a step;
-    `learning_rate` (0.01), `momentum` (0), `weight_decay` (0): of SGD;
-    `clip_norm` (None): maximum norm of the gradient;
-    `precision` ("float32"): "bfloat16" or "float16" for mixed precision;
-    `evaluate_every` (0): steps between two evaluations while it trains; 0 evaluates at the end only.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True)
-
-
-@dataclass(frozen=True, slots=True)
-class Metric:
-    """A number that `evaluate` returns.
-
-    Args:
-        name: its name, such as `accuracy`. MLflow shows it as `final/accuracy`.
-        description: a few words for tables and reports. Defaults to the name.
-        better: whether lower or higher values are better. Defaults to lower.
-    """
-
-    name: str
-    description: str = ""
-    better: Literal["lower", "higher"] = "lower"
-
-
-@dataclass(frozen=True, slots=True)
-class Data:
-    """The data of a seed, on the CPU.
-
-    Args:
-        train: a tensor, or tuples, lists or dicts of tensors, whose first axis counts the examples. A recipe that
-            overrides `batches` may return anything, such as a Dataset.
-        test: as `train`, for `evaluate`. Defaults to None.
-    """
-
-    train: Any
-    test: Any = None
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """The numbers of one step of a training.
-
-    Args:
-        loss: the loss of the step, before its update.
-        values: other numbers of the step by name. Each becomes a curve.
-    """
-
-    loss: float
-    values: Mapping[str, float] = field(default_factory=dict)
+__all__ = ["Recipe"]
 
 
 class Recipe:
@@ -106,10 +46,13 @@ class Recipe:
     name: ClassVar[str] = ""
     """The name in MLflow, keys and reports. Defaults to the name of the class in lower case."""
 
+    title: ClassVar[str] = ""
+    """The name in titles of figures and views. Defaults to the name of the class."""
+
     version: ClassVar[int] = 1
     """Part of every key. Raise it if the same options give other numbers than before."""
 
-    Options: ClassVar[type[Options]] = Options
+    Options: ClassVar[type[parts.Options]] = parts.Options
     """The class of the options."""
 
     variants: ClassVar[Mapping[str, Variant]] = {"built": None, "untied": ("tie", "depth", "space")}
@@ -121,10 +64,31 @@ class Recipe:
     loss_name: ClassVar[str] = "loss"
     """The loss in words, with its unit, such as `cross entropy, nats`."""
 
+    data_name: ClassVar[str] = ""
+    """The name of the data in MLflow. Defaults to the name of the recipe."""
+
+    data_source: ClassVar[Mapping[str, object]] = {}
+    """The origin of the data, for MLflow. Defaults to the name, version and digest of the recipe."""
+
+    counts_macs: ClassVar[bool] = True
+    """Whether a run has the multiply-accumulates of an example. False if they differ from step to step."""
+
+    graph_options: ClassVar[Collection[str] | None] = None
+    """The options on which the graph of the model depends: it is exported once for all others. Defaults to all."""
+
+    call_options: ClassVar[Mapping[str, int | float | bool | str]] = {}
+    """Keyword arguments of the exported model with their defaults, for a recipe that overrides `program`."""
+
+    _arithmetics: ClassVar[Sequence[str]] = ("direct",)  # in how many ways its engines add up
+    _curves: ClassVar[Sequence[str]] = ()  # the metrics of every step that each run has, beside the loss
+    _key_constants: ClassVar[Mapping[str, OptionValue]] = {}  # fields that every key holds
+
     def __init_subclass__(cls, **arguments: Any) -> None:
         super().__init_subclass__(**arguments)
         if not vars(cls).get("name"):
             cls.name = cls.__name__.lower()
+        if not vars(cls).get("title"):
+            cls.title = cls.__name__
 
     def __init__(self, **values: Any) -> None:
         self.options: Any = self.Options(**values)
@@ -150,7 +114,7 @@ class Recipe:
 
         The default returns the mean of `loss` over the test examples, or over the training examples if there are none.
         """
-        from paramshare.recipes.loop.evaluation import mean_loss
+        from paramshare.training.loop.evaluation import mean_loss
 
         return {"loss": mean_loss(self, model, data.train if data.test is None else data.test)}
 
@@ -186,7 +150,7 @@ class Recipe:
             data: the training data, on the device.
             generator: a CPU generator of the seed, for the order.
         """
-        from paramshare.recipes.loop.examples import shuffled_batches
+        from paramshare.training.loop.examples import shuffled_batches
 
         return shuffled_batches(data, self.option("batch_size", None), generator)
 
@@ -207,10 +171,53 @@ class Recipe:
             data: on the device, if it consists of tensors.
             generator: a CPU generator of the seed, for the order of the examples.
         """
-        from paramshare.recipes.loop.fit import fit
+        from paramshare.training.loop.fit import fit
 
         return fit(self, model, data, generator)
 
+    def program(self, model: "nn.Module", inputs: tuple[Any, ...]) -> "torch.export.ExportedProgram":
+        """Return the model as an exported graph. Override it for a graph with other arguments, see `call_options`.
+
+        The default is the graph of the model for any number of examples.
+
+        Args:
+            model: in evaluation mode, on the CPU.
+            inputs: its positional arguments for two examples.
+        """
+        from paramshare.training.export.programs import exported_program
+
+        return exported_program(model, inputs)
+
+    def least_memory(self, variant: str) -> int:  # noqa: ARG002 - for overriding methods
+        """Return the bytes of host memory that a training takes at least. The default is 0: it is not known."""
+        return 0
+
+    def spec(self, seed: int, variant: str | None = None, device: str = "cpu") -> "Spec":
+        """Return the spec of one training with these options, for `ps.train`.
+
+        Args:
+            seed: the seed, from 0.
+            variant: the name of a variant. Defaults to the first one.
+            device: such as `cpu` or `cuda:0`.
+
+        Raises:
+            SpecError: the seed is not valid, or there is no such variant.
+            DeviceError: `device` is not the name of a device.
+        """
+        from paramshare.recipes.loading.find import source_of
+        from paramshare.recipes.target import recipe_target
+
+        target = recipe_target(source_of(type(self)))
+        chosen = target.variants[0] if variant is None else variant
+        return target.new(seed=seed, variant=chosen, device=device, **dict(self.options))
+
+    @classmethod
+    def metrics_of(cls, options: Mapping[str, Any]) -> list[Metric]:
+        """Return the metrics that trainings with these options have."""
+        return [
+            metric for metric in cls.metrics if metric.only is None or options.get(metric.only[0]) == metric.only[1]
+        ]
+
     def option(self, name: str, default: Any) -> Any:
         """Return the value of an option, or `default` if the recipe has no option of this name."""
-        return getattr(self.options, name, default)
+        return vars(self.options).get(name, default)  # a missing attribute takes pydantic as long as a small step

@@ -5,11 +5,12 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import TYPE_CHECKING, Final, Literal
 
+from paramshare.recipes.metrics import LOSS
+from paramshare.recipes.spec import Spec
 from paramshare.tracking.store import StoreAddress
 from paramshare.tracking.write.spool import SPOOL
 from paramshare.training.choice import Choice
-from paramshare.training.devices import cpu_cores
-from paramshare.training.targets import LOSS, Spec
+from paramshare.training.environment.devices import cpu_cores
 
 if TYPE_CHECKING:
     import numpy as np

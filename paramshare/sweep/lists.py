@@ -4,7 +4,7 @@ import re
 from typing import Any, Final
 
 from paramshare.errors import SpecError
-from paramshare.training.spec import check_seed
+from paramshare.recipes.spec_values import check_seed
 
 __all__ = ["as_text", "list_pattern", "parse_list", "parse_seeds"]
 

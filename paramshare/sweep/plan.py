@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from paramshare.errors import UsageError
+from paramshare.recipes.spec import Spec
 from paramshare.sweep.spec import SweepSpec
 from paramshare.tracking.store import StoreAddress, check_store
 from paramshare.training.choice import Choice
-from paramshare.training.devices import Device, choose_devices, find_devices
-from paramshare.training.memory import check_memory
-from paramshare.training.targets import Spec
+from paramshare.training.environment.devices import Device, choose_devices, find_devices
+from paramshare.training.environment.memory import check_memory
 
 __all__ = ["Plan", "check_sweep"]
 

@@ -4,11 +4,13 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from paramshare.bands import quartiles
+from paramshare.recipes.metrics import LOSS
+from paramshare.recipes.parts import Metric
+from paramshare.recipes.spec import Spec
 from paramshare.sweep.chunks import Row
 from paramshare.sweep.spec import SweepSpec
 from paramshare.tracking.display.urls import picture_url, run_url
 from paramshare.tracking.tags import CURVES_FILE
-from paramshare.training.targets import LOSS, Metric, Spec
 
 __all__ = ["counts_of", "group_of", "note_of", "sweep_name", "table_of"]
 

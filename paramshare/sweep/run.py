@@ -6,8 +6,8 @@ from contextlib import closing, contextmanager, nullcontext
 from typing import Final
 
 from paramshare.errors import UsageError
-from paramshare.recipes.spec import RecipeSpec
-from paramshare.recipes.target import RecipeTarget
+from paramshare.recipes.spec import Spec
+from paramshare.recipes.target import Target
 from paramshare.sweep.chunks import Row
 from paramshare.sweep.plan import Plan, check_sweep
 from paramshare.sweep.report import sweep_name
@@ -27,8 +27,7 @@ from paramshare.tracking.write.orphans import close_orphans, close_own
 from paramshare.tracking.write.owners import Owner, renewed_lease
 from paramshare.tracking.write.runs import tag_experiment
 from paramshare.tracking.write.spool import Delivery, deliver, is_healthy
-from paramshare.training.devices import Device
-from paramshare.training.targets import Spec, Target
+from paramshare.training.environment.devices import Device
 
 __all__ = ["open_sweep", "run_sweep"]
 
@@ -130,15 +129,15 @@ def _open(
 
 
 def _try_recipe(plan: Plan, reused: Mapping[str, RunView]) -> None:
-    """Try the start of each variant of a recipe that is to be trained, so that a faulty recipe leaves no runs.
+    """Try the start of each variant of a user's recipe that is to be trained, so that a faulty one leaves no runs.
 
     Raises:
         SpecError: the recipe fails.
     """
     first = {spec.variant: spec for spec in reversed(plan.specs) if spec.key() not in reused}
     for spec in first.values():
-        if isinstance(spec, RecipeSpec):
-            from paramshare.recipes.trial import try_start  # loads torch
+        if not spec.target.built_in:
+            from paramshare.recipes.checking.first_loss import try_start  # loads torch
 
             try_start(spec)
 
@@ -149,7 +148,7 @@ def _check_source(target: Target, runs: Iterable[RunView]) -> None:
     Raises:
         UsageError: the source has changed since, and the version has not.
     """
-    if not isinstance(target, RecipeTarget):
+    if target.built_in:
         return
     changed = [run for run in runs if run.tags.get(RECIPE_DIGEST) != target.digest]
     if changed:

@@ -1,6 +1,7 @@
 """SweepSpec: what to sweep. One pydantic model for the command line, the settings files, Python and Prefect's form."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Annotated, Any, Final, Self
 
@@ -18,13 +19,12 @@ from pydantic import (
 from paramshare.errors import SpecError
 from paramshare.recipes.loading.find import find_target, installed_recipes
 from paramshare.recipes.loading.source import RecipeSource
-from paramshare.recipes.spec import OptionValue
-from paramshare.recipes.target import recipe_target
+from paramshare.recipes.parts import Metric, OptionValue
+from paramshare.recipes.spec import Spec
+from paramshare.recipes.spec_values import canonical_device
+from paramshare.recipes.target import TARGETS, Target, recipe_target
 from paramshare.sweep.lists import as_text, list_pattern, parse_list, parse_seeds
 from paramshare.training.choice import ENGINES, Choice, Engine, choose_engine
-from paramshare.training.digits.spec import DIGITS, Placement
-from paramshare.training.spec import LARGEST_FLOAT, LARGEST_SIZE, canonical_device
-from paramshare.training.targets import TARGETS, Metric, Spec, Target
 
 __all__ = ["EngineAsked", "ExperimentName", "SweepSpec", "without_null"]
 
@@ -61,16 +61,6 @@ ExperimentName = Annotated[
 ]
 
 
-_OPTIONS: Final = tuple(dict.fromkeys(name for target in TARGETS.values() for name in target.options))
-
-
-def _default(option: str) -> str:
-    """Return the default of an option as the end of its help: `; defaults to 500, for digits to 5000`."""
-    first, *others = ((target.name, target.options[option]) for target in TARGETS.values() if option in target.options)
-    defaults = [str(first[1]), *(f"for {name} to {value}" for name, value in others if value != first[1])]
-    return f"; defaults to {', '.join(defaults)}"
-
-
 def without_null(schema: dict[str, Any]) -> None:
     """Remove null from a schema: it stands for a default that the description names, and a form would offer it."""
     for field in schema["properties"].values():
@@ -89,9 +79,17 @@ def _reference_schema(schema: dict[str, Any]) -> None:
 
 
 def _sweep_schema(schema: dict[str, Any]) -> None:
-    """Complete the schema for a form: without null, and with the variants of each built-in target."""
-    without_null(schema)
+    """Complete the schema for a form: without null, with the options and variants of each built-in recipe."""
     default = schema["properties"]["target"]["default"]
+    options = dict[str, dict[str, Any]]()
+    for target in TARGETS.values():
+        for name, field in target.option_schemas().items():
+            options.setdefault(name, {})[target.name] = field
+    fields = list(schema["properties"].items())
+    place = [name for name, _ in fields].index("options") + 1
+    fields[place:place] = [(name, _option_schema(name, schemas)) for name, schemas in options.items()]
+    schema["properties"] = dict(fields)
+    without_null(schema)
     schema["allOf"] = [
         {
             "if": {
@@ -104,8 +102,28 @@ def _sweep_schema(schema: dict[str, Any]) -> None:
     ]
 
 
+def _option_schema(name: str, schemas: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the schema of an option of one or several built-in recipes. It has no default, which is the recipe's.
+
+    Args:
+        schemas: the option's schema in each recipe, by the name of the recipe.
+    """
+    (owner, first), *others = schemas.items()
+    defaults = [str(first["default"]), *(f"for {other} to {each['default']}" for other, each in others)]
+    text = first["description"] if others else f"{owner}: {first['description']}"
+    rest = {key: value for key, value in first.items() if key not in ("default", "description", "title")}
+    return {
+        "title": name.replace("_", " ").title(),
+        "description": f"{text}; defaults to {', '.join(defaults)}",
+        **rest,
+    }
+
+
 class SweepSpec(BaseModel):
-    """A sweep: every variant with every seed on every device. The defaults train the article's net."""
+    """A sweep: every variant with every seed on every device. The defaults train the article's net.
+
+    Options of the recipe can be given by name, such as `SweepSpec(steps=100)`. They are kept in `options`.
+    """
 
     model_config = ConfigDict(extra="forbid", json_schema_extra=_sweep_schema)
 
@@ -139,44 +157,8 @@ class SweepSpec(BaseModel):
         json_schema_extra={"pattern": list_pattern(r"[A-Za-z0-9][A-Za-z0-9_.\-]*"), "examples": ["shared,untied"]},
     )
     options: dict[str, OptionValue] = Field(
-        default_factory=dict, description='the options of the recipe by name, such as {"width": 64}'
-    )
-    steps: int | None = Field(
-        None, ge=1, le=LARGEST_SIZE, description=f"SGD steps of each run, of digits at most{_default('steps')}"
-    )
-    batch_size: int | None = Field(
-        None, ge=1, le=LARGEST_SIZE, description=f"samples of a step{_default('batch_size')}"
-    )
-    input_size: int | None = Field(
-        None, ge=1, le=LARGEST_SIZE, description=f"dynamicnet: features of x{_default('input_size')}"
-    )
-    hidden_size: int | None = Field(
-        None, ge=1, le=LARGEST_SIZE, description=f"dynamicnet: width of the hidden layers{_default('hidden_size')}"
-    )
-    output_size: int | None = Field(
-        None, ge=1, le=LARGEST_SIZE, description=f"dynamicnet: features of y{_default('output_size')}"
-    )
-    learning_rate: float | None = Field(
-        None, gt=0, le=LARGEST_FLOAT, allow_inf_nan=False, description=f"SGD's learning rate{_default('learning_rate')}"
-    )
-    momentum: float | None = Field(None, ge=0, lt=1, description=f"SGD's momentum{_default('momentum')}")
-    placement: Placement | None = Field(
-        None, description=f"digits: moved (about a larger canvas), or plain (as they are){_default('placement')}"
-    )
-    examples: int | None = Field(
-        None, ge=1, lt=DIGITS, description=f"digits: how many are trained on{_default('examples')}"
-    )
-    channels: int | None = Field(
-        None,
-        ge=1,
-        le=LARGEST_SIZE,
-        description=f"digits: channels of the first layer; the second has twice as many{_default('channels')}",
-    )
-    stop_loss: float | None = Field(
-        None,
-        ge=0,
-        allow_inf_nan=False,
-        description=f"digits: mean loss of an epoch that ends the training{_default('stop_loss')}",
+        default_factory=dict,
+        description='the options of the recipe by name, such as {"width": 64}; each can also stand beside the others',
     )
     engine: EngineAsked = Field(
         "auto",
@@ -217,29 +199,42 @@ class SweepSpec(BaseModel):
         """
         return cls.model_validate({"target": source.reference, **values}, context={_RECIPE: source})
 
+    @model_validator(mode="before")
+    @classmethod
+    def _takes_options(cls, values: Any, info: ValidationInfo) -> Any:
+        """Move the options of the recipe that stand beside the other fields into `options`.
+
+        Raises:
+            SpecError: a value is neither a field nor an option of the recipe.
+        """
+        beside = [name for name in values if name not in cls.model_fields] if isinstance(values, dict) else []
+        if not beside:
+            return values
+        target = _asked(values.get("target", cls.model_fields["target"].default), info)
+        for name in beside:
+            if name not in target.options and any(name in other.options for other in TARGETS.values()):
+                option = f"--{name.replace('_', '-')}"
+                raise SpecError(f"{option} is {values[name]!r}, which is not an option of {target.name}; leave it out")
+        own = {name: values[name] for name in beside if name in target.options and values[name] is not None}
+        rest = {name: value for name, value in values.items() if name not in beside or name not in target.options}
+        return {**rest, "options": {**values.get("options", {}), **own}}
+
     @model_validator(mode="after")
     def _fits_the_target(self, info: ValidationInfo) -> Self:
-        if info.context and _RECIPE in info.context:
-            self._trained = recipe_target(info.context[_RECIPE])
-        target = self.trained
+        self._trained = target = _asked(self.target, info)
         for name in self.variant_list:
             if name not in target.variants:
                 raise SpecError(
                     f"there is no variant {name!r} of {target.name}; "
                     f"expected {', '.join(target.variants)} or a list of them"
                 )
-        for name, value in self._given().items():
-            if value is not None and name not in target.options:
-                option = f"--{name.replace('_', '-')}"
-                raise SpecError(f"{option} is {value!r}, which is not an option of {target.name}; leave it out")
         if self.spread and (others := [name for name in self.device_list if name.startswith("cuda:")]):
             raise SpecError(
                 f"--spread trains on every GPU, and --devices names {', '.join(others)}; pass --devices cuda; "
                 "CUDA_VISIBLE_DEVICES chooses GPUs"
             )
-        if self.options:
-            for variant in self.variant_list:
-                target.new(seed=0, variant=variant, **self.run_options)
+        valid = target.values_of(self.options)
+        self.options = {name: valid[name] for name in valid if name in self.options}
         return self
 
     @property
@@ -257,8 +252,7 @@ class SweepSpec(BaseModel):
     @property
     def run_options(self) -> dict[str, object]:
         """The options of every run beside its seed, variant and device, defaults of the target included."""
-        given = {name: value for name, value in self._given().items() if value is not None}
-        return {**self.trained.options, **given, **self.options}
+        return dict(self.trained.values_of(self.options))
 
     @property
     def seed_list(self) -> tuple[int, ...]:
@@ -313,6 +307,13 @@ class SweepSpec(BaseModel):
         """
         return tuple(choice.spec for choice in self.run_choices(devices))
 
-    def _given(self) -> dict[str, Any]:
-        """Return the options of all targets as given; None for each one that was not."""
-        return {name: getattr(self, name) for name in _OPTIONS}
+
+def _asked(reference: Any, info: ValidationInfo) -> Target:
+    """Return the recipe of a validation: that of its context, or the one that `target` names.
+
+    Raises:
+        SpecError: there is no such recipe.
+    """
+    if info.context and _RECIPE in info.context:
+        return recipe_target(info.context[_RECIPE])
+    return find_target(str(reference))

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from paramshare.bands import Band
+from paramshare.recipes.spec import Spec
 from paramshare.sweep.chunks import Chunk, Row, make_chunks, max_workers
 from paramshare.sweep.plan import Plan
 from paramshare.sweep.report import counts_of, group_of, note_of, sweep_name, table_of
@@ -25,7 +26,6 @@ from paramshare.tracking.write.deduplication import Policy, deduplicate
 from paramshare.tracking.write.kinds.sweeps import finish_sweep, log_progress
 from paramshare.tracking.write.spool import Delivery, OutageError, call_guarded, deliver, is_healthy, spooled
 from paramshare.training.choice import Choice
-from paramshare.training.targets import Spec
 
 __all__ = ["Sweep"]
 

@@ -4,8 +4,9 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal, NamedTuple, get_args
 
 from paramshare.errors import SpecError
-from paramshare.training.spec import Arithmetic, TrainSpec
-from paramshare.training.targets import Spec, target_of
+from paramshare.recipes.dynamicnet.recipe import options_of
+from paramshare.recipes.spec import Arithmetic, Spec
+from paramshare.recipes.target import target_of
 
 __all__ = ["ENGINES", "Choice", "Engine", "EngineName", "choose_engine"]
 
@@ -88,16 +89,18 @@ def choose_engine(spec: Spec, engine: Engine = "auto") -> Choice:
 def _fastest(spec: Spec) -> tuple[EngineName, str]:
     """What `auto` means: bit for bit the reference on the CPU, the fastest elsewhere."""
     kind = _kind(spec)
-    if not isinstance(spec, TrainSpec):
+    if spec.recipe.name not in _ENGINES:
         return "reference", "the one engine that trains it"
     if spec.arithmetic == "gram":
         return "gram", "the spec's arithmetic is gram"
     if kind == "cpu":
         return "exact", "the reference's bits on a CPU in the least time"
-    if kind == "cuda" and spec.batch_size < 2 * spec.input_size:
+    options = options_of(spec)
+    batch_size, input_size = options.batch_size, options.input_size
+    if kind == "cuda" and batch_size < 2 * input_size:
         return "gram", "many seeds at once on CUDA"
     if kind == "cuda":
-        return "reference", f"gram saves nothing where batch_size {spec.batch_size} is 2 × input_size or more"
+        return "reference", f"gram saves nothing where batch_size {batch_size} is 2 × input_size or more"
     return "reference", f"no other engine runs on {kind}"
 
 

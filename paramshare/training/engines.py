@@ -5,43 +5,30 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import groupby
-from typing import Any, Final, overload
+from typing import Any, Final
 
 from numpy.typing import NDArray
 
 from paramshare.errors import SpecError
-from paramshare.recipes.loop.checkpoints import Checkpoints
-from paramshare.recipes.spec import RecipeSpec
-from paramshare.recipes.training import train_recipe
+from paramshare.recipes.spec import Spec
+from paramshare.recipes.target import target_of
 from paramshare.training.choice import Choice, Engine, EngineName, choose_engine
-from paramshare.training.devices import choose_devices, find_devices
-from paramshare.training.digits.train import train_digits
-from paramshare.training.exact import train_exact
-from paramshare.training.gram import train_gram
-from paramshare.training.lanes import train_lanes
-from paramshare.training.memory import check_memory
+from paramshare.training.dynamicnet.exact import train_exact
+from paramshare.training.dynamicnet.gram import train_gram
+from paramshare.training.dynamicnet.lanes import train_lanes
+from paramshare.training.environment.devices import choose_devices, find_devices
+from paramshare.training.environment.memory import check_memory
+from paramshare.training.environment.torch_defaults import torch_defaults
+from paramshare.training.loop.checkpoints import Checkpoints
 from paramshare.training.reference import train_reference
-from paramshare.training.result import Result, TrainResult
-from paramshare.training.spec import TrainSpec
-from paramshare.training.targets import Spec, target_of
-from paramshare.training.torch_defaults import torch_defaults
+from paramshare.training.result import Result
 
 __all__ = ["train", "train_choices", "train_many"]
 
 _log = logging.getLogger(__name__)
 
-_ONE: Final[dict[tuple[str, EngineName], Callable[[Any], Result]]] = {
-    ("dynamicnet", "reference"): train_reference,
-    ("dynamicnet", "exact"): train_exact,
-    ("dynamicnet", "gram"): train_gram,
-    ("digits", "reference"): train_digits,
-}
-
-
-@overload
-def train(spec: TrainSpec, engine: Engine = "auto") -> TrainResult: ...
-@overload
-def train(spec: Spec, engine: Engine = "auto") -> Result: ...
+_FAST: Final[dict[EngineName, Callable[[Spec], Result]]] = {"exact": train_exact, "gram": train_gram}
+"""The engines beside the reference, which is the loop of the recipe. All are DynamicNet's."""
 
 
 def train(spec: Spec, engine: Engine = "auto") -> Result:
@@ -64,19 +51,9 @@ def train(spec: Spec, engine: Engine = "auto") -> Result:
     return result
 
 
-@overload
-def train_many(
-    specs: Iterable[TrainSpec], engine: Engine = "auto", on_result: Callable[[TrainResult], object] | None = None
-) -> Iterator[TrainResult]: ...
-@overload
 def train_many(
     specs: Iterable[Spec], engine: Engine = "auto", on_result: Callable[[Result], object] | None = None
-) -> Iterator[Result]: ...
-
-
-def train_many(
-    specs: Iterable[Any], engine: Engine = "auto", on_result: Callable[[Any], object] | None = None
-) -> Iterator[Any]:
+) -> Iterator[Result]:
     """Train specs in this process and yield each result as its training ends, in the order of the specs.
 
     Seeds on CUDA are trained together, as many as have room; elsewhere one after the other. That changes no bit of any.
@@ -104,17 +81,17 @@ def train_many(
 
 def train_choices(
     choices: Sequence[Choice],
-    on_result: Callable[[Any], object] | None = None,
+    on_result: Callable[[Result], object] | None = None,
     checkpoints: Checkpoints | None = None,
-    on_progress: Callable[[Any, float, Mapping[str, NDArray[Any]]], object] = lambda *_: None,
-) -> Iterator[Any]:
+    on_progress: Callable[[Spec, float, Mapping[str, NDArray[Any]]], object] = lambda *_: None,
+) -> Iterator[Result]:
     """Train specs whose engines are chosen, as `train_many` does.
 
     Args:
         choices: the specs, each with its engine.
         on_result: called with each result before it is yielded.
-        checkpoints: where trainings of recipes write checkpoints. Defaults to None: nowhere.
-        on_progress: called now and then while a recipe trains, with its spec and what `train_recipe` gives.
+        checkpoints: where the default loop of recipes writes checkpoints. Defaults to None: nowhere.
+        on_progress: called now and then while the reference trains, with the spec and what `train_reference` gives.
 
     Raises:
         SpecError: a spec needs more memory than this machine has. Nothing is trained then.
@@ -126,19 +103,19 @@ def train_choices(
     if devices:
         choose_devices(sorted(devices), find_devices())
 
-    def of_recipe(spec: RecipeSpec) -> Result:
-        return train_recipe(spec, checkpoints=checkpoints, on_progress=partial(on_progress, spec))
+    def reference(spec: Spec) -> Result:
+        return train_reference(spec, checkpoints=checkpoints, on_progress=partial(on_progress, spec))
 
-    return _results(choices, on_result or (lambda _: None), of_recipe)
+    return _results(choices, on_result or (lambda _: None), reference)
 
 
 def _results(
-    choices: Iterable[Choice], on_result: Callable[[Any], object], of_recipe: Callable[[RecipeSpec], Result]
-) -> Iterator[Any]:
-    for (target, name, device, reason, together), group in groupby(choices, key=_trained_alike):
-        specs: list[Any] = [choice.spec for choice in group]
+    choices: Iterable[Choice], on_result: Callable[[Result], object], reference: Callable[[Spec], Result]
+) -> Iterator[Result]:
+    for (_, name, device, reason, together), group in groupby(choices, key=_trained_alike):
+        specs = [choice.spec for choice in group]
         _log.info("%d runs on %s by the engine %s: %s", len(specs), device, name, reason)
-        results = train_lanes(specs) if together else map(_ONE.get((target, name), of_recipe), specs)
+        results = train_lanes(specs) if together else map(_FAST.get(name, reference), specs)
         while result := _next(results):
             result = replace(result, reason=reason)
             on_result(result)
@@ -149,6 +126,6 @@ def _trained_alike(choice: Choice) -> tuple[str, EngineName, str, str, bool]:
     return target_of(choice.spec).name, choice.engine, choice.spec.device, choice.reason, choice.together
 
 
-def _next(results: Iterator[Any]) -> Any:
+def _next(results: Iterator[Result]) -> Result | None:
     with torch_defaults():
         return next(results, None)

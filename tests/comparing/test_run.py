@@ -6,7 +6,6 @@ import json
 import re
 import sqlite3
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,19 +20,20 @@ from paramshare.comparing.run import compare, compare_sweep, run_study
 from paramshare.comparing.spec import CompareSpec, StudySpec
 from paramshare.comparing.study import Study
 from paramshare.errors import UsageError
+from paramshare.recipes.digits.recipe import DigitsRecipe
+from paramshare.recipes.dynamicnet.recipe import TrainSpec
+from paramshare.recipes.parts import Data
+from paramshare.recipes.spec import Spec
+from paramshare.recipes.target import TARGETS
 from paramshare.sweep.result import SweepResult
 from paramshare.tracking.read.curves import read_histories, read_losses
 from paramshare.tracking.read.seeds import read_ended
 from paramshare.tracking.read.sweeps import read_note
 from paramshare.tracking.store import StoreAddress, open_store
 from paramshare.tracking.write.kinds.seeds import write_failure, write_run
-from paramshare.training.digits import train as digits_train
-from paramshare.training.digits.data import Draws, draw
-from paramshare.training.digits.spec import DigitsSpec
 from paramshare.training.engines import train
-from paramshare.training.spec import TrainSpec
-from paramshare.training.targets import TARGETS
 from support.command_line import SIZES
+from support.specs import digits_spec, replace
 
 SPEC = StudySpec.model_validate({**SIZES, "seeds": "0:6", "devices": "cpu", "workers": 1})
 DIGITS = ["--target", "digits", "--placement", "plain", "--examples", "60", "--steps", "12", "--channels", "2"]
@@ -104,7 +104,7 @@ def test_a_server_gives_the_same_study_as_an_embedded_store(
 
 
 def test_curves_of_many_runs_read_from_a_server_are_bit_for_bit_those_of_the_store(
-    server_address: StoreAddress, small: TrainSpec
+    server_address: StoreAddress, small: Spec
 ) -> None:
     store, ids, curves = open_store(server_address), [], []
     for seed in range(3):
@@ -120,7 +120,7 @@ def test_curves_of_many_runs_read_from_a_server_are_bit_for_bit_those_of_the_sto
 
 
 def test_the_newest_finished_run_of_a_spec_is_read_and_a_failed_one_if_none_finished(
-    address: StoreAddress, small: TrainSpec
+    address: StoreAddress, small: Spec
 ) -> None:
     store, result = open_store(address), train(small)
     write_failure(store, small, "no room", {})
@@ -131,7 +131,7 @@ def test_the_newest_finished_run_of_a_spec_is_read_and_a_failed_one_if_none_fini
     (values,) = read_ended(store)
     assert (values.run_id, values.seed, values.finished) == (newest, 3, True)
     assert values.facts["variant"] == "shared"
-    assert values.metrics["final/loss_mean_depth"] == result.mean_depth_loss
+    assert values.metrics["final/loss_mean_depth"] == result.finals["final/loss_mean_depth"]
 
 
 def test_a_study_with_a_failed_seed_is_refused_unless_partial(
@@ -169,11 +169,13 @@ def test_the_command_line_studies_digits_and_reproduces_a_digits_run(
 def test_a_net_with_nan_weights_diverged_by_every_metric_although_it_has_an_accuracy(
     address: StoreAddress, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def draw_nans(spec: DigitsSpec) -> Draws:
-        draws = draw(spec)
-        return replace(draws, images=torch.full_like(draws.images, torch.nan))
+    def nans(recipe: DigitsRecipe, generator: torch.Generator) -> Data:
+        data = draw(recipe, generator)
+        images, labels = data.train
+        return replace(data, train=(torch.full_like(images, torch.nan), labels))
 
-    monkeypatch.setattr(digits_train, "draw", draw_nans)  # no learning rate does so on every processor
+    draw = DigitsRecipe.data
+    monkeypatch.setattr(DigitsRecipe, "data", nans)  # no learning rate does so on every processor
     arguments = ["--variant", "local", "--seeds", "4:6", "--devices", "cpu", "--workers", "1", "--channels", "2"]
     assert main(["study", *DIGITS[:2], "--examples", "100", "--steps", "12", *arguments]) == 0
     capsys.readouterr()
@@ -235,5 +237,5 @@ def test_invalid_requests_for_a_study_are_refused_in_one_line(
 
 def test_the_digits_net_of_these_tests_is_smaller_than_the_default() -> None:
     """The sizes above are those of a real net: 1 → 2 → 4 channels."""
-    net = train(DigitsSpec(seed=0, placement="plain", examples=60, steps=1, channels=2)).net
+    net = train(digits_spec(seed=0, placement="plain", examples=60, steps=1, channels=2)).net
     assert sum(parameter.numel() for parameter in net.parameters()) == 20 + 76 + 50

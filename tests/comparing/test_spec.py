@@ -14,9 +14,9 @@ from paramshare.commands.comparing import Compare, Study
 from paramshare.commands.recipes.options import command_for
 from paramshare.comparing.run import run_study
 from paramshare.comparing.spec import CompareSpec, StudySpec
+from paramshare.recipes.target import TARGETS
 from paramshare.tracking.read.seeds import read_ended
 from paramshare.tracking.store import StoreAddress, open_store
-from paramshare.training.targets import TARGETS
 
 
 @pytest.mark.parametrize(

@@ -20,8 +20,8 @@ from paramshare.cli import Paramshare, _parser, main
 from paramshare.commands.recipes.options import command_for
 from paramshare.commands.recipes.program import program_for
 from paramshare.commands.training import Train
+from paramshare.recipes.target import TARGETS
 from paramshare.settings import check_names
-from paramshare.training.targets import TARGETS
 from support import ROOT
 from support.user_pages import USER_PAGES, blocks, commands, name_of
 

@@ -21,7 +21,7 @@ import pytest
 
 from paramshare.sweep.spec import SweepSpec
 from paramshare.tracking.store import StoreAddress, open_store
-from paramshare.training.result import TrainResult
+from paramshare.training.result import Result
 from support.command_line import PROGRAM, SIZES, clean_environment, without_progress
 from support.processes import fork_servers, pool_processes
 from support.repetitions import DRAWS
@@ -47,7 +47,7 @@ def command(**given: object) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def expected() -> dict[str, TrainResult]:
+def expected() -> dict[str, Result]:
     return trained(SweepSpec.model_validate(SPEC).train_specs(("cpu",)))
 
 
@@ -136,7 +136,7 @@ def finish(arguments: list[str], address: StoreAddress) -> None:
         assert {run["status"] for run in json.loads(out)["runs"]} == {"FINISHED"}
 
 
-def check(address: StoreAddress, expected: dict[str, TrainResult], database: Path | None = None) -> None:
+def check(address: StoreAddress, expected: dict[str, Result], database: Path | None = None) -> None:
     store = open_store(address)
     run_ids = check_runs(store, expected)
     check_parent(store, list(run_ids.values()))
@@ -148,7 +148,7 @@ def check(address: StoreAddress, expected: dict[str, TrainResult], database: Pat
 
 @pytest.mark.parametrize("draw", range(DRAWS))
 def test_a_sweep_killed_in_any_phase_resumes_and_ends_like_an_unkilled_one(
-    draw: int, address: StoreAddress, expected: dict[str, TrainResult]
+    draw: int, address: StoreAddress, expected: dict[str, Result]
 ) -> None:
     rng = random.Random(draw)
     kills = 0
@@ -167,9 +167,7 @@ def test_a_sweep_killed_in_any_phase_resumes_and_ends_like_an_unkilled_one(
 
 
 @pytest.mark.parametrize("draw", range(DRAWS))
-def test_a_sweep_replaces_its_killed_workers(
-    draw: int, address: StoreAddress, expected: dict[str, TrainResult]
-) -> None:
+def test_a_sweep_replaces_its_killed_workers(draw: int, address: StoreAddress, expected: dict[str, Result]) -> None:
     rng = random.Random(draw)
     with started(command(), address) as sweep:
         for at_least in sorted(rng.sample(range(PLANNED - 5), 2)):
@@ -184,7 +182,7 @@ def test_a_sweep_replaces_its_killed_workers(
 
 
 def test_a_sweep_whose_workers_are_always_killed_stops_with_one_line_and_can_be_resumed(
-    address: StoreAddress, expected: dict[str, TrainResult]
+    address: StoreAddress, expected: dict[str, Result]
 ) -> None:
     with started(command(), address) as sweep:
         while sweep.process.poll() is None:
@@ -203,7 +201,7 @@ def test_a_sweep_whose_workers_are_always_killed_stops_with_one_line_and_can_be_
 
 @pytest.mark.parametrize("moment", ["while it imports", "while its workers train"])
 def test_a_sweep_replaces_its_killed_fork_server(
-    moment: str, address: StoreAddress, expected: dict[str, TrainResult]
+    moment: str, address: StoreAddress, expected: dict[str, Result]
 ) -> None:
     with started(command(), address) as sweep:
         assert sweep.wait_until(lambda: bool(fork_servers(sweep.process.pid)))
@@ -219,7 +217,7 @@ def test_a_sweep_replaces_its_killed_fork_server(
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_terminated_sweep_ends_within_seconds_and_can_be_resumed(
-    number: signal.Signals, address: StoreAddress, expected: dict[str, TrainResult]
+    number: signal.Signals, address: StoreAddress, expected: dict[str, Result]
 ) -> None:
     rng = random.Random(number)
     ended = 0
@@ -261,7 +259,7 @@ def test_a_terminated_sweep_does_not_wait_for_the_end_of_long_seeds(address: Sto
 
 
 def test_a_sweep_killed_while_it_writes_to_a_server_resumes_without_incomplete_runs(
-    address: StoreAddress, own_mlflow_server: MlflowServer, expected: dict[str, TrainResult]
+    address: StoreAddress, own_mlflow_server: MlflowServer, expected: dict[str, Result]
 ) -> None:
     rng = random.Random(0)
     assert address.database is not None

@@ -20,7 +20,7 @@ import pytest
 
 from paramshare.sweep.spec import SweepSpec
 from paramshare.tracking.store import Store, StoreAddress, open_store
-from paramshare.training.result import TrainResult
+from paramshare.training.result import Result
 from support.command_line import PROGRAM, SIZES, clean_environment
 from support.hosts.network_namespaces import HUB, Machine, network, why_no_namespaces
 from support.tracking.sweep_checks import check_parent, check_runs, runs_of, trained
@@ -134,11 +134,11 @@ def store(site: Site, request: pytest.FixtureRequest) -> Store:
 
 
 @pytest.fixture(scope="module")
-def expected() -> dict[str, TrainResult]:
+def expected() -> dict[str, Result]:
     return trained(SweepSpec.model_validate(SPEC).train_specs(("cpu",)))
 
 
-def whole(store: Store, expected: dict[str, TrainResult]) -> None:
+def whole(store: Store, expected: dict[str, Result]) -> None:
     """Check that each run exists once with its bits, the newest sweep is complete, and none is RUNNING."""
     check_parent(store, list(check_runs(store, expected).values()))
 
@@ -152,7 +152,7 @@ def ended(sweep: subprocess.Popen[str]) -> dict[str, object]:
 
 @pytest.mark.parametrize("draw", range(3))
 def test_a_sweep_on_dask_survives_a_host_that_is_killed(
-    draw: int, site: Site, store: Store, expected: dict[str, TrainResult]
+    draw: int, site: Site, store: Store, expected: dict[str, Result]
 ) -> None:
     rng = random.Random(draw)
     site.both_dask_workers()
@@ -168,7 +168,7 @@ def test_a_sweep_on_dask_survives_a_host_that_is_killed(
 
 
 def test_a_terminated_sweep_on_dask_ends_and_its_workers_stop_writing(
-    site: Site, store: Store, expected: dict[str, TrainResult]
+    site: Site, store: Store, expected: dict[str, Result]
 ) -> None:
     site.both_dask_workers()
     sweep = site.sweep(experiment=store.address.experiment)
@@ -189,7 +189,7 @@ def test_a_terminated_sweep_on_dask_ends_and_its_workers_stop_writing(
 
 
 def test_workers_of_a_killed_sweep_finish_at_most_their_current_run(
-    site: Site, store: Store, expected: dict[str, TrainResult]
+    site: Site, store: Store, expected: dict[str, Result]
 ) -> None:
     site.both_dask_workers()
     sweep = site.sweep(experiment=store.address.experiment)
@@ -205,7 +205,7 @@ def test_workers_of_a_killed_sweep_finish_at_most_their_current_run(
 
 
 def test_a_sweep_that_loses_its_dask_scheduler_reports_it_in_one_line_and_can_be_resumed(
-    site: Site, store: Store, expected: dict[str, TrainResult]
+    site: Site, store: Store, expected: dict[str, Result]
 ) -> None:
     site.both_dask_workers()
     sweep = site.sweep(experiment=store.address.experiment)
@@ -225,7 +225,7 @@ def test_a_sweep_that_loses_its_dask_scheduler_reports_it_in_one_line_and_can_be
 
 
 def test_a_flow_run_on_a_killed_host_is_resumed_on_another_host(
-    site: Site, store: Store, expected: dict[str, TrainResult]
+    site: Site, store: Store, expected: dict[str, Result]
 ) -> None:
     """Two workers, each told two settings: where Prefect is, and where MLflow is."""
     for name in "ab":

@@ -1,18 +1,18 @@
 """Test what equal and far mean: to the bit, NaN and infinity included, and by the log of ratios."""
 
 import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from paramshare.proof.compare import Deviation, Numbers, compare, deviation, within
+from paramshare.recipes.spec import Spec
 from paramshare.training.engines import train
-from paramshare.training.spec import TrainSpec
+from support.specs import replace
 
 
 @pytest.fixture
-def numbers(small: TrainSpec) -> Numbers:
+def numbers(small: Spec) -> Numbers:
     return Numbers.of_result(train(small))
 
 

@@ -3,7 +3,6 @@ other arithmetic does is told from what an error does: by the one-bit control, a
 """
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +12,15 @@ from mlflow.utils.file_utils import local_file_uri_to_path
 from paramshare.errors import DeviceError, UsageError
 from paramshare.proof.reproduce import reproduce
 from paramshare.provenance import provenance_tags
+from paramshare.recipes.dynamicnet.recipe import VARIANTS, TrainSpec, VariantName
+from paramshare.recipes.spec import Spec
 from paramshare.tracking.read.models import model_of
 from paramshare.tracking.store import Store, StoreAddress, open_store
 from paramshare.tracking.tags import MODEL_WEIGHTS
 from paramshare.tracking.write.kinds.seeds import write_run
 from paramshare.training.choice import EngineName
 from paramshare.training.engines import train
-from paramshare.training.spec import VARIANTS, TrainSpec, Variant
+from support.specs import replace
 from support.tracking.sql_edits import tamper
 
 
@@ -28,7 +29,7 @@ def store(address: StoreAddress) -> Store:
     return open_store(address)
 
 
-def written(store: Store, spec: TrainSpec, engine: EngineName = "exact", **tags: str) -> str:
+def written(store: Store, spec: Spec, engine: EngineName = "exact", **tags: str) -> str:
     """The id of a run of `spec` that says where it came from, `tags` put in place of what is so."""
     others = {f"paramshare.{name.replace('_', '.', 1)}": value for name, value in tags.items()}
     return write_run(store, train(spec, engine), {**provenance_tags(), **others}).run_id
@@ -37,7 +38,7 @@ def written(store: Store, spec: TrainSpec, engine: EngineName = "exact", **tags:
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("engine", ["reference", "exact", "gram"])
 def test_a_run_is_reproduced_to_the_bit_by_its_own_engine(
-    engine: EngineName, variant: Variant, store: Store, small: TrainSpec
+    engine: EngineName, variant: VariantName, store: Store, small: Spec
 ) -> None:
     run_id = written(store, replace(small, variant=variant), engine)
     outcome = reproduce(run_id, store.address)
@@ -47,12 +48,12 @@ def test_a_run_is_reproduced_to_the_bit_by_its_own_engine(
     assert (outcome.bit_flips, outcome.differences) == ((), ())
 
 
-def test_an_engine_of_the_same_arithmetic_gives_the_same_bits(store: Store, small: TrainSpec) -> None:
+def test_an_engine_of_the_same_arithmetic_gives_the_same_bits(store: Store, small: Spec) -> None:
     outcome = reproduce(written(store, small), store.address, "reference")
     assert (outcome.run_engine, outcome.engine, outcome.verdict) == ("exact", "reference", "bitwise equal")
 
 
-def test_a_diverged_run_is_reproduced_to_the_bit(store: Store, small: TrainSpec) -> None:
+def test_a_diverged_run_is_reproduced_to_the_bit(store: Store, small: Spec) -> None:
     run_id = written(store, replace(small, learning_rate=1e6))
     outcome = reproduce(run_id, store.address)
     assert outcome.verdict == "bitwise equal"
@@ -73,7 +74,7 @@ def test_an_engine_of_other_arithmetic_reproduces_a_run_within_the_control(
     assert (difference.name, difference.run, difference.here, difference.explains) == ("engine", trained, again, True)
 
 
-def test_a_changed_loss_is_detected_with_its_step_and_deviation(store: Store, small: TrainSpec) -> None:
+def test_a_changed_loss_is_detected_with_its_step_and_deviation(store: Store, small: Spec) -> None:
     run_id = written(store, small)
     tamper(store.address, "UPDATE metrics SET value = value * 2 WHERE key = 'train/loss' AND step = 7")
     outcome = reproduce(run_id, store.address)
@@ -90,7 +91,7 @@ def test_a_changed_loss_is_detected_with_its_step_and_deviation(store: Store, sm
         assert said in lines
 
 
-def test_an_unexplained_difference_within_the_control_is_a_failure(store: Store, small: TrainSpec) -> None:
+def test_an_unexplained_difference_within_the_control_is_a_failure(store: Store, small: Spec) -> None:
     run_id = written(store, small)
     tamper(store.address, "UPDATE metrics SET value = value * (1 + 1e-12) WHERE key = 'train/loss' AND step = 7")
     outcome = reproduce(run_id, store.address)
@@ -109,7 +110,7 @@ def test_an_unexplained_difference_within_the_control_is_a_failure(store: Store,
     ],
 )
 def test_only_differences_that_can_change_bits_explain_a_deviation_within_the_control(
-    name: str, explains: bool, store: Store, small: TrainSpec
+    name: str, explains: bool, store: Store, small: Spec
 ) -> None:
     run_id = written(store, small, **{name: "another"})
     assert not reproduce(run_id, store.address).failed
@@ -122,13 +123,13 @@ def test_only_differences_that_can_change_bits_explain_a_deviation_within_the_co
     assert f"  {difference.name}  another -> {difference.here}" in outcome.lines()
 
 
-def test_no_difference_explains_a_deviation_beyond_the_control(store: Store, small: TrainSpec) -> None:
+def test_no_difference_explains_a_deviation_beyond_the_control(store: Store, small: Spec) -> None:
     run_id = written(store, small, version_torch="another")
     tamper(store.address, "UPDATE metrics SET value = value * 1.01 WHERE key = 'train/loss' AND step = 0")
     assert reproduce(run_id, store.address).failed
 
 
-def test_a_different_commit_and_thread_count_are_reported(store: Store, small: TrainSpec) -> None:
+def test_a_different_commit_and_thread_count_are_reported(store: Store, small: Spec) -> None:
     run_id = written(store, small)
     store.client.set_tag(run_id, "mlflow.source.git.commit", "0" * 40)
     store.client.set_tag(run_id, "paramshare.threads", "2")
@@ -154,16 +155,14 @@ def test_a_different_commit_and_thread_count_are_reported(store: Store, small: T
         ),
     ],
 )
-def test_changed_depths_and_final_losses_are_detected(
-    statement: str, verdict: str, store: Store, small: TrainSpec
-) -> None:
+def test_changed_depths_and_final_losses_are_detected(statement: str, verdict: str, store: Store, small: Spec) -> None:
     run_id = written(store, small, version_torch="another")
     tamper(store.address, f"UPDATE {statement}")
     outcome = reproduce(run_id, store.address)
     assert (outcome.verdict, outcome.failed) == (verdict, True)
 
 
-def test_changed_weights_of_the_logged_model_are_detected(store: Store, small: TrainSpec) -> None:
+def test_changed_weights_of_the_logged_model_are_detected(store: Store, small: Spec) -> None:
     run_id, other = written(store, small), written(store, replace(small, seed=4))
     models = [model_of(store, one) for one in (run_id, other)]
     file, others = (Path(local_file_uri_to_path(model.location), MODEL_WEIGHTS) for model in models if model)
@@ -177,7 +176,7 @@ def test_changed_weights_of_the_logged_model_are_detected(store: Store, small: T
     assert without.lines()[2].endswith("; the run has no model, so its weights were not compared")
 
 
-def test_a_run_whose_engine_or_device_is_unavailable_is_refused(store: Store, small: TrainSpec) -> None:
+def test_a_run_whose_engine_or_device_is_unavailable_is_refused(store: Store, small: Spec) -> None:
     run_id = written(store, small)
     store.client.set_tag(run_id, "paramshare.engine", "quantum")
     with pytest.raises(UsageError, match="was trained by the engine 'quantum', which this version does not have"):
@@ -194,7 +193,7 @@ def test_a_run_whose_engine_or_device_is_unavailable_is_refused(store: Store, sm
         reproduce(away, store.address, "exact")
 
 
-def test_reproducing_a_run_writes_nothing(store: Store, small: TrainSpec) -> None:
+def test_reproducing_a_run_writes_nothing(store: Store, small: Spec) -> None:
     run_id = written(store, small)
     before = store.client.get_run(run_id).to_dictionary()
     reproduce(run_id, store.address)
@@ -202,7 +201,7 @@ def test_reproducing_a_run_writes_nothing(store: Store, small: TrainSpec) -> Non
     assert len(store.client.search_runs([store.experiment_id])) == 1
 
 
-def test_the_json_of_a_reproduction_is_valid_and_has_every_number(store: Store, small: TrainSpec) -> None:
+def test_the_json_of_a_reproduction_is_valid_and_has_every_number(store: Store, small: Spec) -> None:
     run_id = written(store, small)
     tamper(store.address, "UPDATE metrics SET is_nan = 1, value = 0 WHERE key = 'train/loss' AND step = 7")
     said = json.loads(json.dumps(reproduce(run_id, store.address).as_dict(), allow_nan=False))

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from paramshare.cli import main
-from paramshare.recipes.target import RecipeTarget
+from paramshare.recipes.target import Target
 from paramshare.tracking.read.seeds import read_ended
 from paramshare.tracking.store import StoreAddress, open_store
 from paramshare.training.engines import train
@@ -32,7 +32,7 @@ def sweep_arguments(file: Path, *more: str) -> list[str]:
 
 
 def test_a_recipe_is_trained_resumed_studied_compared_and_reproduced(
-    toy: RecipeTarget, recipe_file: Path, address: StoreAddress, capsys: pytest.CaptureFixture[str]
+    toy: Target, recipe_file: Path, address: StoreAddress, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first = run(capsys, "train", *sweep_arguments(recipe_file, "--variant", "conv,local"))
     assert [row["status"] for row in first["runs"]] == ["FINISHED"] * 6
@@ -56,7 +56,7 @@ def test_a_recipe_is_trained_resumed_studied_compared_and_reproduced(
 
 
 def test_a_changed_source_needs_a_new_version_or_consent(
-    toy: RecipeTarget, changed: Changed, recipe_file: Path, address: StoreAddress, capsys: pytest.CaptureFixture[str]
+    toy: Target, changed: Changed, recipe_file: Path, address: StoreAddress, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = sweep_arguments(recipe_file)
     run(capsys, "train", *arguments)

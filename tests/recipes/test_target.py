@@ -3,17 +3,17 @@
 import pytest
 
 from paramshare.errors import SpecError
-from paramshare.recipes.target import RecipeTarget, described_target
+from paramshare.recipes.target import Target, described_target
 
 
-def test_a_description_has_everything_but_the_code(toy: RecipeTarget) -> None:
+def test_a_description_has_everything_but_the_code(toy: Target) -> None:
     read = described_target(toy.description())
     for name in ("name", "title", "version", "digest", "variants", "loss", "curves", "finals", "dataset"):
         assert getattr(read, name) == getattr(toy, name)
     assert read.metrics_of({}) == toy.metrics_of({})
 
 
-def test_a_described_target_makes_no_spec(toy: RecipeTarget) -> None:
+def test_a_described_target_makes_no_spec(toy: Target) -> None:
     with pytest.raises(SpecError, match="the code of the recipe toy is not known here; pass it with --recipe"):
         described_target(toy.description()).new(seed=0)
 

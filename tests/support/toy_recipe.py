@@ -5,7 +5,7 @@ from pathlib import Path
 from textwrap import dedent
 
 from paramshare.recipes.loading.find import find_target
-from paramshare.recipes.target import RecipeTarget
+from paramshare.recipes.target import Target
 
 RECIPE = dedent("""
     import torch
@@ -53,11 +53,11 @@ RECIPE = dedent("""
 """)
 NEIGHBOUR = "def targets(x):\n    return x.sum(1, keepdim=True).sign()\n"
 
-Changed = Callable[..., RecipeTarget]
+Changed = Callable[..., Target]
 
 
-def load(file: Path) -> RecipeTarget:
+def load(file: Path) -> Target:
     """Return the target of the recipe `Toy` in a file."""
     target = find_target(f"{file}:Toy")
-    assert isinstance(target, RecipeTarget)
+    assert isinstance(target, Target)
     return target

@@ -2,7 +2,7 @@
 
 from hypothesis import strategies as st
 
-from paramshare.training.spec import VARIANTS, TrainSpec
+from paramshare.recipes.dynamicnet.recipe import VARIANTS, TrainSpec
 
 SPECS = st.builds(
     TrainSpec,

@@ -1,17 +1,15 @@
 """Test how a sweep is cut into chunks, and how many of them run at the same time."""
 
-from dataclasses import replace
-
 from hypothesis import given
 from hypothesis import strategies as st
 
+from paramshare.recipes.dynamicnet.recipe import TrainSpec
+from paramshare.recipes.spec import Spec
 from paramshare.sweep.chunks import BATCHED_SEEDS, make_chunks, max_workers
 from paramshare.tracking.store import StoreAddress
 from paramshare.training.choice import Choice, choose_engine
-from paramshare.training.devices import cpu_cores
-from paramshare.training.digits.spec import DigitsSpec
-from paramshare.training.spec import TrainSpec
-from paramshare.training.targets import Spec
+from paramshare.training.environment.devices import cpu_cores
+from support.specs import digits_spec, replace
 
 ADDRESS = StoreAddress("sqlite:////nowhere", "x")
 
@@ -38,7 +36,7 @@ def test_the_chunks_of_a_device_follow_one_another_even_if_its_specs_did_not() -
 def test_seeds_that_cuda_trains_at_once_form_one_chunk_of_any_size() -> None:
     specs = [TrainSpec(seed=seed, device=device) for device in ("cpu", "cuda:0") for seed in range(100)]
     assert [len(chunk.specs) for chunk in make_chunks(choices(*specs), 50, ADDRESS)] == [50, 50, 64, 36]
-    one_by_one = [DigitsSpec(seed=seed, device="cuda:0") for seed in range(6)]
+    one_by_one = [digits_spec(seed=seed, device="cuda:0") for seed in range(6)]
     assert [len(chunk.specs) for chunk in make_chunks(choices(*one_by_one), 3, ADDRESS)] == [3, 3]
 
 

@@ -9,7 +9,7 @@ from paramshare.sweep import plan
 from paramshare.sweep.plan import check_sweep
 from paramshare.sweep.spec import SweepSpec
 from paramshare.tracking.store import StoreAddress
-from paramshare.training.devices import Device
+from paramshare.training.environment.devices import Device
 from support.command_line import SIZES
 
 CPU = Device("cpu", "a CPU", "")

@@ -6,7 +6,6 @@ import base64
 import json
 import time
 import zlib
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,8 +23,9 @@ from paramshare.sweep.workers.execution import run_chunk
 from paramshare.tracking.read.curves import read_losses
 from paramshare.tracking.store import StoreAddress, open_store
 from paramshare.tracking.write.owners import Owner
-from paramshare.training.devices import Device
+from paramshare.training.environment.devices import Device
 from support.command_line import SIZES
+from support.specs import replace
 
 ABSENT = "cuda:99"
 """A device that this machine lacks."""

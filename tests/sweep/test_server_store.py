@@ -65,7 +65,7 @@ def test_a_sweep_over_http_is_complete_and_is_reused(server_address: StoreAddres
         model = model_of(store, row.run_id)
         assert model is not None
         net = mlflow.pytorch.load_model(f"models:/{model.model_id}")
-        assert net(result.x, depth=3).equal(result.net(result.x, 3))
+        assert net(result.data["features"], depth=3).equal(result.net(result.data["features"], 3))
     assert (
         outcome.curves == f"mlflow-artifacts:/{store.experiment_id}/{outcome.parent_run_id}/artifacts/loss_curves.png"
     )

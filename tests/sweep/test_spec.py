@@ -5,6 +5,7 @@ from pydantic import ValidationError
 
 from paramshare.errors import SpecError
 from paramshare.sweep.spec import SweepSpec
+from support.specs import options_of
 
 
 def test_a_sweep_is_every_variant_with_every_device_and_seed() -> None:
@@ -13,12 +14,12 @@ def test_a_sweep_is_every_variant_with_every_device_and_seed() -> None:
     assert [(one.variant, one.device, one.seed) for one in specs] == [
         (variant, device, seed) for variant in ("untied", "shared") for device in ("cpu", "cuda:0") for seed in (1, 0)
     ]
-    assert {(one.steps, one.hidden_size, one.input_size) for one in specs} == {(7, 5, 1000)}
+    assert {(one.steps, options_of(one).hidden_size, options_of(one).input_size) for one in specs} == {(7, 5, 1000)}
 
 
 def test_the_default_sweep_is_the_run_of_the_article() -> None:
     (first, *_) = SweepSpec().train_specs(("cpu",))
-    from paramshare.training.spec import TrainSpec
+    from paramshare.recipes.dynamicnet.recipe import TrainSpec
 
     assert first == TrainSpec(seed=0)
 

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from paramshare.recipes.spec import Spec
 from paramshare.sweep.run import run_sweep
 from paramshare.sweep.spec import SweepSpec
 from paramshare.tracking.store import Store, StoreAddress, open_store, relocate_store
 from paramshare.training.engines import train
-from paramshare.training.result import TrainResult
-from paramshare.training.spec import TrainSpec
+from paramshare.training.result import Result
 from support.command_line import SIZES
 
 
@@ -24,7 +24,7 @@ def store(address: StoreAddress) -> Store:
 
 
 @pytest.fixture
-def result(small: TrainSpec) -> TrainResult:
+def result(small: Spec) -> Result:
     """Train the small spec."""
     return train(small)
 

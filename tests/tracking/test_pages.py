@@ -1,19 +1,18 @@
 """The pages of a store open on the right view, and missing views are added."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from paramshare.errors import UsageError
+from paramshare.recipes.dynamicnet.recipe import TrainSpec
+from paramshare.recipes.target import TARGETS
 from paramshare.tracking.display.views import missing_views, recipe_view_tags
 from paramshare.tracking.pages import add_views, check_view, newest_seeds
 from paramshare.tracking.store import Store, StoreAddress, open_store
 from paramshare.tracking.write.kinds.seeds import write_failure
 from paramshare.tracking.write.runs import tag_experiment
-from paramshare.training.digits.spec import DigitsSpec
-from paramshare.training.spec import TrainSpec
-from paramshare.training.targets import TARGETS
+from support.specs import digits_spec, replace
 
 
 def test_missing_views_are_added_to_an_experiment_and_existing_ones_are_kept(store: Store) -> None:
@@ -30,7 +29,7 @@ def test_missing_views_are_added_to_an_experiment_and_existing_ones_are_kept(sto
 
 def test_the_pages_open_on_the_seeds_of_the_newest_trained_target(store: Store) -> None:
     assert newest_seeds(store) == "seeds"
-    for spec, view in ((DigitsSpec(seed=0), "digits-seeds"), (TrainSpec(seed=0), "seeds")):
+    for spec, view in ((digits_spec(seed=0), "digits-seeds"), (TrainSpec(seed=0), "seeds")):
         write_failure(store, spec, "no room", {})
         assert newest_seeds(store) == view
 

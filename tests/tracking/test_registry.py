@@ -1,7 +1,6 @@
 """Proves that a run's model is registered under a name and an alias, and that nothing is written if it cannot be."""
 
 import os
-from dataclasses import replace
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pytest
 from mlflow.entities import LoggedModelStatus
 
 from paramshare.errors import ServerError, UsageError
+from paramshare.recipes.spec import Spec
 from paramshare.tracking.read.weights import read_weights
 from paramshare.tracking.registry import register
 from paramshare.tracking.store import Store, StoreAddress, open_store, relocate_store
@@ -18,9 +18,9 @@ from paramshare.tracking.write.kinds.seeds import seed_record, write_failure, wr
 from paramshare.tracking.write.kinds.sweeps import start_sweep
 from paramshare.tracking.write.record import Record
 from paramshare.tracking.write.runs import write
-from paramshare.training.result import TrainResult
-from paramshare.training.spec import TrainSpec
+from paramshare.training.result import Result
 from support.rejecting_proxy import gate_before
+from support.specs import replace
 from support.tracking.mlflow_server import MlflowServer
 
 
@@ -28,7 +28,7 @@ def names(store: Store) -> list[str]:
     return [model.name for model in store.client.search_registered_models()]
 
 
-def as_former(result: TrainResult) -> Record:
+def as_former(result: Result) -> Record:
     """Return the run of a result as former versions wrote it: its model is a folder of its artifacts."""
     record = seed_record(result, {})
     assert record.model is not None
@@ -36,15 +36,15 @@ def as_former(result: TrainResult) -> Record:
     return replace(record, model=None, files={**record.files, **files})
 
 
-def predicts_like(result: TrainResult, store: Store, uri: str) -> bool:
+def predicts_like(result: Result, store: Store, uri: str) -> bool:
     mlflow.set_tracking_uri(store.address.uri)
-    predicted = mlflow.pyfunc.load_model(uri).predict(result.x.numpy(), params={"depth": 2})
-    return np.array_equal(predicted, result.net(result.x, 2).detach().numpy())
+    predicted = mlflow.pyfunc.load_model(uri).predict(result.data["features"].numpy(), params={"depth": 2})
+    return np.array_equal(predicted, result.net(result.data["features"], 2).detach().numpy())
 
 
 @pytest.mark.parametrize("kind", ["address", "server_address"])
 def test_a_registered_model_loads_by_its_version_and_by_its_alias(
-    kind: str, result: TrainResult, request: pytest.FixtureRequest, experiment: str
+    kind: str, result: Result, request: pytest.FixtureRequest, experiment: str
 ) -> None:
     address = request.getfixturevalue(kind)
     store = open_store(address)
@@ -60,7 +60,7 @@ def test_a_registered_model_loads_by_its_version_and_by_its_alias(
     assert tag == f'[{{"name": "{experiment}", "version": 1}}]'
 
 
-def test_a_model_that_is_registered_twice_has_one_version_and_an_alias_moves(store: Store, result: TrainResult) -> None:
+def test_a_model_that_is_registered_twice_has_one_version_and_an_alias_moves(store: Store, result: Result) -> None:
     first, second = (write_run(store, result, {}).run_id for _ in range(2))
     versions = [
         register(store.address, run_id, "net", alias)
@@ -72,7 +72,7 @@ def test_a_model_that_is_registered_twice_has_one_version_and_an_alias_moves(sto
 
 
 def test_the_model_of_a_former_version_is_read_and_registered_from_the_runs_artifacts(
-    store: Store, result: TrainResult
+    store: Store, result: Result
 ) -> None:
     run_id = write(store, as_former(result))
     registered = register(store.address, run_id, "net")
@@ -87,7 +87,7 @@ def test_the_model_of_a_former_version_is_read_and_registered_from_the_runs_arti
 
 @pytest.mark.parametrize("former", [True, False], ids=["former", "logged"])
 def test_a_registered_model_loads_after_its_store_was_moved(
-    former: bool, store: Store, result: TrainResult, tmp_path: Path
+    former: bool, store: Store, result: Result, tmp_path: Path
 ) -> None:
     run_id = write(store, as_former(result) if former else seed_record(result, {}))
     uri = register(store.address, run_id, "net").uri
@@ -98,7 +98,7 @@ def test_a_registered_model_loads_after_its_store_was_moved(
 
 
 def test_a_run_without_a_finished_model_is_refused_and_nothing_is_written(
-    store: Store, result: TrainResult, small: TrainSpec
+    store: Store, result: Result, small: Spec
 ) -> None:
     unexported = Record("x", "FINISHED", 1, 2, {"paramshare.not_exported": "torch cannot"}, {})
     deleted, pending = (write_run(store, result, {}).run_id for _ in range(2))
@@ -137,7 +137,7 @@ def test_an_alias_that_mlflow_refuses_is_refused(alias: str) -> None:
 
 
 def test_registering_leaves_mlflows_default_store_as_it_was(
-    store: Store, result: TrainResult, monkeypatch: pytest.MonkeyPatch
+    store: Store, result: Result, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run_id = write_run(store, result, {}).run_id
     for name, uri in (("first", None), ("second", "sqlite:///elsewhere.db")):
@@ -149,7 +149,7 @@ def test_registering_leaves_mlflows_default_store_as_it_was(
         assert mlflow.tracking._tracking_service.utils._tracking_uri == uri
 
 
-def test_the_name_of_a_prompt_is_refused(store: Store, result: TrainResult) -> None:
+def test_the_name_of_a_prompt_is_refused(store: Store, result: Result) -> None:
     run_id = write_run(store, result, {}).run_id
     store.client.register_prompt("net", "template")
     with pytest.raises(UsageError, match="'net' is the name of a prompt in MLflow; choose another name"):
@@ -157,7 +157,7 @@ def test_the_name_of_a_prompt_is_refused(store: Store, result: TrainResult) -> N
 
 
 def test_a_name_whose_only_version_a_server_refuses_is_removed(
-    mlflow_server: MlflowServer, experiment: str, result: TrainResult, monkeypatch: pytest.MonkeyPatch
+    mlflow_server: MlflowServer, experiment: str, result: Result, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
 

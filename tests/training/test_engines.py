@@ -3,15 +3,16 @@ result as its training ends.
 """
 
 import logging
-from dataclasses import replace
 
 import pytest
 
 from paramshare.errors import SpecError
+from paramshare.recipes.dynamicnet.recipe import TrainSpec
+from paramshare.recipes.spec import Spec
 from paramshare.training.choice import Choice, Engine, choose_engine
 from paramshare.training.engines import train, train_many
-from paramshare.training.result import TrainResult
-from paramshare.training.spec import TrainSpec
+from paramshare.training.result import Result
+from support.specs import replace
 
 CPU, CUDA, MPS = (TrainSpec(seed=0, device=device) for device in ("cpu", "cuda:1", "mps"))
 
@@ -30,7 +31,7 @@ CPU, CUDA, MPS = (TrainSpec(seed=0, device=device) for device in ("cpu", "cuda:1
         (MPS, "auto", "reference"),
     ],
 )
-def test_the_default_engine_depends_on_the_spec_and_its_device(spec: TrainSpec, engine: Engine, expected: str) -> None:
+def test_the_default_engine_depends_on_the_spec_and_its_device(spec: Spec, engine: Engine, expected: str) -> None:
     choice = choose_engine(spec, engine)
     assert choice.engine == expected
     assert choice.reason
@@ -50,7 +51,7 @@ def test_the_default_engine_depends_on_the_spec_and_its_device(spec: TrainSpec, 
         ),
     ],
 )
-def test_an_engine_that_cannot_run_a_spec_is_refused_in_one_line(spec: TrainSpec, engine: Engine, said: str) -> None:
+def test_an_engine_that_cannot_run_a_spec_is_refused_in_one_line(spec: Spec, engine: Engine, said: str) -> None:
     with pytest.raises(SpecError) as caught:
         choose_engine(spec, engine)
     assert str(caught.value) == said
@@ -61,8 +62,8 @@ def test_exact_and_reference_share_a_key_and_gram_has_its_own() -> None:
     assert keys["reference"] == keys["exact"] == CPU.key() != keys["gram"]
 
 
-def test_train_many_gives_each_result_when_its_training_ends(small: TrainSpec) -> None:
-    told: list[TrainResult] = []
+def test_train_many_gives_each_result_when_its_training_ends(small: Spec) -> None:
+    told: list[Result] = []
     results = train_many([replace(small, seed=seed) for seed in range(3)], on_result=told.append)
     assert told == []
     for seed, result in enumerate(results):
@@ -70,17 +71,15 @@ def test_train_many_gives_each_result_when_its_training_ends(small: TrainSpec) -
         assert [one.spec.seed for one in told] == list(range(seed + 1))
 
 
-def test_a_result_and_the_log_have_the_engine_and_its_reason(
-    small: TrainSpec, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_result_and_the_log_have_the_engine_and_its_reason(small: Spec, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, "paramshare"):
         result = train(small)
     assert (result.engine, result.reason) == ("exact", choose_engine(small).reason)
     assert f"1 runs on cpu by the engine exact: {result.reason}" in caplog.text
 
 
-def test_train_many_trains_nothing_if_one_spec_is_refused(small: TrainSpec) -> None:
-    told: list[TrainResult] = []
+def test_train_many_trains_nothing_if_one_spec_is_refused(small: Spec) -> None:
+    told: list[Result] = []
     with pytest.raises(SpecError):
         train_many([small, replace(small, device="cuda:0")], "exact", told.append)
     assert told == []

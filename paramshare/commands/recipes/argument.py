@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 
 from paramshare.errors import UsageError
 from paramshare.recipes.loading.find import installed_recipes
-from paramshare.training.targets import TARGETS
+from paramshare.recipes.target import TARGETS
 
 __all__ = ["CommandLine", "separate"]
 

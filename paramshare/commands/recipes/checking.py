@@ -8,9 +8,8 @@ from pydantic_settings import CliPositionalArg, SettingsConfigDict
 
 from paramshare.commands.output import print_result
 from paramshare.commands.recipes.options import DEFAULT, TrainingCommand
-from paramshare.errors import UsageError
-from paramshare.recipes.target import RecipeTarget
-from paramshare.training.spec import canonical_device
+from paramshare.recipes.spec_values import canonical_device
+from paramshare.recipes.target import Target
 
 __all__ = ["Check"]
 
@@ -27,7 +26,7 @@ class _TrialOptions(BaseModel):
 class _Asked(NamedTuple):
     """The recipe to check, and its options."""
 
-    target: RecipeTarget
+    target: Target
     options: dict[str, Any]
 
 
@@ -43,10 +42,9 @@ class Check(TrainingCommand):
     model_config = SettingsConfigDict(extra="ignore")
 
     options_from: ClassVar[type[BaseModel]] = _TrialOptions
-    trains_built_in: ClassVar[bool] = False
 
     target: CliPositionalArg[str] = Field(
-        DEFAULT, description="the recipe to check: path/to/file.py:Class, or the name of an installed recipe"
+        DEFAULT, description="the recipe to check: path/to/file.py:Class, or the name of a built-in or installed recipe"
     )
     as_json: bool = Field(False, validation_alias="json", description="print one JSON object instead of text")
 
@@ -57,18 +55,15 @@ class Check(TrainingCommand):
 
     def spec(self) -> _Asked:
         """Return the recipe and its options."""
-        if not isinstance(self.trained, RecipeTarget):
-            raise UsageError(f"{self.target} is built in; pass a recipe of yours, such as path/to/file.py:Class")
-        options = self.recipe_options()
-        self.trained.new(variant=self.trained.variants[0], seed=0, **options)
-        return _Asked(self.trained, options)
+        assert self.trained is not None
+        return _Asked(self.trained, self.recipe_options())
 
     def cli_cmd(self) -> None:
         """Check the recipe and print the result."""
         from paramshare.console import working
         from paramshare.console_recipes import print_check
         from paramshare.recipes.checking.check import check_recipe
-        from paramshare.training.devices import choose_devices, find_devices
+        from paramshare.training.environment.devices import choose_devices, find_devices
 
         target, options = self.spec()
         (device,) = choose_devices((self.values.device,), find_devices())

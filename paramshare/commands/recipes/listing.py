@@ -9,11 +9,10 @@ from pydantic import BaseModel, Field
 from pydantic_settings import CliPositionalArg
 
 from paramshare.commands.output import check_file, print_json, write_file
-from paramshare.commands.recipes.options import info_of
 from paramshare.errors import UsageError
-from paramshare.recipes.describe import RecipeInfo
+from paramshare.recipes.describe import RecipeInfo, recipe_info
 from paramshare.recipes.loading.find import find_target, installed_recipes
-from paramshare.training.targets import TARGETS
+from paramshare.recipes.target import TARGETS
 
 __all__ = ["Init", "Recipes"]
 
@@ -39,7 +38,7 @@ class Recipes(BaseModel):
         from paramshare.console_recipes import print_recipe, print_recipes
 
         if self.recipe is not None:
-            info = info_of(find_target(self.recipe))
+            info = recipe_info(find_target(self.recipe))
             if self.as_json:
                 print_json(info.as_dict())
             else:
@@ -88,6 +87,6 @@ class Init(BaseModel):
 def _known(name: str) -> RecipeInfo | str:
     """Return what the list shows of a recipe; a reason if it cannot be imported."""
     try:
-        return info_of(find_target(name))
+        return recipe_info(find_target(name))
     except UsageError as error:
         return str(error)

@@ -1,39 +1,24 @@
 """Commands that train: a class for each recipe, whose options are those of the recipe and of the command."""
 
-from collections.abc import Mapping
-from dataclasses import replace
-from types import NoneType, UnionType
-from typing import Any, ClassVar, Final, Literal, Self, TypeVar, Union, cast, get_args, get_origin
+from typing import Any, ClassVar, Final, Self, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError, create_model, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import CliPositionalArg, SettingsConfigDict
 
 from paramshare.errors import SpecError
-from paramshare.recipes.describe import OptionInfo, RecipeInfo, recipe_info
+from paramshare.recipes.describe import recipe_info
 from paramshare.recipes.recipe import Recipe
-from paramshare.recipes.spec import OptionValue
-from paramshare.recipes.target import RecipeTarget
+from paramshare.recipes.target import TARGETS, Target
 from paramshare.settings import Settings
 from paramshare.sweep.spec import SweepSpec
-from paramshare.training.targets import TARGETS, Target
 from paramshare.validation import sentences_of_options
 
-__all__ = ["DEFAULT", "TrainingCommand", "command_for", "info_of"]
+__all__ = ["DEFAULT", "TrainingCommand", "command_for"]
 
 DEFAULT: Final = "dynamicnet"
-_LINES: Final = {
-    "dynamicnet": "the article's net: one layer applied up to three times (shared), or a layer for each time (untied)",
-    "digits": "a small convolutional net, beside its locally connected and dense twins, on digits moved about a canvas",
-}
-_VARIANTS: Final = {
-    "shared": "one middle layer",
-    "untied": "a middle layer for each application",
-    "conv": "the convolutional net",
-    "local": "its locally connected twin, with a kernel for each place",
-    "dense": "its dense twin, with a weight from each input to each output",
-}
-_NOT_OWN: Final = {"target", "options", *(name for target in TARGETS.values() for name in target.options)}
+_BUILT_IN_OPTIONS: Final = {name for target in TARGETS.values() for name in target.options}
+_NOT_OWN: Final = {"target", "options"}
 
 Command = TypeVar("Command", bound="TrainingCommand")
 
@@ -41,11 +26,10 @@ Command = TypeVar("Command", bound="TrainingCommand")
 class TrainingCommand(Settings):
     """The recipe of a command that trains. `command_for` adds the options of the recipe and of the command."""
 
-    model_config = SettingsConfigDict(extra="ignore")
+    model_config = SettingsConfigDict(extra="ignore", allow_inf_nan=False)
 
     options_from: ClassVar[type[BaseModel]] = SweepSpec
     trained: ClassVar[Target | None] = None
-    trains_built_in: ClassVar[bool] = True
 
     target: CliPositionalArg[str] = Field(
         DEFAULT,
@@ -75,25 +59,23 @@ class TrainingCommand(Settings):
         """
         target = self.trained or TARGETS[DEFAULT]
         given = {name: getattr(self, name) for name in target.options if name in self.model_fields_set}
-        if target.name not in TARGETS:
-            try:
-                _class_of(target).Options(**given)
-            except ValidationError as error:
-                raise SpecError(sentences_of_options(error)) from error
+        try:
+            _class_of(target).Options(**given)
+        except ValidationError as error:
+            raise SpecError(sentences_of_options(error)) from error
         return given
 
     def sweep_values(self) -> dict[str, Any]:
         """Return the fields of the command's spec by name."""
         values = {name: getattr(self, name) for name in _own_fields(self.options_from)}
-        given = self.recipe_options()
-        return {"target": self.target, **values, **(given if self.target in TARGETS else {"options": given})}
+        return {"target": self.target, **values, "options": self.recipe_options()}
 
     @classmethod
     def setting_names(cls) -> set[str]:
         """Return the names of the command's own settings and of the options of the built-in recipes."""
         if cls.trained is not None:  # made for one recipe, whose options are settings of no other command
             return set()
-        return {*super().setting_names(), *_own_fields(cls.options_from), *_NOT_OWN} - {"options"}
+        return {*super().setting_names(), *_own_fields(cls.options_from), "target", *_BUILT_IN_OPTIONS}
 
 
 def command_for(command: type[Command], target: Target, *others: Target, reference: str = "") -> type[Command]:
@@ -104,12 +86,11 @@ def command_for(command: type[Command], target: Target, *others: Target, referen
         others: recipes whose options the command has, too. Only the script of completion needs them.
         reference: the default of the recipe's argument. Defaults to the name of the target.
     """
-    with_options = [each for each in (target, *others) if command.trains_built_in or each.name not in TARGETS]
     fields: dict[str, Any] = {
         "target": (CliPositionalArg[str], _changed(command.model_fields["target"], default=reference or target.name)),
         **{name: (field.annotation, field) for name, field in _own_fields(command.options_from).items()},
     }
-    for each in reversed(with_options):
+    for each in reversed((target, *others)):
         fields |= _option_fields(each)
     if "variant" in fields:
         fields["variant"] = (str | None, _variant_field(command.options_from, target))
@@ -123,49 +104,21 @@ def _own_fields(spec: type[BaseModel]) -> dict[str, FieldInfo]:
     return {name: field for name, field in spec.model_fields.items() if name not in _NOT_OWN}
 
 
-def info_of(target: Target) -> RecipeInfo:
-    """Return what lists and help show of a recipe, built-in nets included."""
-    if target.name not in TARGETS:
-        return recipe_info(target)
-    options = tuple(
-        OptionInfo(name, _type_words(SweepSpec.model_fields[name].annotation), default, _description(target, name))
-        for name, default in cast(dict[str, OptionValue], target.options).items()
-    )
-    info = recipe_info(target, options, _LINES[target.name])
-    return replace(info, variants={name: _VARIANTS[name] for name in target.variants})
-
-
 def _option_fields(target: Target) -> dict[str, tuple[Any, FieldInfo]]:
     """Return the options of a recipe as fields of a command."""
-    built_in = target.name in TARGETS
-    fields: Mapping[str, FieldInfo] = SweepSpec.model_fields if built_in else _class_of(target).Options.model_fields
+    fields = _class_of(target).Options.model_fields
     return {
         option.name: (
-            _without_none(fields[option.name].annotation)
-            if built_in and option.default is not None
-            else fields[option.name].annotation,
+            fields[option.name].annotation,
             _changed(fields[option.name], default=option.default, description=option.help),
         )
-        for option in info_of(target).options
+        for option in recipe_info(target).options
     }
 
 
 def _class_of(target: Target) -> type[Recipe]:
-    assert isinstance(target, RecipeTarget)
     assert target.recipe is not None
     return target.recipe.load()
-
-
-def _description(target: Target, name: str) -> str:
-    """Return the description of a built-in net's option without the name of the net and the defaults."""
-    text = SweepSpec.model_fields[name].description or ""
-    text = text.replace(", of digits at most", " at most" if target.name == "digits" else "")
-    return text.removeprefix(f"{target.name}: ").partition("; defaults to")[0]
-
-
-def _type_words(annotation: Any) -> str:
-    kind = _without_none(annotation)
-    return ", ".join(map(str, get_args(kind))) if get_origin(kind) is Literal else kind.__name__
 
 
 def _variant_field(spec: type[BaseModel], target: Target) -> FieldInfo:
@@ -179,9 +132,3 @@ def _variant_field(spec: type[BaseModel], target: Target) -> FieldInfo:
 def _changed(field: FieldInfo, **values: Any) -> FieldInfo:
     """Return a copy of a field with another default or description."""
     return FieldInfo.merge_field_infos(field, **values)
-
-
-def _without_none(annotation: Any) -> Any:
-    kinds = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
-    (kind,) = (kind for kind in kinds if kind is not NoneType)
-    return kind

@@ -13,8 +13,8 @@ from paramshare.commands.recipes.options import DEFAULT, TrainingCommand, comman
 from paramshare.errors import UsageError
 from paramshare.parser import UnknownOptionError
 from paramshare.recipes.loading.find import find_target
+from paramshare.recipes.target import TARGETS, Target
 from paramshare.settings import recipe_setting
-from paramshare.training.targets import TARGETS, Target
 
 __all__ = ["Program", "program_for", "program_for_completion"]
 

@@ -7,10 +7,11 @@ from typing import Any, Final
 from paramshare.errors import SpecError
 from paramshare.recipes.checking.places import Places
 from paramshare.recipes.checking.variant_trial import Trial, try_variant
-from paramshare.recipes.spec import OptionValue, RecipeSpec
-from paramshare.recipes.target import RecipeTarget
-from paramshare.training.devices import cpu_cores
-from paramshare.training.torch_defaults import torch_defaults
+from paramshare.recipes.parts import OptionValue
+from paramshare.recipes.spec import Spec
+from paramshare.recipes.target import Target
+from paramshare.training.environment.devices import cpu_cores
+from paramshare.training.environment.torch_defaults import torch_defaults
 
 __all__ = ["CheckReport", "VariantCheck", "check_recipe"]
 
@@ -80,7 +81,7 @@ class CheckReport:
 
 
 def check_recipe(
-    target: RecipeTarget, options: Mapping[str, object] | None = None, *, seed: int = 0, device: str = "cpu"
+    target: Target, options: Mapping[str, object] | None = None, *, seed: int = 0, device: str = "cpu"
 ) -> CheckReport:
     """Build every variant of a recipe, count it, train some steps of it twice, evaluate it and estimate its cost.
 
@@ -137,7 +138,7 @@ def _variant_check(trial: Trial) -> VariantCheck:
     )
 
 
-def _other_data(trials: Sequence[Trial], specs: Sequence[RecipeSpec], places: Places) -> list[str]:
+def _other_data(trials: Sequence[Trial], specs: Sequence[Spec], places: Places) -> list[str]:
     """Return a line for each variant that does not get the data of the first one although its options are the same."""
     options = {spec.variant: spec.instance().options for spec in specs}
     return [

@@ -12,14 +12,14 @@ from torch import nn
 
 from paramshare.errors import in_a_line
 from paramshare.recipes.checking.contents import hash_of, largest_difference, same_function_limit, tensor_bytes
-from paramshare.recipes.loop.evaluation import evaluated
-from paramshare.recipes.loop.examples import data_on_device
-from paramshare.recipes.loop.random_state import restored_random_state, seed_all
-from paramshare.recipes.loop.steps import steps_of
 from paramshare.recipes.recipe import Recipe
-from paramshare.recipes.spec import RecipeSpec
-from paramshare.recipes.start import Start, as_built, begin, sample_inputs
+from paramshare.recipes.spec import Spec
 from paramshare.sharing.analyze import analyze
+from paramshare.training.loop.evaluation import evaluated
+from paramshare.training.loop.examples import data_on_device
+from paramshare.training.loop.random_state import restored_random_state, seed_all
+from paramshare.training.loop.steps import steps_of
+from paramshare.training.start import Start, as_built, begin, sample_inputs
 
 __all__ = ["Trial", "try_variant"]
 
@@ -78,7 +78,7 @@ class Trial:
     notes: tuple[str, ...]
 
 
-def try_variant(spec: RecipeSpec) -> Trial:
+def try_variant(spec: Spec) -> Trial:
     """Build a variant, count it, compare it with the model as built, train some steps of it twice, and evaluate it.
 
     Raises:
@@ -108,7 +108,7 @@ def try_variant(spec: RecipeSpec) -> Trial:
     )
 
 
-def _tried(spec: RecipeSpec, *, timed: bool) -> _Tried:
+def _tried(spec: Spec, *, timed: bool) -> _Tried:
     """Train a variant for some steps, then evaluate it.
 
     Args:
@@ -153,7 +153,7 @@ def _seconds_of_a_step(steps: Iterator[Any]) -> float | None:
     return (time.perf_counter() - clock) / count if count else 0.0
 
 
-def _estimate(spec: RecipeSpec, recipe: Recipe, first: float, each: float, evaluation: float) -> float | None:
+def _estimate(spec: Spec, recipe: Recipe, first: float, each: float, evaluation: float) -> float | None:
     """Return the seconds of a training; None if a `fit` of the recipe's own may take any number of steps."""
     if type(recipe).fit is not Recipe.fit and "steps" not in dict(spec.options):
         return None
@@ -194,7 +194,7 @@ def _differ(one: float, other: float) -> bool:
     return one != other and not (math.isnan(one) and math.isnan(other))
 
 
-def _change_of_function(spec: RecipeSpec, start: Start) -> tuple[float | None, list[Problem]]:
+def _change_of_function(spec: Spec, start: Start) -> tuple[float | None, list[Problem]]:
     """Return how far the outputs of a variant are from those of the model as built, and the problem if it is too far.
 
     Both are evaluated on some training examples. None for a variant that is not made from the model as built.

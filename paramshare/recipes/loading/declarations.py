@@ -6,8 +6,9 @@ from types import NoneType, UnionType
 from typing import Any, Final, Literal, Union, get_args, get_origin
 
 from paramshare.errors import SpecError
-from paramshare.recipes.recipe import Metric, Options, Recipe
-from paramshare.training.targets import TARGETS
+from paramshare.recipes.built_in import BUILT_IN
+from paramshare.recipes.parts import Metric, Options
+from paramshare.recipes.recipe import Recipe
 
 __all__ = ["AXES", "RESERVED", "check_class", "option_types"]
 
@@ -33,7 +34,7 @@ def check_class(recipe: type[Recipe], reference: str) -> None:
     """
     if not isinstance(recipe.name, str) or not _NAME.fullmatch(recipe.name):
         raise SpecError(f"{reference}: name is {recipe.name!r}; expected lower-case letters, digits, _, . and -")
-    if recipe.name in TARGETS:
+    if recipe.name in BUILT_IN:
         raise SpecError(f"{reference}: the name {recipe.name} is that of a built-in recipe; choose another `name`")
     if not isinstance(recipe.version, int) or isinstance(recipe.version, bool) or recipe.version < 1:
         raise SpecError(f"{reference}: version is {recipe.version!r}; expected a whole number from 1")
@@ -117,6 +118,11 @@ def _check_metrics(recipe: type[Recipe], reference: str) -> None:
         if metric.better not in ("lower", "higher"):
             raise SpecError(
                 f"{reference}: the metric {metric.name} is better {metric.better!r}; expected lower or higher"
+            )
+        if metric.only and metric.only[0] not in recipe.Options.model_fields:
+            raise SpecError(
+                f"{reference}: the metric {metric.name} is only for {metric.only[0]}, which is not an option; expected "
+                'the name and value of an option, such as ("noise", "none")'
             )
 
 

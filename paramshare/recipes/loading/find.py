@@ -14,12 +14,12 @@ from pathlib import Path
 from types import ModuleType
 
 from paramshare.errors import SpecError, did_you_mean, in_a_line
+from paramshare.recipes.built_in import BUILT_IN
 from paramshare.recipes.loading.declarations import check_class
 from paramshare.recipes.loading.files import SourceFile, digest_of, load_files, read_files, text_of_class
 from paramshare.recipes.loading.source import RecipeSource, digest_of_module, known_source
 from paramshare.recipes.recipe import Recipe
-from paramshare.recipes.target import recipe_target
-from paramshare.training.targets import TARGETS, Target
+from paramshare.recipes.target import Target, recipe_target
 
 __all__ = ["find_recipe", "find_target", "installed_recipes", "place_of", "source_of"]
 
@@ -43,7 +43,7 @@ def find_recipe(reference: str) -> RecipeSource:
 
     Args:
         reference: `path/to/file.py:Class`, or `path/to/file.py` if the file has one recipe; `package.module:Class`; or
-            the name of an installed recipe.
+            the name of a built-in or installed recipe.
 
     Raises:
         SpecError: there is no such recipe, its code fails, or its class is not valid.
@@ -53,21 +53,21 @@ def find_recipe(reference: str) -> RecipeSource:
         return _of_text(read_files(Path(place)), name, reference)
     if place:
         return _of_module(reference, place, name)
+    if reference in BUILT_IN:
+        return BUILT_IN[reference]
     installed = installed_recipes()
     if reference not in installed:
-        known = did_you_mean(reference, [*TARGETS, *installed]) or "; `paramshare recipes` lists those there are"
+        known = did_you_mean(reference, [*BUILT_IN, *installed]) or "; `paramshare recipes` lists those there are"
         raise SpecError(f"there is no recipe called {reference!r}{known}, or pass path/to/file.py:Class")
     return _of_module(reference, *installed[reference].value.split(":"))
 
 
 def find_target(reference: str) -> Target:
-    """Return what a reference names: a built-in target, or the target of a recipe.
+    """Return the target of the recipe that a reference names.
 
     Raises:
         SpecError: see `find_recipe`.
     """
-    if reference in TARGETS:
-        return TARGETS[reference]
     return recipe_target(find_recipe(reference))
 
 
@@ -77,6 +77,9 @@ def source_of(recipe: type[Recipe]) -> RecipeSource:
     Raises:
         SpecError: the class is not valid.
     """
+    built_in = BUILT_IN.get(recipe.name)
+    if built_in is not None and built_in.load() is recipe:
+        return built_in
     check_class(recipe, recipe.__qualname__)
     if (known := known_source(recipe)) is not None:
         return known

@@ -19,7 +19,7 @@ class RecipeSource:
 
     Args:
         name, version: of the class.
-        digest: a hash of the source.
+        digest: a hash of the source; empty for a recipe of this package.
         reference: how a person names the recipe, such as `spirals.py:Spirals`.
         attribute: the name of the class in its module.
         files: the recipe's file and the files that it imports beside it; empty for an importable module.
@@ -65,7 +65,7 @@ class RecipeSource:
             raise SpecError(
                 f"the recipe {self.reference} cannot be imported here ({in_a_line(error)}); install its package"
             ) from error
-        if (here := digest_of_module(self.module)) != self.digest:
+        if self.digest and (here := digest_of_module(self.module)) != self.digest:
             raise SpecError(
                 f"the recipe {self.reference} has another source here (digest {here}) than the one that was asked for "
                 f"({self.digest}); install the same version of its package"

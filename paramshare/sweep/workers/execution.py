@@ -11,8 +11,8 @@ from typing import Final
 
 from paramshare.errors import in_a_line
 from paramshare.recipes.loading.find import place_of
-from paramshare.recipes.loop.checkpoints import Checkpoints
-from paramshare.recipes.spec import RecipeSpec
+from paramshare.recipes.metrics import LOSS
+from paramshare.recipes.spec import Spec
 from paramshare.signals import raise_received
 from paramshare.sweep.chunks import Chunk, Row
 from paramshare.sweep.workers.live import LiveRuns
@@ -25,10 +25,10 @@ from paramshare.tracking.write.orphans import close_run, close_seeds
 from paramshare.tracking.write.record import Begun, RunExistsError
 from paramshare.tracking.write.spool import SPOOL, OutageError, call_guarded, keep
 from paramshare.training.engines import train_choices
-from paramshare.training.export import Template
-from paramshare.training.kept_templates import make_templates
+from paramshare.training.export.archives import Template
+from paramshare.training.export.kept_templates import make_templates
+from paramshare.training.loop.checkpoints import Checkpoints
 from paramshare.training.result import Result
-from paramshare.training.targets import LOSS, Spec
 
 __all__ = ["make_chunk_templates", "recover_chunks", "resume_chunk", "run_chunk"]
 
@@ -141,7 +141,7 @@ def _checkpoints(chunk: Chunk) -> Checkpoints | None:
 
 def _remove_checkpoint(chunk: Chunk, row: Row) -> None:
     """Remove the checkpoint of a training whose result is in the store or the spool."""
-    if row.status != "FAILED" and isinstance(row.spec, RecipeSpec) and (checkpoints := _checkpoints(chunk)):
+    if row.status != "FAILED" and (checkpoints := _checkpoints(chunk)):
         checkpoints.remove(row.spec)
 
 
@@ -158,7 +158,7 @@ def _write(chunk: Chunk, spec: Spec, result: Result | Exception, begun: Begun | 
     """
     address, tags = chunk.address, _tags(chunk)
     if isinstance(result, Exception):
-        paths = [file.path for file in spec.recipe.files] if isinstance(spec, RecipeSpec) else []
+        paths = [file.path for file in spec.recipe.files]
         reason = in_a_line(result) + place_of(result, paths)
         try:
             run_id = call_guarded(address, lambda: write_failure(_store(address), spec, reason, tags, begun))

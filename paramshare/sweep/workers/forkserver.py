@@ -25,7 +25,7 @@ from paramshare.sweep.workers.stop_signal import StopSignal, adopt_stop_signal
 if TYPE_CHECKING:
     from multiprocessing.context import BaseContext
 
-    from paramshare.training.export import Template
+    from paramshare.training.export.archives import Template
 
 __all__ = ["start_server", "start_worker", "starting_processes", "worker_arguments"]
 
@@ -81,7 +81,7 @@ def start_worker(
     os.environ.update(environment)
     if gpus > 1:
         os.environ[_VISIBLE] = _own_gpu(gpus)
-    from paramshare.training.export import adopt_templates
+    from paramshare.training.export.archives import adopt_templates
 
     adopt_stop_signal(stop)
     adopt_templates(templates)

@@ -7,12 +7,12 @@ from typing import Any, Final
 from numpy.typing import NDArray
 
 from paramshare.errors import in_a_line
+from paramshare.recipes.spec import Spec
 from paramshare.sweep.chunks import Chunk
 from paramshare.tracking.store import Store
 from paramshare.tracking.write.kinds.seeds import begin_run, continue_run
 from paramshare.tracking.write.record import Begun
 from paramshare.tracking.write.spool import call_guarded
-from paramshare.training.targets import Spec
 
 __all__ = ["LiveRuns"]
 

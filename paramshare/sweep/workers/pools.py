@@ -15,7 +15,7 @@ from paramshare.sweep.workers.stop_signal import StopSignal
 from paramshare.training.choice import Choice
 
 if TYPE_CHECKING:
-    from paramshare.training.export import Template
+    from paramshare.training.export.archives import Template
 
 __all__ = ["Backend", "engine_modules", "run_chunks", "run_in_pools", "run_with_restarts"]
 

@@ -20,8 +20,8 @@ from paramshare.sweep.workers.execution import make_chunk_templates, resume_chun
 from paramshare.tracking.store import StoreAddress, check_store, open_store
 from paramshare.tracking.write.owners import Owner
 from paramshare.tracking.write.spool import deliver, spooled
-from paramshare.training.devices import find_devices
-from paramshare.training.export import Template, adopt_templates
+from paramshare.training.environment.devices import find_devices
+from paramshare.training.export.archives import Template, adopt_templates
 
 __all__ = ["WorkerInfo", "WorkerPayload", "deliver_spool", "describe_differences", "run_remote_chunk"]
 

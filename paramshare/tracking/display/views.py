@@ -15,8 +15,9 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal, get_args
 
+from paramshare.recipes.metrics import LOSS, MACS, PARAMETERS, SECONDS
+from paramshare.recipes.target import TARGETS, Target
 from paramshare.tracking.tags import KIND, ORDER, RUNS_FINISHED, SAVED_VIEW, SHARING, TARGET, loss_metric
-from paramshare.training.targets import LOSS, MACS, PARAMETERS, SECONDS, TARGETS, Target
 
 __all__ = [
     "VIEWS",
@@ -219,7 +220,7 @@ def sweep_view_tags(target: Target, groups: Collection[str], run_id: str) -> dic
 
 def recipe_view_tags(target: Target) -> dict[str, str]:
     """Return the experiment's tags that contain the views of a recipe's seeds and variants; none for a built-in one."""
-    if target.name in TARGETS:
+    if target.built_in:
         return {}
     views = {seeds_view(target): _seeds(target), target.name: _groups(target)}
     return {f"{SAVED_VIEW}{view_key(view)}": _packed(content) for view, content in views.items()}

@@ -15,9 +15,9 @@ from mlflow import MlflowClient
 from mlflow.utils.rest_utils import http_request, verify_rest_response
 from numpy.typing import ArrayLike, NDArray
 
+from paramshare.recipes.metrics import LOSS
 from paramshare.tracking.store import Store
 from paramshare.tracking.store.database import Database
-from paramshare.training.targets import LOSS
 
 __all__ = ["as_trained", "read_all_losses", "read_histories", "read_losses", "value_as_trained"]
 

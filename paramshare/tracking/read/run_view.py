@@ -11,17 +11,19 @@ from mlflow.entities import Metric, Run
 from numpy.typing import NDArray
 
 from paramshare.errors import SpecError, UsageError
-from paramshare.recipes.target import RecipeTarget
+from paramshare.recipes.metrics import LOSS, SECONDS
+from paramshare.recipes.spec import Spec
+from paramshare.recipes.target import Target
 from paramshare.tracking.read.artifacts import changed_run
 from paramshare.tracking.read.curves import as_trained, value_as_trained
 from paramshare.tracking.read.runs import find_run, target_of_run
 from paramshare.tracking.read.weights import read_weights
 from paramshare.tracking.store import Store
 from paramshare.tracking.tags import COMMIT, DIVERGED, ENGINE, KEY, KIND, PREFIX, TARGET
-from paramshare.training.targets import LOSS, SECONDS, Spec, Target
 
 __all__ = ["RunView", "read_run", "view_of"]
 
+_FORMER_PREFIXES = {"dynamicnet": "net."}  # of the weights' names in models of former versions
 _FIRST_ARITHMETIC = {"arithmetic": "direct"}  # of runs of the first version, which have no such parameter
 
 
@@ -96,7 +98,7 @@ class RunView:
         """Return the settings as text by name: the target, all of the spec except the seed, and the engine."""
         facts = {TARGET: self.target.name, **_FIRST_ARITHMETIC, **self.params}
         del facts["seed"]
-        if isinstance(self.target, RecipeTarget):
+        if not self.target.built_in:
             facts["version"] = str(self.target.version)
         return {**facts, "engine": self.engine}
 
@@ -145,7 +147,7 @@ class RunView:
         except KeyError as error:
             raise changed_run(self.run_id, f"it has no parameter {error.args[0]}") from error
         except (SpecError, ValueError) as error:
-            if self.code is None and isinstance(self.target, RecipeTarget):
+            if self.code is None and self.target.recipe is None:
                 raise
             raise changed_run(self.run_id, f"its parameters are not a valid spec ({error})") from error
         if spec.key() != self.key:
@@ -180,7 +182,7 @@ class RunView:
     def weights(self) -> dict[str, NDArray[Any]] | None:
         """Read the weights of the model by name; see `read_weights`."""
         assert self.store is not None
-        return read_weights(self.store, self.run_id, "net." if self.target.takes_depth else "")
+        return read_weights(self.store, self.run_id, _FORMER_PREFIXES.get(self.target.name, ""))
 
     def _metric(self, name: str) -> float:
         if name not in self.metrics:

@@ -8,10 +8,9 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from paramshare.errors import UsageError
-from paramshare.recipes.target import described_target
+from paramshare.recipes.target import Target, described_target, target_named
 from paramshare.tracking.store import Store, redacted
 from paramshare.tracking.tags import KIND, RECIPE, TARGET
-from paramshare.training.targets import Target, target_named
 
 __all__ = ["ENDED_SEEDS", "FINISHED_SEEDS", "find_run", "search", "search_experiments", "target_of_run"]
 

@@ -14,13 +14,15 @@ from typing import Any, Final
 
 from sqlalchemy import Connection
 
+from paramshare.recipes.metrics import LOSS, SECONDS
+from paramshare.recipes.spec import Spec
+from paramshare.recipes.target import TARGETS, Target, target_of
 from paramshare.tracking.read.curves import value_as_trained
 from paramshare.tracking.read.run_view import RunView, view_of
 from paramshare.tracking.read.runs import ENDED_SEEDS, FINISHED_SEEDS, search
 from paramshare.tracking.store import Store
 from paramshare.tracking.store.database import Database
 from paramshare.tracking.tags import DIVERGED, ENGINE, KEY, KIND, PARENT, RECIPE, RECIPE_DIGEST, TARGET
-from paramshare.training.targets import LOSS, SECONDS, TARGETS, Spec, Target, target_of
 
 __all__ = ["Selection", "find_finished", "finished_runs", "read_ended", "read_runs", "read_seeds"]
 

@@ -20,6 +20,7 @@ from typing import Final, Literal
 
 from mlflow.exceptions import MlflowException
 
+from paramshare.recipes.target import Target
 from paramshare.tracking.read.run_view import RunView
 from paramshare.tracking.read.runs import FINISHED_SEEDS, search
 from paramshare.tracking.read.seeds import finished_runs
@@ -28,7 +29,6 @@ from paramshare.tracking.tags import KEY, PARENT, SETTLED, SETTLING
 from paramshare.tracking.write.owners import Owner, is_alive
 from paramshare.tracking.write.record import Addition
 from paramshare.tracking.write.runs import add, delete_run
-from paramshare.training.targets import Target
 
 __all__ = ["Policy", "deduplicate"]
 

@@ -39,11 +39,16 @@ def test_a_faulty_recipe_gets_a_line_for_each_problem_and_exit_code_1(
     assert "to train it" not in out
 
 
+@pytest.mark.parametrize("options", [("digits", "--channels", "2", "--examples", "100"), ("dynamicnet",)])
+def test_a_built_in_recipe_passes_its_check(options: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", *options]) == 0
+    assert "begins as the same function" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("digits",), "digits is built in; pass a recipe of yours, such as path/to/file.py:Class"),
-        ((), "dynamicnet is built in; pass a recipe of yours"),
+        (("nosuch",), "there is no recipe called 'nosuch'"),
         (("nosuch.py",), "cannot read 'nosuch.py'"),
     ],
 )

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from paramshare.cli import main
+from paramshare.recipes.target import TARGETS
 from paramshare.tracking.store import StoreAddress
-from paramshare.training.targets import TARGETS
 from support.command_line import refused
 from support.toy_recipe import NEIGHBOUR, RECIPE
 

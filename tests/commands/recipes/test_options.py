@@ -10,7 +10,7 @@ from paramshare.commands.comparing import Study
 from paramshare.commands.recipes.options import command_for
 from paramshare.commands.training import Train
 from paramshare.recipes.loading.find import find_target
-from paramshare.training.targets import TARGETS
+from paramshare.recipes.target import TARGETS
 from support.command_line import refused
 
 OWN = {"--seeds", "--devices", "--variant", "--engine", "--experiment", "--force", "--workers", "--json", "--help"}
@@ -69,7 +69,7 @@ def test_options_of_a_built_in_recipe_are_those_of_the_spec(monkeypatch: pytest.
     monkeypatch.setenv("PARAMSHARE_CHANNELS", "3")
     monkeypatch.setenv("PARAMSHARE_HIDDEN_SIZE", "4")  # of another recipe
     spec = command_for(Study, TARGETS["digits"])(steps=5).spec()
-    assert (spec.target, spec.channels, spec.steps, spec.hidden_size, spec.options) == ("digits", 3, 5, None, {})
+    assert (spec.target, spec.options) == ("digits", {"channels": 3, "steps": 5})
 
 
 @pytest.mark.parametrize(

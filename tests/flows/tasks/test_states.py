@@ -22,11 +22,11 @@ from paramshare.flows.context import FlowContext, run_flow
 from paramshare.flows.sweep import sweep
 from paramshare.flows.tasks.states import name_of, rows_of, state_of
 from paramshare.flows.tasks.training import train_chunk
+from paramshare.recipes.spec import Spec
 from paramshare.sweep.chunks import Chunk, Row
 from paramshare.sweep.spec import SweepSpec
 from paramshare.tracking.read.runs import search
 from paramshare.tracking.store import StoreAddress, open_store
-from paramshare.training.targets import Spec
 from support.command_line import SIZES
 from support.flows.flow_records import connected, history, recorded
 from support.flows.prefect_server import PrefectServer

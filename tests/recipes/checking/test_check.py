@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from paramshare.recipes.checking.check import CheckReport, check_recipe
-from paramshare.recipes.target import RecipeTarget
+from paramshare.recipes.target import Target
 from paramshare.sharing.analyze import analyze
 from support.toy_recipe import Changed
 
@@ -28,9 +28,9 @@ def test_a_recipe_without_faults_has_no_problems(checked: CheckReport) -> None:
     assert (checked.recipe, checked.seed, checked.options["width"]) == ("toy", 3, 4)
 
 
-def test_every_variant_is_counted_as_analyze_counts_it(checked: CheckReport, toy: RecipeTarget) -> None:
-    from paramshare.recipes.loop.random_state import restored_random_state
-    from paramshare.recipes.start import begin
+def test_every_variant_is_counted_as_analyze_counts_it(checked: CheckReport, toy: Target) -> None:
+    from paramshare.training.loop.random_state import restored_random_state
+    from paramshare.training.start import begin
 
     for variant in checked.variants:
         with restored_random_state():
@@ -183,12 +183,12 @@ def test_data_that_depend_on_the_variant_are_named(changed: Changed) -> None:
 
 
 @pytest.mark.parametrize("options", [{"width": "wide"}, {"nothing": 1}])
-def test_an_option_that_is_not_valid_is_refused(options: dict[str, Any], toy: RecipeTarget) -> None:
+def test_an_option_that_is_not_valid_is_refused(options: dict[str, Any], toy: Target) -> None:
     with pytest.raises(ValueError, match=next(iter(options))):
         check_recipe(toy, options)
 
 
-def test_a_check_leaves_random_state_alone(toy: RecipeTarget) -> None:
+def test_a_check_leaves_random_state_alone(toy: Target) -> None:
     import torch
 
     torch.manual_seed(3)

@@ -8,8 +8,7 @@ import pytest
 
 from paramshare.errors import SpecError
 from paramshare.recipes.loading.find import find_recipe, find_target, source_of
-from paramshare.recipes.target import RecipeTarget
-from paramshare.training.targets import TARGETS
+from paramshare.recipes.target import TARGETS, Target
 from support.toy_recipe import Changed
 
 
@@ -35,14 +34,14 @@ def test_the_names_of_built_in_targets_find_them() -> None:
     assert {name: find_target(name) for name in TARGETS} == TARGETS
 
 
-def test_a_changed_file_is_another_source_of_the_same_name(toy: RecipeTarget, changed: Changed) -> None:
+def test_a_changed_file_is_another_source_of_the_same_name(toy: Target, changed: Changed) -> None:
     other = changed("20, 8", "24, 8")
     assert other.recipe != toy.recipe
     assert (other.name, other.version) == (toy.name, toy.version)
 
 
 def test_a_source_loads_its_class_in_a_process_that_has_not_read_the_file(
-    toy: RecipeTarget, recipe_file: Path, monkeypatch: pytest.MonkeyPatch
+    toy: Target, recipe_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     copy = pickle.loads(pickle.dumps(toy.recipe))
     recipe_file.write_text("changed meanwhile")

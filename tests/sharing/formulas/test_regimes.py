@@ -7,7 +7,6 @@ the weights are the links. All in float64.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 
 import pytest
 import torch
@@ -42,6 +41,7 @@ from support.models.layer_cases import (
     same_padding,
     transposed_convs,
 )
+from support.specs import replace
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from paramshare.errors import SpecError
+from paramshare.recipes.dynamicnet.net import DynamicNet
 from paramshare.sharing.inputs.sample import example_inputs
 from paramshare.sharing.tensors.copies import meta_clone
 from paramshare.sharing.tracing.trace import trace
 from paramshare.sharing.twins.layers.convolution import LocalConv
 from paramshare.sharing.twins.untie import UntieWarning, untie
-from paramshare.training.nets import DynamicNet
 from support.models.twin_models import Call, Loop, net, one_storage, parameter_count
 
 

@@ -12,17 +12,17 @@ import numpy as np
 import torch
 from mlflow.entities import Run
 
+from paramshare.recipes.spec import Spec
 from paramshare.tracking.read.artifacts import read_artifact
 from paramshare.tracking.read.run_view import read_run
 from paramshare.tracking.read.runs import search
 from paramshare.tracking.read.weights import read_weights
 from paramshare.tracking.store import Store
 from paramshare.training.engines import train_many
-from paramshare.training.result import TrainResult
-from paramshare.training.spec import TrainSpec
+from paramshare.training.result import Result
 
 
-def trained(specs: Sequence[TrainSpec]) -> dict[str, TrainResult]:
+def trained(specs: Sequence[Spec]) -> dict[str, Result]:
     """Return the result of each spec without faults, by key."""
     return {result.spec.key(): result for result in train_many(list(specs))}
 
@@ -33,7 +33,7 @@ def runs_of(store: Store, kind: str, status: str | None = None) -> list[Run]:
     return list(search(store, f"tags.`paramshare.kind` = '{kind}'{of_status}"))
 
 
-def check_runs(store: Store, expected: Mapping[str, TrainResult]) -> dict[str, str]:
+def check_runs(store: Store, expected: Mapping[str, Result]) -> dict[str, str]:
     """Check that each key has one complete FINISHED run with the bits of `expected`, and no run is RUNNING.
 
     Returns:
@@ -77,7 +77,7 @@ def check_database(database: Path) -> None:
         assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
 
 
-def _check_run(store: Store, run: Run, expected: TrainResult) -> None:
+def _check_run(store: Store, run: Run, expected: Result) -> None:
     recalled = read_run(store, run.info.run_id)  # refuses one that lacks a step, a metric or a parameter
     assert recalled.curves.keys() == expected.curves.keys()
     for name, curve in expected.curves.items():
@@ -93,7 +93,7 @@ def _check_run(store: Store, run: Run, expected: TrainResult) -> None:
     assert plot.endswith(b"IEND\xaeB\x60\x82")
 
 
-def _check_model(store: Store, run: Run, expected: TrainResult) -> None:
+def _check_model(store: Store, run: Run, expected: Result) -> None:
     mlflow.set_tracking_uri(store.address.uri)
     (output,) = run.outputs.model_outputs
     net = mlflow.pytorch.load_model(f"models:/{output.model_id}")

@@ -8,13 +8,13 @@ import pytest
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
-from paramshare.recipes import training
-from paramshare.recipes.target import RecipeTarget
+from paramshare.recipes.target import Target
 from paramshare.sweep.chunks import Chunk
 from paramshare.sweep.workers import live
 from paramshare.sweep.workers.execution import run_chunk
 from paramshare.tracking.store import Store, StoreAddress, open_store
 from paramshare.tracking.tags import CLOSED, ERROR
+from paramshare.training import reference
 from paramshare.training.choice import choose_engine
 from support.toy_recipe import NEIGHBOUR, RECIPE, load
 
@@ -33,7 +33,7 @@ def chunk_of(tmp_path: Path, address: StoreAddress) -> Callable[..., Chunk]:
     def make(*texts: str, **options: object) -> Chunk:
         (tmp_path / "noise.py").write_text(NEIGHBOUR)
         (tmp_path / "toy.py").write_text(RECIPE.replace(*texts) if texts else RECIPE)
-        target: RecipeTarget = load(tmp_path / "toy.py")
+        target: Target = load(tmp_path / "toy.py")
         return Chunk((choose_engine(target.new(seed=3, **options)),), address)
 
     return make
@@ -42,8 +42,8 @@ def chunk_of(tmp_path: Path, address: StoreAddress) -> Callable[..., Chunk]:
 @pytest.fixture
 def seen(store: Store, monkeypatch: pytest.MonkeyPatch) -> list[Run]:
     """Show trainings after every step, and return the list of what MLflow shows then."""
-    monkeypatch.setattr(training, "_FIRST_REPORT", 0)
-    monkeypatch.setattr(training, "_REPORT_EVERY", 0)
+    monkeypatch.setattr(reference, "_FIRST_REPORT", 0)
+    monkeypatch.setattr(reference, "_REPORT_EVERY", 0)
     runs: list[Run] = []
     show = live.LiveRuns.show
 
@@ -80,7 +80,7 @@ def test_a_run_that_was_shown_ends_like_a_run_that_was_written_whole(
 ) -> None:
     chunk = chunk_of("steps: int = 6", "steps: int = 6\n        evaluate_every: int = 4")
     run_chunk(chunk)
-    monkeypatch.setattr(training, "_FIRST_REPORT", 1e9)
+    monkeypatch.setattr(reference, "_FIRST_REPORT", 1e9)
     run_chunk(Chunk(chunk.choices, chunk.address, force=True))
     whole, shown = runs_of(store)
     assert {run.info.status for run in (whole, shown)} == {"FINISHED"}

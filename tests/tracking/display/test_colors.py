@@ -5,8 +5,8 @@ from itertools import combinations, pairwise
 
 import pytest
 
+from paramshare.recipes.target import TARGETS
 from paramshare.tracking.display.colors import seed_color
-from paramshare.training.targets import TARGETS
 
 VARIANTS = [variant for target in TARGETS.values() for variant in target.variants]
 

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import pytest
 
+from paramshare.recipes.target import TARGETS
 from paramshare.tracking.display.views import (
     VIEWS,
     saved_view_tags,
@@ -16,7 +17,6 @@ from paramshare.tracking.display.views import (
     study_view_tags,
     sweep_view_tags,
 )
-from paramshare.training.targets import TARGETS
 
 LARGEST_TAG = 5000  # characters of an experiment's tag that MLflow takes
 

@@ -2,17 +2,17 @@
 
 import math
 import sys
-from dataclasses import replace
 
 import numpy as np
 
+from paramshare.recipes.spec import Spec
 from paramshare.tracking.read.curves import read_all_losses, read_histories
 from paramshare.tracking.store import Store
 from paramshare.tracking.write.kinds.seeds import write_run
 from paramshare.tracking.write.record import Point, Record
 from paramshare.tracking.write.runs import write
 from paramshare.training.engines import train
-from paramshare.training.spec import TrainSpec
+from support.specs import replace
 
 CURVES = Record(
     "curves",
@@ -38,7 +38,7 @@ def test_the_values_of_a_metric_are_read_in_the_order_of_their_steps(store: Stor
     assert math.isnan(last)
 
 
-def test_the_losses_of_many_runs_are_read_bit_for_bit_in_the_requested_order(store: Store, small: TrainSpec) -> None:
+def test_the_losses_of_many_runs_are_read_bit_for_bit_in_the_requested_order(store: Store, small: Spec) -> None:
     results = [train(replace(small, seed=seed, steps=steps)) for seed, steps in ((1, 20), (2, 1234), (3, 7))]
     odd = np.array([np.inf, -np.inf, np.nan, np.float32(1e-45), 0.0, 3.0, 1.0], np.float32)
     results[2] = replace(results[2], losses=odd)

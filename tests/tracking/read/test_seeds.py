@@ -1,17 +1,16 @@
 """The newest FINISHED run of each spec is found, by SQL as by MLflow's client."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
+from paramshare.recipes.spec import Spec
 from paramshare.tracking.read.run_view import RunView
 from paramshare.tracking.read.seeds import Selection, find_finished, read_runs, read_seeds
 from paramshare.tracking.store import Store
 from paramshare.tracking.write.kinds.seeds import write_failure, write_run
 from paramshare.training.engines import train
-from paramshare.training.result import TrainResult
-from paramshare.training.spec import TrainSpec
+from paramshare.training.result import Result
+from support.specs import replace
 
 
 def values(runs: dict[str, RunView]) -> dict[str, tuple[object, ...]]:
@@ -21,20 +20,20 @@ def values(runs: dict[str, RunView]) -> dict[str, tuple[object, ...]]:
     }
 
 
-def test_a_run_without_the_tag_is_known_to_have_diverged_by_its_numbers(store: Store, result: TrainResult) -> None:
+def test_a_run_without_the_tag_is_known_to_have_diverged_by_its_numbers(store: Store, result: Result) -> None:
     run = write_run(store, replace(result, depth_losses=(1.0, np.inf, np.nan, 1.0)), {})
     store.client.delete_tag(run.run_id, "paramshare.diverged")
     assert find_finished(store, [result.spec])[result.spec.key()].diverged
 
 
-def test_only_the_runs_of_the_given_sweep_are_found(store: Store, result: TrainResult) -> None:
+def test_only_the_runs_of_the_given_sweep_are_found(store: Store, result: Result) -> None:
     mine = write_run(store, result, {"mlflow.parentRunId": "a"})
     write_run(store, result, {"mlflow.parentRunId": "b"})
     assert values(find_finished(store, [result.spec], "a")) == values({mine.key: mine})
     assert find_finished(store, [result.spec], "c") == {}
 
 
-def test_only_the_newest_finished_run_of_each_key_is_found(store: Store, small: TrainSpec) -> None:
+def test_only_the_newest_finished_run_of_each_key_is_found(store: Store, small: Spec) -> None:
     first, other = train(small), train(replace(small, seed=4))
     write_run(store, first, {})
     newest, unasked = write_run(store, train(small), {}), write_run(store, other, {})
@@ -44,9 +43,7 @@ def test_only_the_newest_finished_run_of_each_key_is_found(store: Store, small: 
     assert find_finished(store, []) == {}
 
 
-def test_runs_are_read_by_their_ids_in_the_requested_order_without_deleted_ones(
-    store: Store, result: TrainResult
-) -> None:
+def test_runs_are_read_by_their_ids_in_the_requested_order_without_deleted_ones(store: Store, result: Result) -> None:
     ids = [write_run(store, replace(result, started=result.started + second), {}).run_id for second in range(4)]
     store.client.delete_run(ids[1])
     runs = read_runs(store, [ids[3], ids[1], ids[0]])
@@ -57,7 +54,7 @@ def test_runs_are_read_by_their_ids_in_the_requested_order_without_deleted_ones(
     ]
 
 
-def test_runs_are_found_among_hundreds_of_requested_seeds(store: Store, small: TrainSpec) -> None:
+def test_runs_are_found_among_hundreds_of_requested_seeds(store: Store, small: Spec) -> None:
     last = write_run(store, train(replace(small, seed=449)), {})
     assert find_finished(store, [replace(small, seed=seed) for seed in range(450)]) == {last.key: last}
 
@@ -73,7 +70,7 @@ def test_runs_are_found_among_hundreds_of_requested_seeds(store: Store, small: T
     ],
 )
 def test_seeds_read_by_sql_equal_those_read_by_mlflows_client(
-    finished: bool, names: tuple[str, ...] | None, count: int, store: Store, small: TrainSpec, result: TrainResult
+    finished: bool, names: tuple[str, ...] | None, count: int, store: Store, small: Spec, result: Result
 ) -> None:
     write_failure(store, replace(small, seed=9), "why", {})
     for start, spec in enumerate((small, replace(small, seed=4), replace(small, seed=5))):

@@ -3,11 +3,12 @@
 import itertools
 import threading
 import time
-from dataclasses import replace
 from typing import get_args
 
 import pytest
 
+from paramshare.recipes.spec import Spec
+from paramshare.recipes.target import target_of
 from paramshare.tracking.read.run_view import RunView
 from paramshare.tracking.read.seeds import find_finished, finished_runs
 from paramshare.tracking.store import Store
@@ -16,20 +17,19 @@ from paramshare.tracking.write.deduplication import Policy, deduplicate
 from paramshare.tracking.write.kinds.seeds import write_run
 from paramshare.tracking.write.owners import Owner
 from paramshare.training.engines import train_many
-from paramshare.training.result import TrainResult
-from paramshare.training.spec import TrainSpec
-from paramshare.training.targets import target_of
+from paramshare.training.result import Result
+from support.specs import replace
 
 
 @pytest.fixture
-def results(small: TrainSpec) -> list[TrainResult]:
+def results(small: Spec) -> list[Result]:
     return list(train_many([replace(small, seed=seed) for seed in range(3)]))
 
 
 class Sweep:
     """A sweep that has written its runs as to a server: without a check for other runs."""
 
-    def __init__(self, store: Store, results: list[TrainResult], owner: Owner | None = None) -> None:
+    def __init__(self, store: Store, results: list[Result], owner: Owner | None = None) -> None:
         self.store = store
         tags = {KIND: "sweep", **(owner or Owner.here()).tags()}
         self.run_id: str = store.client.create_run(store.experiment_id, tags=tags).info.run_id
@@ -44,7 +44,7 @@ class Sweep:
         self.store.client.set_terminated(self.run_id, status)
 
 
-def alive(store: Store, results: list[TrainResult]) -> set[str]:
+def alive(store: Store, results: list[Result]) -> set[str]:
     """Return the ids of the FINISHED runs, of which each key must have one."""
     runs = list(finished_runs(store, [(target_of(result.spec), result.spec.seed) for result in results]))
     assert len(runs) == len({run.tags["paramshare.key"] for run in runs}) == len(results)
@@ -59,7 +59,7 @@ def with_models(store: Store) -> set[str]:
 @pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
 @pytest.mark.parametrize("ends", [False, True])
 def test_the_first_of_three_sweeps_to_deduplicate_keeps_its_runs_and_the_others_use_them(
-    order: tuple[int, ...], ends: bool, store: Store, results: list[TrainResult]
+    order: tuple[int, ...], ends: bool, store: Store, results: list[Result]
 ) -> None:
     sweeps = [Sweep(store, results) for _ in range(3)]
     first, *others = (sweeps[index] for index in order)
@@ -72,7 +72,7 @@ def test_the_first_of_three_sweeps_to_deduplicate_keeps_its_runs_and_the_others_
 
 
 def test_a_run_that_is_written_after_another_sweep_has_settled_is_deleted_for_its_run(
-    store: Store, results: list[TrainResult]
+    store: Store, results: list[Result]
 ) -> None:
     first = Sweep(store, results[:2])
     first.deduplicate()
@@ -83,7 +83,7 @@ def test_a_run_that_is_written_after_another_sweep_has_settled_is_deleted_for_it
 
 @pytest.mark.parametrize("status", ["FINISHED", "FAILED", "KILLED"])
 def test_the_runs_of_a_sweep_that_ended_without_deduplication_are_kept(
-    status: str, store: Store, results: list[TrainResult]
+    status: str, store: Store, results: list[Result]
 ) -> None:
     ended, sweep = Sweep(store, results), Sweep(store, results)
     ended.end(status)
@@ -91,9 +91,7 @@ def test_the_runs_of_a_sweep_that_ended_without_deduplication_are_kept(
     assert alive(store, results) == set(ended.written.values())
 
 
-def test_a_run_without_a_sweep_is_kept_and_runs_of_other_specs_are_ignored(
-    store: Store, results: list[TrainResult]
-) -> None:
+def test_a_run_without_a_sweep_is_kept_and_runs_of_other_specs_are_ignored(store: Store, results: list[Result]) -> None:
     write_run(store, next(train_many([replace(results[1].spec, steps=7)])), {})
     alone = write_run(store, results[0], {})
     sweep = Sweep(store, results)
@@ -102,7 +100,7 @@ def test_a_run_without_a_sweep_is_kept_and_runs_of_other_specs_are_ignored(
 
 
 def test_a_sweep_waits_for_the_deduplication_of_a_live_sweep_but_not_of_a_dead_one(
-    store: Store, results: list[TrainResult]
+    store: Store, results: list[Result]
 ) -> None:
     sweeps = sorted((Sweep(store, results) for _ in range(2)), key=lambda sweep: sweep.run_id)
     dead = Sweep(store, [], replace(Owner.here(), started="never"))
@@ -119,7 +117,7 @@ def test_a_sweep_waits_for_the_deduplication_of_a_live_sweep_but_not_of_a_dead_o
         store.client.delete_tag(waiting.run_id, "paramshare.settled")
 
 
-def test_simultaneous_deduplications_keep_one_run_of_each_key(store: Store, results: list[TrainResult]) -> None:
+def test_simultaneous_deduplications_keep_one_run_of_each_key(store: Store, results: list[Result]) -> None:
     for _ in range(3):
         sweeps = [Sweep(store, results) for _ in range(3)]
         threads = [threading.Thread(target=sweep.deduplicate) for sweep in sweeps]
@@ -133,7 +131,7 @@ def test_simultaneous_deduplications_keep_one_run_of_each_key(store: Store, resu
 
 @pytest.mark.parametrize("policy", get_args(Policy))
 def test_a_sweep_with_two_runs_of_a_key_keeps_the_run_that_it_names(
-    policy: Policy, store: Store, results: list[TrainResult]
+    policy: Policy, store: Store, results: list[Result]
 ) -> None:
     """A worker that was taken for lost can write for a moment longer."""
     sweep = Sweep(store, results)

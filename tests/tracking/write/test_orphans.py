@@ -1,17 +1,17 @@
 """RUNNING runs of dead processes are closed with a reason, and runs of live processes are not."""
 
 import time
-from dataclasses import replace
 
 from mlflow.entities import Run
 
+from paramshare.recipes.spec import Spec
 from paramshare.tracking.store import Store
 from paramshare.tracking.tags import ALIVE_UNTIL, CLOSED, KIND, PARENT
 from paramshare.tracking.write.kinds.seeds import write_run
 from paramshare.tracking.write.orphans import close_orphans, close_own
 from paramshare.tracking.write.owners import Owner
 from paramshare.training.engines import train
-from paramshare.training.spec import TrainSpec
+from support.specs import replace
 
 DAY = 24 * 3600 * 1000
 
@@ -41,7 +41,7 @@ def test_a_sweep_of_a_dead_process_and_its_seeds_are_closed_as_killed_with_time_
     assert close_orphans(store) == []
 
 
-def test_the_model_of_a_seed_that_is_closed_is_deleted(store: Store, small: TrainSpec) -> None:
+def test_the_model_of_a_seed_that_is_closed_is_deleted(store: Store, small: Spec) -> None:
     sweep = begin(store, "sweep", dead().tags())
     kept = write_run(store, train(small), {PARENT: sweep}).run_id
     cut = begin(store, "seed", {PARENT: sweep})
@@ -70,7 +70,7 @@ def test_a_run_without_an_owner_is_orphaned_after_a_day(store: Store) -> None:
     assert {get(store, run_id).info.status for run_id in old} == {"KILLED"}
 
 
-def test_runs_of_other_programs_and_ended_runs_are_not_closed(store: Store, small: TrainSpec) -> None:
+def test_runs_of_other_programs_and_ended_runs_are_not_closed(store: Store, small: Spec) -> None:
     sweep = begin(store, "sweep", dead().tags())
     seed = write_run(store, train(small), {PARENT: sweep}).run_id
     others = [begin(store, "count", {}, 2 * DAY), begin(store, "anything", dead().tags(), 2 * DAY)]

@@ -10,28 +10,25 @@ graph is exported once, the requirements are constants, and the texts that model
 import platform
 from datetime import UTC, datetime
 from importlib.metadata import version
-from typing import Any, Final
+from typing import Final
 
 import mlflow.pyfunc
-import numpy as np
 import torch
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model, ModelSignature
 from mlflow.types import ParamSchema, ParamSpec, Schema, TensorSpec
 
-from paramshare.recipes.programs import check_archive
-from paramshare.recipes.training import RecipeResult
+from paramshare.recipes.spec import Spec
+from paramshare.recipes.target import target_of
 from paramshare.tracking.tags import MODEL_WEIGHTS
 from paramshare.tracking.write.record import NIL_ID, NIL_MODEL_ID
-from paramshare.training.digits.spec import DigitsSpec
-from paramshare.training.export import array_of, exported
+from paramshare.training.export.archives import array_of, exported
+from paramshare.training.export.programs import check_archive
 from paramshare.training.result import Result
-from paramshare.training.spec import TrainSpec
-from paramshare.training.targets import Spec, target_of
 
 __all__ = ["model_files", "plain_weights"]
 
-_DEFAULT_DEPTH: Final = 1
+_PARAM_TYPES: Final = {int: "long", float: "double", bool: "boolean", str: "string"}
 
 _TIME: Final = "1970-01-01 00:00:00.000000"  # a placeholder for the time of a model in the texts that all models share
 
@@ -66,28 +63,19 @@ _texts: dict[Spec, dict[str, str]] = {}
 
 
 def _signature(result: Result, archive: bytes) -> ModelSignature | None:
-    """Return the signature of the models of the result's shape. The exported graph of a recipe's model is checked.
+    """Return the signature of a model of one or several tensors that returns a tensor; None of any other.
+
+    The exported graph of a user's recipe is checked.
 
     Raises:
         SpecError: the graph computes another function than the model.
     """
-    if isinstance(result, RecipeResult):
-        net = result.net.eval()
-        check_archive(archive, net, result.example)
-        return _recipe_signature(net, result.example)
-    float32, spec = np.dtype(np.float32), result.spec
-    assert isinstance(spec, TrainSpec | DigitsSpec)
-    return ModelSignature(
-        inputs=Schema([TensorSpec(float32, (-1, *spec.input_shape))]),
-        outputs=Schema([TensorSpec(float32, (-1, spec.output_size))]),
-        params=ParamSchema([ParamSpec("depth", "long", _DEFAULT_DEPTH)]) if target_of(spec).takes_depth else None,
-    )
-
-
-def _recipe_signature(net: torch.nn.Module, example: tuple[Any, ...]) -> ModelSignature | None:
-    """Return the signature of a model of one or several tensors that returns a tensor; None of any other."""
+    net, example = result.net.eval(), result.example
+    options = result.spec.recipe.load().call_options
+    if not result.spec.target.built_in:  # the tests check those
+        check_archive(archive, net, example, options)
     with torch.no_grad():
-        output = net(*example)
+        output = net(*example, **options)
     tensors = (*example, output)
     if not all(isinstance(part, torch.Tensor) and part.dim() for part in tensors):
         return None
@@ -97,7 +85,8 @@ def _recipe_signature(net: torch.nn.Module, example: tuple[Any, ...]) -> ModelSi
         return None
     if len(inputs) > 1:
         inputs = [TensorSpec(entry.type, entry.shape, f"input {place}") for place, entry in enumerate(inputs, 1)]
-    return ModelSignature(inputs=Schema(inputs), outputs=Schema([output_spec]))
+    params = [ParamSpec(name, _PARAM_TYPES[type(value)], value) for name, value in options.items()]
+    return ModelSignature(Schema(inputs), Schema([output_spec]), ParamSchema(params) if params else None)
 
 
 def _shared_texts(signature: ModelSignature | None) -> dict[str, str]:

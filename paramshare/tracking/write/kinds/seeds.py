@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 
 from paramshare.errors import SpecError
 from paramshare.plots import LossPlot
-from paramshare.recipes.target import RecipeTarget
+from paramshare.recipes.metrics import DEPTH, LOSS, SECONDS, STEPS_PER_SECOND
+from paramshare.recipes.spec import Spec
+from paramshare.recipes.target import target_of
 from paramshare.tracking.display.colors import seed_color
 from paramshare.tracking.display.urls import picture_url
 from paramshare.tracking.read.run_view import RunView
@@ -46,7 +48,6 @@ from paramshare.tracking.write.kinds.recipes import recipe_tags
 from paramshare.tracking.write.record import NIL_ID, Addition, Begun, ModelRecord, Point, Record, now
 from paramshare.tracking.write.runs import add, write
 from paramshare.training.result import Result
-from paramshare.training.targets import DEPTH, LOSS, SECONDS, STEPS_PER_SECOND, Spec, target_of
 
 __all__ = ["begin_run", "continue_run", "failure_record", "run_name", "seed_record", "write_failure", "write_run"]
 
@@ -207,7 +208,7 @@ def _params(spec: Spec) -> dict[str, str]:
 
 def _spec_tags(spec: Spec) -> dict[str, str]:
     target = target_of(spec)
-    place = target.variants.index(spec.variant) if isinstance(target, RecipeTarget) else None
+    place = None if target.built_in else target.variants.index(spec.variant)
     return {
         KIND: "seed",
         KEY: spec.key(),

@@ -5,9 +5,9 @@ import torch
 from torch import nn
 
 from paramshare.errors import SpecError
+from paramshare.recipes.dynamicnet.net import DynamicNet
 from paramshare.sharing.twins.depth.unrolled import Unrolled
 from paramshare.sharing.twins.untie import untie
-from paramshare.training.nets import DynamicNet
 from support.models.twin_models import Call, Loop, assert_same, parameter_count
 
 

@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import mlflow
@@ -14,14 +13,16 @@ from mlflow.entities import LoggedModel, Run
 from mlflow.utils.file_utils import local_file_uri_to_path
 from torch import nn
 
+from paramshare.recipes.dynamicnet.recipe import VARIANTS
+from paramshare.recipes.spec import Spec
 from paramshare.tracking.read.seeds import find_finished
 from paramshare.tracking.store import Store
 from paramshare.tracking.tags import ORDER
 from paramshare.tracking.write.kinds.seeds import write_failure, write_run
 from paramshare.tracking.write.record import RunExistsError
 from paramshare.training.engines import train
-from paramshare.training.result import TrainResult
-from paramshare.training.spec import VARIANTS, TrainSpec
+from paramshare.training.result import Result
+from support.specs import depth_losses, replace
 
 # Loads the models of runs without importing this project, and predicts at every depth.
 LOAD = """
@@ -41,11 +42,11 @@ for run_id in sys.argv[2:]:
 """
 
 
-def written(store: Store, result: TrainResult) -> Run:
+def written(store: Store, result: Result) -> Run:
     return store.client.get_run(write_run(store, result, {"mlflow.parentRunId": "p"}).run_id)
 
 
-def test_the_run_of_a_training_has_its_status_name_and_times(store: Store, result: TrainResult) -> None:
+def test_the_run_of_a_training_has_its_status_name_and_times(store: Store, result: Result) -> None:
     info = written(store, result).info
     assert info.status == "FINISHED"
     assert info.run_name == "shared seed 3 on cpu"
@@ -53,33 +54,31 @@ def test_the_run_of_a_training_has_its_status_name_and_times(store: Store, resul
     assert info.end_time - info.start_time == int(result.seconds * 1000)
 
 
-def test_a_run_has_the_whole_spec_as_its_parameters(store: Store, result: TrainResult) -> None:
+def test_a_run_has_the_whole_spec_as_its_parameters(store: Store, result: Result) -> None:
     assert written(store, result).data.params == {
         "target": "dynamicnet",
         **{k: str(v) for k, v in result.spec.as_dict().items()},
     }
 
 
-def test_a_run_has_loss_and_depth_at_every_step(store: Store, result: TrainResult) -> None:
+def test_a_run_has_loss_and_depth_at_every_step(store: Store, result: Result) -> None:
     run_id = write_run(store, result, {}).run_id
-    for name, expected in (("train/loss", result.losses), ("depth", result.depths)):
+    for name, expected in (("train/loss", result.losses), ("depth", result.curves["depth"])):
         history = store.client.get_metric_history(run_id, name)
         assert [point.step for point in history] == list(range(20))
         np.testing.assert_array_equal([point.value for point in history], expected)
 
 
-def test_a_run_has_the_trained_nets_loss_at_each_depth_among_its_final_metrics(
-    store: Store, result: TrainResult
-) -> None:
+def test_a_run_has_the_trained_nets_loss_at_each_depth_among_its_final_metrics(store: Store, result: Result) -> None:
     metrics = written(store, result).data.metrics
-    assert [metrics[f"final/loss_depth_{depth}"] for depth in range(4)] == list(result.depth_losses)
-    assert metrics["final/loss_mean_depth"] == pytest.approx(np.mean(result.depth_losses))
+    assert [metrics[f"final/loss_depth_{depth}"] for depth in range(4)] == list(depth_losses(result))
+    assert metrics["final/loss_mean_depth"] == pytest.approx(np.mean(depth_losses(result)))
     history = store.client.get_metric_history(written(store, result).info.run_id, "final/loss_depth_2")
     assert [point.step for point in history] == [0]
     assert metrics["model/parameters"] == 8 * 6 + 6 + 6 * 6 + 6 + 6 * 3 + 3
 
 
-def test_the_tags_of_a_run_describe_its_training(store: Store, result: TrainResult) -> None:
+def test_the_tags_of_a_run_describe_its_training(store: Store, result: Result) -> None:
     tags = written(store, result).data.tags
     assert tags["paramshare.key"] == result.spec.key()
     assert tags["paramshare.variant"] == "shared"
@@ -89,18 +88,18 @@ def test_the_tags_of_a_run_describe_its_training(store: Store, result: TrainResu
     assert tags["mlflow.parentRunId"] == "p"
 
 
-def test_the_order_tag_sorts_runs_by_the_number_of_their_seed(store: Store, small: TrainSpec) -> None:
+def test_the_order_tag_sorts_runs_by_the_number_of_their_seed(store: Store, small: Spec) -> None:
     for seed in (10, 2**63 - 1, 2, 0):
         write_failure(store, replace(small, seed=seed), "no room", {})
     runs = store.client.search_runs([store.experiment_id], order_by=[f"tags.`{ORDER}` ASC"])
     assert [int(run.data.params["seed"]) for run in runs] == [0, 2, 10, 2**63 - 1]
 
 
-def test_the_headline_is_the_first_of_a_runs_metrics(store: Store, result: TrainResult) -> None:
+def test_the_headline_is_the_first_of_a_runs_metrics(store: Store, result: Result) -> None:
     assert next(iter(written(store, result).data.metrics)) == "final/loss_mean_depth"
 
 
-def test_the_data_is_an_mlflow_input_with_the_digest_of_its_bytes(store: Store, result: TrainResult) -> None:
+def test_the_data_is_an_mlflow_input_with_the_digest_of_its_bytes(store: Store, result: Result) -> None:
     (given,) = written(store, result).inputs.dataset_inputs
     assert given.dataset.name == "gaussian-seed-3"
     assert json.loads(given.dataset.profile) == {"features_shape": [4, 8], "targets_shape": [4, 3]}
@@ -109,7 +108,7 @@ def test_the_data_is_an_mlflow_input_with_the_digest_of_its_bytes(store: Store, 
     assert written(store, other).inputs.dataset_inputs[0].dataset.digest != given.dataset.digest
 
 
-def test_the_plot_of_the_losses_is_a_picture_among_the_artifacts(store: Store, result: TrainResult) -> None:
+def test_the_plot_of_the_losses_is_a_picture_among_the_artifacts(store: Store, result: Result) -> None:
     run_id = write_run(store, result, {}).run_id
     assert [file.path for file in store.client.list_artifacts(run_id)] == ["loss.png"]
     picture = Path(store.client.download_artifacts(run_id, "loss.png")).read_bytes()
@@ -117,23 +116,23 @@ def test_the_plot_of_the_losses_is_a_picture_among_the_artifacts(store: Store, r
 
 
 def test_the_models_load_in_a_fresh_process_without_unpickling_and_equal_the_trained_nets_at_each_depth(
-    store: Store, small: TrainSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: Store, small: Spec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Test both variants in one process, since its start takes most of the time."""
     results = [train(replace(small, variant=variant)) for variant in VARIANTS]
     run_ids = [write_run(store, result, {}).run_id for result in results]
     for run_id, result in zip(run_ids, results, strict=True):
-        np.save(tmp_path / f"{run_id}-x.npy", result.x.numpy())
+        np.save(tmp_path / f"{run_id}-x.npy", result.data["features"].numpy())
     monkeypatch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
     subprocess.run([sys.executable, "-c", LOAD, store.address.uri, *run_ids], cwd=tmp_path, check=True)
     for run_id, result in zip(run_ids, results, strict=True):
         for depth in range(4):
-            expected = result.net(result.x, depth).detach().numpy()
+            expected = result.net(result.data["features"], depth).detach().numpy()
             for flavor in ("pytorch", "pyfunc"):
                 np.testing.assert_array_equal(np.load(tmp_path / f"{run_id}-{flavor}-{depth}.npy"), expected)
 
 
-def model_written(store: Store, result: TrainResult) -> LoggedModel:
+def model_written(store: Store, result: Result) -> LoggedModel:
     tags = {"mlflow.user": "jo", "mlflow.source.name": "sweep.py", "mlflow.parentRunId": "p"}
     run = write_run(store, result, tags)
     (output,) = store.client.get_run(run.run_id).outputs.model_outputs
@@ -142,7 +141,7 @@ def model_written(store: Store, result: TrainResult) -> LoggedModel:
     return model
 
 
-def test_the_model_of_a_run_has_its_parameters_final_metrics_and_origin(store: Store, result: TrainResult) -> None:
+def test_the_model_of_a_run_has_its_parameters_final_metrics_and_origin(store: Store, result: Result) -> None:
     model = model_written(store, result)
     assert model.params == {"target": "dynamicnet", **{k: str(v) for k, v in result.spec.as_dict().items()}}
     assert model.tags == {
@@ -154,7 +153,7 @@ def test_the_model_of_a_run_has_its_parameters_final_metrics_and_origin(store: S
     assert values == {**result.finals, **result.sizes}
 
 
-def test_the_model_of_a_run_that_diverged_lacks_values_that_are_not_finite(store: Store, result: TrainResult) -> None:
+def test_the_model_of_a_run_that_diverged_lacks_values_that_are_not_finite(store: Store, result: Result) -> None:
     losses = result.losses.copy()
     losses[-1] = np.nan
     diverged = replace(result, losses=losses, depth_losses=(1.0, np.nan, np.inf, 2.0))
@@ -169,14 +168,14 @@ def test_the_model_of_a_run_that_diverged_lacks_values_that_are_not_finite(store
 
 @pytest.mark.filterwarnings("ignore")
 def test_the_model_of_a_run_has_the_columns_and_description_of_a_model_that_mlflow_logs(
-    store: Store, result: TrainResult, monkeypatch: pytest.MonkeyPatch
+    store: Store, result: Result, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ours = model_written(store, result)
     monkeypatch.setattr(mlflow.tracking._tracking_service.utils, "_tracking_uri", store.address.uri)
     run_id = store.client.create_run(store.experiment_id).info.run_id
     with mlflow.start_run(run_id):
         theirs = mlflow.pytorch.log_model(
-            nn.Linear(8, 3), name="model", pip_requirements=["torch"], input_example=result.x.numpy()
+            nn.Linear(8, 3), name="model", pip_requirements=["torch"], input_example=result.data["features"].numpy()
         )
     logged = store.client.get_logged_model(theirs.model_id)
     assert (ours.name, ours.status, ours.model_type) == (logged.name, logged.status, logged.model_type)
@@ -194,7 +193,7 @@ def test_the_model_of_a_run_has_the_columns_and_description_of_a_model_that_mlfl
     assert described.keys() <= example.keys()
 
 
-def test_a_failed_training_is_a_failed_run_with_the_reason(store: Store, small: TrainSpec) -> None:
+def test_a_failed_training_is_a_failed_run_with_the_reason(store: Store, small: Spec) -> None:
     run = store.client.get_run(write_failure(store, small, "RuntimeError: out of memory", {"a": "b"}))
     assert run.info.status == "FAILED"
     assert run.data.tags["paramshare.error"] == "RuntimeError: out of memory"
@@ -202,7 +201,7 @@ def test_a_failed_training_is_a_failed_run_with_the_reason(store: Store, small: 
     assert find_finished(store, [small]) == {}
 
 
-def test_a_run_that_diverged_has_tags_with_the_step(store: Store, result: TrainResult) -> None:
+def test_a_run_that_diverged_has_tags_with_the_step(store: Store, result: Result) -> None:
     assert "paramshare.diverged" not in written(store, result).data.tags
     losses = result.losses.copy()
     losses[[5, 7]] = np.nan, np.inf
@@ -212,7 +211,7 @@ def test_a_run_that_diverged_has_tags_with_the_step(store: Store, result: TrainR
     assert find_finished(store, [result.spec])[result.spec.key()].diverged
 
 
-def test_a_second_run_of_a_spec_is_written_only_if_requested(store: Store, result: TrainResult) -> None:
+def test_a_second_run_of_a_spec_is_written_only_if_requested(store: Store, result: Result) -> None:
     first = write_run(store, result, {}, again=False)
     with pytest.raises(RunExistsError, match=first.run_id):
         write_run(store, result, {}, again=False)

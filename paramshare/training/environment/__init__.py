@@ -1,0 +1,1 @@
+"""The surroundings of a training: devices, memory and the settings of torch."""

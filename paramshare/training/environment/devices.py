@@ -1,0 +1,98 @@
+"""Which devices this machine has, which of them a request means, and why."""
+
+import os
+import platform
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from paramshare.errors import DeviceError
+from paramshare.recipes.spec_values import canonical_device
+
+__all__ = ["Device", "choose_devices", "cpu_cores", "find_devices"]
+
+_DRIVERS: Final = ("nvidia", "nvhost", "nvgpu", "nvmap", "dxg", "kfd")
+"""What the names of the files of GPUs' drivers begin with: NVIDIA's, NVIDIA's on Jetson, Windows' for WSL, AMD's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A device that can be trained on.
+
+    Args:
+        name: as in a spec: `cpu`, `cuda:0`, `mps`.
+        model: the hardware's own name.
+        why: one sentence on how it was found.
+    """
+
+    name: str
+    model: str
+    why: str
+
+
+def find_devices() -> tuple[Device, ...]:
+    """Every device of this machine that torch can use, the CPU first."""
+    found = [Device("cpu", cpu_model(), f"always there; {cpu_cores()} cores for this process")]
+    if not _may_have_accelerator():
+        return tuple(found)  # importing torch to learn that takes a second
+    import torch
+
+    for index in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
+        name = torch.cuda.get_device_name(index)
+        found.append(Device(f"cuda:{index}", name, f"CUDA {torch.version.cuda} sees it"))
+    if torch.backends.mps.is_available():
+        found.append(Device("mps", platform.processor() or "Apple GPU", "Metal sees it"))
+    return tuple(found)
+
+
+def _may_have_accelerator() -> bool:
+    """Return whether this machine can have a device beside its CPU: on Linux each driver has a file in `/dev`."""
+    if sys.platform != "linux" or "torch" in sys.modules:
+        return True
+    return any(file.name.startswith(_DRIVERS) for file in Path("/dev").iterdir())
+
+
+def choose_devices(requests: Sequence[str], found: Sequence[Device], where: str = "on this machine") -> tuple[str, ...]:
+    """The names of the devices that `requests` mean, without repeats, in the order of asking.
+
+    Args:
+        requests: `auto` (every device that is there; never fails), `cpu`, `cuda` (the first one), `cuda:N`, `mps`.
+        found: what `find_devices` gave.
+        where: that was asked, in words.
+
+    Raises:
+        DeviceError: a request is no device's name, or the device is not there.
+    """
+    there = [device.name for device in found]
+    chosen: dict[str, None] = {}
+    for request in requests:
+        if request == "auto":
+            chosen.update(dict.fromkeys(there))
+            continue
+        name = canonical_device(request)
+        if name not in there:
+            raise DeviceError(
+                f"device {request!r} is not {where}; there is {', '.join(there)}; "
+                "choose among these, or auto for all of them"
+            )
+        chosen[name] = None
+    return tuple(chosen)
+
+
+def cpu_cores() -> int:
+    """The cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def cpu_model() -> str:
+    """The processor's own name, such as `AMD EPYC 9R14`; the architecture where it has none."""
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

@@ -1,0 +1,1 @@
+"""Trained models as graphs that load without unpickling."""

@@ -1,0 +1,45 @@
+"""Make specs of the built-in recipes and read their results."""
+
+import dataclasses
+from typing import Any
+
+from paramshare.recipes.dynamicnet.recipe import DEPTHS, with_mean
+from paramshare.recipes.metrics import FINAL
+from paramshare.recipes.spec import Spec
+from paramshare.recipes.target import TARGETS
+from paramshare.training.loop.random_state import restored_random_state
+from paramshare.training.result import Result
+from paramshare.training.start import Start, begin
+
+__all__ = ["DIGITS_VARIANTS", "begun", "depth_losses", "digits_spec", "options_of", "replace"]
+
+DIGITS_VARIANTS = TARGETS["digits"].variants
+
+
+def digits_spec(**values: Any) -> Spec:
+    """Return the spec of one training on digits."""
+    return TARGETS["digits"].new(**values)
+
+
+def begun(spec: Spec) -> Start:
+    """Return the start of a training. Global generators are restored."""
+    with restored_random_state():
+        return begin(spec)
+
+
+def options_of(spec: Spec) -> Any:
+    """Return the options of a spec."""
+    return spec.instance().options
+
+
+def replace(changed: Any, **values: Any) -> Any:
+    """Return a spec, or another frozen object, with other values: options of a spec, `depth_losses` of a result."""
+    if "depth_losses" in values:
+        finals = with_mean(values.pop("depth_losses"))
+        values["finals"] = {f"{FINAL}{name}": value for name, value in finals.items()}
+    return changed.replace(**values) if isinstance(changed, Spec) else dataclasses.replace(changed, **values)
+
+
+def depth_losses(result: Result) -> tuple[float, ...]:
+    """Return the losses of a trained DynamicNet at the depths 0 to 3."""
+    return tuple(result.finals[f"final/loss_depth_{depth}"] for depth in DEPTHS)
