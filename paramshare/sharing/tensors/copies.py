@@ -13,6 +13,7 @@ from torch.nn.parameter import is_lazy
 
 from paramshare.errors import SpecError
 from paramshare.sharing.tensors.object_copies import ObjectCopier
+from paramshare.sharing.tensors.quantised_layers import float_layer, is_quantised_layer
 from paramshare.sharing.tensors.regions import storage_of
 from paramshare.sharing.tensors.wrapper_subclasses import is_wrapper, rewrapped
 
@@ -61,6 +62,8 @@ class Copier:
     def __call__(self, model: nn.Module) -> nn.Module:
         """Return the copy of a model. A compiled module is replaced by a copy of its original module.
 
+        On the meta device, a quantised layer is replaced by a float layer with as many weights.
+
         Raises:
             SpecError: the model has a TorchScript module, whose code cannot be traced, a tensor without a storage, or
                 a module that cannot be copied.
@@ -81,6 +84,8 @@ class Copier:
         for module in reversed(modules.values()):  # the innermost modules first
             if isinstance(original := module._modules.get("_orig_mod"), nn.Module):
                 self._objects.memo[id(module)] = self._objects(original)
+            elif self._on_meta and is_quantised_layer(module):
+                self._objects.memo[id(module)] = self._objects(float_layer(module))
         return self._objects(model)
 
     def _copied(self, tensor: Tensor) -> Tensor:

@@ -8,7 +8,6 @@ can be read; other values are assumed (`assumptions`).
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
@@ -31,6 +30,7 @@ from paramshare.sharing.tracing.learned_inputs import LearnedInputs
 from paramshare.sharing.tracing.module_stack import ROOT, ModuleStack
 from paramshare.sharing.tracing.operations.op_accounting import Operand, Operation, Sites
 from paramshare.sharing.tracing.operations.op_rules import Rule, operands_of, rule_of
+from paramshare.sharing.tracing.operations.quantised_operations import float_operation
 from paramshare.sharing.tracing.operations.refusals import check_operation
 from paramshare.sharing.tracing.original_tensors import OriginalTensors
 from paramshare.sharing.tracing.output_iterators import with_lists
@@ -41,37 +41,12 @@ from paramshare.sharing.tracing.values.sparse_tensors import DenseCall, SparseTe
 from paramshare.sharing.tracing.values.user_device import UserDevice
 from paramshare.sharing.tracing.weights.origins import Constant, Data, Derived, Origin, Patch, Root, shares_of
 from paramshare.sharing.tracing.weights.use_notes import UseNotes, is_quantised
-from paramshare.sharing.tracing.weights.uses import Place, Use
+from paramshare.sharing.tracing.weights.uses import Place, Trace, Use
 from paramshare.sharing.tracing.weights.weight_shares import Share
 
 __all__ = ["Trace", "trace"]
 
 _aten = torch.ops.aten
-
-
-@dataclass(frozen=True, slots=True)
-class Trace:
-    """The result of one traced pass.
-
-    Args:
-        uses: the uses by layer and weight.
-        macs, dense_macs: multiply-accumulates by layer.
-        encountered: used parameters that were not in `model.parameters()` before the pass, with the first layer that
-            used each, by storage.
-        warnings: sentences about assumptions, and about operations that could not be counted exactly.
-        drawn: the names of generators that the pass, or another thread at the same time, drew from.
-        batch_lengths: the length of the batch for each call of a layer whose batch axis torch defines.
-        asks_device: the modules that examine the type of a tensor's device, in words.
-    """
-
-    uses: Mapping[Place, Use]
-    macs: Mapping[str, int]
-    dense_macs: Mapping[str, int]
-    encountered: Mapping[int, tuple[str, nn.Parameter]]
-    warnings: tuple[str, ...]
-    drawn: tuple[str, ...]
-    batch_lengths: tuple[int, ...]
-    asks_device: tuple[str, ...]
 
 
 def trace(model: nn.Module, sample: Sample, stand_ins: Mapping[int, torch.UntypedStorage] | None = None) -> Trace:
@@ -165,6 +140,9 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         operands = list(operands_of(rule, args, kwargs))
         if makes_sparse(func) or any(is_irregular(tensor) for _, tensor in operands):
             return self._run_sparse(func, args, kwargs)
+        if (on_floats := float_operation(rule.name)) is not None:
+            with self:
+                return on_floats(*args, **kwargs)
         if rule.composite:
             with self:
                 decomposed: object = func.decompose(*args, **kwargs)
