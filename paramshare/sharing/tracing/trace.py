@@ -178,7 +178,11 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         result = self._constants.run(func, rule, args, kwargs, [tensor for _, tensor in operands], place)
         outputs = [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
         if outputs:
-            operation = Operation(func, rule, args, self._with_origins(operands, rule), outputs[0], density)
+            known = self._with_origins(operands, rule)
+            in_table = hasattr(self._stack.current.module, "num_embeddings")  # an unshared position has a whole table
+            fixed = bool(known) and known[0].of_weights and not in_table
+            select = self._constants.selection(func, args) if fixed else None
+            operation = Operation(func, rule, args, known, outputs[0], density, select)
             if not operation.is_upkeep:
                 self._account(operation, outputs)
         return result

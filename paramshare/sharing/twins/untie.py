@@ -2,9 +2,9 @@
 
 `untie` covers ties between parameters and modules, repeated calls of a module, and torch's layers over positions:
 convolutions and transposed convolutions, Linear and Bilinear over extra axes, attention, RNNs over time, tables, norms
-and PReLU; and weight norm and other parametrizations of convolutions, Linear, Bilinear and tables. A warning names what `untie` does not cover: layers of other classes, tables with `sparse` or
-`scale_grad_by_freq`, layers whose input has the batch and positions merged in one axis, functions on parameters, and
-dense tables and Bilinear layers.
+and PReLU; and weight norm and other parametrizations of convolutions, Linear and Bilinear layers and tables. A warning
+names what `untie` does not cover: layers of other classes, tables with `sparse` or `scale_grad_by_freq`, layers whose
+input has the batch and positions merged in one axis, functions on parameters, and dense tables and Bilinear layers.
 """
 
 import warnings

@@ -21,6 +21,7 @@ from paramshare.sharing.tensors.regions import storage_of
 from paramshare.sharing.tracing.operations.op_rules import Rule
 from paramshare.sharing.tracing.values.assumptions import Assumptions
 from paramshare.sharing.tracing.values.meta_cache import MetaCache
+from paramshare.sharing.tracing.weights.places import LARGEST, Move, elements_of
 
 __all__ = ["ConstantPropagation"]
 
@@ -136,6 +137,19 @@ class ConstantPropagation:
             shape_of_first = torch.empty((), dtype=args[0].dtype).expand(args[0].shape)
             self._keep(result, func, (shape_of_first, *args[1:]), kwargs)
         return result
+
+    def selection(self, func: OpOverload[Any, Any], args: Sequence[Any]) -> Move | None:
+        """Return the function that selects from a tensor by the known values of an index, as `weight[[0, 2]]` does.
+
+        Returns:
+            None for another operation, for unknown values, and for a large table.
+        """
+        if func.overloadpacket not in _SELECTIONS or elements_of(args[0]) > LARGEST:
+            return None
+        if not all(map(self.are_known, _tensors(args[1:]))):
+            return None
+        index = tree_map_only(Tensor, lambda tensor: self.values_of(tensor).clone(), tuple(args[1:]))
+        return lambda positions: func(positions, *index)
 
     def _run_on_cpu(
         self, func: OpOverload[Any, Any], rule: Rule, args: Sequence[Any], kwargs: _Kwargs, operands: Sequence[Tensor]
@@ -265,6 +279,9 @@ class ConstantPropagation:
 
 _INDEXED: Final = {_aten.index, _aten.index_put, _aten.index_put_}
 """Operations whose second argument is a list of indices, or masks that stand for indices."""
+
+_SELECTIONS: Final = {_aten.index, _aten.index_select, _aten.gather, _aten.take}
+"""Operations that select elements of their first argument by an index."""
 
 _EMPTY: Final = {_aten.empty, _aten.empty_strided, _aten.empty_like, _aten.new_empty, _aten.new_empty_strided}
 """Operations that create tensors without values."""

@@ -40,6 +40,8 @@ _READS: Final[Mapping[object, str]] = {
 
 _ARRAYS: Final[frozenset[object]] = frozenset((Tensor.numpy, Tensor.__array__))
 
+_GET_ITEM: Final = Tensor.__getitem__
+
 _QUESTIONS: Final = {"LOAD_ATTR", "LOAD_METHOD", "COMPARE_OP", "CONTAINS_OP", "IS_OP", "FORMAT_VALUE", "FORMAT_SIMPLE"}
 """Instructions that examine a device; the others pass the device on."""
 
@@ -85,6 +87,8 @@ class UserDevice(TorchFunctionMode):
         elif func in _ARRAYS and args[0].is_meta:
             with _disable_current_modes():
                 return func(self._values(args[0]), *args[1:], **kwargs)
+        elif func is _GET_ITEM:
+            args = (args[0], _with_values(args[1]))
         if self._answered and (len(args) > 1 or kwargs):
             args = [_META if arg is self._device else arg for arg in args]
             kwargs = {name: _META if arg is self._device else arg for name, arg in kwargs.items()}
@@ -121,6 +125,17 @@ class UserDevice(TorchFunctionMode):
         if not self._constants.are_known(tensor):
             raise NotImplementedError(f"numpy needs the values of a tensor; {_LEAVE_OUT}")
         return self._constants.values_of(tensor).clone()
+
+
+def _with_values(index: object) -> object:
+    """Return an index with every list of numbers as a tensor that keeps its values; torch makes one without values."""
+    if type(index) is tuple:
+        return tuple(map(_with_values, index))
+    if type(index) is list and all(type(each) in (int, bool) for each in index):
+        return torch.tensor(index, dtype=None if index else torch.long, device="cpu")
+    if type(index).__name__ == "ndarray" and index.size:  # type: ignore[attr-defined]
+        return torch.as_tensor(index, device="cpu")
+    return index
 
 
 def _are_mixed(values: object) -> bool:
