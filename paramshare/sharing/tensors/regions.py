@@ -41,6 +41,11 @@ def storage_of(tensor: Tensor) -> int:
     return int(tensor.untyped_storage()._cdata)
 
 
+def elements_of(tensor: Tensor) -> int:
+    """Return the number of elements of a tensor's storage."""
+    return int(tensor.untyped_storage().nbytes() // max(tensor.element_size(), 1))
+
+
 def region_of(tensor: Tensor, element: int | None = None) -> Region:
     """Return the region that `tensor` covers.
 

@@ -5,11 +5,12 @@ The storage of such a tensor is empty; the wrapped tensors store its elements.
 
 from collections.abc import Callable, Iterator
 
+import torch
 from torch import Tensor
 
 from paramshare.errors import SpecError
 
-__all__ = ["is_plain", "is_wrapper", "rewrapped", "stored"]
+__all__ = ["is_plain", "is_wrapper", "rewrapped", "stored", "unwrapped"]
 
 
 def is_plain(kind: type) -> bool:
@@ -51,6 +52,13 @@ def rewrapped(tensor: Tensor, copy: Callable[[Tensor], Tensor]) -> Tensor:
     inner = {part: copy(getattr(tensor, part)) for part in parts}
     result: Tensor = type(tensor).__tensor_unflatten__(inner, context, tensor.size(), tensor.stride())  # type: ignore[attr-defined]
     return result
+
+
+def unwrapped(tensor: Tensor) -> Tensor:
+    """Return the tensor within the wrappers of `torch.func`, which have no storage."""
+    while torch._C._functorch.is_functorch_wrapped_tensor(tensor):
+        tensor = torch._C._functorch.get_unwrapped(tensor)
+    return tensor
 
 
 def _parts(tensor: Tensor) -> list[str]:

@@ -32,6 +32,7 @@ from paramshare.sharing.tracing.operations.op_accounting import Operand, Operati
 from paramshare.sharing.tracing.operations.op_rules import Rule, operands_of, rule_of
 from paramshare.sharing.tracing.operations.quantised_operations import float_operation
 from paramshare.sharing.tracing.operations.refusals import check_operation
+from paramshare.sharing.tracing.operations.tangents import Tangents
 from paramshare.sharing.tracing.original_tensors import OriginalTensors
 from paramshare.sharing.tracing.output_iterators import with_lists
 from paramshare.sharing.tracing.values.assumptions import Assumptions
@@ -103,7 +104,8 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._computed_before = set(map(storage_of, filter(is_non_leaf, self._held_before)))
         self._outer_node = torch._C._current_autograd_node()  # not None if the caller runs in a backward pass
         self._stack = ModuleStack(model, sample)
-        self.user_device = UserDevice(sample.device, self._constants, lambda: str(self._stack.current))
+        self._tangents = Tangents(lambda: self._stack.current.layer)
+        self.user_device = UserDevice(sample.device, self._constants, self._tangents, lambda: str(self._stack.current))
         self._origins: dict[int, Origin] = {}
         self._alive: list[torch.UntypedStorage] = []  # keeps the addresses unique
         inputs = [tensor for given in tensors_in((sample.args, dict(sample.kwargs))) for tensor in stored(given)]
@@ -200,12 +202,10 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def _account(self, operation: Operation, outputs: Sequence[Tensor]) -> None:
         layer = self._stack.current.layer
-        macs, dense = operation.macs
-        if macs:
-            self.macs[layer] += macs
-            self.dense_macs[layer] += dense
-        in_backward = torch._C._current_autograd_node() is not self._outer_node
-        if operation.of_data and not in_backward:  # the gradient of a use is not another use
+        of_tangents = self._tangents.among(operation)
+        self._count_macs(operation, self._tangents.layer or layer if of_tangents else layer)
+        in_derivative = of_tangents or torch._C._current_autograd_node() is not self._outer_node
+        if operation.of_data and not in_derivative:  # the derivative of a use is not another use
             for sites in operation.sites():
                 if not sites.known:
                     self.notes.without_rule(str(self._stack.current), operation.rule.name)
@@ -217,11 +217,19 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         stale = self._computed_before
         if stale and operation.of_data and any(storage_of(each.tensor) in stale for each in operation.operands):
             self.notes.computed_before(str(self._stack.current))
-        result = operation.result(layer)
+        result = Data(operation.out.numel()) if of_tangents else operation.result(layer)
+        if of_tangents:
+            self._tangents.add(outputs)
         for output in outputs:
             self._assign(output, result, operation.rule)
             if isinstance(result, Derived):
                 result = result.without_places()  # for the other outputs
+
+    def _count_macs(self, operation: Operation, layer: str) -> None:
+        macs, dense = operation.macs
+        if macs and not self._tangents.are_skipped(operation):
+            self.macs[layer] += macs
+            self.dense_macs[layer] += dense
 
     def _record_use(self, sites: Sites) -> None:
         """Record the use of every weight that has a share in a tensor."""

@@ -21,10 +21,10 @@ from torch import Tensor
 from torch._ops import OpOverload
 from torch.nn import functional
 
-from paramshare.sharing.tensors.regions import region_of, size_of
+from paramshare.sharing.tensors.regions import elements_of, region_of, size_of
 from paramshare.sharing.tracing.operations.op_rules import Rule, live_taps, look_up
 from paramshare.sharing.tracing.weights.origins import Constant, Data, Derived, Origin, Padding, Patch, Root, inherited
-from paramshare.sharing.tracing.weights.places import Move, elements_of, in_order
+from paramshare.sharing.tracing.weights.places import LARGEST, Move, in_order
 from paramshare.sharing.tracing.weights.weight_shares import Share, larger, summed
 
 __all__ = ["Operand", "Operation", "Sites"]
@@ -238,7 +238,9 @@ class Operation:
         if self.rule.repeats:
             return self._moved(share.scaled(self.out.numel(), max(operand.tensor.numel(), 1)), operand)
         if self.rule.kind == "lookup" and operand.place == 0:
-            if self.select is not None and (positions := share.positions(elements_of(operand.tensor))) is not None:
+            elements = elements_of(operand.tensor)
+            positions = share.positions(elements) if elements <= LARGEST else None
+            if self.select is not None and positions is not None:
                 own = in_order(positions(), operand.tensor)
                 picked, whole = self.select(own), max(int((own >= 0).sum()), 1)
                 share = share.moved(lambda _: picked, operand.tensor, self.out).picked(picked.flatten(), 1, whole)

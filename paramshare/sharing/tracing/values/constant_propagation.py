@@ -21,7 +21,6 @@ from paramshare.sharing.tensors.regions import storage_of
 from paramshare.sharing.tracing.operations.op_rules import Rule
 from paramshare.sharing.tracing.values.assumptions import Assumptions
 from paramshare.sharing.tracing.values.meta_cache import MetaCache
-from paramshare.sharing.tracing.weights.places import LARGEST, Move, elements_of
 
 __all__ = ["ConstantPropagation"]
 
@@ -138,15 +137,13 @@ class ConstantPropagation:
             self._keep(result, func, (shape_of_first, *args[1:]), kwargs)
         return result
 
-    def selection(self, func: OpOverload[Any, Any], args: Sequence[Any]) -> Move | None:
+    def selection(self, func: OpOverload[Any, Any], args: Sequence[Any]) -> Callable[[Tensor], Tensor] | None:
         """Return the function that selects from a tensor by the known values of an index, as `weight[[0, 2]]` does.
 
         Returns:
-            None for another operation, for unknown values, and for a large table.
+            None for another operation, and for unknown values.
         """
-        if func.overloadpacket not in _SELECTIONS or elements_of(args[0]) > LARGEST:
-            return None
-        if not all(map(self.are_known, _tensors(args[1:]))):
+        if func.overloadpacket not in _SELECTIONS or not all(map(self.are_known, _tensors(args[1:]))):
             return None
         index = tree_map_only(Tensor, lambda tensor: self.values_of(tensor).clone(), tuple(args[1:]))
         return lambda positions: func(positions, *index)

@@ -11,9 +11,9 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from paramshare.sharing.tensors.regions import Region
+from paramshare.sharing.tensors.regions import Region, elements_of
 
-__all__ = ["LARGEST", "Move", "Places", "elements_of", "in_order", "positions_in"]
+__all__ = ["LARGEST", "Move", "Places", "in_order", "positions_in"]
 
 LARGEST: Final = 1 << 22
 """The maximum number of elements of a storage for which places are computed."""
@@ -58,11 +58,6 @@ class Places:
 def in_order(positions: Tensor, tensor: Tensor) -> Tensor:
     """Return the values for the storage of a tensor as a tensor of its shape."""
     return positions.as_strided(tensor.shape, tensor.stride(), tensor.storage_offset())
-
-
-def elements_of(tensor: Tensor) -> int:
-    """Return the number of elements of a tensor's storage."""
-    return int(tensor.untyped_storage().nbytes() // max(tensor.element_size(), 1))
 
 
 def positions_in(region: Region) -> Tensor:

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from paramshare.sharing.tensors.regions import Region, covered, densest, regions_of, size_of
-from paramshare.sharing.tracing.weights.places import LARGEST, Move, Places, elements_of, positions_in
+from paramshare.sharing.tensors.regions import Region, covered, densest, elements_of, regions_of, size_of
+from paramshare.sharing.tracing.weights.places import LARGEST, Move, Places, positions_in
 
 __all__ = ["Share", "View", "larger", "summed"]
 
