@@ -15,7 +15,7 @@ from paramshare.errors import SpecError
 from paramshare.sharing.tensors.object_copies import ObjectCopier
 from paramshare.sharing.tensors.quantised_layers import float_layer, is_quantised_layer
 from paramshare.sharing.tensors.regions import storage_of
-from paramshare.sharing.tensors.wrapper_subclasses import is_wrapper, rewrapped
+from paramshare.sharing.tensors.wrapper_subclasses import is_irregular, is_wrapper, rewrapped
 
 __all__ = ["Copier", "held_tensors", "is_non_leaf", "known_values", "meta_clone", "parameter_like", "stray_parameters"]
 
@@ -76,7 +76,7 @@ class Copier:
                 place = f"{name or 'the model'} ({type(module).__name__})"
                 raise SpecError(f"{place} is a TorchScript module, whose code cannot be traced; give the Python module")
         for tensor in tensors:
-            if isinstance(tensor, nn.Parameter) and not is_lazy(tensor) and _is_irregular(tensor):
+            if isinstance(tensor, nn.Parameter) and not is_lazy(tensor) and is_irregular(tensor):
                 raise SpecError(_refusal(tensor))
         self._of_parameters |= {storage_of(tensor) for tensor in tensors if _is_weight(tensor)}
         for tensor in tensors:  # before any `__deepcopy__` copies them
@@ -97,7 +97,7 @@ class Copier:
             return lazy
         if is_wrapper(tensor):
             return self._of_kind(tensor, rewrapped(tensor, self._objects))
-        if _is_irregular(tensor):
+        if is_irregular(tensor):
             return tensor.detach().clone()  # on its own device, with its values
         source = tensor.detach().as_subclass(Tensor)
         storage = storage_of(source)
@@ -137,11 +137,6 @@ class Copier:
         if self._on_meta:
             return torch.UntypedStorage(storage.nbytes(), device="meta")  # type: ignore[no-untyped-call]
         return storage.clone()  # type: ignore[no-untyped-call, no-any-return]
-
-
-def _is_irregular(tensor: Tensor) -> bool:
-    """Return whether a tensor has no storage that a pass can follow: sparse, nested, of mkldnn, or quantised."""
-    return not is_wrapper(tensor) and (tensor.layout != torch.strided or tensor.is_quantized or tensor.is_nested)
 
 
 def _refusal(parameter: nn.Parameter) -> str:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from paramshare.errors import SpecError
 
-__all__ = ["is_plain", "is_wrapper", "rewrapped", "stored", "unwrapped"]
+__all__ = ["is_irregular", "is_plain", "is_wrapper", "rewrapped", "stored", "unwrapped"]
 
 
 def is_plain(kind: type) -> bool:
@@ -22,6 +22,12 @@ def is_plain(kind: type) -> bool:
 def is_wrapper(tensor: Tensor) -> bool:
     """Return whether the class of `tensor` overrides torch's operations, to run them on wrapped tensors."""
     return not is_plain(type(tensor))
+
+
+def is_irregular(tensor: Tensor) -> bool:
+    """Return whether a tensor has no storage that a pass can follow: sparse, nested, of mkldnn, or quantised."""
+    irregular = tensor.layout != torch.strided or tensor.is_quantized or tensor.is_nested
+    return irregular and not is_wrapper(tensor)
 
 
 def stored(tensor: Tensor) -> Iterator[Tensor]:

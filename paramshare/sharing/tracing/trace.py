@@ -23,7 +23,7 @@ from paramshare.sharing.inputs.sample import Sample
 from paramshare.sharing.tensors.copies import held_tensors, is_non_leaf
 from paramshare.sharing.tensors.object_tensors import tensors_in
 from paramshare.sharing.tensors.regions import Region, covered, region_of, storage_of
-from paramshare.sharing.tensors.wrapper_subclasses import is_plain, stored
+from paramshare.sharing.tensors.wrapper_subclasses import is_irregular, is_plain, stored
 from paramshare.sharing.tracing.batch_layout import BatchLayout
 from paramshare.sharing.tracing.eager_mode import eager_mode
 from paramshare.sharing.tracing.learned_inputs import LearnedInputs
@@ -38,7 +38,7 @@ from paramshare.sharing.tracing.output_iterators import with_lists
 from paramshare.sharing.tracing.values.assumptions import Assumptions
 from paramshare.sharing.tracing.values.constant_propagation import ConstantPropagation
 from paramshare.sharing.tracing.values.loop_limit import EndlessLoopError
-from paramshare.sharing.tracing.values.sparse_tensors import DenseCall, SparseTensors, is_irregular, makes_sparse
+from paramshare.sharing.tracing.values.sparse_tensors import DenseCall, SparseTensors, makes_sparse
 from paramshare.sharing.tracing.values.user_device import UserDevice
 from paramshare.sharing.tracing.weights.origins import Constant, Data, Derived, Origin, Patch, Root, shares_of
 from paramshare.sharing.tracing.weights.use_notes import UseNotes, is_quantised
