@@ -20,7 +20,7 @@ from paramshare.sharing.tensors.wrapper_subclasses import is_irregular, is_wrapp
 __all__ = ["Copier", "held_tensors", "is_non_leaf", "known_values", "meta_clone", "parameter_like", "stray_parameters"]
 
 _SMALL: Final = 1 << 18
-"""The maximum number of bytes of a storage whose values are kept: masks, tables of indices, flags, but not weights."""
+"""The maximum number of bytes of a storage on another device whose values are copied: masks, tables, flags."""
 
 _NOT_CONTAINERS: Final = (type(None), bool, int, float, str, nn.Module)
 """The most common types of attributes, none of them a mapping; `isinstance(value, Mapping)` is slow."""
@@ -122,12 +122,15 @@ class Copier:
         return data
 
     def _values_of(self, tensor: Tensor) -> torch.UntypedStorage | None:
-        """Return a small storage on the CPU, which is only read; for a tensor on the meta device, its known values."""
+        """Return the values of a storage, on the CPU and only to be read; None for a large storage on another device.
+
+        A tensor on the meta device has the values that it had before it was copied there.
+        """
         source = tensor.detach().as_subclass(Tensor)
         if storage_of(source) in self._of_parameters:
             return None
         storage = source.untyped_storage()
-        if source.is_meta or storage.nbytes() > _SMALL:
+        if source.is_meta or (source.device.type != "cpu" and storage.nbytes() > _SMALL):
             return known_values(tensor)
         if storage_of(source) not in self._values:
             self._values[storage_of(source)] = storage.cpu()  # type: ignore[no-untyped-call]
