@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final, Literal, get_args
 
 from paramshare.parser import commands_of
+from paramshare.recipe_completion import with_recipe_options
 from paramshare.recipes.target import TARGETS
 from paramshare.sharing.formulas.layers_by_name import LAYERS
 from paramshare.tracking.display.views import VIEWS
@@ -31,7 +32,7 @@ def script(parser: argparse.ArgumentParser, shell: Shell) -> str:
 
     _complete_values(parser)
     text: str = shtab.complete(parser, shell)
-    return text
+    return with_recipe_options(text, shell)
 
 
 def _complete_values(parser: argparse.ArgumentParser) -> None:

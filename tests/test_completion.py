@@ -27,7 +27,42 @@ CASES = [
     ("completion ", {"bash", "zsh", "fish"}),
     ("compare --report s", {"study.md"}),
     ("analyze n", {"nets.py"}),
+    ("train nets.py:Spirals --wi", {"--width"}),
+    ("train nets.py --l", {"--learning-rate", "--layers"}),
+    ("study nets.py:Other --seeds 0:3 --lay", {"--layers"}),
+    ("flow sweep nets.py:Spirals --no-wa", {"--no-warm"}),
+    ("check nets.py:Spirals --note", set()),
 ]
+NETS = '''
+import paramshare as ps
+
+class Spirals(ps.Recipe):
+    """Does it help?"""
+
+    class Options(ps.Options):
+        """The options; each is a field.
+
+        note: none of the text is an option.
+        """
+
+        width: int = Field(
+            8,
+            note=1,
+        )
+        # hidden: a comment
+        learning_rate: float = 0.3
+        warm: bool = False
+
+        def width_of(self):
+            value: int = 3
+
+    limit: int = 2
+
+class Other(ps.Recipe):
+    class Options(ps.Options):
+        layers: int = 2
+'''
+
 BASH = """
 source "$1"
 function=$(complete -p paramshare | sed 's/.*-F \\([^ ]*\\).*/\\1/')
@@ -58,7 +93,7 @@ def script(tmp_path: Path, capsys: pytest.CaptureFixture[str], request: pytest.F
     assert main(["completion", shell]) == 0
     file = tmp_path / f"completion.{shell}"
     file.write_text(capsys.readouterr().out)
-    (tmp_path / "nets.py").touch()
+    (tmp_path / "nets.py").write_text(NETS)
     (tmp_path / "study.md").touch()
     return file
 

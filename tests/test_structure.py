@@ -151,9 +151,10 @@ ALLOWED = {
     "paramshare.setting_origins": {"paramshare.errors", "paramshare.settings"},
     "paramshare.validation": {"paramshare.errors"},
     "paramshare.completion": {
-        "paramshare.parser", "paramshare.sharing.formulas.layers_by_name", "paramshare.tracking.display.views",
-        "paramshare.recipes",
+        "paramshare.parser", "paramshare.recipe_completion", "paramshare.sharing.formulas.layers_by_name",
+        "paramshare.tracking.display.views", "paramshare.recipes",
     },
+    "paramshare.recipe_completion": set(),
     "paramshare.console_recipes": {
         "paramshare.console", "paramshare.recipes", "paramshare.sharing.text", "paramshare.tables",
     },

@@ -3,6 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from functools import partial
 
 import torch
@@ -15,7 +16,7 @@ from paramshare.sharing.inputs.validation import check_model
 from paramshare.sharing.report import REGIMES, Counts, LayerSharing, Memory, SharingReport, Tie
 from paramshare.sharing.report_checks import contradictions, unlinked_products
 from paramshare.sharing.tensors.copies import Copier, stray_parameters
-from paramshare.sharing.tensors.packed_weights import packed_module
+from paramshare.sharing.tensors.quantised_layers import bytes_of_element, quantised_layers, quantised_sentence
 from paramshare.sharing.tensors.regions import Region, claims, covered, covered_twice, region_of, storage_of
 from paramshare.sharing.tensors.wrapper_subclasses import stored
 from paramshare.sharing.tracing.batch_of_samples import find_batch
@@ -68,9 +69,7 @@ def analyze(
     check_model(model, "analysed")
     title = name or type(model).__name__
     sample = example_inputs(model, input_size, dtypes, args, kwargs)
-    if packed := packed_module(model):
-        raise SpecError(f"{packed} has packed weights, which are not parameters; give the model before quantisation")
-    if next(model.parameters(), None) is None and next(stray_parameters(model), None) is None:
+    if all(next(each, None) is None for each in (model.parameters(), stray_parameters(model), quantised_layers(model))):
         quantised = any(is_quantised(buffer.dtype) for buffer in model.buffers())
         advice = "its buffers may be quantised weights: give the model before quantisation" if quantised else ""
         raise SpecError(f"{title} has no parameters to count; {advice or 'give a model with parameters'}")
@@ -90,6 +89,7 @@ def analyze(
         for storage, (layer, parameter) in unheld.items()
     }
     untrained = _untrained_warnings(strays, Counter(layer for layer, _ in unheld.values()))
+    about_weights = (*untrained, *quantised_sentence(model, clone))
     rows = tuple(_rows(clone, traced, weights))
     totals = Counts.total([row.counts for row in rows], sum(row.counts.shared - row.counts.unused for row in rows))
     elements = sum(covered(weight.regions) for weight in weights.values())
@@ -103,7 +103,7 @@ def analyze(
         totals=totals,
         layers=rows,
         ties=tuple(_ties(weights.values())),
-        warnings=(*contradicted, *about_input, *untrained, *traced.warnings, *draw_warnings(drawn)),
+        warnings=(*contradicted, *about_input, *about_weights, *traced.warnings, *draw_warnings(drawn)),
     )
 
 
@@ -165,13 +165,13 @@ class _Weights:
 
     Args:
         names, regions: each registered name and the region of its parameter.
-        element: bytes of an element.
+        element: bytes of an element; a fraction for quantised weights.
         trainable: True if one of the parameters requires a gradient.
     """
 
     names: list[str]
     regions: list[Region]
-    element: int
+    element: int | Fraction
     trainable: bool
 
 
@@ -195,8 +195,9 @@ class _Row:
     def add(self, regime: str, elements: int, weight: _Weights) -> None:
         """Add elements to a regime, with their bytes."""
         self.numbers[regime] += elements
-        self.weights[regime] += elements * weight.element
-        self.trainable[regime] += elements * weight.element * weight.trainable
+        size = int(elements * weight.element)
+        self.weights[regime] += size
+        self.trainable[regime] += size * weight.trainable
 
     def add_use(self, use: Use, weight: _Weights) -> None:
         """Add the copies of one weight by regime."""
@@ -219,7 +220,7 @@ def _weights_of(named: Sequence[tuple[str, Tensor, bool]]) -> _Weights:
     return _Weights(
         [name for name, *_ in named],
         [region_of(tensor, element) for _, tensor, _ in named],
-        element,
+        bytes_of_element(named[0][1]),
         any(trainable for *_, trainable in named),
     )
 

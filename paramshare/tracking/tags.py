@@ -1,6 +1,6 @@
 """Names of the tags, parameters, metrics and artifacts of runs.
 
-Stores that exist contain these names. Metrics of a single training are named in `training.targets`.
+Stores that exist contain these names. Metrics of a single training are named in `recipes.metrics`.
 """
 
 from typing import Final

@@ -13,13 +13,14 @@ from torch.nn.parameter import is_lazy
 
 from paramshare.errors import SpecError
 from paramshare.sharing.tensors.object_copies import ObjectCopier
+from paramshare.sharing.tensors.quantised_layers import float_layer, is_quantised_layer
 from paramshare.sharing.tensors.regions import storage_of
-from paramshare.sharing.tensors.wrapper_subclasses import is_wrapper, rewrapped
+from paramshare.sharing.tensors.wrapper_subclasses import is_irregular, is_wrapper, rewrapped
 
 __all__ = ["Copier", "held_tensors", "is_non_leaf", "known_values", "meta_clone", "parameter_like", "stray_parameters"]
 
 _SMALL: Final = 1 << 18
-"""The maximum number of bytes of a storage whose values are kept: masks, tables of indices, flags, but not weights."""
+"""The maximum number of bytes of a storage on another device whose values are copied: masks, tables, flags."""
 
 _NOT_CONTAINERS: Final = (type(None), bool, int, float, str, nn.Module)
 """The most common types of attributes, none of them a mapping; `isinstance(value, Mapping)` is slow."""
@@ -61,6 +62,8 @@ class Copier:
     def __call__(self, model: nn.Module) -> nn.Module:
         """Return the copy of a model. A compiled module is replaced by a copy of its original module.
 
+        On the meta device, a quantised layer is replaced by a float layer with as many weights.
+
         Raises:
             SpecError: the model has a TorchScript module, whose code cannot be traced, a tensor without a storage, or
                 a module that cannot be copied.
@@ -73,7 +76,7 @@ class Copier:
                 place = f"{name or 'the model'} ({type(module).__name__})"
                 raise SpecError(f"{place} is a TorchScript module, whose code cannot be traced; give the Python module")
         for tensor in tensors:
-            if isinstance(tensor, nn.Parameter) and not is_lazy(tensor) and _is_irregular(tensor):
+            if isinstance(tensor, nn.Parameter) and not is_lazy(tensor) and is_irregular(tensor):
                 raise SpecError(_refusal(tensor))
         self._of_parameters |= {storage_of(tensor) for tensor in tensors if _is_weight(tensor)}
         for tensor in tensors:  # before any `__deepcopy__` copies them
@@ -81,6 +84,8 @@ class Copier:
         for module in reversed(modules.values()):  # the innermost modules first
             if isinstance(original := module._modules.get("_orig_mod"), nn.Module):
                 self._objects.memo[id(module)] = self._objects(original)
+            elif self._on_meta and is_quantised_layer(module):
+                self._objects.memo[id(module)] = self._objects(float_layer(module))
         return self._objects(model)
 
     def _copied(self, tensor: Tensor) -> Tensor:
@@ -92,7 +97,7 @@ class Copier:
             return lazy
         if is_wrapper(tensor):
             return self._of_kind(tensor, rewrapped(tensor, self._objects))
-        if _is_irregular(tensor):
+        if is_irregular(tensor):
             return tensor.detach().clone()  # on its own device, with its values
         source = tensor.detach().as_subclass(Tensor)
         storage = storage_of(source)
@@ -117,12 +122,15 @@ class Copier:
         return data
 
     def _values_of(self, tensor: Tensor) -> torch.UntypedStorage | None:
-        """Return a small storage on the CPU, which is only read; for a tensor on the meta device, its known values."""
+        """Return the values of a storage, on the CPU and only to be read; None for a large storage on another device.
+
+        A tensor on the meta device has the values that it had before it was copied there.
+        """
         source = tensor.detach().as_subclass(Tensor)
         if storage_of(source) in self._of_parameters:
             return None
         storage = source.untyped_storage()
-        if source.is_meta or storage.nbytes() > _SMALL:
+        if source.is_meta or (source.device.type != "cpu" and storage.nbytes() > _SMALL):
             return known_values(tensor)
         if storage_of(source) not in self._values:
             self._values[storage_of(source)] = storage.cpu()  # type: ignore[no-untyped-call]
@@ -132,11 +140,6 @@ class Copier:
         if self._on_meta:
             return torch.UntypedStorage(storage.nbytes(), device="meta")  # type: ignore[no-untyped-call]
         return storage.clone()  # type: ignore[no-untyped-call, no-any-return]
-
-
-def _is_irregular(tensor: Tensor) -> bool:
-    """Return whether a tensor has no storage that a pass can follow: sparse, nested, of mkldnn, or quantised."""
-    return not is_wrapper(tensor) and (tensor.layout != torch.strided or tensor.is_quantized or tensor.is_nested)
 
 
 def _refusal(parameter: nn.Parameter) -> str:

@@ -2,12 +2,25 @@
 
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import torch
 from torch import Tensor
 
-__all__ = ["Region", "claims", "covered", "covered_twice", "densest", "region_of", "size_of", "storage_of", "within"]
+__all__ = [
+    "Region",
+    "claims",
+    "covered",
+    "covered_twice",
+    "densest",
+    "region_of",
+    "regions_of",
+    "size_of",
+    "storage_of",
+    "within",
+]
+
+_MOST_RUNS: Final = 1 << 12
 
 
 class Region(NamedTuple):
@@ -26,6 +39,11 @@ class Region(NamedTuple):
 def storage_of(tensor: Tensor) -> int:
     """Return the address of a tensor's storage, which identifies the storage during its lifetime."""
     return int(tensor.untyped_storage()._cdata)
+
+
+def elements_of(tensor: Tensor) -> int:
+    """Return the number of elements of a tensor's storage."""
+    return int(tensor.untyped_storage().nbytes() // max(tensor.element_size(), 1))
 
 
 def region_of(tensor: Tensor, element: int | None = None) -> Region:
@@ -136,6 +154,29 @@ def within(region: Region, bounds: Region) -> Region | None:
     strides, lengths = zip(*inner, (stride, max(0, last - first + 1)), strict=True)
     part = _region(region.offset + first * stride, lengths, strides)
     return part if size_of(part) == size_of(region) + size_of(bounds) - covered((region, bounds)) else None
+
+
+def regions_of(positions: Tensor) -> list[Region] | None:
+    """Return regions that cover the given positions of a storage.
+
+    Args:
+        positions: distinct positions in ascending order.
+
+    Returns:
+        One region if runs of one length begin at equal distances, else a region for each run; None for too many runs.
+    """
+    if not len(positions):
+        return [_region(0, (0,), (1,))]
+    first = torch.cat([torch.tensor([True]), positions.diff() != 1])
+    starts = positions[first]
+    lengths = torch.cat([first.nonzero().flatten(), torch.tensor([len(positions)])]).diff()
+    gaps = starts.diff()
+    if bool((lengths == lengths[0]).all()) and bool((gaps == gaps[:1]).all()):
+        gap = int(gaps[0]) if len(gaps) else 0
+        return [_region(int(starts[0]), (len(starts), int(lengths[0])), (gap, 1))]
+    if len(starts) > _MOST_RUNS:
+        return None
+    return [_region(start, (length,), (1,)) for start, length in zip(starts.tolist(), lengths.tolist(), strict=True)]
 
 
 @lru_cache(maxsize=4096)

@@ -5,11 +5,12 @@ The storage of such a tensor is empty; the wrapped tensors store its elements.
 
 from collections.abc import Callable, Iterator
 
+import torch
 from torch import Tensor
 
 from paramshare.errors import SpecError
 
-__all__ = ["is_plain", "is_wrapper", "rewrapped", "stored"]
+__all__ = ["is_irregular", "is_plain", "is_wrapper", "rewrapped", "stored", "unwrapped"]
 
 
 def is_plain(kind: type) -> bool:
@@ -21,6 +22,12 @@ def is_plain(kind: type) -> bool:
 def is_wrapper(tensor: Tensor) -> bool:
     """Return whether the class of `tensor` overrides torch's operations, to run them on wrapped tensors."""
     return not is_plain(type(tensor))
+
+
+def is_irregular(tensor: Tensor) -> bool:
+    """Return whether a tensor has no storage that a pass can follow: sparse, nested, of mkldnn, or quantised."""
+    irregular = tensor.layout != torch.strided or tensor.is_quantized or tensor.is_nested
+    return irregular and not is_wrapper(tensor)
 
 
 def stored(tensor: Tensor) -> Iterator[Tensor]:
@@ -51,6 +58,13 @@ def rewrapped(tensor: Tensor, copy: Callable[[Tensor], Tensor]) -> Tensor:
     inner = {part: copy(getattr(tensor, part)) for part in parts}
     result: Tensor = type(tensor).__tensor_unflatten__(inner, context, tensor.size(), tensor.stride())  # type: ignore[attr-defined]
     return result
+
+
+def unwrapped(tensor: Tensor) -> Tensor:
+    """Return the tensor within the wrappers of `torch.func`, which have no storage."""
+    while torch._C._functorch.is_functorch_wrapped_tensor(tensor):
+        tensor = torch._C._functorch.get_unwrapped(tensor)
+    return tensor
 
 
 def _parts(tensor: Tensor) -> list[str]:

@@ -9,13 +9,13 @@ parametrization is a weight, not an input.
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.nn.utils.parametrize import ParametrizationList
 from torch.utils._pytree import tree_leaves
 
 from paramshare.sharing.tensors.regions import storage_of
+from paramshare.sharing.tensors.wrapper_subclasses import unwrapped
 from paramshare.sharing.tracing.module_stack import ModuleCall
 from paramshare.sharing.tracing.operations.op_accounting import Operand
 from paramshare.sharing.tracing.operations.op_rules import Rule
@@ -97,11 +97,4 @@ def _candidates(operands: Sequence[Operand], rule: Rule, call: ModuleCall) -> li
 
 def _storages(values: Iterable[object]) -> set[int]:
     leaves = (leaf for leaf in tree_leaves(tuple(values)) if isinstance(leaf, Tensor) and not is_lazy(leaf))
-    return {storage_of(_unwrapped(leaf)) for leaf in leaves}
-
-
-def _unwrapped(tensor: Tensor) -> Tensor:
-    """Return the tensor within the wrappers of `torch.func`, which have no storage."""
-    while torch._C._functorch.is_functorch_wrapped_tensor(tensor):
-        tensor = torch._C._functorch.get_unwrapped(tensor)
-    return tensor
+    return {storage_of(unwrapped(leaf)) for leaf in leaves}

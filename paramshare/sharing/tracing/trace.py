@@ -8,7 +8,6 @@ can be read; other values are assumed (`assumptions`).
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
@@ -24,54 +23,31 @@ from paramshare.sharing.inputs.sample import Sample
 from paramshare.sharing.tensors.copies import held_tensors, is_non_leaf
 from paramshare.sharing.tensors.object_tensors import tensors_in
 from paramshare.sharing.tensors.regions import Region, covered, region_of, storage_of
-from paramshare.sharing.tensors.wrapper_subclasses import is_plain, stored
+from paramshare.sharing.tensors.wrapper_subclasses import is_irregular, is_plain, stored
 from paramshare.sharing.tracing.batch_layout import BatchLayout
 from paramshare.sharing.tracing.eager_mode import eager_mode
 from paramshare.sharing.tracing.learned_inputs import LearnedInputs
 from paramshare.sharing.tracing.module_stack import ROOT, ModuleStack
 from paramshare.sharing.tracing.operations.op_accounting import Operand, Operation, Sites
 from paramshare.sharing.tracing.operations.op_rules import Rule, operands_of, rule_of
+from paramshare.sharing.tracing.operations.quantised_operations import float_operation
 from paramshare.sharing.tracing.operations.refusals import check_operation
+from paramshare.sharing.tracing.operations.tangents import Tangents
 from paramshare.sharing.tracing.original_tensors import OriginalTensors
 from paramshare.sharing.tracing.output_iterators import with_lists
 from paramshare.sharing.tracing.values.assumptions import Assumptions
 from paramshare.sharing.tracing.values.constant_propagation import ConstantPropagation
 from paramshare.sharing.tracing.values.loop_limit import EndlessLoopError
-from paramshare.sharing.tracing.values.sparse_tensors import DenseCall, SparseTensors, is_irregular, makes_sparse
+from paramshare.sharing.tracing.values.sparse_tensors import DenseCall, SparseTensors, makes_sparse
 from paramshare.sharing.tracing.values.user_device import UserDevice
 from paramshare.sharing.tracing.weights.origins import Constant, Data, Derived, Origin, Patch, Root, shares_of
 from paramshare.sharing.tracing.weights.use_notes import UseNotes, is_quantised
-from paramshare.sharing.tracing.weights.uses import Place, Use
+from paramshare.sharing.tracing.weights.uses import Place, Trace, Use
 from paramshare.sharing.tracing.weights.weight_shares import Share
 
 __all__ = ["Trace", "trace"]
 
 _aten = torch.ops.aten
-
-
-@dataclass(frozen=True, slots=True)
-class Trace:
-    """The result of one traced pass.
-
-    Args:
-        uses: the uses by layer and weight.
-        macs, dense_macs: multiply-accumulates by layer.
-        encountered: used parameters that were not in `model.parameters()` before the pass, with the first layer that
-            used each, by storage.
-        warnings: sentences about assumptions, and about operations that could not be counted exactly.
-        drawn: the names of generators that the pass, or another thread at the same time, drew from.
-        batch_lengths: the length of the batch for each call of a layer whose batch axis torch defines.
-        asks_device: the modules that examine the type of a tensor's device, in words.
-    """
-
-    uses: Mapping[Place, Use]
-    macs: Mapping[str, int]
-    dense_macs: Mapping[str, int]
-    encountered: Mapping[int, tuple[str, nn.Parameter]]
-    warnings: tuple[str, ...]
-    drawn: tuple[str, ...]
-    batch_lengths: tuple[int, ...]
-    asks_device: tuple[str, ...]
 
 
 def trace(model: nn.Module, sample: Sample, stand_ins: Mapping[int, torch.UntypedStorage] | None = None) -> Trace:
@@ -128,7 +104,8 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._computed_before = set(map(storage_of, filter(is_non_leaf, self._held_before)))
         self._outer_node = torch._C._current_autograd_node()  # not None if the caller runs in a backward pass
         self._stack = ModuleStack(model, sample)
-        self.user_device = UserDevice(sample.device, self._constants, lambda: str(self._stack.current))
+        self._tangents = Tangents(lambda: self._stack.current.layer)
+        self.user_device = UserDevice(sample.device, self._constants, self._tangents, lambda: str(self._stack.current))
         self._origins: dict[int, Origin] = {}
         self._alive: list[torch.UntypedStorage] = []  # keeps the addresses unique
         inputs = [tensor for given in tensors_in((sample.args, dict(sample.kwargs))) for tensor in stored(given)]
@@ -165,6 +142,9 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         operands = list(operands_of(rule, args, kwargs))
         if makes_sparse(func) or any(is_irregular(tensor) for _, tensor in operands):
             return self._run_sparse(func, args, kwargs)
+        if (on_floats := float_operation(rule.name)) is not None:
+            with self:
+                return on_floats(*args, **kwargs)
         if rule.composite:
             with self:
                 decomposed: object = func.decompose(*args, **kwargs)
@@ -200,7 +180,11 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         result = self._constants.run(func, rule, args, kwargs, [tensor for _, tensor in operands], place)
         outputs = [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
         if outputs:
-            operation = Operation(func, rule, args, self._with_origins(operands, rule), outputs[0], density)
+            known = self._with_origins(operands, rule)
+            in_table = hasattr(self._stack.current.module, "num_embeddings")  # an unshared position has a whole table
+            fixed = bool(known) and known[0].of_weights and not in_table
+            select = self._constants.selection(func, args) if fixed else None
+            operation = Operation(func, rule, args, known, outputs[0], density, select)
             if not operation.is_upkeep:
                 self._account(operation, outputs)
         return result
@@ -218,12 +202,10 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def _account(self, operation: Operation, outputs: Sequence[Tensor]) -> None:
         layer = self._stack.current.layer
-        macs, dense = operation.macs
-        if macs:
-            self.macs[layer] += macs
-            self.dense_macs[layer] += dense
-        in_backward = torch._C._current_autograd_node() is not self._outer_node
-        if operation.of_data and not in_backward:  # the gradient of a use is not another use
+        of_tangents = self._tangents.among(operation)
+        self._count_macs(operation, self._tangents.layer or layer if of_tangents else layer)
+        in_derivative = of_tangents or torch._C._current_autograd_node() is not self._outer_node
+        if operation.of_data and not in_derivative:  # the derivative of a use is not another use
             for sites in operation.sites():
                 if not sites.known:
                     self.notes.without_rule(str(self._stack.current), operation.rule.name)
@@ -235,11 +217,19 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         stale = self._computed_before
         if stale and operation.of_data and any(storage_of(each.tensor) in stale for each in operation.operands):
             self.notes.computed_before(str(self._stack.current))
-        result = operation.result(layer)
+        result = Data(operation.out.numel()) if of_tangents else operation.result(layer)
+        if of_tangents:
+            self._tangents.add(outputs)
         for output in outputs:
             self._assign(output, result, operation.rule)
             if isinstance(result, Derived):
                 result = result.without_places()  # for the other outputs
+
+    def _count_macs(self, operation: Operation, layer: str) -> None:
+        macs, dense = operation.macs
+        if macs and not self._tangents.are_skipped(operation):
+            self.macs[layer] += macs
+            self.dense_macs[layer] += dense
 
     def _record_use(self, sites: Sites) -> None:
         """Record the use of every weight that has a share in a tensor."""

@@ -7,6 +7,8 @@ from functools import partial
 
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
+from torch.nn.utils.spectral_norm import SpectralNorm
+from torch.nn.utils.weight_norm import WeightNorm
 
 from paramshare.sharing.inputs.sample import Sample
 from paramshare.sharing.tracing.trace import Trace, trace
@@ -52,7 +54,7 @@ class ObservedPass:
         model: the model that was called.
         calls: the shapes of each call, by the first name of the module.
         recursive: the names of modules that called themselves.
-        hooked: the names of modules that have hooks of their own.
+        hooked: the names of modules that have hooks of their own, other than those of torch that compute weights.
         trace: the uses of each weight.
     """
 
@@ -85,11 +87,17 @@ class ObservedPass:
         def leave(_: nn.Module, _args: object, out: object) -> None:
             active.pop()[1].out = _shape_of(out)
 
-        hooked = {name for name, module in model.named_modules() if module._forward_pre_hooks or module._forward_hooks}
+        hooked = {name for name, module in model.named_modules() if _has_own_hooks(module)}
         for name, module in model.named_modules():
             module.register_forward_pre_hook(partial(enter, name=name), with_kwargs=True)
             module.register_forward_hook(leave)
         return cls(model, calls, recursive, hooked, trace(model, sample))
+
+
+def _has_own_hooks(module: nn.Module) -> bool:
+    """Return whether a module has hooks, other than those of torch that compute its weights."""
+    hooks = module._forward_pre_hooks.values()
+    return bool(module._forward_hooks) or not all(isinstance(hook, WeightNorm | SpectralNorm) for hook in hooks)
 
 
 def _shape_of(value: object) -> Shape | None:

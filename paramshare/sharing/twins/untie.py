@@ -2,9 +2,9 @@
 
 `untie` covers ties between parameters and modules, repeated calls of a module, and torch's layers over positions:
 convolutions and transposed convolutions, Linear and Bilinear over extra axes, attention, RNNs over time, tables, norms
-and PReLU. A warning names what `untie` does not cover: layers of other classes, tables with `sparse` or
-`scale_grad_by_freq`, layers whose input has the batch and positions merged in one axis, functions on parameters, and
-dense tables and Bilinear layers.
+and PReLU; and weight norm and other parametrizations of convolutions, Linear and Bilinear layers and tables. A warning
+names what `untie` does not cover: layers of other classes, tables with `sparse` or `scale_grad_by_freq`, layers whose
+input has the batch and positions merged in one axis, functions on parameters, and dense tables and Bilinear layers.
 """
 
 import warnings
@@ -21,6 +21,7 @@ from paramshare.sharing.inputs.batches import batch_axes
 from paramshare.sharing.inputs.sample import Sample, Size, example_inputs
 from paramshare.sharing.inputs.validation import check_model
 from paramshare.sharing.tensors.copies import Copier, meta_clone
+from paramshare.sharing.tensors.quantised_layers import quantised_layers
 from paramshare.sharing.tracing.batch_of_samples import find_batch
 from paramshare.sharing.tracing.device_branches import device_branch
 from paramshare.sharing.tracing.trace import Trace
@@ -79,8 +80,9 @@ def untie(
             device, which leaves the other half for gradients.
 
     Raises:
-        SpecError: the model is not a module; an axis is unknown; the model refuses the input; a module is called with
-            several sizes; the twin is larger than `limit`; a function within the model holds the model's own weights.
+        SpecError: the model is not a module, or is quantised; an axis is unknown; the model refuses the input; a module
+            is called with several sizes; the twin is larger than `limit`; a function within the model holds the model's
+            own weights.
         UsageError: torch traces or transforms the caller.
 
     Warns:
@@ -90,6 +92,8 @@ def untie(
     wanted = _checked_axes(axes)
     if limit is not None and (not isinstance(limit, int) or limit < 0):
         raise SpecError(f"limit is {limit!r}; expected a whole number of bytes, or None")
+    if layer := next(quantised_layers(model), None):
+        raise SpecError(f"{layer} is quantised, so its weights cannot train; untie the model before quantisation")
     if any(map(is_lazy, model.parameters())):
         raise SpecError("the model has lazy layers without a size; call the model once, then untie it")
     sample = example_inputs(model, input_size, dtypes, args, kwargs)

@@ -1,6 +1,5 @@
 """An input which cannot be traced is refused in one line with advice."""
 
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -59,18 +58,6 @@ def test_rows_of_a_jagged_tensor_are_sites() -> None:
     jagged = torch.nested.nested_tensor([torch.zeros(2, 4), torch.zeros(3, 4)], layout=torch.jagged)
     totals = analyze(nn.Linear(4, 4), args=(jagged,)).totals
     assert (totals.per_use, totals.unshared, totals.macs, totals.unused) == (20, 5 * 20, 5 * 16, 0)
-
-
-def test_models_with_packed_weights_are_refused_in_one_line() -> None:
-    model = nn.Sequential(nn.Linear(4, 4), nn.LSTM(4, 4))
-    for kinds, place in (({nn.Linear}, "0 (Linear)"), ({nn.LSTM}, "1 (LSTM)")):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch calls its own quantisation deprecated
-            packed = torch.ao.quantization.quantize_dynamic(model, kinds)
-        with pytest.raises(SpecError) as error:
-            analyze(packed, (5, 4))
-        said = f"{place} has packed weights, which are not parameters; give the model before quantisation"
-        assert str(error.value) == said
 
 
 def test_an_operation_without_a_meta_kernel_is_named_in_one_short_line() -> None:

@@ -1,5 +1,6 @@
 """A gradient in forward adds multiply-accumulates, and is not another use."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -109,13 +110,56 @@ class Transformed(nn.Module):
         return forward_mode(self.layer, x, self.how)
 
 
-@pytest.mark.parametrize("how", ["dual", "jvp", "jacfwd", "hessian"])
-def test_forward_mode_derivative_is_refused_in_one_line(how: str) -> None:
-    with pytest.raises(SpecError) as refused:
-        analyze(Transformed(how), (5, 3))
-    assert str(refused.value).endswith(
-        "forward-mode derivatives (jvp, jacfwd, hessian) are not counted; use jacrev or grad"
-    )
+@pytest.mark.parametrize(("how", "products"), [("dual", 2), ("jvp", 2), ("jacfwd", 1 + 15), ("hessian", 1 + 15 + 1)])
+def test_forward_mode_derivative_adds_macs_and_is_not_another_use(how: str, products: int) -> None:
+    """The derivative by each of 15 inputs has one product; the gradient, which the hessian derives, is constant."""
+    report = analyze(Transformed(how), (5, 3))
+    totals = report.totals
+    assert (totals.per_use, totals.unshared, totals.unused, report.warnings) == (12, 60, 0, ())
+    assert totals.macs == products * 60
+
+
+class Physics(nn.Module):
+    """A net for a differential equation: f, f' and f'' of one input, as `how` computes them, in another net."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.f = nn.Sequential(nn.Linear(1, 8), nn.Tanh(), nn.Linear(8, 1))
+        self.equation, self.how = nn.Linear(3, 1), how
+
+    def derivative(self, f: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+        if self.how == "forward":
+            return lambda x: torch.func.jvp(f, (x,), (torch.ones_like(x),))[1]  # type: ignore[no-any-return]
+        return torch.func.grad(lambda x: f(x).sum())
+
+    def forward(self, x: Tensor) -> Tensor:
+        first = self.derivative(self.f)
+        return torch.as_tensor(self.equation(torch.cat([self.f(x), first(x), self.derivative(first)(x)], -1)))
+
+
+@pytest.mark.parametrize("how", ["forward", "backward"])
+def test_values_and_derivatives_of_a_net_are_inputs_of_another(how: str) -> None:
+    report = analyze(Physics(how), (1,))
+    totals = report.totals
+    assert (totals.shared, totals.unused, report.warnings) == (29, 0, ())
+    assert [(row.name, row.uses) for row in report.layers if row.uses] == [("f.0", 3), ("f.2", 3), ("equation", 1)]
+    assert totals.per_use == 3 * 25 + 4
+    assert how == "backward" or totals.macs == (6 + 7) * 8 + 3  # the input of f.0 has no second derivative
+
+
+def test_a_layer_on_a_tangent_within_a_dual_level_is_a_use() -> None:
+    class Within(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = nn.Linear(3, 3, bias=False), nn.Linear(3, 3, bias=False)
+
+        def forward(self, x: Tensor) -> Any:
+            with torch.autograd.forward_ad.dual_level():
+                dual = self.first(torch.autograd.forward_ad.make_dual(x, torch.ones_like(x)))
+                return self.second(torch.autograd.forward_ad.unpack_dual(dual).tangent)
+
+    totals = analyze(Within(), (3,)).totals
+    assert (totals.per_use, totals.unused, totals.macs) == (18, 0, 27)
 
 
 def test_reverse_mode_derivative_of_a_function_is_one_use() -> None:

@@ -16,7 +16,7 @@ from support.models.twin_models import Call, OwnNorm, assert_same, net, paramete
     ("model", "size", "message"),
     [
         (OwnNorm(2), (2, 6), r"without an unshared module: \(model\) \(OwnNorm\)"),
-        (parametrizations.weight_norm(nn.Conv1d(2, 3, 3)), (2, 6), r"\(model\) \(ParametrizedConv1d\)"),
+        (parametrizations.weight_norm(nn.LayerNorm(3), dim=None), (2, 3), r"\(model\) \(ParametrizedLayerNorm\)"),
         (Call(lambda self, x: functional.conv1d(x, self.a.weight), a=nn.Conv1d(2, 3, 3)), (2, 6), r"\(Call\); not us"),
         (Call(lambda self, x: x, a=nn.Conv1d(2, 3, 3)), (2, 6), r"not used in this pass: a \(Conv1d\)"),
     ],

@@ -9,20 +9,22 @@ not a use. The first operation with an operand of data uses every weight that it
 - Any other operation on weights and data counts as one site and is reported as an operation without a rule.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
 from math import prod
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import torch
 from torch import Tensor
 from torch._ops import OpOverload
+from torch.nn import functional
 
-from paramshare.sharing.tensors.regions import region_of, size_of
+from paramshare.sharing.tensors.regions import elements_of, region_of, size_of
 from paramshare.sharing.tracing.operations.op_rules import Rule, live_taps, look_up
 from paramshare.sharing.tracing.weights.origins import Constant, Data, Derived, Origin, Padding, Patch, Root, inherited
+from paramshare.sharing.tracing.weights.places import LARGEST, Move, in_order
 from paramshare.sharing.tracing.weights.weight_shares import Share, larger, summed
 
 __all__ = ["Operand", "Operation", "Sites"]
@@ -89,6 +91,8 @@ class Operation:
         operands: the tensors that the operation reads.
         out: the first output.
         density: the part of the multiply-accumulates that the operation computes. Defaults to None: all.
+        select: selects by the values of the index, for an operation of kind `lookup`. Defaults to None: the values are
+            unknown.
     """
 
     func: OpOverload[Any, Any]
@@ -97,6 +101,7 @@ class Operation:
     operands: Sequence[Operand]
     out: Tensor
     density: Fraction | None = None
+    select: Move | None = None
 
     @property
     def of_data(self) -> bool:
@@ -231,8 +236,15 @@ class Operation:
     def _inherited_share(self, share: Share, operand: Operand, layer: str) -> Share:
         """Return the share of a weight that the result has through an operand, for a result without data."""
         if self.rule.repeats:
-            return replace(share.scaled(self.out.numel(), max(operand.tensor.numel(), 1)), shift=None)
+            return self._moved(share.scaled(self.out.numel(), max(operand.tensor.numel(), 1)), operand)
         if self.rule.kind == "lookup" and operand.place == 0:
+            elements = elements_of(operand.tensor)
+            positions = share.positions(elements) if elements <= LARGEST else None
+            if self.select is not None and positions is not None:
+                own = in_order(positions(), operand.tensor)
+                picked, whole = self.select(own), max(int((own >= 0).sum()), 1)
+                share = share.moved(lambda _: picked, operand.tensor, self.out).picked(picked.flatten(), 1, whole)
+                return replace(share, owner=layer)
             choices, picks, item = look_up(self.func, self.args, self.out)
             table = max(operand.tensor.numel(), 1)
             return replace(
@@ -242,8 +254,9 @@ class Operation:
                 dense=share.dense * picks * choices * item * picks // table,
                 owner=layer,
                 shift=None,
+                places=None,
             )
-        share = _shifted(share, operand.tensor, self.out) if self.rule.aligned else replace(share, shift=None)
+        share = _shifted(share, operand.tensor, self.out) if self.rule.aligned else self._moved(share, operand)
         before, after = max(operand.tensor.numel(), 1), self.out.numel()
         if after > before and self.rule.kind == "spread" and sum(each.of_weights for each in self.operands) == 1:
             return _at_most(max(share.copies, after), share.scaled(after, before))  # as if the weight were repeated
@@ -251,6 +264,13 @@ class Operation:
             return _at_most(max(share.size, after), share)  # a mean of a weight's rotations has each element once
         factors = self.factors
         return replace(share, live=0) if operand in factors and any(map(_zero, factors)) else share
+
+    def _moved(self, share: Share, operand: Operand) -> Share:
+        """Return the share of the output of an operation that moves the elements of its first operand."""
+        move = _MOVES.get(self.func.overloadpacket)
+        if move is None or operand.place != 0:
+            return share.unplaced()
+        return share.moved(lambda positions: move(positions, *self.args[1:]), operand.tensor, self.out)
 
     def _data(self) -> Data:
         """Return the origin of a result that depends on data."""
@@ -266,13 +286,28 @@ class Operation:
         return Data(elements, learned=learned)
 
 
+def _padded(positions: Tensor, pad: Sequence[int], *_: object) -> Tensor:
+    return functional.pad(positions, pad, value=-1)
+
+
+_MOVES: Final[dict[object, Callable[..., Tensor]]] = {
+    _aten.roll: torch.roll,
+    _aten.flip: torch.flip,
+    _aten.rot90: torch.rot90,
+    _aten.repeat: Tensor.repeat,
+    _aten.constant_pad_nd: _padded,
+}
+"""Operations that move the elements of their first argument, as functions of it and of the other arguments."""
+
+
 def _shifted(share: Share, tensor: Tensor, out: Tensor) -> Share:
     """Return the share of `out` if each element comes from the same place of `tensor`."""
-    same_layout = share.shift is not None and tensor.shape == out.shape and tensor.stride() == out.stride()
-    if not same_layout:
-        return share if share.shift is None else replace(share, shift=None)
+    if tensor.shape != out.shape:
+        return share.unplaced()
+    if share.shift is None or tensor.stride() != out.stride():
+        return share.moved(lambda positions: positions, tensor, out)
     moved = int(tensor.storage_offset()) - int(out.storage_offset())
-    return replace(share, shift=(share.shift or 0) + moved)
+    return replace(share, shift=share.shift + moved)
 
 
 def _at_most(copies: int, share: Share) -> Share:

@@ -1,11 +1,10 @@
-"""Refuse operations that torch's kernels refuse and the meta device does not, and derivatives that are not counted."""
+"""Refuse operations that torch's kernels refuse and the meta device does not."""
 
 from collections.abc import Sequence
 from typing import Any, Final
 
 import torch
 from torch._ops import OpOverload
-from torch.autograd import forward_ad
 
 from paramshare.sharing.tracing.operations.op_rules import Rule
 
@@ -21,7 +20,7 @@ _ONE_KIND: Final = {
 
 
 def check_operation(func: OpOverload[Any, Any], rule: Rule, args: Sequence[Any]) -> None:
-    """Check the mode, and the dtypes of the factors of a product or of normalised data.
+    """Check the dtypes of the factors of a product or of normalised data.
 
     Floating-point types can differ, since `torch.autocast` casts them and has no effect on the meta device.
 
@@ -30,10 +29,7 @@ def check_operation(func: OpOverload[Any, Any], rule: Rule, args: Sequence[Any])
 
     Raises:
         RuntimeError: a tensor of integers is multiplied with other numbers, or normalised.
-        NotImplementedError: a derivative is computed forward, which uses each weight twice at the same time.
     """
-    if forward_ad._current_level >= 0:
-        raise NotImplementedError("forward-mode derivatives (jvp, jacfwd, hessian) are not counted; use jacrev or grad")
     if rule.product is not None and func.overloadpacket in _ONE_KIND:
         first, second = (args[place].dtype for place in rule.product.factors)
         if _is_integer(first) is not _is_integer(second):

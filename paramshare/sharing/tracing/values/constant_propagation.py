@@ -17,8 +17,8 @@ from torch._ops import OpOverload
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from paramshare.sharing.tensors.copies import known_values
-from paramshare.sharing.tensors.regions import storage_of
-from paramshare.sharing.tracing.operations.op_rules import Rule
+from paramshare.sharing.tensors.regions import elements_of, storage_of
+from paramshare.sharing.tracing.operations.op_rules import Rule, rule_of
 from paramshare.sharing.tracing.values.assumptions import Assumptions
 from paramshare.sharing.tracing.values.meta_cache import MetaCache
 
@@ -27,7 +27,13 @@ __all__ = ["ConstantPropagation"]
 _aten = torch.ops.aten
 
 _LARGEST: Final = 1 << 16
-"""The maximum number of elements of a tensor with known values."""
+"""The maximum number of elements of a storage that known values are written into."""
+
+_LONGEST: Final = 1 << 20
+"""The maximum number of elements that the size of a tensor is computed from."""
+
+_DEAREST: Final = 1 << 26
+"""The maximum cost of values that are computed when they are needed, in elements that are read and written."""
 
 _DEEPEST: Final = 50
 """The maximum length of a chain of operations whose values are not computed until they are needed."""
@@ -43,6 +49,7 @@ class _Pending:
         func, args, kwargs: the operation and its arguments.
         tensors: the output on the meta device.
         depth: the length of the longest chain of pending operations that ends here.
+        cost: the number of elements that this operation and those before it read and write.
     """
 
     func: OpOverload[Any, Any]
@@ -50,6 +57,7 @@ class _Pending:
     kwargs: _Kwargs
     tensors: Sequence[Tensor]
     depth: int
+    cost: int
 
 
 class ConstantPropagation:
@@ -114,7 +122,7 @@ class ConstantPropagation:
         written = outs or [args[number] for number in rule.writes if number < len(args)]
         if written:
             self._before_writing(_tensors(written))
-        known = rule.follows_values and all(map(self.are_known, tensors))
+        known = rule.follows_values and all(map(self.are_known, tensors)) and _is_cheap(func, rule, kwargs, tensors)
         if known and any(tensor.is_meta for tensor in tensors):
             return self._run_known(func, rule, args, kwargs, outs)
         if not any(tensor.is_meta for tensor in tensors):
@@ -136,6 +144,17 @@ class ConstantPropagation:
             shape_of_first = torch.empty((), dtype=args[0].dtype).expand(args[0].shape)
             self._keep(result, func, (shape_of_first, *args[1:]), kwargs)
         return result
+
+    def selection(self, func: OpOverload[Any, Any], args: Sequence[Any]) -> Callable[[Tensor], Tensor] | None:
+        """Return the function that selects from a tensor by the known values of an index, as `weight[[0, 2]]` does.
+
+        Returns:
+            None for another operation, and for unknown values.
+        """
+        if func.overloadpacket not in _SELECTIONS or not all(map(self.are_known, _tensors(args[1:]))):
+            return None
+        index = tree_map_only(Tensor, lambda tensor: self.values_of(tensor).clone(), tuple(args[1:]))
+        return lambda positions: func(positions, *index)
 
     def _run_on_cpu(
         self, func: OpOverload[Any, Any], rule: Rule, args: Sequence[Any], kwargs: _Kwargs, operands: Sequence[Tensor]
@@ -185,12 +204,18 @@ class ConstantPropagation:
     def _keep(self, result: object, func: OpOverload[Any, Any], args: Sequence[Any], kwargs: _Kwargs) -> None:
         """Record the operation that computes the values of small new tensors."""
         new = [tensor for tensor in _tensors(result) if tensor.is_meta and storage_of(tensor) not in self._values]
-        if not new or func.overloadpacket in _EMPTY or max(tensor.numel() for tensor in new) > _LARGEST:
+        if not new or func.overloadpacket in _EMPTY:
             return
-        sources = [storage_of(tensor) for tensor in _tensors((args, kwargs))]
-        earlier = (self._values.get(storage) for storage in sources)
-        depth = 1 + max((each.depth for each in earlier if isinstance(each, _Pending)), default=0)
-        pending = _Pending(func, args, kwargs, list(_tensors(result)), depth)
+        given = list(_tensors((args, kwargs)))
+        sources = [storage_of(tensor) for tensor in given]
+        earlier = [each for each in map(self._values.get, sources) if isinstance(each, _Pending)]
+        depth = 1 + max((each.depth for each in earlier), default=0)
+        product = rule_of(func).product
+        cost = sum(tensor.numel() for tensor in (*given, *new)) + sum(each.cost for each in earlier)
+        cost += product.macs(args, new[0]) if product else 0
+        if cost > _DEAREST:
+            return
+        pending = _Pending(func, args, kwargs, list(_tensors(result)), depth, cost)
         for tensor in new:
             self._values[storage_of(tensor)] = pending
         for storage in sources:
@@ -212,7 +237,8 @@ class ConstantPropagation:
         for tensor in tensors:
             for pending in self._readers.pop(storage_of(tensor), ()):
                 self._resolve(pending)
-            if storage_of(tensor) in self._borrowed:  # do not change the model's own values
+            small = elements_of(tensor) <= _LARGEST
+            if small and storage_of(tensor) in self._borrowed:  # do not change the model's own values
                 self._borrowed.remove(storage_of(tensor))
                 held = self.values_of(tensor).untyped_storage()
                 self._values[storage_of(tensor)] = held.clone()  # type: ignore[no-untyped-call]
@@ -255,7 +281,7 @@ class ConstantPropagation:
         indices: list[Tensor | None] = []
         for index in index_tensors:
             if index is not None and index.dtype in (torch.bool, torch.uint8):
-                known = self.are_known(index)
+                known = self.are_known(index) and index.numel() <= _LONGEST
                 selected = self.values_of(index).nonzero().unbind(1) if known else self._assumptions.index(index, place)
                 indices += selected
             else:
@@ -266,6 +292,9 @@ class ConstantPropagation:
 _INDEXED: Final = {_aten.index, _aten.index_put, _aten.index_put_}
 """Operations whose second argument is a list of indices, or masks that stand for indices."""
 
+_SELECTIONS: Final = {_aten.index, _aten.index_select, _aten.gather, _aten.take}
+"""Operations that select elements of their first argument by an index."""
+
 _EMPTY: Final = {_aten.empty, _aten.empty_strided, _aten.empty_like, _aten.new_empty, _aten.new_empty_strided}
 """Operations that create tensors without values."""
 
@@ -275,6 +304,20 @@ _SIZED_BY_SECOND: Final[dict[object, Callable[[ConstantPropagation, Sequence[Any
     _aten._pack_padded_sequence: ConstantPropagation._packed,
 }
 """Operations whose output size depends on the values of the second argument."""
+
+
+def _is_cheap(func: OpOverload[Any, Any], rule: Rule, kwargs: Mapping[str, Any], tensors: Sequence[Tensor]) -> bool:
+    """Return whether known values can be computed if they must be computed at once; others wait until they are needed.
+
+    Args:
+        func, rule, kwargs: the operation, its rule and its named arguments.
+        tensors: the tensors that the operation reads or writes.
+    """
+    if rule.outs or rule.writes:
+        return all(elements_of(tensor) <= _LARGEST for tensor in tensors)
+    if rule.sized_by_values or _sent_to_cpu(rule, kwargs):
+        return all(tensor.numel() <= _LONGEST for tensor in tensors[func.overloadpacket in _SELECTIONS :])
+    return True
 
 
 def _sent_to_cpu(rule: Rule, kwargs: Mapping[str, Any]) -> bool:

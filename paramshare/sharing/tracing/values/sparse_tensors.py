@@ -13,7 +13,9 @@ from torch import Tensor
 from torch._ops import OpOverload
 from torch.utils._pytree import tree_leaves
 
-__all__ = ["DenseCall", "SparseTensors", "is_irregular", "makes_sparse"]
+from paramshare.sharing.tensors.wrapper_subclasses import is_irregular
+
+__all__ = ["DenseCall", "SparseTensors", "makes_sparse"]
 
 _aten = torch.ops.aten
 
@@ -58,11 +60,6 @@ class DenseCall(NamedTuple):
     stored: int
     of_data: bool
     density: Fraction
-
-
-def is_irregular(tensor: Tensor) -> bool:
-    """Return whether a tensor has no storage that a pass can follow: sparse, of mkldnn, or quantised."""
-    return tensor.layout != torch.strided or tensor.is_quantized
 
 
 def makes_sparse(func: _Func) -> bool:

@@ -17,6 +17,8 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import _disable_current_modes
 from torch.utils._pytree import tree_leaves, tree_map_only
 
+from paramshare.sharing.tracing.operations.quantised_operations import float_operation
+from paramshare.sharing.tracing.operations.tangents import Tangents
 from paramshare.sharing.tracing.values.constant_propagation import ConstantPropagation
 from paramshare.sharing.tracing.values.loop_limit import is_model_code
 
@@ -37,7 +39,7 @@ _READS: Final[Mapping[object, str]] = {
 }
 """The reads of a tensor's device; a property that compares the type of the device has that type as its value."""
 
-_ARRAYS: Final[frozenset[object]] = frozenset((Tensor.numpy, Tensor.__array__))
+_MAKE_DUAL: Final = torch._VF._make_dual
 
 _QUESTIONS: Final = {"LOAD_ATTR", "LOAD_METHOD", "COMPARE_OP", "CONTAINS_OP", "IS_OP", "FORMAT_VALUE", "FORMAT_SIMPLE"}
 """Instructions that examine a device; the others pass the device on."""
@@ -59,14 +61,18 @@ class UserDevice(TorchFunctionMode):
     Args:
         device: the user's device.
         constants: the known values of the pass.
+        tangents: the tangents of the pass, of which this mode sees the first and the last.
         place: returns the running module, in words.
     """
 
-    def __init__(self, device: torch.device, constants: ConstantPropagation, place: Callable[[], str]) -> None:
+    def __init__(
+        self, device: torch.device, constants: ConstantPropagation, tangents: Tangents, place: Callable[[], str]
+    ) -> None:
         super().__init__()
         self._device = torch.device(str(device))  # an object that no other code has
         self._answered = False
         self._constants = constants
+        self._tangents = tangents
         self._place = place
         self.asked: dict[str, None] = {}
         """The modules whose code examines the type of a device, in words, in order."""
@@ -76,20 +82,23 @@ class UserDevice(TorchFunctionMode):
     ) -> object:
         """Answer a question about a device, or run a function of torch."""
         kwargs = kwargs or {}
-        read = _READS.get(func)
-        if read is not None:
+        if func in _READS:
             caller = sys._getframe(1)
             if is_model_code(caller.f_code) and isinstance(args[0], Tensor):
-                return self._answer(read, caller)
-        elif func in _ARRAYS and args[0].is_meta:
-            with _disable_current_modes():
-                return func(self._values(args[0]), *args[1:], **kwargs)
+                return self._answer(_READS[func], caller)
+        elif func in _SPECIAL:
+            return _SPECIAL[func](self, func, args, kwargs)
         if self._answered and (len(args) > 1 or kwargs):
-            args = [_META if arg is self._device else arg for arg in args]
-            kwargs = {name: _META if arg is self._device else arg for name, arg in kwargs.items()}
+            args, kwargs = self._on_meta_device(args, kwargs)
+        return self._run(func, args, kwargs)
+
+    def _run(self, func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> object:
+        """Run a function of torch, on the meta device if its tensors are on several devices."""
         try:
             return func(*args, **kwargs)
         except RuntimeError as error:
+            if (on_floats := float_operation(str(func))) is not None:  # a scale was a tensor without values
+                return on_floats(*args, **kwargs)
             if "data is not allocated" in str(error):
                 name = getattr(func, "__name__", "this function")
                 raise NotImplementedError(f"torch.{name} reads values; {_LEAVE_OUT}") from error
@@ -97,6 +106,21 @@ class UserDevice(TorchFunctionMode):
                 raise
         args, kwargs = tree_map_only(Tensor, self._constants.on_meta, (tuple(args), kwargs))
         return func(*args, **kwargs)
+
+    def _on_meta_device(self, args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
+        """Return the arguments with the meta device in place of the user's device."""
+        named = {name: _META if arg is self._device else arg for name, arg in kwargs.items()}
+        return [_META if arg is self._device else arg for arg in args], named
+
+    def _dual(self, func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> object:
+        """Make a value with a tangent, or return both."""
+        if func == _MAKE_DUAL:
+            tangent = args[1].clone()  # the caller can give a value as its own tangent
+            self._tangents.begin(tangent)
+            return func(args[0], tangent, *args[2:], **kwargs)
+        value, tangent = func(*args, **kwargs)
+        self._tangents.end(tangent)
+        return value, tangent
 
     def _answer(self, read: str, caller: FrameType) -> object:
         if read == _DEVICE:
@@ -109,6 +133,17 @@ class UserDevice(TorchFunctionMode):
             return -1 if self._device.index is None else self._device.index
         return read == self._device.type
 
+    def _array(self, func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> object:
+        """Return a tensor as an array of numpy."""
+        if not args[0].is_meta:
+            return func(*args, **kwargs)
+        with _disable_current_modes():
+            return func(self._values(args[0]), *args[1:], **kwargs)
+
+    def _item(self, func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> object:
+        """Return a part of a tensor."""
+        return self._run(func, (args[0], _with_values(args[1])), kwargs)
+
     def _values(self, tensor: Tensor) -> Tensor:
         """Return the values of a tensor for numpy.
 
@@ -118,6 +153,27 @@ class UserDevice(TorchFunctionMode):
         if not self._constants.are_known(tensor):
             raise NotImplementedError(f"numpy needs the values of a tensor; {_LEAVE_OUT}")
         return self._constants.values_of(tensor).clone()
+
+
+_SPECIAL: Final[dict[object, Callable[[UserDevice, Any, Sequence[Any], dict[str, Any]], object]]] = {
+    Tensor.numpy: UserDevice._array,
+    Tensor.__array__: UserDevice._array,
+    Tensor.__getitem__: UserDevice._item,
+    _MAKE_DUAL: UserDevice._dual,
+    torch._VF._unpack_dual: UserDevice._dual,
+}
+"""Functions that need values, or that only this mode sees."""
+
+
+def _with_values(index: object) -> object:
+    """Return an index with every list of numbers as a tensor that keeps its values; torch makes one without values."""
+    if type(index) is tuple:
+        return tuple(map(_with_values, index))
+    if type(index) is list and all(type(each) in (int, bool) for each in index):
+        return torch.tensor(index, dtype=None if index else torch.long, device="cpu")
+    if type(index).__name__ == "ndarray" and index.size:  # type: ignore[attr-defined]
+        return torch.as_tensor(index, device="cpu")
+    return index
 
 
 def _are_mixed(values: object) -> bool:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from paramshare.sharing.tensors.regions import Region, covered, region_of, size_of, within
-from paramshare.sharing.tracing.weights.weight_shares import Share, summed
+from paramshare.sharing.tracing.weights.weight_shares import Share, View, summed
 
 __all__ = [
     "Constant",
@@ -115,10 +115,10 @@ class Patch:
         """
         own = size_of(self.region)
         both = own + whole - covered((self.region, region))
-        part = region if both == whole else within(region, self.region)
+        view = View(region, region if both == whole else within(region, self.region), both)
         for share in self.shares if both else ():
             numbers = tensor.numel() * both, max(whole * self.elements, 1)
-            yield share.scaled(*numbers) if both == own else share.part(part, *numbers, self.elements)
+            yield share.scaled(*numbers) if both == own else share.part(view, *numbers, self.elements)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +138,7 @@ class Derived:
         """Return the share of each weight in the whole storage."""
         if len(self.patches) == 1:
             return self.patches[0].shares
-        return summed(share for patch in self.patches for share in patch.shares)
+        return summed((share for patch in self.patches for share in patch.shares), self.elements)
 
     @property
     def in_one_piece(self) -> bool:
@@ -147,25 +147,26 @@ class Derived:
 
     def without_places(self) -> "Derived":
         """Return the same shares without their places in the storage."""
-        shares = tuple(replace(share, shift=None) for share in self.shares)
+        shares = tuple(share.unplaced() for share in self.shares)
         return Derived((Patch(Region(0, ()), self.elements, shares),), self.elements)
 
     def read(self, tensor: Tensor) -> tuple[Share, ...]:
         """Return the share of each weight in `tensor`, a view of this storage."""
         if any(patch.element != tensor.element_size() for patch in self.patches):
-            return tuple(replace(share.scaled(tensor.numel(), self.elements), shift=None) for share in self.shares)
+            return tuple(share.scaled(tensor.numel(), self.elements).unplaced() for share in self.shares)
         if self.in_one_piece:
             if tensor.numel() == self.elements:
                 return self.shares
             region = region_of(tensor)
             if size_of(region) == self.elements:  # the whole storage, repeated
                 return tuple(share.scaled(tensor.numel(), self.elements) for share in self.shares)
-            return tuple(share.part(region, tensor.numel(), self.elements, self.elements) for share in self.shares)
+            view = View(region, region, size_of(region))
+            return tuple(share.part(view, tensor.numel(), self.elements, self.elements) for share in self.shares)
         if tensor.numel() == self.elements == size_of(region_of(tensor)):
             return self.shares
         region = region_of(tensor)
         whole = size_of(region)
-        return summed(share for patch in self.patches for share in patch.read(tensor, region, whole))
+        return summed((share for patch in self.patches for share in patch.read(tensor, region, whole)), self.elements)
 
 
 Origin = Root | Constant | Data | Derived

@@ -30,6 +30,8 @@ def repeated_modules(observed: ObservedPass) -> dict[str, int]:
         places[module].append(name)
         if isinstance(module, Unrolled):
             copies |= {module, *module.copies}
+        if isinstance(module, nn.RNNBase):  # a call reads each weight several times
+            copies.update(getattr(module, "parametrizations", nn.Module()).modules())
     calls = {}
     for module, names in places.items():
         if module not in copies and names[0] not in observed.recursive and next(module.parameters(), None) is not None:

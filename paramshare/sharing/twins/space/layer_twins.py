@@ -17,12 +17,14 @@ from paramshare.sharing.twins.layers.recurrent import LocalRecurrent
 from paramshare.sharing.twins.layers.transposed import DenseConvTranspose, LocalConvTranspose
 from paramshare.sharing.twins.observed_pass import Shape
 from paramshare.sharing.twins.space.batch_axis import BatchAxes, InputShape
+from paramshare.sharing.twins.space.parametrized import class_of, is_computed, with_originals
 
 __all__ = ["Positions", "has_dense", "positions_of", "twin_of"]
 
 _CONVS: Final = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _TRANSPOSED: Final = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 _RECURRENT: Final = (nn.RNN, nn.GRU, nn.LSTM)
+_LEADING: Final = (nn.Linear, nn.Bilinear, nn.Embedding, nn.EmbeddingBag, *_CONVS)
 _UNBATCHED: Final = {nn.InstanceNorm1d: 2, nn.InstanceNorm2d: 3, nn.InstanceNorm3d: 4}
 """The number of axes of an input without a batch, for norms that accept such an input."""
 
@@ -56,7 +58,7 @@ def positions_of(module: nn.Module, batch_axes: BatchAxes, name: str, call: int,
         name, call: the layer's name, and the number of the call.
         out: the shape of the result of the call.
     """
-    kind = _KINDS.get(type(module))
+    kind = _kind_of(module)
     if kind is None or "forward" in vars(module):
         return None
     return kind.find(module, lambda place, argument: batch_axes.input_shape(name, call, place, argument), out)
@@ -64,16 +66,31 @@ def positions_of(module: nn.Module, batch_axes: BatchAxes, name: str, call: int,
 
 def twin_of(layer: Any, positions: Positions, dense: bool) -> nn.Module:
     """Return the unshared or dense twin of a layer."""
-    kind = _KINDS[type(layer)]
-    make = kind.dense if dense else kind.local
+    kind = _kind_of(layer)
+    make = kind and (kind.dense if dense else kind.local)
     assert make is not None
+    if is_computed(layer):
+        return with_originals(layer, lambda plain: make(plain, positions))
     return make(layer, positions)
 
 
 def has_dense(module: nn.Module) -> bool:
     """Return whether a layer has a dense twin; tables and Bilinear layers have none."""
-    kind = _KINDS.get(type(module))
-    return kind is not None and kind.dense is not None
+    kind = _kind_of(module)
+    return kind is not None and kind.dense is not None and not is_computed(module)
+
+
+def _kind_of(module: nn.Module) -> "_Kind | None":
+    """Return the type of a layer that has a twin; None for any other layer."""
+    kind = _KINDS.get(class_of(module))
+    return None if kind is None or (is_computed(module) and not _has_leading_positions(module)) else kind
+
+
+def _has_leading_positions(layer: Any) -> bool:
+    """Return whether each parameter of a layer's twin is (*positions, *shape), and no call changes the weights."""
+    if isinstance(layer, _TRANSPOSED):
+        return layer.bias is None or "bias" in layer._parameters
+    return isinstance(layer, _LEADING) and getattr(layer, "max_norm", None) is None
 
 
 def _convolution(conv: Any, locate: _Locate, _out: Shape | None) -> Positions | None:

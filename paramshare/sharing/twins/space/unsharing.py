@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from typing import Final
 
 from torch import nn
 
@@ -12,8 +13,12 @@ from paramshare.sharing.twins.observed_pass import ObservedPass
 from paramshare.sharing.twins.replacement import replaced
 from paramshare.sharing.twins.space.batch_axis import BatchAxes
 from paramshare.sharing.twins.space.layer_twins import Positions, has_dense, positions_of, twin_of
+from paramshare.sharing.twins.space.parametrized import is_computed
 
 __all__ = ["unshare", "unshareable_layers"]
+
+_PARAMETRIZED: Final = "parametrizations"
+"""The name of the module within a layer that computes the layer's weights."""
 
 
 def unshareable_layers(
@@ -32,7 +37,7 @@ def unshareable_layers(
     """
     layers = {}
     for name, module in observed.model.named_modules():
-        if name in observed.hooked or (dense and not has_dense(module)):
+        if name in observed.hooked or (dense and not has_dense(module)) or _parametrized(name) in layers:
             continue
         calls = observed.calls.get(name, ())
         places = {positions_of(module, batch_axes, name, number, call.out) for number, call in enumerate(calls)}
@@ -87,13 +92,21 @@ def _ties(observed: ObservedPass, layers: Mapping[str, Positions]) -> Iterator[t
 
 def _replaced_layer(name: str, observed: ObservedPass, layers: Mapping[str, Positions]) -> str:
     """Return the parent of a module if the parent is replaced as a whole; else the module's own name."""
-    parent = name.rpartition(".")[0]
+    computed = _parametrized(name)
+    parent = name.rpartition(".")[0] if computed is None else computed
     return parent if name and parent in layers and _in_parts(observed, parent) else name
+
+
+def _parametrized(name: str) -> str | None:
+    """Return the name of the parametrized layer that a module computes a weight of; None for any other module."""
+    parts = name.split(".")
+    return ".".join(parts[: parts.index(_PARAMETRIZED)]) if _PARAMETRIZED in parts else None
 
 
 def _in_parts(observed: ObservedPass, name: str) -> bool:
     """Return whether a layer's twin splits the weights into parts, so that ties to other layers cannot be kept."""
-    return isinstance(observed.model.get_submodule(name), nn.MultiheadAttention)
+    layer = observed.model.get_submodule(name)
+    return isinstance(layer, nn.MultiheadAttention) or is_computed(layer)
 
 
 def unshare(model: nn.Module, places: Mapping[str, Positions], dense: bool) -> nn.Module:

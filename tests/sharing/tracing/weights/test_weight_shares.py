@@ -5,6 +5,7 @@ The oracle numbers the elements of the weight and joins the numbers.
 
 from collections.abc import Callable
 
+import numpy
 import pytest
 import torch
 import torch.nn.functional as F
@@ -72,6 +73,44 @@ def check(weight: Tensor, *operands: Operand, rows: int = 6) -> Counts:
 )
 def test_derived_weight_has_a_copy_for_each_place(operand: Operand, unshared: int) -> None:
     assert check(torch.randn(4, 8), operand).unshared == unshared
+
+
+@pytest.mark.parametrize(
+    ("operand", "used", "unshared"),
+    [
+        (lambda w: w[[0, 2]], 16, 96),
+        (lambda w: w[[0, 2, 2]], 16, 144),
+        (lambda w: w[torch.tensor([0, 2])], 16, 96),
+        (lambda w: w[:, [1, 3, 4]], 12, 72),
+        (lambda w: w[[True, False, True, False]], 16, 96),
+        (lambda w: w[numpy.array([3, 1])], 16, 96),
+        (lambda w: w.index_select(0, torch.tensor([3])), 8, 48),
+        (lambda w: w[[0, 2]][[1]].roll(1, 1)[:, :3], 3, 18),
+        (lambda w: (2 * w)[[0, 2]], 16, 96),
+        (lambda w: w.t()[[0, 2]][:, [1, 3]], 4, 24),
+    ],
+)
+def test_rows_that_a_fixed_index_selects_are_the_rows_that_are_used(operand: Operand, used: int, unshared: int) -> None:
+    totals = analyze(Linears(torch.randn(4, 8), operand), (6, 8)).totals
+    assert (totals.used, totals.per_use, totals.unshared, totals.unused) == (used, used, unshared, 32 - used)
+
+
+def test_rows_that_a_buffer_selects_are_the_rows_that_are_used() -> None:
+    class Selected(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table, self.rows = nn.Parameter(torch.randn(8, 4)), nn.Buffer(torch.tensor([1, 6, 6]))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x @ self.table[self.rows].t()
+
+    totals = analyze(Selected(), (5, 4)).totals
+    assert (totals.used, totals.per_use, totals.unshared, totals.unused) == (8, 8, 5 * 12, 24)
+
+
+def test_no_row_that_an_empty_index_selects_is_used() -> None:
+    totals = analyze(Linears(torch.randn(4, 8), lambda w: torch.cat([w[:1], w[[]]])), (6, 8)).totals
+    assert (totals.used, totals.per_use, totals.unshared) == (8, 8, 48)
 
 
 def test_two_views_of_a_weight_placed_side_by_side_are_two_copies() -> None:
@@ -169,7 +208,13 @@ def test_a_parametrization_by_householder_reflections_uses_each_weight_once() ->
 def views(draw: st.DrawFn) -> Operand:
     """Rows or columns of a matrix, or all of it, perhaps turned, transposed, copied or scaled."""
     first, count = draw(st.integers(0, 3)), draw(st.integers(1, 4))
-    slices: list[Operand] = [lambda w: w, lambda w: w[first : first + count], lambda w: w[:, first : first + count]]
+    some = draw(st.lists(st.integers(0, 4), min_size=1, max_size=5))
+    grid = torch.tensor([some, some[::-1]])
+    slices: list[Operand] = [
+        lambda w: w, lambda w: w[first : first + count], lambda w: w[:, first : first + count], lambda w: w[some],
+        lambda w: w[:, some], lambda w: w.index_select(1, grid[1]), lambda w: w[grid, grid.flip(0)],
+        lambda w: w.take(grid), lambda w: w.gather(0, grid), lambda w: w[torch.arange(6) % 2 == 0],
+    ]  # fmt: skip
     changes: list[Operand] = [
         lambda m: m, lambda m: m.t(), lambda m: m.flip(0), lambda m: m.roll(1, 1), lambda m: m.clone(),
         lambda m: m.double().float(), lambda m: m.repeat(2, 1), lambda m: m.rot90(),
@@ -201,18 +246,29 @@ def test_random_programs_over_one_weight_count_as_their_elements_unrolled(progra
     check(torch.randn(6, 5), *program, rows=rows)
 
 
-@settings(max_examples=60, deadline=None)
+MOVES: list[Operand] = [
+    lambda m: m, lambda m: m.roll(1, 0), lambda m: m.flip(1), lambda m: m.roll((1, 2), (0, 1)) * 1.0,
+    lambda m: m.t().clone().t(),
+    lambda m: torch.cat([m, m.flip(0)], 1)[:, 2:], lambda m: F.pad(m, (1, 2))[:, 1:], lambda m: m.repeat(2, 1),
+    lambda m: m[[0, 0, -1]], lambda m: m[:, [2, 0, 1, 4, 4]][torch.arange(len(m)).flip(0)], lambda m: m.rot90(2),
+    lambda m: m.t()[[4, 1, 0]].t().contiguous().roll(1, 1), lambda m: m.double().flip(0).float(),
+]  # fmt: skip
+
+
+@settings(max_examples=150, deadline=None)
 @given(
     st.lists(st.tuples(st.integers(0, 3), st.integers(1, 3)), min_size=1, max_size=4),
     st.tuples(st.integers(0, 5), st.integers(1, 6), st.integers(0, 3), st.integers(1, 5)),
+    st.sampled_from(MOVES),
 )
 def test_window_of_stacked_rows_has_the_shares_within_it(
-    rows: list[tuple[int, int]], window: tuple[int, int, int, int]
+    rows: list[tuple[int, int]], window: tuple[int, int, int, int], change: Operand
 ) -> None:
+    """A window has the elements that it shows, however the rows below it were moved."""
     top, height, left, width = window
 
     def seen(w: Tensor) -> Tensor:
-        below = torch.cat([w[first : first + count] * 1.0 for first, count in rows])
-        return below[min(top, below.shape[0] - 1) :][:height, left : left + width]
+        below = change(torch.cat([w[first : first + count] * 1.0 for first, count in rows]))
+        return below[min(top, below.shape[0] - 1) :][:height, min(left, below.shape[1] - 1) :][:, :width]
 
     check(torch.randn(6, 5), seen, rows=2)
