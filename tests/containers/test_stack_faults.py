@@ -26,7 +26,7 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import FlowRun, StateType
 
 from support.command_line import SMALL, clean_environment
-from support.containers.compose_stack import Stack, check_sweep, request, spec_of
+from support.containers.compose_stack import IMAGE, Stack, check_sweep, request, spec_of
 from support.flows.prefect_worker import running_worker
 from support.repetitions import DRAWS
 from support.tracking.sweep_checks import runs_of
@@ -207,9 +207,13 @@ def test_a_killed_restore_is_undone_or_kept_by_the_next_restore_even_if_that_fai
 @pytest.fixture
 def build(stack: Stack) -> dict[str, str]:
     """Return settings with which `make upgrade` builds the images that exist."""
-    before = stack.run("docker", "image", "inspect", "--format={{json .Config.Labels}}", "paramshare:cpu")
+    before = stack.run("docker", "image", "inspect", "--format={{json .Config.Labels}}", IMAGE)
     labels = {name.rpartition(".")[2]: label for name, label in json.loads(before).items()}
-    settings = {"STACK_COMMIT": labels["revision"], "STACK_VERSION": labels["version"]}
+    settings = {
+        "STACK_COMMIT": labels["revision"],
+        "STACK_CREATED": labels["created"],
+        "STACK_SOURCE": labels["source"],
+    }
     if wheels := os.environ.get("PIP_FIND_LINKS"):  # where torch is in a folder and on no index
         settings["STACK_WHEELS"] = wheels
     return settings
