@@ -89,10 +89,11 @@ $(BIN)/python:
 	@$(PYTHON) -m venv $(VENV) \
 	  || { rm -rf $(VENV); echo "python3 -m venv does not work; on Debian or Ubuntu: apt-get install python3-venv" >&2; exit 1; }
 
-$(VENV)/.installed: requirements.lock requirements-torch.lock pyproject.toml | $(BIN)/python
+# By its version alone: the platforms have different builds of torch, each with libraries of its own.
+$(VENV)/.installed: requirements.lock requirements-torch-cuda.lock pyproject.toml | $(BIN)/python
 	@echo "installing the locked dependencies into $(VENV) (minutes, once)"
 	$(PIP) install --no-deps --require-hashes -r requirements.lock
-	$(PIP) install -r requirements-torch.lock
+	$(PIP) install "$$(sed -n 's/^\(torch==[0-9.]*\).*/\1/p' requirements-torch-cuda.lock)"
 	$(PIP) install --no-deps --no-build-isolation -e .
 	@touch $@
 
@@ -114,26 +115,35 @@ $(VENV)/.installed-bench: requirements-bench.lock $(VENV)/.installed-dev
 VARIANT ?= cuda
 REPOSITORY ?= $(or $(STACK_IMAGES),paramshare)
 WHEELS ?= $(or $(STACK_WHEELS),$(if $(filter cpu,$(VARIANT)),$(wildcard $(PIP_FIND_LINKS))))
-IMAGE = docker build --file docker/Dockerfile \
-  --build-arg VERSION="$$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)" \
-  --build-arg COMMIT="$$(git describe --always --abbrev=40 --dirty --exclude '*' 2>/dev/null)"
+ABOUT = $(shell docker/source.sh)
+of_source = $(patsubst $(1)=%,%,$(filter $(1)=%,$(ABOUT)))
+VERSION ?= $(call of_source,VERSION)
+COMMIT = $(call of_source,COMMIT)
+# The engine's own lists of contents and of the build, for an engine that can store them.
+ATTESTATIONS = $(if $(ATTEST),--sbom=true --provenance=mode=max)
+IMAGE = docker build --file docker/Dockerfile $(ATTESTATIONS) $(patsubst %,--build-arg %,$(ABOUT)) \
+  $(if $(STACK_PYTHON_IMAGE),--build-arg PYTHON_IMAGE=$(STACK_PYTHON_IMAGE))
 
 # Torch is installed from the wheels in the folder WHEELS, from TORCH_INDEX, or from pip's index (the CUDA build on Linux),
-# and the CPU build from PyTorch's own index.
-image: ## build the images paramshare:cuda (VARIANT=cpu: paramshare:cpu) and paramshare-mlflow
-	$(IMAGE) --target mlflow --tag $(REPOSITORY)-mlflow .
-	$(IMAGE) --target paramshare --tag $(REPOSITORY):$(VARIANT) --build-arg TORCH_VARIANT=$(VARIANT) \
-	  $(if $(TORCH_INDEX),--build-arg TORCH_INDEX=$(TORCH_INDEX)) $(if $(WHEELS),--build-context wheels=$(WHEELS)) .
+# and the CPU build from PyTorch's own index. The second tag of an image is its commit.
+image: ## build the images paramshare:VERSION-cuda (VARIANT=cpu: -cpu) and paramshare-mlflow:VERSION
+	$(IMAGE) --target mlflow $(foreach tag,$(VERSION) $(COMMIT),--tag $(REPOSITORY)-mlflow:$(tag)) .
+	$(IMAGE) --target paramshare $(foreach tag,$(VERSION) $(COMMIT),--tag $(REPOSITORY):$(tag)-$(VARIANT)) \
+	  --build-arg TORCH_VARIANT=$(VARIANT) $(if $(TORCH_INDEX),--build-arg TORCH_INDEX=$(TORCH_INDEX)) \
+	  $(if $(WHEELS),--build-context wheels=$(WHEELS)) .
 
-# Torch's builds differ by platform and the CUDA build pins its own libraries, so the hashed locks omit them.
+# Torch's builds differ by platform and the CUDA build pins its own libraries, so they have locks of their own, for the images.
 NOT_LOCKED := torch triton cuda-bindings cuda-pathfinder cuda-toolkit nvidia-cublas nvidia-cuda-cupti \
   nvidia-cuda-nvrtc nvidia-cuda-runtime nvidia-cudnn-cu13 nvidia-cufft nvidia-cufile nvidia-curand nvidia-cusolver \
   nvidia-cusparse nvidia-cusparselt-cu13 nvidia-nccl-cu13 nvidia-nvjitlink nvidia-nvshmem-cu13 nvidia-nvtx
-COMPILE = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
-  $(addprefix --no-emit-package ,$(NOT_LOCKED))
+COMPILE_ALL = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header
+COMPILE = $(COMPILE_ALL) $(addprefix --no-emit-package ,$(NOT_LOCKED))
 OURS = $(COMPILE) pyproject.toml
-LOCKS := requirements.lock requirements-dask.lock requirements-dev.lock requirements-bench.lock requirements-mlflow.lock
+LOCKS := requirements.lock requirements-dask.lock requirements-dev.lock requirements-bench.lock requirements-mlflow.lock \
+  requirements-sbom.lock requirements-torch-cuda.lock requirements-torch-cpu.lock
 REPEATS_NOTHING_OF = $$(sed -n 's/^\([A-Za-z0-9._-]*\)==.*/--no-emit-package \1/p' $(1))
+
+CPU_WHEELS ?= https://download.pytorch.org/whl/cpu/torch/
 
 # The lock of Dask adds to requirements.lock, and the lock of the benchmarks adds to the lock of the tests, without
 # repeating pins. The lock of MLflow's image is complete. uv lists omitted packages at the end of a file.
@@ -146,6 +156,11 @@ lock: ## update the lock files from pyproject.toml, keeping the pins that are st
 	$(OURS) -c requirements-dev.lock --extra dask --extra dev --extra zoo --extra bench -o requirements-bench.lock \
 	  $(call REPEATS_NOTHING_OF,requirements-dev.lock)
 	$(COMPILE) --group mlflow-server -c requirements-bench.lock -c requirements.lock -o requirements-mlflow.lock
+	$(COMPILE) --group sbom -c requirements-bench.lock -c requirements.lock -o requirements-sbom.lock
+	$(COMPILE_ALL) pyproject.toml -c requirements.lock -o requirements-torch-cuda.lock \
+	  $(call REPEATS_NOTHING_OF,requirements.lock)
+	sed -n 's/^\(torch==[0-9.]*\).*/\1+cpu/p' requirements-torch-cuda.lock \
+	  | $(COMPILE_ALL) --no-deps --no-annotate --find-links $(CPU_WHEELS) -o requirements-torch-cpu.lock -
 	sed -i.bak '/^# The following packages were excluded/,$$d' $(LOCKS) && rm $(LOCKS:=.bak)
 
 clean: ## delete .venv and caches, but not mlruns/

@@ -2,13 +2,19 @@
 
     warm_up.py LIBRARY ...
 
-The Dockerfile runs this before it copies paramshare's source, so that a changed source does not repeat it.
+The Dockerfile runs this before it copies paramshare's source, so that a changed source does not repeat it. The bytecode
+of each package is then compiled once more in a process of its own: what Python writes at an import depends on the
+modules before it, and the layer of torch must be the same whatever is installed beside it.
 """
 
 import os
+import subprocess
 import sys
+import sysconfig
 import tempfile
+from collections import defaultdict
 from importlib import import_module
+from pathlib import Path
 
 ALSO_IMPORTED = {
     "dask": "distributed distributed.cli.dask_scheduler distributed.cli.dask_worker prefect_dask",
@@ -41,6 +47,19 @@ def use_torch() -> None:
     torch.export.load("net.pt2")
 
 
+def compile_again() -> None:
+    """Compile the modules that have bytecode, so that equal sources have equal bytecode."""
+    site = Path(sysconfig.get_path("purelib"))
+    sources = defaultdict(list)
+    for bytecode in sorted(site.rglob("*.pyc")):
+        source = bytecode.parents[1] / f"{bytecode.name.partition('.')[0]}.py"
+        sources[source.relative_to(site).parts[0]].append(str(source))
+        bytecode.unlink()
+    compiler = [sys.executable, "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", "-i", "-"]
+    for files in sources.values():
+        subprocess.run(compiler, input="\n".join(files), text=True, check=True)
+
+
 USES = {"mlflow": use_mlflow, "prefect": use_prefect, "torch": use_torch}
 
 if __name__ == "__main__":
@@ -52,3 +71,5 @@ if __name__ == "__main__":
                 import_module(module)
             USES.get(library, lambda: None)()
         os.chdir("/")
+    os.environ["PYTHONHASHSEED"] = "0"
+    compile_again()

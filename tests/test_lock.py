@@ -14,7 +14,7 @@ from packaging.version import Version
 ROOT = Path(__file__).parents[1]
 LOCKS = (
     "requirements.lock", "requirements-dask.lock", "requirements-dev.lock", "requirements-bench.lock",
-    "requirements-mlflow.lock",
+    "requirements-mlflow.lock", "requirements-sbom.lock", "requirements-torch-cpu.lock", "requirements-torch-cuda.lock",
 )  # fmt: skip
 PIN = re.compile(r"^([\w.-]+)==([^\s;\\]+)(?: ;([^\\]*))?")
 
@@ -36,7 +36,7 @@ def declared() -> list[Requirement]:
 
 
 def torch_pin() -> dict[str, str]:
-    return dict([(ROOT / "requirements-torch.lock").read_text().split()[-1].split("==")])
+    return {"torch": pins("requirements-torch-cuda.lock")["torch"]}
 
 
 def test_the_installed_versions_are_the_locked_versions() -> None:
@@ -75,6 +75,11 @@ def test_the_lock_of_the_mlflow_server_has_the_versions_of_its_clients_and_no_to
     assert {name for name in server if server[name] != known.get(name)} == {"flask-wtf", "wtforms"}
     assert {"mlflow", "psycopg", "psycopg-binary", "gunicorn"} <= server.keys()
     assert not {"torch", "prefect"} & server.keys()
+
+
+def test_both_builds_of_torch_are_locked_in_one_version() -> None:
+    cpu = pins("requirements-torch-cpu.lock")
+    assert cpu == {"torch": f"{torch_pin()['torch']}+cpu"}
 
 
 @pytest.mark.parametrize("lock", LOCKS)

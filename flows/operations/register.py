@@ -1,6 +1,10 @@
 """The registration on a Prefect server: work pools, the deployments of `prefect.yaml`, an automation for silent runs.
 
     python -m paramshare.flows.register
+    python -m paramshare.flows.register --pool cpu
+
+Prefect shows a work pool without a worker in red, so `--pool` selects the pools that are created. Deployments of a pool
+that does not exist are not registered; pools that exist are kept up to date.
 
 Run it again at any time, and after every upgrade: it updates the deployments, and deletes deployments of paramshare
 that `prefect.yaml` no longer names. A deployment that had another name keeps its state (`renaming.py`). Parameters,
@@ -54,23 +58,25 @@ _POOLS: Final = {
 }
 
 
-def register(file: Path, settings: StackSettings) -> Iterator[str]:
+def register(file: Path, settings: StackSettings, pools: Collection[str] = _POOLS) -> Iterator[str]:
     """Register everything with the configured Prefect API, and yield a line for each action.
 
     Args:
         file: `prefect.yaml`.
+        pools: the work pools to create.
 
     Raises:
         SettingsError: the file is not a file of deployments.
         ServerError: no API is configured, it does not answer, or it refuses a deployment.
     """
     document = read_file(file)
-    wanted = names_in(document)
     status, works = check_api()
     if not works or status.startswith("no API"):
         raise ServerError(f"nothing was registered: {status}")
     with get_client(sync_client=True) as client:
-        yield from _create_pools(client)
+        yield from _create_pools(client, pools)
+        document = _without_missing_pools(client, document)
+        wanted = names_in(document)
         _name_schedules(client)
         yield from copy_former(client, dict(_ours(client)), wanted)
         before = {key for key, _, _ in _schedules(client)}
@@ -91,8 +97,8 @@ def register(file: Path, settings: StackSettings) -> Iterator[str]:
         yield from _watch(client)
 
 
-def _create_pools(client: SyncPrefectClient) -> Iterator[str]:
-    """Create the work pools. A pool that exists is not changed."""
+def _create_pools(client: SyncPrefectClient, pools: Collection[str]) -> Iterator[str]:
+    """Create the given work pools. A pool that exists is not changed."""
     for name, description in _POOLS.items():
         try:
             pool = client.read_work_pool(name)
@@ -100,11 +106,20 @@ def _create_pools(client: SyncPrefectClient) -> Iterator[str]:
                 client.update_work_pool(name, WorkPoolUpdate(description=description))
             yield f"work pool {name}: exists"
         except ObjectNotFound:
+            if name not in pools:
+                continue
             template = ProcessWorker.get_default_base_job_template()
             client.create_work_pool(
                 WorkPoolCreate(name=name, type="process", description=description, base_job_template=template)
             )
             yield f"work pool {name}: created"
+
+
+def _without_missing_pools(client: SyncPrefectClient, document: Document) -> Document:
+    """Return the file without the deployments of our pools that do not exist."""
+    missing = set(_POOLS) - {pool.name for pool in client.read_work_pools()}
+    kept = [entry for entry in document["deployments"] if (entry.get("work_pool") or {}).get("name") not in missing]
+    return {**document, "deployments": kept}
 
 
 def _name_schedules(client: SyncPrefectClient) -> None:
@@ -167,7 +182,7 @@ def _remove_others(client: SyncPrefectClient, wanted: Collection[str]) -> Iterat
             yield delete_former(client, deployment, name, successors[name])
         else:
             client.delete_deployment(deployment.id)
-            yield f"deployment {name}: deleted, prefect.yaml does not name it"
+            yield f"deployment {name}: deleted, prefect.yaml does not name it or its pool does not exist"
 
 
 def _describe(client: SyncPrefectClient) -> Iterator[str]:
@@ -223,9 +238,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         type=Path,
         help="defaults to prefect.yaml of this folder if it is paramshare's, else to the installed one",
     )
+    parser.add_argument(
+        "--pool",
+        dest="pools",
+        action="append",
+        choices=_POOLS,
+        help="create this pool; repeat it for several; defaults to all pools",
+    )
     try:
         options = parser.parse_args(arguments)
-        for line in register(find_file(options.file), StackSettings.read()):
+        for line in register(find_file(options.file), StackSettings.read(), options.pools or _POOLS):
             sys.stdout.write(f"{line}\n")
             sys.stdout.flush()
     except ParamshareError as error:

@@ -11,6 +11,7 @@ import subprocess
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from uuid import uuid4
 
@@ -20,6 +21,7 @@ from support.containers.docker_engine import docker, why_no_engine
 
 ROOT = Path(__file__).parents[2]
 NAME = f"paramshare-image-test-{os.getpid()}"
+VERSION = version("paramshare")
 CANARY = "canary-7f3a9c51d2"  # stands in every file that no image may hold
 LIMIT = 1_300_000_000  # bytes
 LOCKED_DOWN = (
@@ -38,8 +40,8 @@ class Images:
 
     sources: Path
     commit: str
-    paramshare: str = f"{NAME}:cpu"
-    mlflow: str = f"{NAME}-mlflow"
+    paramshare: str = f"{NAME}:{VERSION}-cpu"
+    mlflow: str = f"{NAME}-mlflow:{VERSION}"
 
     def build(self, **variables: str) -> subprocess.CompletedProcess[str]:
         """Run `make image`, and return the result."""
@@ -49,9 +51,9 @@ class Images:
         )
 
 
-def git(folder: Path, *arguments: str) -> str:
-    who = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
-    done = subprocess.run(["git", "-C", folder, *who, *arguments], capture_output=True, text=True, check=True)
+def git(folder: Path, *arguments: str, **settings: str) -> str:
+    command = ["git", "-C", folder, "-c", "user.name=test", "-c", "user.email=test@localhost", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ | settings)
     return done.stdout.strip()
 
 
@@ -67,6 +69,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Images]:
     git(sources, "init", "--quiet")
     git(sources, "add", "--all")
     git(sources, "commit", "--quiet", "--message", CANARY)
+    git(sources, "remote", "add", "origin", f"https://user:{CANARY}@code.example/paramshare.git")
     for name in ("docker/secrets/postgres_password", ".env", "mlruns/mlflow.db", "pip.conf", "docker/secrets/new_one"):
         (sources / name).parent.mkdir(parents=True, exist_ok=True)
         (sources / name).write_text(CANARY)
@@ -74,7 +77,8 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Images]:
     done = made.build()
     assert done.returncode == 0, done.stderr[-3000:]
     yield made
-    docker("image", "rm", made.paramshare, made.mlflow)
+    names = docker("image", "ls", "--filter", f"reference={NAME}*", "--format", "{{.Repository}}:{{.Tag}}").stdout
+    docker("image", "rm", *names.split())
 
 
 def inspected(image: str) -> dict[str, object]:
@@ -158,8 +162,33 @@ def test_the_images_run_as_an_unprivileged_user_and_have_labels(images: Images, 
     assert labels.pop("description")
     assert labels == {
         "title": "paramshare" if which == "paramshare" else "paramshare-mlflow", "licenses": "Apache-2.0",
-        "version": "0.1.0", "revision": images.commit,
+        "version": VERSION, "revision": images.commit, "source": "https://code.example/paramshare.git",
+        "created": git(images.sources, "log", "-1", "--date=format-local:%Y-%m-%dT%H:%M:%SZ", "--format=%cd", TZ="UTC"),
+        "name": "python:3.11-slim-bookworm",  # of the base
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("which", ["paramshare", "mlflow"])
+def test_an_image_has_the_commit_as_a_second_tag(images: Images, which: str) -> None:
+    image = getattr(images, which)
+    other = image.replace(f":{VERSION}", f":{images.commit}")
+    assert inspected(other)["Id"] == inspected(image)["Id"]
+
+
+@pytest.mark.parametrize("which", ["paramshare", "mlflow"])
+def test_the_list_of_contents_has_every_python_package_of_the_image_with_its_version(
+    images: Images, which: str
+) -> None:
+    program = """
+import json
+from importlib.metadata import distributions
+from packaging.utils import canonicalize_name
+contents = json.load(open("/opt/sbom.json"))
+listed = {(canonicalize_name(part["name"]), part["version"]) for part in contents["components"]}
+installed = {(canonicalize_name(one.name), one.version) for one in distributions() if one.name != "paramshare"}
+print(contents["bomFormat"], len(listed) > 50, sorted(listed ^ installed))
+"""
+    assert output(getattr(images, which), "python", "-c", program) == "CycloneDX True []\n"
 
 
 @pytest.mark.parametrize("which", ["paramshare", "mlflow"])
@@ -240,28 +269,61 @@ def test_a_changed_source_file_rebuilds_the_source_layers_only(images: Images) -
     git(images.sources, "checkout", "--", "paramshare/cli.py")
 
 
-def test_the_build_fails_if_torch_is_not_the_requested_variant(images: Images) -> None:
-    wheels = os.environ.get("PIP_FIND_LINKS", "")
-    if not list(Path(wheels or "/nowhere").glob("torch-*+cpu-*.whl")):
+def test_torch_has_a_layer_of_its_own(images: Images, tmp_path: Path) -> None:
+    """Else each change of another package would send torch again."""
+    assert docker("save", "--output", str(tmp_path / "image.tar"), images.paramshare).returncode == 0
+    packages = "opt/venv/lib/python3.11/site-packages/"
+    with tarfile.open(tmp_path / "image.tar") as image:
+        layers = []
+        for layer in json.load(image.extractfile("manifest.json"))[0]["Layers"]:
+            with tarfile.open(fileobj=image.extractfile(layer)) as opened:
+                layers.append({member.name for member in opened if member.isfile()})
+    with_torch = [layer for layer in layers if any(name.startswith(f"{packages}torch/") for name in layer)]
+    assert len(with_torch) == 1
+    of_torch = (f"{packages}torch", f"{packages}functorch")  # torchgen and the metadata, too
+    assert [name for name in with_torch[0] if not name.startswith(of_torch)] == []
+
+
+@pytest.fixture(scope="module")
+def wheel() -> Path:
+    """Return the CPU wheel of torch."""
+    found = [*Path(os.environ.get("PIP_FIND_LINKS") or "/nowhere").glob("torch-*+cpu-*.whl")]
+    if not found:
         pytest.skip("PIP_FIND_LINKS names no folder with a CPU wheel of torch")
-    done = images.build(VARIANT="cuda", WHEELS=wheels)
+    return found[0]
+
+
+def install_torch(images: Images, wheels: Path, variant: str, index: str = "") -> subprocess.CompletedProcess[str]:
+    """Build the stage that installs torch."""
+    return docker(
+        "build", "--file", f"{images.sources}/docker/Dockerfile", "--target", "torch-installed",
+        "--progress", "plain", "--output", "type=cacheonly", "--build-arg", f"TORCH_VARIANT={variant}",
+        "--build-arg", f"TORCH_INDEX={index}", "--build-context", f"wheels={wheels}", str(images.sources),
+    )  # fmt: skip
+
+
+def test_the_build_installs_torch_from_the_given_index_and_fails_if_it_is_of_another_variant(
+    images: Images, wheel: Path, tmp_path: Path
+) -> None:
+    page = tmp_path / "index" / "torch" / "index.html"
+    page.parent.mkdir(parents=True)
+    # A comment of its own: else an engine that built this once takes the layer from its cache, and pip says nothing.
+    page.write_text(f'<!-- {uuid4()} --><a href="{wheel.name.replace("+", "%2B")}">{wheel.name}</a>')
+    shutil.copy(wheel, page.parent)
+    done = install_torch(images, tmp_path, "cpu", "file:///wheels/index")
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "Processing /wheels/index/torch/torch-" in done.stderr
+    done = install_torch(images, tmp_path, "cuda", "file:///wheels/index")
     assert done.returncode
     assert "TORCH_VARIANT is cuda, but pip installed torch 2.13.0+cpu (cpu)" in done.stderr
 
 
-def test_the_build_installs_torch_from_the_given_index(images: Images, tmp_path: Path) -> None:
-    found = [*Path(os.environ.get("PIP_FIND_LINKS") or "/nowhere").glob("torch-*+cpu-*.whl")]
-    if not found:
-        pytest.skip("PIP_FIND_LINKS names no folder with a CPU wheel of torch")
-    page = tmp_path / "index" / "torch" / "index.html"
-    page.parent.mkdir(parents=True)
-    # A comment of its own: else an engine that built this once takes the layer from its cache, and pip says nothing.
-    page.write_text(f'<!-- {uuid4()} --><a href="{found[0].name.replace("+", "%2B")}">{found[0].name}</a>')
-    shutil.copy(found[0], page.parent)
-    done = docker(
-        "build", "--file", f"{images.sources}/docker/Dockerfile", "--target", "paramshare-installed",
-        "--progress", "plain", "--output", "type=cacheonly", "--build-arg", "TORCH_VARIANT=cpu",
-        "--build-arg", "TORCH_INDEX=file:///wheels/index", "--build-context", f"wheels={tmp_path}", str(images.sources),
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert "Processing /wheels/index/torch/torch-" in done.stderr
+def test_the_build_refuses_a_wheel_of_torch_that_the_lock_does_not_know(
+    images: Images, wheel: Path, tmp_path: Path
+) -> None:
+    changed = Path(shutil.copy(wheel, tmp_path))
+    with changed.open("ab") as file:
+        file.write(b"\0")
+    done = install_torch(images, tmp_path, "cpu")
+    assert done.returncode
+    assert "DO NOT MATCH THE HASHES" in done.stderr

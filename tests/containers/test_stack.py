@@ -23,14 +23,14 @@ from paramshare.sweep.spec import SweepSpec
 from paramshare.tracking.display.urls import run_url
 from support.chromium import Page, find_chromium, running_chromium, sees
 from support.command_line import PROGRAM, SMALL, clean_environment
-from support.containers.compose_stack import PATIENCE, SERVICES, Stack, check_sweep, request
+from support.containers.compose_stack import MLFLOW_IMAGE, PATIENCE, SERVICES, Stack, check_sweep, request
 from support.toy_recipe import NEIGHBOUR, RECIPE
 from support.tracking.sweep_checks import runs_of
 from support.waiting import wait_until
 
 MLFLOW_SEARCH = "/api/2.0/mlflow/experiments/search"
 DEPLOYMENTS = {
-    "sweep/sweep-cpu", "sweep/sweep-gpu", "sweep/sweep-nightly",
+    "sweep/sweep-cpu", "sweep/sweep-nightly",
     "study/study-cpu", "count/count-cpu", "verify/verify-cpu", "verify/verify-nightly",
 }  # fmt: skip
 
@@ -45,12 +45,12 @@ def page() -> Iterator[Page]:
         yield tab
 
 
-def test_every_deployment_is_registered_with_its_pool_and_schedules_are_paused(stack: Stack) -> None:
+def test_every_deployment_without_a_gpu_is_registered_with_its_pool_and_schedules_are_paused(stack: Stack) -> None:
     with stack.client() as client:
         found = client.read_deployments()
         names = {f"{client.read_flow(one.flow_id).name}/{one.name}": one for one in found}
     assert set(names) == DEPLOYMENTS
-    assert {one.work_pool_name for one in found} == {"cpu", "gpu"}
+    assert {one.work_pool_name for one in found} == {"cpu"}
     assert all(one.description and one.tags for one in found)
     schedules = [schedule for one in found for schedule in one.schedules]
     assert schedules
@@ -165,13 +165,14 @@ def test_a_schedule_starts_a_flow_run_that_finishes(stack: Stack) -> None:
 
 def test_the_gpu_worker_sees_every_gpu_and_serves_its_pool(stack: Stack) -> None:
     """Where there is no GPU, a stub on the engine's PATH lets it accept the request: see its README."""
-    asked = ["docker", "run", "--rm", "--gpus=all", "--network=none", "--entrypoint=true", "paramshare-mlflow"]
+    asked = ["docker", "run", "--rm", "--gpus=all", "--network=none", "--entrypoint=true", MLFLOW_IMAGE]
     if subprocess.run(asked, capture_output=True).returncode:
         pytest.skip("this engine has no GPUs to hand out, and no stub that says so")
     override = stack.folder / "gpu.json"
     command = ["python", "-m", "paramshare.flows.worker", "--pool", "gpu", "--devices", "0,1"]
     override.write_text(json.dumps({"services": {"worker-gpu": {"command": command}}}))
-    settings = {"COMPOSE_PROFILES": "gpu", "COMPOSE_FILE": f"docker/compose.yaml{os.pathsep}{override}"}
+    files = ("docker/compose.yaml", "docker/secrets/clone.yaml", str(override))
+    settings = {"COMPOSE_PROFILES": "gpu", "COMPOSE_FILE": os.pathsep.join(files)}
     try:
         stack.up("worker-gpu", **settings)
         (device,) = stack.container("worker-gpu")["HostConfig"]["DeviceRequests"]
@@ -183,6 +184,8 @@ def test_the_gpu_worker_sees_every_gpu_and_serves_its_pool(stack: Stack) -> None
             return [one.status for one in workers] == ["ONLINE"] * 2 or None
 
         wait_until(both_online, "a worker for each of the two GPUs is online")
+        with stack.client() as client:
+            assert client.read_deployment_by_name("sweep/sweep-gpu").work_pool_name == "gpu"
     finally:
         stack.compose("rm", "--stop", "--force", "worker-gpu", **settings)
 

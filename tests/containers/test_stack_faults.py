@@ -1,9 +1,8 @@
-"""The stack loses nothing: PostgreSQL, MLflow, Prefect and the worker each killed in the middle of a sweep,
-its volumes wiped and restored from a backup, a restore that fails, one that is killed, an upgrade, one that fails in
-the middle, the whole stack taken down and brought up again, with passwords, without which nobody gets an answer, and a
-worker that joins from outside.
+"""The stack loses nothing: its volumes wiped and restored from a backup, a restore that fails, one that is killed, an
+upgrade, one that fails in the middle, the whole stack taken down and brought up again, with passwords, without which
+nobody gets an answer, and a worker that joins from outside. `test_stack_crashes.py` kills its processes.
 
-Processes really die, volumes are really gone. Some minutes. A start of the stack takes most of them, so each serves as
+Volumes are really gone. Some minutes. A start of the stack takes most of them, so each serves as
 many tests as it can; from the first that wants `locked` on, the stack asks for passwords.
 """
 
@@ -16,72 +15,19 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest
-from prefect.client.schemas.filters import (
-    FlowRunFilter,
-    FlowRunFilterId,
-    TaskRunFilter,
-    TaskRunFilterState,
-    TaskRunFilterStateType,
-)
-from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.client.schemas.objects import FlowRun
 
 from support.command_line import SMALL, clean_environment
-from support.containers.compose_stack import Stack, check_sweep, request, spec_of
+from support.containers.compose_stack import IMAGE, Stack, check_sweep, request
+from support.containers.stack_sweeps import SEEDS, completed, sweep, under_way
 from support.flows.prefect_worker import running_worker
 from support.repetitions import DRAWS
 from support.tracking.sweep_checks import runs_of
-from support.waiting import wait_until
 
 MLFLOW_SEARCH = "/api/2.0/mlflow/experiments/search"
 REVISION = "SELECT version_num FROM alembic_version"
 SET_REVISION = "UPDATE alembic_version SET version_num = '{}'"
-SEEDS = 60
 PASSWORDS = {"STACK_MLFLOW_PASSWORD": "on", "STACK_PREFECT_PASSWORD": "on"}
-
-
-def sweep(stack: Stack, experiment: str, seeds: int) -> None:
-    """Run a sweep on a worker, and check that it completes."""
-    completed(stack.ended(stack.start_flow("sweep/sweep-cpu", spec_of(experiment, seeds))))
-
-
-def completed(run: FlowRun) -> None:
-    assert run.state is not None
-    assert run.state.name == "Completed", run.state.message
-
-
-def under_way(stack: Stack, experiment: str) -> UUID:
-    """Return the flow run of a sweep that has finished some of its seeds and not all."""
-    flow_run = stack.start_flow("sweep/sweep-cpu", spec_of(experiment, SEEDS))
-    finished = wait_until(lambda: stack.finished(experiment) or None, "the sweep is under way")
-    assert finished < SEEDS
-    return flow_run
-
-
-@pytest.mark.parametrize("service", ["postgres", "mlflow", "prefect", "worker"])
-def test_a_service_killed_during_a_sweep_loses_no_run(stack: Stack, service: str) -> None:
-    experiment = f"killed-{service}"
-    flow_run = under_way(stack, experiment)
-    stack.kill(service)
-    ended = stack.ended(flow_run)
-    assert ended.state is not None
-    if ended.state.name != "Completed":  # what MLflow could not take is kept: the same sweep again delivers it
-        assert service in ("mlflow", "postgres"), ended.state
-        assert "kept" in str(ended.state.message), ended.state
-        stack.up()
-        sweep(stack, experiment, SEEDS)
-    wait_until(lambda: running(stack, experiment, flow_run) == [] or None, "nothing is RUNNING", 120)
-    check_sweep(stack, experiment, SEEDS)
-
-
-def running(stack: Stack, experiment: str, flow_run: UUID) -> list[object]:
-    """Return what is RUNNING: runs of an experiment in MLflow, task runs of a flow run in Prefect."""
-    store = stack.store(experiment)
-    runs = [run.info.run_id for kind in ("sweep", "seed") for run in runs_of(store, kind, "RUNNING")]
-    of_run = FlowRunFilter(id=FlowRunFilterId(any_=[flow_run]))
-    states = TaskRunFilterState(type=TaskRunFilterStateType(any_=[StateType.RUNNING, StateType.PENDING]))
-    with stack.client() as client:
-        tasks = client.read_task_runs(flow_run_filter=of_run, task_run_filter=TaskRunFilter(state=states))
-    return [*runs, *(task.id for task in tasks)]
 
 
 def known_flow_runs(stack: Stack) -> set[UUID]:
@@ -207,9 +153,13 @@ def test_a_killed_restore_is_undone_or_kept_by_the_next_restore_even_if_that_fai
 @pytest.fixture
 def build(stack: Stack) -> dict[str, str]:
     """Return settings with which `make upgrade` builds the images that exist."""
-    before = stack.run("docker", "image", "inspect", "--format={{json .Config.Labels}}", "paramshare:cpu")
+    before = stack.run("docker", "image", "inspect", "--format={{json .Config.Labels}}", IMAGE)
     labels = {name.rpartition(".")[2]: label for name, label in json.loads(before).items()}
-    settings = {"STACK_COMMIT": labels["revision"], "STACK_VERSION": labels["version"]}
+    settings = {
+        "STACK_COMMIT": labels["revision"],
+        "STACK_CREATED": labels["created"],
+        "STACK_SOURCE": labels["source"],
+    }
     if wheels := os.environ.get("PIP_FIND_LINKS"):  # where torch is in a folder and on no index
         settings["STACK_WHEELS"] = wheels
     return settings

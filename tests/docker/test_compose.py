@@ -4,21 +4,24 @@ service keeps to every policy of `compose_policy`, and each of those policies is
 What needs the docker command is skipped where there is none; no engine has to run.
 """
 
+import atexit
 import copy
 import itertools
 import json
 import os
 import shutil
 import subprocess
+import tempfile
+import tomllib
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from support import ROOT
 from support.containers.compose_policy import POLICIES, Config, violations
 
-ROOT = Path(__file__).parents[2]
 PROFILES = ("gpu", "cli")
 
 
@@ -30,6 +33,18 @@ def _has_compose() -> bool:
 needs_compose = pytest.mark.skipif(not _has_compose(), reason="no `docker compose` here")
 
 
+@cache
+def _clone() -> Path:
+    """Return a folder with the files that compose reads, those of `make secrets` too."""
+    folder = Path(tempfile.mkdtemp(prefix="paramshare-test-"))
+    atexit.register(shutil.rmtree, folder)
+    shutil.copy(ROOT / "compose.yaml", folder)
+    shutil.copytree(ROOT / "docker", folder / "docker", ignore=shutil.ignore_patterns("secrets"))
+    own = {**os.environ, "COMPOSE_PROJECT_NAME": "paramshare-test-compose"}
+    subprocess.run([folder / "docker" / "secrets.sh"], env=own, check=True, capture_output=True)
+    return folder
+
+
 def config_of(*files: str, profiles: tuple[str, ...] = (), **settings: str) -> Config:
     """What compose makes of the files, with no setting but these."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("STACK_", "COMPOSE_"))}
@@ -38,7 +53,7 @@ def config_of(*files: str, profiles: tuple[str, ...] = (), **settings: str) -> C
     command += [word for profile in profiles for word in ("--profile", profile)]
     done = subprocess.run(
         [*command, "config", "--format", "json"],
-        cwd=ROOT,
+        cwd=_clone(),
         env={**environment, **settings},
         capture_output=True,
         text=True,
@@ -91,14 +106,44 @@ def test_every_service_follows_every_policy_with_every_profile_and_setting(
     config = config_of(profiles=profiles, **settings)
     assert violations(config) == []
     expected = {"postgres", "mlflow", "prefect", "init", "worker"}
-    expected |= ({"worker-gpu"} if "gpu" in profiles else set()) | ({"cli"} if "cli" in profiles else set())
-    assert set(config["services"]) == expected
+    expected |= ({"worker-gpu", "init-gpu"} if "gpu" in profiles else set()) | ({"cli"} if "cli" in profiles else set())
+    assert {name for name in config["services"] if not name.startswith("clone-")} == expected
 
 
 @needs_compose
-def test_the_compose_file_at_the_root_includes_the_stack_and_nothing_else() -> None:
-    alone = config_of("docker/compose.yaml", profiles=PROFILES)
-    assert config_of(profiles=PROFILES) == {key: value for key, value in alone.items() if not key.startswith("x-")}
+def test_the_compose_file_at_the_root_adds_the_check_of_the_clone_to_the_stack_and_nothing_else() -> None:
+    alone, whole = config_of("docker/compose.yaml", profiles=PROFILES), config_of(profiles=PROFILES)
+    (check,) = {*whole["services"]} - {*alone["services"]}
+    assert whole["services"]["postgres"].pop("depends_on") == {
+        check: {"condition": "service_completed_successfully", "required": True}
+    }
+    del whole["services"][check]
+    assert whole == {key: value for key, value in alone.items() if not key.startswith("x-")}
+
+
+@needs_compose
+def test_every_service_waits_until_the_clone_is_checked() -> None:
+    services = config_of(profiles=PROFILES)["services"]
+    (check,) = (name for name in services if name.startswith("clone-"))
+
+    def waits(name: str) -> bool:
+        return name == check or any(waits(other) for other in services[name].get("depends_on", ()))
+
+    assert [name for name in services if not waits(name)] == []
+
+
+@needs_compose
+def test_the_images_have_the_version_as_their_tag_and_the_commit_as_another() -> None:
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        version = tomllib.load(file)["project"]["version"]
+    services = config_of(profiles=PROFILES, STACK_COMMIT="abc")["services"]
+    assert services["mlflow"]["image"] == f"paramshare-mlflow:{version}"
+    assert services["mlflow"]["build"]["tags"] == ["paramshare-mlflow:abc"]
+    for name in ("worker", "worker-gpu", "prefect", "init", "cli"):
+        assert services[name]["image"] == f"paramshare:{version}-cuda"
+        assert services[name]["build"]["tags"] == ["paramshare:abc-cuda"]
+        assert services[name]["build"]["args"]["VERSION"] == version
+    assert config_of(STACK_VERSION="abc")["services"]["worker"]["image"] == "paramshare:abc-cuda"
 
 
 @needs_compose
@@ -121,13 +166,13 @@ def test_each_setting_changes_its_value_in_the_configuration() -> None:
     )
     for name in ("worker", "worker-gpu", "prefect", "init"):  # one image, of the torch that pip's index has
         for services, torch in ((usual, "cuda"), (other, "cpu")):
-            assert services[name]["image"] == f"paramshare:{torch}"
+            assert services[name]["image"].endswith(f"-{torch}")
             assert services[name]["build"]["args"]["TORCH_VARIANT"] == torch
     assert {usual[name]["ports"][0]["published"] for name in ("mlflow", "prefect")} == {"5000", "4200"}
     for name, port in (("mlflow", "5001"), ("prefect", "4201")):
         assert other[name]["ports"][0]["published"] == other[name]["environment"]["STACK_PORT"] == port
         assert other[name]["environment"]["STACK_HOSTS"] == "one.example"
-    for of, names in (("MLFLOW", ("mlflow",)), ("PREFECT", ("prefect", "init"))):
+    for of, names in (("MLFLOW", ("mlflow",)), ("PREFECT", ("prefect", "init", "init-gpu"))):
         for name in (*names, "worker", "worker-gpu"):
             assert usual[name]["environment"][f"STACK_{of}_PASSWORD"] == "off"
             assert other[name]["environment"][f"STACK_{of}_PASSWORD"] == "on"
@@ -146,7 +191,7 @@ def test_the_gpu_worker_alone_requests_every_gpu() -> None:
 
 
 @pytest.mark.skipif(not shutil.which("check-jsonschema"), reason="no check-jsonschema here: pip install it")
-@pytest.mark.parametrize("file", ["compose.yaml", "docker/compose.yaml"])
+@pytest.mark.parametrize("file", ["compose.yaml", "docker/compose.yaml", "docker/clone.template.yaml"])
 def test_the_compose_files_match_the_schema_of_the_compose_specification(file: str) -> None:
     command = ["check-jsonschema", "--builtin-schema", "vendor.compose-spec", file]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)

@@ -2,6 +2,7 @@
 their owner gets at them; and git knows none of them.
 """
 
+import os
 import re
 import shutil
 import stat
@@ -18,18 +19,22 @@ NAMES = set(re.findall(r"file: \./secrets/(\w+)", COMPOSE))
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Where a copy of the program has made them."""
-    shutil.copy(ROOT / "docker" / "secrets.sh", tmp_path)
-    made(tmp_path / "secrets")
-    return tmp_path / "secrets"
+    (tmp_path / "docker").mkdir()
+    for name in ("secrets.sh", "clone.template.yaml"):
+        shutil.copy(ROOT / "docker" / name, tmp_path / "docker")
+    made(tmp_path / "docker" / "secrets")
+    return tmp_path / "docker" / "secrets"
 
 
 def made(folder: Path) -> str:
-    return subprocess.run(["sh", folder.parent / "secrets.sh"], check=True, capture_output=True, text=True).stdout
+    own = {**os.environ, "COMPOSE_PROJECT_NAME": "paramshare-test-secrets"}  # no stack of this machine has this name
+    done = subprocess.run(["sh", folder.parent / "secrets.sh"], check=True, capture_output=True, text=True, env=own)
+    return done.stdout
 
 
 def test_exactly_the_secrets_that_compose_names_are_created(folder: Path) -> None:
     assert NAMES
-    assert {file.name for file in folder.iterdir()} == NAMES
+    assert {file.name for file in folder.iterdir()} == {*NAMES, "clone.yaml"}
 
 
 def test_the_folder_of_secrets_is_private_and_its_files_are_read_only_for_others(
@@ -40,7 +45,7 @@ def test_the_folder_of_secrets_is_private_and_its_files_are_read_only_for_others
 
 
 def test_secrets_are_different_and_long_enough(folder: Path) -> None:
-    secrets = {file.name: file.read_text() for file in folder.iterdir()}
+    secrets = {name: (folder / name).read_text() for name in NAMES}
     assert secrets["prefect_auth"].startswith("admin:")
     parts = [secret.removeprefix("admin:") for secret in secrets.values()]
     assert len(set(parts)) == len(parts)
@@ -55,6 +60,20 @@ def test_existing_secrets_are_kept_and_missing_ones_are_created(folder: Path) ->
     after = {file.name: file.read_text() for file in folder.iterdir()}
     assert after.pop("mlflow_flask_key") != before.pop("mlflow_flask_key")
     assert after == before
+
+
+def test_each_clone_has_a_name_of_its_own_and_keeps_it(folder: Path) -> None:
+    file = folder / "clone.yaml"
+    name = re.findall(r"^  (clone-[0-9a-f]{12}):$", file.read_text(), re.MULTILINE)
+    assert len(name) == 1
+    assert file.read_text().count(name[0]) == 2
+    before = file.read_text()
+    file.write_text(before.replace("mem_limit: 64m", "mem_limit: 32m"))  # as an older version may have written it
+    made(folder)
+    assert file.read_text() == before
+    file.unlink()
+    made(folder)
+    assert name[0] not in file.read_text()
 
 
 def test_git_and_the_build_context_exclude_the_secrets() -> None:

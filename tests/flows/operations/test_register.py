@@ -128,6 +128,18 @@ def _id(server: PrefectServer, name: str) -> str:
     return next(str(one["id"]) for one in found if name.endswith(one["slug"]))
 
 
+def test_a_pool_without_a_worker_is_not_created_unless_it_is_named(
+    own_prefect_server: PrefectServer, register: Callable[..., str]
+) -> None:
+    own_prefect_server.ask("work_pools/gpu", method="DELETE")
+    assert "work pool gpu" not in register("--pool", "cpu")
+    assert [pool["name"] for pool in own_prefect_server.ask("work_pools/filter", {})] == ["cpu"]
+    assert "sweep/sweep-gpu" not in own_prefect_server.deployments()
+    assert "work pool gpu: created\n" in register("--pool", "gpu")
+    assert "work pool gpu: exists\n" in register("--pool", "cpu")
+    assert own_prefect_server.deployments()["sweep/sweep-gpu"]["work_pool_name"] == "gpu"
+
+
 def test_a_new_schedule_follows_the_setting_and_a_deployment_that_is_no_longer_named_is_deleted(
     own_prefect_server: PrefectServer, register: Callable[..., str], tmp_path: Path
 ) -> None:
@@ -138,7 +150,7 @@ def test_a_new_schedule_follows_the_setting_and_a_deployment_that_is_no_longer_n
     )
     (tmp_path / "prefect.yaml").write_text(other)
     said = register("--file", str(tmp_path / "prefect.yaml"))
-    assert "deployment sweep/sweep-gpu: deleted, prefect.yaml does not name it\n" in said
+    assert "deployment sweep/sweep-gpu: deleted, prefect.yaml does not name it or" in said
     assert set(own_prefect_server.deployments()) == {
         "count/count-cpu",
         "study/study-cpu",

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.client import HTTPConnection
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -27,7 +28,8 @@ from support.ports import free_port
 from support.tracking.sweep_checks import check_parent, check_runs, trained
 from support.waiting import wait_until
 
-IMAGES = ("paramshare:cpu", "paramshare-mlflow", "postgres:17")
+IMAGE, MLFLOW_IMAGE = f"paramshare:{version('paramshare')}-cpu", f"paramshare-mlflow:{version('paramshare')}"
+IMAGES = (IMAGE, MLFLOW_IMAGE, "postgres:17")
 SERVICES = ("postgres", "mlflow", "prefect", "worker")
 PATIENCE = 900.0  # seconds that anything may take: a minute is usual, a busy machine takes many
 
@@ -146,7 +148,7 @@ class Stack:
             "--cap-drop=ALL",
             "--cap-add=KILL",
         ]
-        killer += ["--entrypoint=python3", "paramshare-mlflow", "-c", "import os, sys; os.kill(int(sys.argv[1]), 9)"]
+        killer += ["--entrypoint=python3", MLFLOW_IMAGE, "-c", "import os, sys; os.kill(int(sys.argv[1]), 9)"]
         before = self.container(service)
         self.run(*killer, str(before["State"]["Pid"]))
 
@@ -212,9 +214,8 @@ class Stack:
         return wait_until(look, f"the flow run {flow_run} has ended", PATIENCE, 0.5)
 
 
-@contextmanager
-def running_stack(folder: Path, project: str) -> Iterator[Stack]:
-    """Copy the sources that git knows or would know, make secrets, bring the stack up; at the end take all away."""
+def copy_sources(folder: Path) -> None:
+    """Copy the files that git knows or would know."""
     listed = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
         cwd=ROOT,
@@ -225,6 +226,12 @@ def running_stack(folder: Path, project: str) -> Iterator[Stack]:
         if name and (ROOT / name).exists():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, folder / name, follow_symlinks=False)
+
+
+@contextmanager
+def running_stack(folder: Path, project: str) -> Iterator[Stack]:
+    """Make a copy of the sources and secrets, bring the stack up; at the end take all away."""
+    copy_sources(folder)
     stack = Stack(folder, project)
     stack.run("make", "secrets")
     try:
