@@ -21,11 +21,10 @@ from typing import TYPE_CHECKING, Any, Final
 from paramshare.processes import end_after
 from paramshare.signals import signals_deferred
 from paramshare.sweep.workers.stop_signal import StopSignal, adopt_stop_signal
+from paramshare.training.templates import Template
 
 if TYPE_CHECKING:
     from multiprocessing.context import BaseContext
-
-    from paramshare.training.export import Template
 
 __all__ = ["start_server", "start_worker", "starting_processes", "worker_arguments"]
 
@@ -62,7 +61,7 @@ def start_server(*modules: str) -> "BaseContext":
 
 
 def start_worker(
-    stop: StopSignal, templates: "Sequence[Template]", environment: Mapping[str, str], gpus: int = 1
+    stop: StopSignal, templates: Sequence[Template], environment: Mapping[str, str], gpus: int = 1
 ) -> None:
     """Prepare a worker process: leave Ctrl-C to the parent, and end with the parent or when the parent stops the pool.
 
@@ -105,7 +104,7 @@ def _own_gpu(gpus: int) -> str:
     return names[number % gpus]
 
 
-def worker_arguments(stop: StopSignal, templates: "Sequence[Template]", gpus: int = 1) -> tuple[Any, ...]:
+def worker_arguments(stop: StopSignal, templates: Sequence[Template], gpus: int = 1) -> tuple[Any, ...]:
     """Return the arguments of `start_worker` for processes that this process starts."""
     return stop, templates, dict(os.environ), gpus
 
