@@ -24,8 +24,9 @@ test-numerics: install-dev ## run the tests of trained numbers with other CPU in
 	  tests/recipes/digits tests/comparing tests/proof \
 	  --ignore=tests/proof/test_server_store.py
 
-coverage: install-dev ## report the lines that `make test` runs, including those of child processes
-	$(BIN)/python -m pytest --cov --cov-report=term
+COVERED ?= tests
+coverage: install-dev ## report the lines that `make test` runs, including those of child processes (COVERED=tests/stats: a part)
+	$(BIN)/python -m pytest $(COVERED) --cov --cov-report=term
 
 test-all: install-dev ## run every test with four times as many random draws (hours; needs what each test target needs)
 	$(MAKE) test test-faults test-hosts test-containers DRAWS=4

@@ -14,6 +14,7 @@ from PIL import Image
 
 from paramshare.bands import Band, quartiles
 from paramshare.plots import LossPlot, aggregate_curves, picture_of, sharing_bars
+from paramshare.plots.axes import PowerFormatter, make_log_figure
 
 BARS = {"shared": [10, 0, 3], "unshared": [100, 20, 30], "dense": [10**30, 200, 300]}
 
@@ -65,6 +66,8 @@ def drawn_in_one_go(losses: NDArray[np.float64], depths: NDArray[np.int64], titl
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(which="major", color="#eeeeee")
     axes.margins(x=0.01)
+    axes.yaxis.set_major_formatter(PowerFormatter())
+    axes.yaxis.set_minor_formatter(PowerFormatter(labelOnlyBase=False))
     axes.plot(losses, color="#cccccc", linewidth=0.8)
     for depth, (color, marker) in enumerate([("#999999", "o"), ("#56B4E9", "s"), ("#0072B2", "^"), ("#D55E00", "D")]):
         (steps,) = np.nonzero(depths == depth)
@@ -94,19 +97,23 @@ def drawn_rows(figure: Figure) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("losses", "title"),
+    ("losses", "title", "limits"),
     [
-        (FALLING, "$a title_"),
-        (FALLING[::-1], "untied seed -9223372036854775808 on cuda:15"),
-        (WITH_HOLES, "seed 0123456789"),
+        (FALLING, "$a title_", (-2, 3.5)),
+        (FALLING[::-1], "untied seed -9223372036854775808 on cuda:15", (-2, 3.5)),
+        (WITH_HOLES, "seed 0123456789", (-2, 3.5)),
+        (FALLING**7, "seed 0", (-16, 28)),
+        (FALLING**0.01, "seed 0", (-0.0625, 0.0625)),
     ],
-    ids=["falling", "rising", "with holes"],
+    ids=["falling", "rising", "with holes", "many decades", "part of a decade"],
 )
 def test_each_pixel_of_a_loss_picture_is_the_nearest_palette_colour_to_matplotlibs_drawing(
-    losses: NDArray[np.float64], title: str
+    losses: NDArray[np.float64], title: str, limits: tuple[float, float]
 ) -> None:
-    drawn = LossPlot().picture(losses, DEPTHS, title)
-    anew = drawn_in_one_go(losses, DEPTHS, title, limits=(1e-2, 10**3.5))
+    plot = LossPlot()
+    plot.picture(FALLING * 10, DEPTHS, title)  # its common part serves for other limits
+    drawn = plot.picture(losses, DEPTHS, title)
+    anew = drawn_in_one_go(losses, DEPTHS, title, limits=(10.0 ** limits[0], 10.0 ** limits[1]))
     palette = np.array(Image.open(io.BytesIO(drawn)).getpalette()).reshape(-1, 3)
     pairs = np.concatenate([pixels(anew), pixels(drawn)], axis=2).reshape(-1, 6).astype(int)
     exact, found = np.split(np.unique(pairs, axis=0), 2, axis=1)
@@ -117,6 +124,24 @@ def test_each_pixel_of_a_loss_picture_is_the_nearest_palette_colour_to_matplotli
     assert pure.sum() == len(COLORS)
     assert not error[pure].any()
     assert np.abs(pairs[:, :3] - pairs[:, 3:]).mean() < 0.2  # of 255
+
+
+@pytest.mark.parametrize(
+    ("limits", "labels"),
+    [
+        ((1e-2, 1e2), {"10⁻²", "10⁻¹", "10⁰", "10¹", "10²"}),
+        ((1e-30, 1e30), {"10⁻²⁸", "10⁻⁷", "10⁰", "10²⁸"}),
+        ((15, 45), {"2×10¹", "3×10¹", "4×10¹"}),
+        ((0.0215, 0.0229), {"2.16×10⁻²", "2.2×10⁻²", "2.24×10⁻²", "2.28×10⁻²"}),
+    ],
+)
+def test_labels_of_a_log_axis_are_powers_of_ten_and_no_formulas(limits: tuple[float, float], labels: set[str]) -> None:
+    figure, axes = make_log_figure("", "loss")
+    axes.set_ylim(limits)
+    figure.draw_without_rendering()
+    drawn = {label.get_text() for label in axes.get_yticklabels(which="both")}
+    assert drawn >= labels
+    assert not any("$" in label for label in drawn)
 
 
 @pytest.fixture(scope="module")

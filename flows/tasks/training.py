@@ -22,7 +22,6 @@ from paramshare.sweep.result import SweepResult
 from paramshare.sweep.run import open_sweep
 from paramshare.sweep.spec import SweepSpec
 from paramshare.sweep.state import Sweep
-from paramshare.sweep.workers.execution import resume_chunk, run_chunk
 from paramshare.sweep.workers.pools import run_in_pools
 from paramshare.sweep.workers.remote import WorkerPayload, run_remote_chunk
 from paramshare.sweep.workers.stop_signal import stop_requested
@@ -52,6 +51,8 @@ def train_chunk(chunk: Chunk, payload: WorkerPayload | None = None) -> State[lis
     Args:
         payload: the data that a worker of a Dask cluster needs; None in a process of this machine.
     """
+    from paramshare.sweep.workers.execution import resume_chunk, run_chunk  # torch, which a flow does not need
+
     if payload is not None:
         get_run_logger().info("on %s: %s", platform.node(), store_line(chunk.address))
         rows = run_remote_chunk(chunk, payload, result_is_unwanted())

@@ -1,16 +1,25 @@
 """Axes and styles that several figures have in common."""
 
+import re
 from typing import Final
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.legend import Legend
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogFormatterSciNotation, MaxNLocator
 
 from paramshare.bands import Band
 
-__all__ = ["GROUP_STYLES", "SQUARED_ERROR", "add_legend", "draw_band", "make_figure", "make_log_figure"]
+__all__ = [
+    "GROUP_STYLES",
+    "SQUARED_ERROR",
+    "PowerFormatter",
+    "add_legend",
+    "draw_band",
+    "make_figure",
+    "make_log_figure",
+]
 
 # One colour and one dash for each group: readable in grey too. The colours are Okabe and Ito's, told apart by every
 # kind of colour vision.
@@ -19,6 +28,9 @@ GROUP_STYLES = (
     ("#E69F00", "-", "v"), ("#56B4E9", "--", "P"),
 )  # fmt: skip
 """The colour, dash and mark of each group, in order; further groups start again."""
+
+_POWER: Final = re.compile(r"\$\\mathdefault\{(-?[0-9.]*)(\\times)?10\^\{(-?[0-9]+)\}\}\$")
+_RAISED: Final = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 SQUARED_ERROR: Final = "summed squared error"
 """The loss of DynamicNet."""
@@ -43,8 +55,19 @@ def make_log_figure(title: str, measure: str) -> tuple[Figure, Axes]:
     axes.set(xlabel="step", ylabel=f"loss ({measure})", yscale="log")
     axes.grid(which="major", color="#eeeeee")
     axes.margins(x=0.01)
+    axes.yaxis.set_major_formatter(PowerFormatter())
+    axes.yaxis.set_minor_formatter(PowerFormatter(labelOnlyBase=False))
     axes.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
     return figure, axes
+
+
+class PowerFormatter(LogFormatterSciNotation):
+    """Labels such as 10⁻² and 3×10⁴ in plain text, which needs no parser of formulas to draw."""
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        formula = super().__call__(x, pos)
+        power = _POWER.fullmatch(formula)
+        return f"{power[1]}{'×' if power[2] else ''}10{power[3].translate(_RAISED)}" if power else formula
 
 
 def draw_band(axes: Axes, band: Band, name: str, index: int, linewidth: float = 1.2) -> None:

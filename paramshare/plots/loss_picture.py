@@ -1,28 +1,27 @@
 """The picture of one run's loss, drawn for many runs one after another in a few milliseconds each."""
 
-import io
 import math
 import re
-import zlib
+from collections import OrderedDict
 from collections.abc import Sequence
-from functools import cache, lru_cache
-from itertools import combinations
+from functools import lru_cache
 from typing import Any, NamedTuple, cast
 
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from numpy.typing import ArrayLike, NDArray
-from PIL import Image
 
 from paramshare.plots.axes import GROUP_STYLES, SQUARED_ERROR, add_legend, make_log_figure
+from paramshare.plots.log_ticks import TickChooser, draw_ticks, limits_of
+from paramshare.plots.palette import DEPTH_COLORS, encode, palette_indices
 
 __all__ = ["LossPlot"]
 
-# One colour and one marker for each depth: readable in grey too.
-_DEPTH_STYLES = (("#999999", "o"), ("#56B4E9", "s"), ("#0072B2", "^"), ("#D55E00", "D"))
+_DEPTH_STYLES = tuple(zip(DEPTH_COLORS, "os^D", strict=True))  # the colour and the marker of each depth
 
 _SHEETS = 16  # maximum number that a LossPlot keeps, about 8 MB each
+_RANGES = 64  # maximum number that a sheet keeps, about 50 kB each
 _WORDINGS = 1024  # maximum number that a sheet keeps, about 5 kB each
 _FONT = "DejaVu Sans"  # matplotlib's own; all of its digits are equally wide and have no kerning
 
@@ -30,13 +29,15 @@ _FONT = "DejaVu Sans"  # matplotlib's own; all of its digits are equally wide an
 class LossPlot:
     """A drawer of pictures of many runs: the loss on a log axis, each step marked by the depth that it drew.
 
-    Axes, ticks and labels take most of the time to draw. They are drawn once for all runs with the same number of steps
-    and the same limits, and kept; each run adds its curve, title and legend. No picture depends on former pictures. A
-    LossPlot is for one thread.
+    To place and draw axes and texts takes most of the time. A sheet is drawn once for all runs with the same number of
+    steps and the same width of labels at the log axis, and kept; the ticks of that axis are kept for each pair of
+    limits; each run adds its curve, title and legend. No picture depends on former pictures. A LossPlot is for one
+    thread.
     """
 
     def __init__(self) -> None:
-        self._sheet_of = lru_cache(maxsize=_SHEETS)(_Sheet)
+        self._chooser = TickChooser()
+        self._sheets = OrderedDict[tuple[object, ...], _Sheet]()
 
     def picture(self, losses: ArrayLike, depths: ArrayLike | None, title: str, measure: str = SQUARED_ERROR) -> bytes:
         """Draw the picture of one run, 800 x 450 pixels, and return the bytes of a PNG.
@@ -54,58 +55,99 @@ class LossPlot:
         """
         loss = np.asarray(losses, dtype=np.float64)
         if depths is None:
-            return self._sheet_of(len(loss), _decades(loss), measure, marked=False).picture(loss, None, title)
+            return self._picture(loss, None, title, measure)
         depth = np.asarray(depths)
         if loss.shape != depth.shape or not np.isin(depth, range(len(_DEPTH_STYLES))).all():
             raise ValueError(
                 f"every step needs a loss and a depth of 0 to {len(_DEPTH_STYLES) - 1}; "
                 f"there are {loss.size} losses and {depth.size} depths: {np.unique(depth)}"
             )
-        return self._sheet_of(len(loss), _decades(loss), measure, marked=True).picture(loss, depth, title)
+        return self._picture(loss, depth, title, measure)
+
+    def _picture(self, loss: NDArray[np.float64], depth: NDArray[np.int64] | None, title: str, measure: str) -> bytes:
+        shown = _decades(loss)
+        decades = shown or (0.0, 1.0)
+        kind = _Kind(len(loss), measure, depth is not None, shown is not None, self._chooser.ticks(decades).width)
+        if kind not in self._sheets:
+            if len(self._sheets) >= _SHEETS:
+                self._sheets.popitem(last=False)
+            self._sheets[kind] = _Sheet(kind, decades, self._chooser)
+        self._sheets.move_to_end(kind)
+        return self._sheets[kind].picture(loss, depth, title, decades)
 
 
-class _Sheet:
-    """The common part of the pictures of runs with the same number of steps and the same limits.
+class _Kind(NamedTuple):
+    """All that the common part of pictures depends on.
 
     Args:
         steps: the number of steps.
-        decades: the logarithms to base 10 of the limits; None if there is nothing to show.
         measure: the name of the loss.
         marked: whether each step has the mark of its depth.
+        shown: whether there is a loss to show.
+        width: the largest width of a label at the log axis in pixels.
     """
 
-    def __init__(self, steps: int, decades: tuple[float, float] | None, measure: str, *, marked: bool) -> None:
-        figure, self._axes = make_log_figure("title", measure)
+    steps: int
+    measure: str
+    marked: bool
+    shown: bool
+    width: float
+
+
+class _Sheet:
+    """The common part of pictures: all but the log axis, and what each run adds.
+
+    Args:
+        kind: of the pictures.
+        decades: the logarithms to base 10 of the limits of one of the pictures.
+        chooser: of the ticks.
+    """
+
+    def __init__(self, kind: _Kind, decades: tuple[float, float], chooser: TickChooser) -> None:
+        figure, self._axes = make_log_figure("title", kind.measure)
+        self._chooser, (steps, _, marked, shown, _) = chooser, kind
         margin = max(0.01 * (steps - 1), 0.1)
-        self._axes.set(xlim=(-margin, max(steps - 1, 0) + margin), ylim=10.0 ** np.array(decades or (0, 1)))
+        self._axes.set(xlim=(-margin, max(steps - 1, 0) + margin), ylim=limits_of(decades))
         self._curve = self._axes.plot([], color="#cccccc" if marked else GROUP_STYLES[0][0], linewidth=0.8)[0]
         self._marks = [
             self._axes.scatter([], [], s=11, color=color, marker=marker, linewidths=0, label=_counted(value, steps))
-            for value, (color, marker) in enumerate(_DEPTH_STYLES if decades and marked else ())
+            for value, (color, marker) in enumerate(_DEPTH_STYLES if shown and marked else ())
         ]
-        legend = add_legend(self._axes, "middle layer applied") if marked or not decades else None
+        legend = add_legend(self._axes, "middle layer applied") if marked or not shown else None
         handles = [*filter(None, legend.legend_handles), legend.get_title()] if legend else []
         self._texts: list[Any] = [self._axes.title, *(legend.get_texts() if legend else [])]
         for text in self._texts:
             text.set_fontfamily(_FONT)
-        # Empty, animated or invisible: what changes is not drawn yet but has its place; a label has room for any n.
-        self._axes.title.set_animated(True)
-        on_top: list[Any] = [*handles, *self._texts[1:]]
+        self._canvas = cast(Any, FigureCanvasAgg(figure))  # matplotlib's backends have no types
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")  # everything has its place; a label of the legend has room for any n
+        self._spines = [spine for spine in self._axes.spines.values() if spine.get_visible()]
+        self._axes.title.set_animated(True)  # not drawn; if it were invisible, it would be moved
+        on_top: list[Any] = [*handles, *self._texts[1:], *self._spines, self._axes.yaxis]
         for artist in on_top:
             artist.set_visible(False)
-        self._canvas = cast(Any, FigureCanvasAgg(figure))  # matplotlib's backends have no types
         self._canvas.draw()
+        self._axes.draw_artist(self._axes.yaxis.label)
         self._in_common = self._canvas.copy_from_bbox(figure.bbox)
         self._common_pixels = _packed(self._canvas).copy()
-        self._common_indices = _palette_indices(self._common_pixels)
+        self._common_indices = palette_indices(self._common_pixels)
         for artist in on_top:
             artist.set_visible(True)
         self._canvas.renderer.clear()
         self._blank = self._canvas.copy_from_bbox(figure.bbox)
         self._handles = [self._ink(handles)] if handles else []
         self._wording = lru_cache(maxsize=_WORDINGS)(self._draw_wording)
+        self._scale = lru_cache(maxsize=_RANGES)(self._draw_scale)
 
-    def picture(self, loss: NDArray[np.float64], depth: NDArray[np.int64] | None, title: str) -> bytes:
+    def picture(
+        self,
+        loss: NDArray[np.float64],
+        depth: NDArray[np.int64] | None,
+        title: str,
+        decades: tuple[float, float],
+    ) -> bytes:
+        places, colored = self._scale(decades)
+        self._axes.set_ylim(limits_of(decades))
         self._curve.set_data(np.arange(len(loss)), loss)
         texts = [title]
         for value, marks in enumerate(self._marks):
@@ -114,12 +156,24 @@ class _Sheet:
             texts.append(_counted(value, len(steps)))
         inks = self._handles + [self._text_ink(which, string) for which, string in enumerate(texts) if string]
         self._canvas.restore_region(self._in_common)
+        _packed(self._canvas).reshape(-1)[places] = colored
         for artist in (self._curve, *self._marks):
             self._axes.draw_artist(artist)
         colors = np.asarray(self._canvas.buffer_rgba())[..., :3]
         for ink in inks:
             colors[ink.place] = colors[ink.place] * ink.below + ink.added
         return self._encode()
+
+    def _draw_scale(self, decades: tuple[float, float]) -> tuple[NDArray[np.intp], NDArray[np.uint32]]:
+        """Draw the log axis, and return the pixels that it changes: their places and their colours."""
+        self._axes.set_ylim(limits_of(decades))
+        self._canvas.restore_region(self._in_common)
+        draw_ticks(self._axes, self._chooser.ticks(decades))
+        for spine in self._spines:
+            self._axes.draw_artist(spine)
+        pixels = _packed(self._canvas)
+        places = np.flatnonzero(pixels != self._common_pixels)
+        return places, pixels.reshape(-1)[places]
 
     def _text_ink(self, which: int, string: str) -> "_Ink":
         """Assemble a text from drawn texts whose digits are all the same, so that most texts need no drawing.
@@ -168,11 +222,8 @@ class _Sheet:
         """Return the canvas as a PNG; only pixels that differ from the common ones are looked up in the palette."""
         pixels = _packed(self._canvas)
         indices, changed = self._common_indices.copy(), pixels != self._common_pixels
-        indices[changed] = _palette_indices(pixels[changed])
-        drawn, image = io.BytesIO(), Image.fromarray(indices)
-        image.putpalette(_palette()[0].tobytes())
-        image.save(drawn, "png", compress_level=1, compress_type=zlib.Z_RLE)  # rows of equal pixels
-        return drawn.getvalue()
+        indices[changed] = palette_indices(pixels[changed])
+        return encode(indices)
 
 
 class _Ink(NamedTuple):
@@ -203,35 +254,9 @@ class _Wording(NamedTuple):
     cells: list[slice]
 
 
-@cache
-def _palette() -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Return 256 colours, (256, 3), and the index of the nearest one to each colour of 5 bits a channel, (32768,).
-
-    The palette holds the colours of a sheet and the blends of every two of them, which antialiasing makes.
-    """
-    names = ["#ffffff", "#000000", "#eeeeee", "#cccccc", *(color for color, _ in _DEPTH_STYLES)]
-    bases = np.array([list(bytes.fromhex(name[1:])) for name in names], dtype=np.float32)
-    blends = np.linspace(0, 1, 10, dtype=np.float32)[1:-1, None]
-    ramps = [first + (second - first) * blends for first, second in combinations(bases, 2)]
-    greys = np.repeat(np.linspace(5, 250, 256 - len(bases) - 8 * len(ramps), dtype=np.float32)[:, None], 3, axis=1)
-    colors = np.round(np.concatenate([bases, *ramps, greys])).astype(np.uint8)
-    levels = np.arange(32, dtype=np.float32) * 8 + 4
-    cells = np.stack(np.meshgrid(levels, levels, levels, indexing="ij"), axis=-1).reshape(-1, 3)
-    distances = (colors.astype(np.float32) ** 2).sum(axis=1) - 2 * cells @ colors.astype(np.float32).T
-    nearest = distances.argmin(axis=1).astype(np.uint8)
-    for index, (red, green, blue) in enumerate(colors[: len(bases)].tolist()):
-        nearest[red >> 3 << 10 | green >> 3 << 5 | blue >> 3] = index  # exactly as matplotlib draws them
-    return colors, nearest
-
-
 def _packed(canvas: Any) -> NDArray[np.uint32]:
     """Return the canvas's pixels, (height, width), each in one number: red in the lowest byte."""
     return np.asarray(canvas.buffer_rgba()).view("<u4")[..., 0]
-
-
-def _palette_indices(pixels: NDArray[np.uint32]) -> NDArray[np.uint8]:
-    cells = (pixels & 0xF8) << 7 | (pixels >> 6) & 0x3E0 | (pixels >> 19) & 0x1F
-    return np.asarray(_palette()[1][cells])
 
 
 def _counted(depth: int, steps: int) -> str:

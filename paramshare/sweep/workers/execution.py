@@ -25,14 +25,11 @@ from paramshare.tracking.write.orphans import close_run, close_seeds
 from paramshare.tracking.write.record import Begun, RunExistsError
 from paramshare.tracking.write.spool import SPOOL, OutageError, call_guarded, keep
 from paramshare.training.engines import train_choices
-from paramshare.training.export.archives import Template
-from paramshare.training.export.kept_templates import make_templates
 from paramshare.training.loop.checkpoints import Checkpoints
 from paramshare.training.result import Result
 
-__all__ = ["make_chunk_templates", "recover_chunks", "resume_chunk", "run_chunk"]
+__all__ = ["recover_chunks", "resume_chunk", "run_chunk"]
 
-_TEMPLATES: Final = "templates"  # the folder beside an embedded store
 _CHECKPOINTS: Final = "checkpoints"
 
 
@@ -103,16 +100,6 @@ def recover_chunks(chunks: Sequence[Chunk]) -> tuple[list[Chunk], list[Row]]:
         for chunk in chunks
     ]
     return [chunk for chunk in remaining if chunk.choices], rows
-
-
-def make_chunk_templates(chunks: Sequence[Chunk]) -> tuple[Template, ...]:
-    """Return the templates of the chunks' models, made once here for all processes that write models.
-
-    The folder `templates` beside the database of an embedded store keeps them for the next sweep.
-    """
-    database = chunks[0].address.database if chunks else None
-    folder = database.parent / _TEMPLATES if database else None
-    return make_templates((spec for chunk in chunks for spec in chunk.specs), folder)
 
 
 def _train(chunk: Chunk, live: LiveRuns) -> Iterator[tuple[Spec, Result | Exception]]:

@@ -13,6 +13,7 @@ import multiprocessing.resource_tracker
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -21,11 +22,10 @@ from typing import TYPE_CHECKING, Any, Final
 from paramshare.processes import end_after
 from paramshare.signals import signals_deferred
 from paramshare.sweep.workers.stop_signal import StopSignal, adopt_stop_signal
+from paramshare.training.export.templates import Template
 
 if TYPE_CHECKING:
     from multiprocessing.context import BaseContext
-
-    from paramshare.training.export.archives import Template
 
 __all__ = ["start_server", "start_worker", "starting_processes", "worker_arguments"]
 
@@ -34,6 +34,9 @@ _CLOSED: Final = (None, errno.EBADF, errno.EPIPE)
 """The errno of an OSError about a closed pipe; multiprocessing also raises one without an errno."""
 
 _VISIBLE: Final = "CUDA_VISIBLE_DEVICES"
+_hiding: Final = threading.Lock()
+_hidden: Final = list[dict[str, Any]]()  # for each block that hides the main module, the attributes to restore
+
 _STOP_SECONDS: Final = 2.0  # for the seed that a process trains when the sweep stops
 
 
@@ -62,7 +65,7 @@ def start_server(*modules: str) -> "BaseContext":
 
 
 def start_worker(
-    stop: StopSignal, templates: "Sequence[Template]", environment: Mapping[str, str], gpus: int = 1
+    stop: StopSignal, templates: Sequence[Template], environment: Mapping[str, str], gpus: int = 1
 ) -> None:
     """Prepare a worker process: leave Ctrl-C to the parent, and end with the parent or when the parent stops the pool.
 
@@ -105,7 +108,7 @@ def _own_gpu(gpus: int) -> str:
     return names[number % gpus]
 
 
-def worker_arguments(stop: StopSignal, templates: "Sequence[Template]", gpus: int = 1) -> tuple[Any, ...]:
+def worker_arguments(stop: StopSignal, templates: Sequence[Template], gpus: int = 1) -> tuple[Any, ...]:
     """Return the arguments of `start_worker` for processes that this process starts."""
     return stop, templates, dict(os.environ), gpus
 
@@ -133,15 +136,21 @@ def _main_module_hidden() -> Iterator[None]:
     """Hide the file of the main module until the end of the block.
 
     A process that starts would import it, so that a script without `if __name__ == "__main__"` would train in every
-    worker. Workers load what they need from the specs.
+    worker. Workers load what they need from the specs. Blocks of several threads can overlap: Prefect starts processes
+    in threads of its own.
     """
     main = sys.modules["__main__"]
-    hidden: dict[str, Any] = {name: vars(main)[name] for name in ("__file__", "__spec__") if name in vars(main)}
-    vars(main).update(dict.fromkeys(hidden))
+    with _hiding:
+        shown: dict[str, Any] = {name: vars(main)[name] for name in ("__file__", "__spec__") if name in vars(main)}
+        _hidden.append(_hidden[0] if _hidden else shown)
+        vars(main).update(dict.fromkeys(_hidden[0]))
     try:
         yield
     finally:
-        vars(main).update(hidden)
+        with _hiding:
+            names = _hidden.pop()
+            if not _hidden:
+                vars(main).update(names)
 
 
 @contextmanager

@@ -5,17 +5,16 @@ from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from paramshare.errors import WorkerError
 from paramshare.signals import raise_received
 from paramshare.sweep.chunks import Chunk, Row, max_workers
 from paramshare.sweep.workers.forkserver import start_server, start_worker, starting_processes, worker_arguments
 from paramshare.sweep.workers.stop_signal import StopSignal
+from paramshare.sweep.workers.templates import make_chunk_templates
 from paramshare.training.choice import Choice
-
-if TYPE_CHECKING:
-    from paramshare.training.export.archives import Template
+from paramshare.training.export.templates import Template
 
 __all__ = ["Backend", "engine_modules", "run_chunks", "run_in_pools", "run_with_restarts"]
 
@@ -95,9 +94,10 @@ def run_chunks(chunks: Sequence[Chunk], workers: int | None = None) -> Generator
     if sum(_pool_size(queue, workers) for queue in _queues(chunks)) > 1:
         yield from run_in_pools(chunks, workers, _ProcessBackend())
         return
-    from paramshare.sweep.workers.execution import make_chunk_templates, run_chunk
+    from paramshare.sweep.workers.execution import run_chunk
+    from paramshare.training.export.archives import adopt_templates
 
-    make_chunk_templates(chunks)
+    adopt_templates(make_chunk_templates(chunks))
     for chunk in chunks:
         yield from run_chunk(chunk)
 
@@ -117,8 +117,6 @@ def run_in_pools(chunks: Sequence[Chunk], workers: int | None, backend: Backend[
         return
     modules = engine_modules(chunk.choices[0] for chunk in chunks)
     start_server(*backend.modules, *modules)  # imports at the same time as this process
-    from paramshare.sweep.workers.execution import make_chunk_templates
-
     templates = make_chunk_templates(chunks)
     yield from run_with_restarts(chunks, lambda waiting: _attempt(waiting, workers, templates, backend))
 
@@ -163,7 +161,7 @@ def run_with_restarts(
 
 
 def _attempt(
-    chunks: Sequence[Chunk], workers: int | None, templates: "Sequence[Template]", backend: Backend[AFuture]
+    chunks: Sequence[Chunk], workers: int | None, templates: Sequence[Template], backend: Backend[AFuture]
 ) -> Iterator[tuple[Chunk, list[Row]]]:
     """Yield each chunk with its rows as it ends.
 

@@ -1,5 +1,7 @@
 """The execution of chunks in processes that the sweep did not start, on this machine or another.
 
+Importing this module loads no torch: the process of a flow trains nothing.
+
 A cluster moves a chunk whose worker was lost to another worker, which cannot know how far the first one came: so a
 chunk is resumed from the store. A run is tagged with the machine that trained it; the tags of a chunk name the machine
 of the sweep.
@@ -16,12 +18,12 @@ from typing import Final
 from paramshare.errors import StoreError, UsageError
 from paramshare.provenance import provenance_tags
 from paramshare.sweep.chunks import Chunk, Row
-from paramshare.sweep.workers.execution import make_chunk_templates, resume_chunk
+from paramshare.sweep.workers.templates import make_chunk_templates
 from paramshare.tracking.store import StoreAddress, check_store, open_store
 from paramshare.tracking.write.owners import Owner
 from paramshare.tracking.write.spool import deliver, spooled
 from paramshare.training.environment.devices import find_devices
-from paramshare.training.export.archives import Template, adopt_templates
+from paramshare.training.export.templates import Template
 
 __all__ = ["WorkerInfo", "WorkerPayload", "deliver_spool", "describe_differences", "run_remote_chunk"]
 
@@ -84,6 +86,9 @@ def run_remote_chunk(chunk: Chunk, payload: WorkerPayload, should_stop: Callable
         UsageError: this process has other versions than the sweep.
         OutageError: see `resume_chunk`.
     """
+    from paramshare.sweep.workers.execution import resume_chunk
+    from paramshare.training.export.archives import adopt_templates
+
     if differences := describe_differences(_versions(), payload.versions):
         raise UsageError(f"a worker on {platform.node()} has {differences}")
     with _one_chunk:

@@ -284,6 +284,5 @@ def _model_points(database: Database, ids: tuple[str, str], record: Record) -> l
     run_id, model_id = ids
     return [
         (model_id, point.name, point.time, point.step, point.value, database.experiment_id, run_id)
-        for point in record.points
-        if record.model.has(point)
+        for point in record.model.points_of(record.points)
     ]

@@ -75,7 +75,7 @@ class _Curve(NamedTuple):
     values: Sequence[float]
     times: Sequence[int]
     steps: Sequence[int]
-    are_nan: Sequence[bool]
+    are_nan: Sequence[int]  # 0 or 1: Python's sqlite3 looks up an adapter for each bool
 
 
 def rows_of(run_id: str, points: Sequence[Point]) -> Rows:
@@ -85,7 +85,7 @@ def rows_of(run_id: str, points: Sequence[Point]) -> Rows:
         MlflowException: MLflow refuses the name of a metric.
     """
     rows = Rows([], [], [])
-    latest: dict[str, tuple[tuple[int, int, float], bool]] = {}
+    latest: dict[str, tuple[tuple[int, int, float], int]] = {}
     for curve in _curves(points):
         name, values, times, steps, are_nan = curve
         whole = len(values) // _BLOCK * _BLOCK
@@ -109,8 +109,8 @@ def _curves(points: Sequence[Point]) -> Iterator[_Curve]:
         _validate_metric_name(name)
         _, values, times, steps = zip(*group, strict=True)
         if math.isfinite(sum(values)):  # so every value is finite
-            yield _Curve(name, values, times, steps, [False] * len(values))
+            yield _Curve(name, values, times, steps, [0] * len(values))
             continue
-        are_nan = [math.isnan(value) for value in values]
+        are_nan = [int(math.isnan(value)) for value in values]
         stored = [0.0 if math.isnan(value) else min(max(value, -_LARGEST), _LARGEST) for value in values]
         yield _Curve(name, stored, times, steps, are_nan)

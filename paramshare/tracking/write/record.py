@@ -76,9 +76,10 @@ class ModelRecord:
     files: Mapping[str, bytes | str]
     metrics: Collection[str] = ()
 
-    def has(self, point: Point) -> bool:
-        """Return true if the point of the run is also one of the model."""
-        return point.name in self.metrics and math.isfinite(point.value)
+    def points_of(self, points: Sequence[Point]) -> list[Point]:
+        """Return those points of the run that the model has, too."""
+        names = frozenset(self.metrics)
+        return [point for point in points if point.name in names and math.isfinite(point.value)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -169,9 +169,8 @@ def _log_content(
     if model is None or record.model is None:
         _log_points(client, run_id, points, params, tags)
         return
-    has = record.model.has
-    model_id = model.model_id
-    _log_points(client, run_id, points, params, tags, lambda point: model_id if has(point) else None)
+    model_id, of_model = model.model_id, set(record.model.points_of(points))
+    _log_points(client, run_id, points, params, tags, lambda point: model_id if point in of_model else None)
 
 
 def _log_inputs(client: MlflowClient, run_id: str, inputs: Sequence[DatasetInput]) -> None:

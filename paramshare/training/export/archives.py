@@ -8,7 +8,6 @@ import io
 import json
 import zipfile
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any, Final
 
 import torch
@@ -20,46 +19,13 @@ from paramshare.recipes.spec import Spec
 from paramshare.recipes.target import target_of
 from paramshare.training.environment.torch_defaults import torch_defaults
 from paramshare.training.export.programs import recipe_program
+from paramshare.training.export.templates import Template
 
-__all__ = ["Template", "adopt_templates", "array_of", "exported", "make_template"]
+__all__ = ["adopt_templates", "array_of", "exported", "make_template"]
 
 _WEIGHTS: Final = "/data/weights/"
 _CONFIG: Final = f"{_WEIGHTS}model_weights_config.json"
 _OLDEST: Final = (1980, 1, 1, 0, 0, 0)  # a date for the members: equal weights give equal bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Template:
-    """A `.pt2` archive without its weights: some 50 kB that any process can fill, of this machine or another.
-
-    Args:
-        shape: what the graph depends on: of the nets that it is for.
-        members: each file of the archive that does not depend on the weights, by its name.
-        weights: the name of the file that holds each tensor of a net's `state_dict`, by the tensor's.
-        error: why torch cannot export the model of a recipe; empty otherwise. Then there are no members and no weights.
-    """
-
-    shape: Spec
-    members: tuple[tuple[str, bytes], ...]
-    weights: tuple[tuple[str, str], ...]
-    error: str = ""
-
-    def filled(self, net: nn.Module) -> bytes:
-        """The archive of `net`, which has this shape and is on the CPU.
-
-        Raises:
-            SpecError: torch cannot export the model.
-        """
-        if self.error:
-            raise SpecError(self.error)
-        state = net.state_dict()
-        archive = io.BytesIO()
-        with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as file:
-            for name, content in self.members:
-                file.writestr(zipfile.ZipInfo(name, _OLDEST), content)
-            for name, tensor in self.weights:
-                file.writestr(zipfile.ZipInfo(name, _OLDEST), array_of(state[tensor]).tobytes())
-        return archive.getvalue()
 
 
 _templates: dict[Spec, Template] = {}
@@ -72,7 +38,25 @@ def exported(spec: Spec, net: nn.Module) -> bytes:
     bit for bit, to `net(x)` and `net(x, depth)`.
     """
     with torch_defaults():
-        return make_template(target_of(spec).shape(spec)).filled(net)
+        return _filled(make_template(target_of(spec).shape(spec)), net)
+
+
+def _filled(template: Template, net: nn.Module) -> bytes:
+    """Return the archive of `net`, which has the template's shape and is on the CPU.
+
+    Raises:
+        SpecError: torch cannot export the model.
+    """
+    if template.error:
+        raise SpecError(template.error)
+    state = net.state_dict()
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as file:
+        for name, content in template.members:
+            file.writestr(zipfile.ZipInfo(name, _OLDEST), content)
+        for name, tensor in template.weights:
+            file.writestr(zipfile.ZipInfo(name, _OLDEST), array_of(state[tensor]).tobytes())
+    return archive.getvalue()
 
 
 def adopt_templates(templates: Iterable[Template]) -> None:

@@ -1,5 +1,7 @@
 """Templates of models kept in a folder: a process that finds one there does not export it, which takes two seconds.
 
+Torch is imported only to export: a process that hands templates to its workers does not need it.
+
 A file is valid for one shape of nets, one version of torch and Python, and one state of this library's code.
 """
 
@@ -18,7 +20,7 @@ from typing import Final
 
 from paramshare.recipes.spec import Spec
 from paramshare.recipes.target import target_of
-from paramshare.training.export.archives import Template, adopt_templates, make_template
+from paramshare.training.export.templates import Template
 
 __all__ = ["make_templates"]
 
@@ -42,15 +44,14 @@ def make_templates(specs: Iterable[Spec], folder: Path | None = None) -> tuple[T
 
 
 def _template(shape: Spec, folder: Path | None) -> Template:
-    if folder is None:
-        return make_template(shape)
-    file = folder / f"{_digest(shape)}.zip"
-    kept = _read(file, shape)
+    file = folder / f"{_digest(shape)}.zip" if folder else None
+    kept = _read(file, shape) if file else None
     if kept is not None:
-        adopt_templates([kept])
         return kept
+    from paramshare.training.export.archives import make_template
+
     template = make_template(shape)
-    if template.error:
+    if template.error or file is None:
         return template
     with suppress(OSError):  # a full or read-only disk: the next process exports again
         _write(file, template)

@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -149,3 +150,22 @@ def test_a_pool_whose_pipes_are_closed_while_it_starts_processes_is_broken(numbe
 def test_an_error_of_the_system_while_processes_start_does_not_count_as_a_broken_pool() -> None:
     with pytest.raises(OSError, match="too many"), starting_processes():
         raise OSError(errno.EMFILE, "too many open files")
+
+
+def test_the_main_module_stays_hidden_until_the_last_of_overlapping_starts_has_ended() -> None:
+    main = sys.modules["__main__"]
+    file, begun, end = main.__file__, threading.Event(), threading.Event()
+
+    def start() -> None:
+        with starting_processes():
+            begun.set()
+            end.wait(60)
+
+    thread = threading.Thread(target=start)
+    with starting_processes():
+        thread.start()
+        begun.wait(60)
+    assert main.__file__ is None
+    end.set()
+    thread.join()
+    assert main.__file__ == file

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from itertools import repeat
 from types import MappingProxyType
 from typing import Any, Final
@@ -103,7 +103,7 @@ def write_run(
 def seed_record(result: Result, tags: Mapping[str, str], *, again: bool = True) -> Record:
     """Return the content of the run of `result`. Arguments as of `write_run`."""
     spec, name = result.spec, run_name(result.spec)
-    start = int(result.started * 1000)
+    start, params, finals = int(result.started * 1000), _params(result.spec), _finals(result)
     curves, measure = result.curves, target_of(spec).loss
     files: dict[str, bytes | str] = {PLOT_FILE: _PLOT.picture(curves[LOSS], curves.get(DEPTH), name, measure)}
     own_tags = {
@@ -116,7 +116,7 @@ def seed_record(result: Result, tags: Mapping[str, str], *, again: bool = True) 
     }
     model = None
     try:
-        model = _model(result, {**tags, **own_tags})
+        model = _model(result, {**tags, **own_tags}, params, finals)
     except SpecError as error:
         own_tags[NOT_EXPORTED] = str(error)
         files[WEIGHTS_FILE] = plain_weights(result.net)
@@ -126,8 +126,8 @@ def seed_record(result: Result, tags: Mapping[str, str], *, again: bool = True) 
         start,
         start + int(result.seconds * 1000),
         tags={**tags, **own_tags},
-        params=_params(spec),
-        points=_points(result, start),
+        params=params,
+        points=_points(result, start, finals),
         inputs=(_dataset(result),),
         files=files,
         model=model,
@@ -135,14 +135,14 @@ def seed_record(result: Result, tags: Mapping[str, str], *, again: bool = True) 
     )
 
 
-def _model(result: Result, tags: Mapping[str, str]) -> ModelRecord:
+def _model(result: Result, tags: Mapping[str, str], params: Mapping[str, str], finals: Collection[str]) -> ModelRecord:
     """Return the trained model with some of its run's tags, and with its run's parameters and final metrics.
 
     Raises:
         SpecError: torch cannot export the model of a recipe.
     """
     own_tags = {name: value for name, value in tags.items() if name.startswith(_TAGS_OF_MODELS)}
-    return ModelRecord(MODEL_NAME, own_tags, _params(result.spec), model_files(result), tuple(_finals(result)))
+    return ModelRecord(MODEL_NAME, own_tags, params, model_files(result), tuple(finals))
 
 
 def write_failure(store: Store, spec: Spec, reason: str, tags: Mapping[str, str], begun: Begun | None = None) -> str:
@@ -165,13 +165,13 @@ def run_name(spec: Spec) -> str:
     return f"{spec.variant} seed {spec.seed} on {spec.device}"
 
 
-def _points(result: Result, start: int) -> list[Point]:
+def _points(result: Result, start: int, finals: Mapping[str, float]) -> list[Point]:
     """Return all points of a run. Times are start + step, so that writing a run twice changes nothing.
 
     The headline is first: MLflow's page of several runs shows the metric that was written first.
     """
     finals = {
-        **_finals(result),
+        **finals,
         SECONDS: result.seconds,
         STEPS_PER_SECOND: len(result.curves[LOSS]) / result.seconds,
     }
