@@ -152,9 +152,12 @@ def test_an_error_of_the_system_while_processes_start_does_not_count_as_a_broken
         raise OSError(errno.EMFILE, "too many open files")
 
 
-def test_the_main_module_stays_hidden_until_the_last_of_overlapping_starts_has_ended() -> None:
-    main = sys.modules["__main__"]
-    file, begun, end = main.__file__, threading.Event(), threading.Event()
+def test_the_main_module_stays_hidden_until_the_last_of_overlapping_starts_has_ended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    main, file = sys.modules["__main__"], "a script"
+    monkeypatch.setattr(main, "__file__", file, raising=False)  # a process of `pytest -n` has none
+    begun, end = threading.Event(), threading.Event()
 
     def start() -> None:
         with starting_processes():
