@@ -165,7 +165,7 @@ def _common(runs: Sequence[RunView]) -> dict[str, str]:
 def _final_metrics(target: Target, runs: Sequence[RunView]) -> tuple[Metric, ...]:
     """Return the final metrics that all FINISHED runs have."""
     finished = [run.scores for run in runs if run.finished]
-    return tuple(metric for metric in target.finals if all(metric.name in scores for scores in finished))
+    return tuple(metric for metric in target.final_metrics if all(metric.name in scores for scores in finished))
 
 
 def _metric(groups: Sequence[Group], final_metrics: Sequence[Metric], spec: CompareSpec) -> Metric:

@@ -42,13 +42,13 @@ class Numbers:
     @classmethod
     def of_run(cls, run: RunView, weights: _Weights | None) -> "Numbers":
         """Return the numbers that the store holds of a run."""
-        return cls._of(run.curves, run.finals, weights)
+        return cls._of(run.curves, run.final_metrics, weights)
 
     @classmethod
     def of_result(cls, result: Result) -> "Numbers":
         """Return the numbers of a training."""
         weights = {name: array_of(tensor) for name, tensor in result.net.state_dict().items()}
-        return cls._of(result.curves, result.finals, weights)
+        return cls._of(result.curves, result.final_metrics, weights)
 
     @classmethod
     def _of(

@@ -101,7 +101,7 @@ def recipe_info(target: Target) -> RecipeInfo:
         version=target.version,
         options=recipe_options(recipe.Options),
         variants={name: _variant_words(variant) for name, variant in recipe.variants.items()},
-        metrics=tuple((metric.name, metric.better, metric.description) for metric in target.finals),
+        metrics=tuple((metric.name, metric.better, metric.description) for metric in target.final_metrics),
     )
 
 

@@ -30,7 +30,7 @@ class Target:
         title: the name for titles.
         variants: the one that shares most first.
         loss: the loss in words.
-        finals: the metrics of a trained model, such as `final/accuracy`; the first that a run has is the headline.
+        final_metrics: of a trained model, such as `final/accuracy`; the first that a run has is the headline.
         curves: the metrics of every step that each run has, the loss first.
         dataset: the beginning of the names of its datasets in MLflow, before the seed.
         source: the origin of the data, beside the seed.
@@ -45,7 +45,7 @@ class Target:
     title: str
     variants: tuple[str, ...]
     loss: str
-    finals: tuple[Metric, ...]
+    final_metrics: tuple[Metric, ...]
     curves: tuple[str, ...] = (LOSS,)
     dataset: str
     source: Mapping[str, object] = field(hash=False)
@@ -67,16 +67,16 @@ class Target:
         """Return the JSON schema of every option by name."""
         return dict(self._source().load().Options.model_json_schema()["properties"])
 
-    def finals_of(self, options: Mapping[str, object]) -> tuple[Metric, ...]:
+    def final_metrics_of(self, options: Mapping[str, object]) -> tuple[Metric, ...]:
         """Return the metrics of a model that was trained with these options, the headline first."""
         return tuple(
-            each for each in self.finals if each.only is None or str(options[each.only[0]]) == str(each.only[1])
+            each for each in self.final_metrics if each.only is None or str(options[each.only[0]]) == str(each.only[1])
         )
 
     def metrics_of(self, options: Mapping[str, object]) -> tuple[Metric, ...]:
         """Return the metrics by which runs with these options can be compared."""
         costs = tuple(metric for metric in COSTS if self.counts_macs or metric.name != MACS)
-        return (*self.finals_of(options), *costs)
+        return (*self.final_metrics_of(options), *costs)
 
     def new(self, **values: Any) -> Spec:
         """Return a spec with these values; missing options have their defaults.
@@ -125,12 +125,13 @@ class Target:
 
     def description(self) -> str:
         """Return everything that a reader of runs needs of the recipe, as JSON. See `described_target`."""
-        finals = [
-            [each.name, each.description, each.better, *([each.only] if each.only else [])] for each in self.finals
+        final_metrics = [
+            [each.name, each.description, each.better, *([each.only] if each.only else [])]
+            for each in self.final_metrics
         ]
         content = {
             "name": self.name, "version": self.version, "digest": self.digest, "title": self.title,
-            "variants": self.variants, "loss": self.loss, "metrics": finals,
+            "variants": self.variants, "loss": self.loss, "metrics": final_metrics,
             **({} if self.counts_macs else {"counts_macs": False}),
             **({} if self.dataset == f"{self.name}-seed-" else {"dataset": self.dataset}),
         }  # fmt: skip
@@ -148,7 +149,7 @@ class Target:
 def recipe_target(source: RecipeSource) -> Target:
     """Return the target of a recipe. Its code runs if this process has not loaded it."""
     recipe = source.load()
-    finals = tuple(
+    final_metrics = tuple(
         replace(each, name=FINAL + each.name, description=each.description or each.name) for each in recipe.metrics
     )
     own_source = {"recipe": source.name, "version": source.version, "digest": source.digest}
@@ -159,7 +160,7 @@ def recipe_target(source: RecipeSource) -> Target:
         title=recipe.title,
         variants=tuple(recipe.variants),
         loss=recipe.loss_name,
-        finals=finals,
+        final_metrics=final_metrics,
         curves=(LOSS, *recipe._curves),
         dataset=f"{recipe.data_name or source.name}-seed-",
         source=recipe.data_source or own_source,
@@ -184,7 +185,7 @@ def described_target(text: str) -> Target:
             title=content["title"],
             variants=tuple(content["variants"]),
             loss=content["loss"],
-            finals=tuple(_metric(*values) for values in content["metrics"]),
+            final_metrics=tuple(_metric(*values) for values in content["metrics"]),
             dataset=content.get("dataset", f"{content['name']}-seed-"),
             counts_macs=content.get("counts_macs", True),
             source={"recipe": own["name"], "version": own["version"], "digest": own["digest"]},

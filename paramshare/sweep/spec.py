@@ -247,7 +247,7 @@ class SweepSpec(BaseModel):
     @property
     def headline(self) -> Metric:
         """The metric by which the variants are compared."""
-        return self.trained.finals_of(self.run_options)[0]
+        return self.trained.final_metrics_of(self.run_options)[0]
 
     @property
     def run_options(self) -> dict[str, object]:

@@ -56,7 +56,7 @@ def train_reference(
         model = start.model.to(spec.device)
         data = data_on_device(start.data, spec.device)
         curves = _fitted(start, model, data, lambda curves: on_progress(started, curves.by_metric()))
-        finals = evaluated(start.recipe, model, data)
+        final_metrics = evaluated(start.recipe, model, data)
     seconds = time.perf_counter() - clock
     model = model.cpu()
     return Result(
@@ -65,7 +65,7 @@ def train_reference(
         threads=torch.get_num_threads(),
         losses=curves.losses,
         values=curves.values,
-        finals={f"{FINAL}{name}": value for name, value in finals.items()},
+        final_metrics={f"{FINAL}{name}": value for name, value in final_metrics.items()},
         macs=_macs(spec, model, start.example),
         net=model,
         example=start.example,

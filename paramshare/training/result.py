@@ -26,7 +26,7 @@ class Result:
         threads: torch's threads while it did; bits depend on them.
         losses: float32 (steps,), the loss of every step before its update.
         values: other curves by metric, float64 (steps,), masked where a step has no value.
-        finals: every metric of the trained model by name, such as `final/accuracy`.
+        final_metrics: every metric of the trained model by name, such as `final/accuracy`.
         macs: multiply-accumulates of one example, forward; None if they are not known.
         net: the trained model, on the CPU.
         example: the model's arguments for one example, on the CPU.
@@ -41,7 +41,7 @@ class Result:
     threads: int
     losses: NDArray[np.float32]
     values: dict[str, NDArray[np.float64]]
-    finals: dict[str, float]
+    final_metrics: dict[str, float]
     macs: int | None
     net: nn.Module
     example: tuple[Any, ...]
@@ -72,7 +72,7 @@ class Result:
 
         If only a metric of the trained model is not finite, it is the number of steps.
         """
-        return _first_not_finite(self.losses, self.finals.values())
+        return _first_not_finite(self.losses, self.final_metrics.values())
 
 
 def named_tensors(data: Any) -> dict[str, Tensor]:

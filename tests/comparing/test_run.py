@@ -131,7 +131,7 @@ def test_the_newest_finished_run_of_a_spec_is_read_and_a_failed_one_if_none_fini
     (values,) = read_ended(store)
     assert (values.run_id, values.seed, values.finished) == (newest, 3, True)
     assert values.facts["variant"] == "shared"
-    assert values.metrics["final/loss_mean_depth"] == result.finals["final/loss_mean_depth"]
+    assert values.metrics["final/loss_mean_depth"] == result.final_metrics["final/loss_mean_depth"]
 
 
 def test_a_study_with_a_failed_seed_is_refused_unless_partial(

@@ -28,7 +28,7 @@ DIGITS = {"target": "digits", "device": "cpu", "placement": "moved"}
 
 def runs(values: dict[str, list[float]], metric: str = LOSS, facts: dict[str, str] = FACTS) -> list[RunView]:
     """Return a run for each value of each variant, with seeds from 0 on; each variant has 1000 parameters more."""
-    finals = ["final/loss_mean_depth", *(f"final/loss_depth_{depth}" for depth in range(4))]
+    final_metrics = ["final/loss_mean_depth", *(f"final/loss_depth_{depth}" for depth in range(4))]
     return [
         RunView(
             f"{variant}{seed}",
@@ -36,7 +36,7 @@ def runs(values: dict[str, list[float]], metric: str = LOSS, facts: dict[str, st
             {ENGINE: "exact"},
             {**facts, "variant": variant, "seed": str(seed)},
             {
-                **(dict.fromkeys(finals, value) if metric == LOSS else {}),
+                **(dict.fromkeys(final_metrics, value) if metric == LOSS else {}),
                 metric: value,
                 "model/parameters": 1000.0 * place,
             },

@@ -50,7 +50,7 @@ def test_a_recipe_is_trained_resumed_studied_compared_and_reproduced(
     result = train(toy.new(seed=1, variant="local"))
     view = runs["local", 1]
     assert view.curves["train/loss"].astype("float32").tolist() == result.curves["train/loss"].tolist()
-    assert view.finals == result.finals
+    assert view.final_metrics == result.final_metrics
     (error,) = {run(capsys, "reproduce", view.run_id, code=2)}
     assert "was trained by the recipe toy, which is not installed here; pass its code with --recipe" in error
 

@@ -8,7 +8,7 @@ from paramshare.recipes.target import Target, described_target
 
 def test_a_description_has_everything_but_the_code(toy: Target) -> None:
     read = described_target(toy.description())
-    for name in ("name", "title", "version", "digest", "variants", "loss", "curves", "finals", "dataset"):
+    for name in ("name", "title", "version", "digest", "variants", "loss", "curves", "final_metrics", "dataset"):
         assert getattr(read, name) == getattr(toy, name)
     assert read.metrics_of({}) == toy.metrics_of({})
 

@@ -35,11 +35,11 @@ def options_of(spec: Spec) -> Any:
 def replace(changed: Any, **values: Any) -> Any:
     """Return a spec, or another frozen object, with other values: options of a spec, `depth_losses` of a result."""
     if "depth_losses" in values:
-        finals = with_mean(values.pop("depth_losses"))
-        values["finals"] = {f"{FINAL}{name}": value for name, value in finals.items()}
+        final_metrics = with_mean(values.pop("depth_losses"))
+        values["final_metrics"] = {f"{FINAL}{name}": value for name, value in final_metrics.items()}
     return changed.replace(**values) if isinstance(changed, Spec) else dataclasses.replace(changed, **values)
 
 
 def depth_losses(result: Result) -> tuple[float, ...]:
     """Return the losses of a trained DynamicNet at the depths 0 to 3."""
-    return tuple(result.finals[f"final/loss_depth_{depth}"] for depth in DEPTHS)
+    return tuple(result.final_metrics[f"final/loss_depth_{depth}"] for depth in DEPTHS)

@@ -25,7 +25,7 @@ DROPOUT = ("x[:, None]", "nn.functional.dropout(x[:, None], 0.5, self.training)"
 
 def same(one: Any, other: Any) -> bool:
     weights = zip(one.net.state_dict().values(), other.net.state_dict().values(), strict=True)
-    curves = np.array_equal(one.losses, other.losses) and one.finals == other.finals
+    curves = np.array_equal(one.losses, other.losses) and one.final_metrics == other.final_metrics
     return curves and all(torch.equal(left, right) for left, right in weights)
 
 
@@ -54,7 +54,7 @@ def test_the_default_loop_is_the_plain_loop(toy: Target) -> None:
         with torch.no_grad():
             error = float((model(data.test[0]) - data.test[1]).abs().mean())
     assert result.losses.tolist() == np.array(losses[:6], dtype=np.float32).tolist()
-    assert result.finals == {"final/error": error}
+    assert result.final_metrics == {"final/error": error}
 
 
 @pytest.mark.parametrize("variant", ["conv", "local", "wide", "twice"])
@@ -120,7 +120,7 @@ def test_evaluations_while_it_trains_are_curves_and_change_no_number(changed: Ch
     plain, evaluated = (train_reference(target.new(seed=0, evaluate_every=every)) for every in (0, 2))
     curve = evaluated.curves["evaluation/error"]
     assert np.ma.getmaskarray(curve).tolist() == [True, False] * 3
-    assert curve[-1] == evaluated.finals["final/error"]
+    assert curve[-1] == evaluated.final_metrics["final/error"]
     assert same(plain, replace(evaluated, values={}))
 
 

@@ -20,7 +20,7 @@ def test_a_result_diverged_at_the_first_step_whose_loss_is_not_finite(bad: float
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_a_net_that_its_last_step_spoiled_diverged_after_that_step(bad: float, small: Spec) -> None:
-    assert replace(train(small), finals={"final/loss": 1.0, "final/other": bad}).diverged_at == small.steps
+    assert replace(train(small), final_metrics={"final/loss": 1.0, "final/other": bad}).diverged_at == small.steps
 
 
 def test_a_far_too_high_learning_rate_diverges(small: Spec) -> None:

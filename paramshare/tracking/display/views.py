@@ -82,15 +82,15 @@ class _Content:
 
 def _seeds(target: Target) -> _Content:
     """Return the view of a target's seeds without groups."""
-    finals, costs = _metrics(target)
+    final_metrics, costs = _metrics(target)
     return _Content(
         name=f"Seeds of {target.title}",
         condition=_of_target(target),
         order=f"tags.`{ORDER}`",
-        columns=("params.`variant`", "params.`seed`", "params.`device`", *_columns(*finals, *costs)),
+        columns=("params.`variant`", "params.`seed`", "params.`device`", *_columns(*final_metrics, *costs)),
         sections=(
             _Section("Loss at every step", ((LOSS,),), lines=True, columns=1),
-            _Section("The trained nets", tuple((name,) for name in finals)),
+            _Section("The trained nets", tuple((name,) for name in final_metrics)),
             _Section("What they take", tuple((name,) for name in costs)),
         ),
     )
@@ -103,17 +103,17 @@ def _groups(target: Target, groups: tuple[str, ...] = ("variant",), placement: s
         groups: parameters. The name of a group of one parameter is its value; names of two parameters do not fit.
         placement: of digits; runs with another placement are not shown.
     """
-    finals, costs = _metrics(target)
+    final_metrics, costs = _metrics(target)
     means = "Arithmetic means, not medians:"  # 40 characters fit in a window of 1920 pixels
     restricted = f" AND params.`placement` = '{placement}'" if target.name == "digits" else ""
     return _Content(
         name=f"{target.title} by {' and '.join(groups)}",
         condition=_of_target(target) + restricted,
         order=f"tags.`{ORDER}`",
-        columns=_columns(*finals, *costs),
+        columns=_columns(*final_metrics, *costs),
         sections=(
             _Section(f"{means} loss", ((LOSS,),), lines=True, columns=1),
-            _Section(f"{means} nets", tuple((name,) for name in finals)),
+            _Section(f"{means} nets", tuple((name,) for name in final_metrics)),
             _Section(f"{means} costs", tuple((name,) for name in costs)),
         ),
         groups=groups,
@@ -128,7 +128,7 @@ def _of_target(target: Target) -> str:
 def _metrics(target: Target) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the final metrics of a target, the headline first, and its cost metrics."""
     macs = (MACS,) if target.counts_macs else ()
-    return tuple(metric.name for metric in target.finals), (PARAMETERS, *macs, SECONDS)
+    return tuple(metric.name for metric in target.final_metrics), (PARAMETERS, *macs, SECONDS)
 
 
 def _columns(*metrics: str) -> tuple[str, ...]:

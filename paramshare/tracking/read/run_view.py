@@ -108,13 +108,13 @@ class RunView:
         return self._metric(LOSS)
 
     @cached_property
-    def finals(self) -> dict[str, float]:
+    def final_metrics(self) -> dict[str, float]:
         """Return the metrics of the trained net by name; the target's headline first.
 
         Raises:
             UsageError: the run lacks one of them.
         """
-        return {metric.name: self._metric(metric.name) for metric in self.target.finals_of(self.params)}
+        return {metric.name: self._metric(metric.name) for metric in self.target.final_metrics_of(self.params)}
 
     @property
     def seconds(self) -> float:
@@ -124,14 +124,14 @@ class RunView:
     @property
     def diverged(self) -> bool:
         """Return true if one of the losses is not finite. Runs of former versions have no tag that says so."""
-        return DIVERGED in self.tags or not all(map(math.isfinite, (self.final_loss, *self.finals.values())))
+        return DIVERGED in self.tags or not all(map(math.isfinite, (self.final_loss, *self.final_metrics.values())))
 
     @cached_property
     def scores(self) -> dict[str, float]:
         """Return the metrics for a comparison: those of a net that diverged are NaN, since even it has an accuracy."""
         scores = dict(self.metrics)
         if DIVERGED in self.tags:
-            scores |= dict.fromkeys(scores.keys() & {metric.name for metric in self.target.finals}, math.nan)
+            scores |= dict.fromkeys(scores.keys() & {metric.name for metric in self.target.final_metrics}, math.nan)
         return scores
 
     @cached_property
@@ -202,7 +202,7 @@ def read_run(store: Store, run_id: str, code_of: Callable[[Target], Target | Non
     Args:
         run_id: see `find_run`.
         code_of: returns the recipe with its code for the target that the run describes; None for a built-in target.
-            Defaults to None for every target: the run of a recipe has no spec.
+            Defaults to None for each: the run of a user's recipe has no spec.
 
     Raises:
         UsageError: there is no such run, it is not a seed's run, is not FINISHED, was changed, or is of another
@@ -214,7 +214,7 @@ def read_run(store: Store, run_id: str, code_of: Callable[[Target], Target | Non
     if not view.finished:
         raise UsageError(f"the run {view.run_id} is {view.status}; pass the id of a FINISHED run")
     view = replace(view, code=code_of(view.target))
-    for part in ("spec", "curves", "finals"):
+    for part in ("spec", "curves", "final_metrics"):
         getattr(view, part)
     return view
 

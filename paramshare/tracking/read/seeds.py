@@ -72,10 +72,10 @@ def finished_runs(store: Store, trained: Iterable[tuple[Target, int]]) -> Iterat
     for target, seed in trained:
         targets[target.name] = target
         names[f"{target.dataset}{seed}"] = None
-    finals = [metric for target in targets.values() for metric in target.finals]
+    final_metrics = [metric for target in targets.values() for metric in target.final_metrics]
     tags = (KEY, PARENT, DIVERGED, *((RECIPE, RECIPE_DIGEST) if set(targets) - set(TARGETS) else ()))
-    params = (TARGET, *dict.fromkeys(metric.only[0] for metric in finals if metric.only))
-    metrics = (LOSS, SECONDS, *dict.fromkeys(metric.name for metric in finals))
+    params = (TARGET, *dict.fromkeys(metric.only[0] for metric in final_metrics if metric.only))
+    metrics = (LOSS, SECONDS, *dict.fromkeys(metric.name for metric in final_metrics))
     yield from read_seeds(store, Selection(True, tuple(names), tags, params, metrics))
 
 

@@ -70,7 +70,7 @@ def result_of(
         threads=torch.get_num_threads(),
         losses=np.array(losses, dtype=np.float32),
         values={DEPTH: np.array(draws.depths, dtype=np.float64)},
-        finals={f"{FINAL}{name}": value for name, value in with_mean(depth_losses).items()},
+        final_metrics={f"{FINAL}{name}": value for name, value in with_mean(depth_losses).items()},
         macs=None,
         net=draws.net.cpu(),
         example=draws.example,

@@ -30,7 +30,7 @@ def _one_thread() -> Any:
 
 def bits(result: Result) -> list[bytes]:
     weights = [tensor.numpy().tobytes() for tensor in result.net.state_dict().values()]
-    return [result.losses.tobytes(), *weights, repr(result.finals).encode()]
+    return [result.losses.tobytes(), *weights, repr(result.final_metrics).encode()]
 
 
 @pytest.mark.parametrize("variant", DIGITS_VARIANTS)
@@ -52,14 +52,14 @@ def test_training_digits_does_not_change_the_global_generators(variant: Any) -> 
 def test_a_digits_training_ends_after_the_first_epoch_below_its_stop_loss() -> None:
     result = train(SMALL)
     means = result.losses.astype(float).reshape(-1, EPOCH).mean(axis=1)
-    assert len(result.losses) == result.finals["final/steps"] < SMALL.steps
+    assert len(result.losses) == result.final_metrics["final/steps"] < SMALL.steps
     assert len(result.losses) % EPOCH == 0
     assert means[-1] <= options_of(SMALL).stop_loss < means[:-1].min()
 
 
 def test_a_digits_training_ends_at_its_limit_of_steps() -> None:
     result = train(replace(SMALL, steps=13))
-    assert len(result.losses) == result.finals["final/steps"] == 13
+    assert len(result.losses) == result.final_metrics["final/steps"] == 13
 
 
 def test_a_limit_of_steps_does_not_change_earlier_losses() -> None:
@@ -107,14 +107,14 @@ def test_each_test_digit_is_scored_at_each_offset() -> None:
         labels = digit_labels.repeat(len(offsets))
         scores = result.net(images).detach()
         right = float((scores.argmax(1) == labels).double().mean())
-        assert result.finals[f"final/{name}"] == pytest.approx(right, abs=1e-4)
+        assert result.final_metrics[f"final/{name}"] == pytest.approx(right, abs=1e-4)
         if name == "accuracy":
-            assert result.finals["final/loss"] == pytest.approx(float(cross_entropy(scores, labels)), rel=1e-4)
+            assert result.final_metrics["final/loss"] == pytest.approx(float(cross_entropy(scores, labels)), rel=1e-4)
 
 
 def test_a_digits_result_has_named_numbers() -> None:
     result = train(SMALL)
-    assert list(result.finals) == ["final/accuracy", "final/accuracy_unseen", "final/loss", "final/steps"]
+    assert list(result.final_metrics) == ["final/accuracy", "final/accuracy_unseen", "final/loss", "final/steps"]
     assert list(result.curves) == ["train/loss"]
     assert result.curves["train/loss"].dtype == np.float32
     assert result.final_loss == result.losses[-1]
@@ -135,13 +135,13 @@ def test_the_training_data_depend_on_seed_and_placement_and_not_on_the_variant()
 
 def test_plain_digits_have_no_accuracy_at_unseen_offsets() -> None:
     result = train(replace(SMALL, placement="plain", steps=5))
-    assert list(result.finals) == ["final/accuracy", "final/loss", "final/steps"]
+    assert list(result.final_metrics) == ["final/accuracy", "final/loss", "final/steps"]
 
 
 def test_only_the_shared_net_recognises_digits_at_unseen_offsets() -> None:
     """The experiment itself, on one seed and to a coarser fit: the effect is far larger than what seeds do."""
     spec = digits_spec(seed=0, stop_loss=0.1)
     conv, dense = (train(replace(spec, variant=variant)) for variant in ("conv", "dense"))
-    assert conv.finals["final/accuracy_unseen"] > 0.6
-    assert dense.finals["final/accuracy_unseen"] < 0.3
-    assert dense.finals["final/accuracy"] > 0.8
+    assert conv.final_metrics["final/accuracy_unseen"] > 0.6
+    assert dense.final_metrics["final/accuracy_unseen"] < 0.3
+    assert dense.final_metrics["final/accuracy"] > 0.8

@@ -82,7 +82,7 @@ def _check_run(store: Store, run: Run, expected: Result) -> None:
     assert recalled.curves.keys() == expected.curves.keys()
     for name, curve in expected.curves.items():
         np.testing.assert_array_equal(recalled.curves[name].astype(curve.dtype), curve)
-    np.testing.assert_equal(recalled.finals, expected.finals)
+    np.testing.assert_equal(recalled.final_metrics, expected.final_metrics)
     weights = read_weights(store, run.info.run_id)
     assert weights is not None
     for name, tensor in expected.net.state_dict().items():

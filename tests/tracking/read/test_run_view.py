@@ -48,7 +48,7 @@ def test_every_number_of_a_run_is_read_back_unchanged(store: Store, result: Resu
     recalled = read_run(store, write_run(store, result, {}).run_id)
     np.testing.assert_array_equal(recalled.curves["train/loss"], odd.astype(np.float64))
     np.testing.assert_array_equal(recalled.curves["depth"], result.curves["depth"])
-    np.testing.assert_equal(recalled.finals, result.finals)
+    np.testing.assert_equal(recalled.final_metrics, result.final_metrics)
 
 
 def test_the_weights_of_a_run_are_bit_for_bit_those_of_the_trained_net(store: Store, result: Result) -> None:

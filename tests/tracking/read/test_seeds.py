@@ -16,7 +16,8 @@ from support.specs import replace
 def values(runs: dict[str, RunView]) -> dict[str, tuple[object, ...]]:
     """Return all that a sweep uses of each run."""
     return {
-        key: (run.key, run.run_id, run.final_loss, run.finals, run.seconds, run.diverged) for key, run in runs.items()
+        key: (run.key, run.run_id, run.final_loss, run.final_metrics, run.seconds, run.diverged)
+        for key, run in runs.items()
     }
 
 

@@ -115,8 +115,8 @@ def bits(result: Result) -> list[object]:
     """Return all that a run gives."""
     arrays = [*result.curves.values(), *(tensor.numpy() for tensor in result.data.values())]
     arrays += [parameter.detach().numpy() for parameter in result.net.parameters()]
-    finals = np.array(list(result.finals.values()))  # NaN is no number to be compared
-    return [(array.dtype, array.tobytes()) for array in (*arrays, finals)] + [dict(result.sizes), result.threads]
+    final_metrics = np.array(list(result.final_metrics.values()))  # NaN is no number to be compared
+    return [(array.dtype, array.tobytes()) for array in (*arrays, final_metrics)] + [dict(result.sizes), result.threads]
 
 
 @pytest.fixture(scope="module")

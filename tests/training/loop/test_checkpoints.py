@@ -50,7 +50,9 @@ CHANGES = {
 def same(one: Result, other: Result) -> bool:
     weights = zip(one.net.state_dict().values(), other.net.state_dict().values(), strict=True)
     curves = all(np.array_equal(one.curves[name], other.curves[name], equal_nan=True) for name in one.curves)
-    return curves and one.finals == other.finals and all(torch.equal(left, right) for left, right in weights)
+    return (
+        curves and one.final_metrics == other.final_metrics and all(torch.equal(left, right) for left, right in weights)
+    )
 
 
 @pytest.mark.parametrize("stop", [1, 5, 7])  # epochs have 5 steps

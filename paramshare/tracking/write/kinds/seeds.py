@@ -96,14 +96,14 @@ def write_run(
     """
     record = seed_record(result, tags, again=again)
     run_id = write(store, record, begun)
-    metrics = {LOSS: result.final_loss, **result.finals, SECONDS: result.seconds}
+    metrics = {LOSS: result.final_loss, **result.final_metrics, SECONDS: result.seconds}
     return RunView(run_id, record.status, record.named(run_id).tags, record.params, metrics, store)
 
 
 def seed_record(result: Result, tags: Mapping[str, str], *, again: bool = True) -> Record:
     """Return the content of the run of `result`. Arguments as of `write_run`."""
     spec, name = result.spec, run_name(result.spec)
-    start, params, finals = int(result.started * 1000), _params(result.spec), _finals(result)
+    start, params, final_metrics = int(result.started * 1000), _params(result.spec), _final_metrics(result)
     curves, measure = result.curves, target_of(spec).loss
     files: dict[str, bytes | str] = {PLOT_FILE: _PLOT.picture(curves[LOSS], curves.get(DEPTH), name, measure)}
     own_tags = {
@@ -116,7 +116,7 @@ def seed_record(result: Result, tags: Mapping[str, str], *, again: bool = True) 
     }
     model = None
     try:
-        model = _model(result, {**tags, **own_tags}, params, finals)
+        model = _model(result, {**tags, **own_tags}, params, final_metrics)
     except SpecError as error:
         own_tags[NOT_EXPORTED] = str(error)
         files[WEIGHTS_FILE] = plain_weights(result.net)
@@ -127,7 +127,7 @@ def seed_record(result: Result, tags: Mapping[str, str], *, again: bool = True) 
         start + int(result.seconds * 1000),
         tags={**tags, **own_tags},
         params=params,
-        points=_points(result, start, finals),
+        points=_points(result, start, final_metrics),
         inputs=(_dataset(result),),
         files=files,
         model=model,
@@ -135,14 +135,16 @@ def seed_record(result: Result, tags: Mapping[str, str], *, again: bool = True) 
     )
 
 
-def _model(result: Result, tags: Mapping[str, str], params: Mapping[str, str], finals: Collection[str]) -> ModelRecord:
+def _model(
+    result: Result, tags: Mapping[str, str], params: Mapping[str, str], final_metrics: Collection[str]
+) -> ModelRecord:
     """Return the trained model with some of its run's tags, and with its run's parameters and final metrics.
 
     Raises:
         SpecError: torch cannot export the model of a recipe.
     """
     own_tags = {name: value for name, value in tags.items() if name.startswith(_TAGS_OF_MODELS)}
-    return ModelRecord(MODEL_NAME, own_tags, params, model_files(result), tuple(finals))
+    return ModelRecord(MODEL_NAME, own_tags, params, model_files(result), tuple(final_metrics))
 
 
 def write_failure(store: Store, spec: Spec, reason: str, tags: Mapping[str, str], begun: Begun | None = None) -> str:
@@ -165,18 +167,18 @@ def run_name(spec: Spec) -> str:
     return f"{spec.variant} seed {spec.seed} on {spec.device}"
 
 
-def _points(result: Result, start: int, finals: Mapping[str, float]) -> list[Point]:
+def _points(result: Result, start: int, final_metrics: Mapping[str, float]) -> list[Point]:
     """Return all points of a run. Times are start + step, so that writing a run twice changes nothing.
 
     The headline is first: MLflow's page of several runs shows the metric that was written first.
     """
-    finals = {
-        **finals,
+    final_metrics = {
+        **final_metrics,
         SECONDS: result.seconds,
         STEPS_PER_SECOND: len(result.curves[LOSS]) / result.seconds,
     }
     # For a point at step 0 MLflow's pages draw a bar; for a later step they draw a line with a single point.
-    return [Point(name, value, start, 0) for name, value in finals.items()] + _curve_points(result.curves, start)
+    return [Point(name, value, start, 0) for name, value in final_metrics.items()] + _curve_points(result.curves, start)
 
 
 def _curve_points(
@@ -196,10 +198,10 @@ def _lengths(curves: Mapping[str, NDArray[Any]]) -> dict[str, int]:
     return {name: len(curve) for name, curve in curves.items()}
 
 
-def _finals(result: Result) -> dict[str, float]:
+def _final_metrics(result: Result) -> dict[str, float]:
     """Return the metrics of the trained model, the headline first."""
-    headline = target_of(result.spec).finals_of(result.spec.as_dict())[0].name
-    return {headline: result.finals[headline], **result.finals, **result.sizes}
+    headline = target_of(result.spec).final_metrics_of(result.spec.as_dict())[0].name
+    return {headline: result.final_metrics[headline], **result.final_metrics, **result.sizes}
 
 
 def _params(spec: Spec) -> dict[str, str]:

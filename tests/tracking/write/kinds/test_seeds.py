@@ -150,7 +150,7 @@ def test_the_model_of_a_run_has_its_parameters_final_metrics_and_origin(store: S
         "mlflow.source.name": "sweep.py",
     }
     values = {metric.key: metric.value for metric in model.metrics or ()}
-    assert values == {**result.finals, **result.sizes}
+    assert values == {**result.final_metrics, **result.sizes}
 
 
 def test_the_model_of_a_run_that_diverged_lacks_values_that_are_not_finite(store: Store, result: Result) -> None:
