@@ -223,7 +223,9 @@ def _outputs(model: nn.Module, inputs: tuple[Any, ...], seed: int) -> Any:
 
 
 def _macs(start: Start) -> tuple[int | None, tuple[str, ...]]:
-    """Return the multiply-accumulates of one example; None and a note if they cannot be counted."""
+    """Return the multiply-accumulates of one example; None if they cannot be counted, and a note."""
+    if not start.recipe.counts_macs:
+        return None, ("the multiply-accumulates differ from step to step (counts_macs = False)",)
     try:
         report = analyze(start.model, args=start.example)
     except Exception as error:  # such as a model that cannot run without values
