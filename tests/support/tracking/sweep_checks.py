@@ -96,6 +96,6 @@ def _check_run(store: Store, run: Run, expected: Result) -> None:
 def _check_model(store: Store, run: Run, expected: Result) -> None:
     mlflow.set_tracking_uri(store.address.uri)
     (output,) = run.outputs.model_outputs
-    net = mlflow.pytorch.load_model(f"models:/{output.model_id}")
+    net, x = mlflow.pytorch.load_model(f"models:/{output.model_id}"), expected.data["features"]
     with torch.no_grad():
-        assert net(expected.x, depth=2).equal(expected.net(expected.x, 2))
+        assert net(x, depth=2).equal(expected.net(x, 2))
