@@ -47,5 +47,5 @@ def test_a_seed_has_the_same_start_on_every_device(device: str, small: Spec) -> 
         pytest.skip(f"no {device} on this machine")
     here, there = train(small), train(replace(small, device=device))
     assert there.losses[0] == pytest.approx(here.losses[0], rel=1e-5)
-    assert (there.depths == here.depths).all()
+    assert (there.curves["depth"] == here.curves["depth"]).all()
     assert {value.device.type for value in there.net.state_dict().values()} == {"cpu"}
