@@ -43,6 +43,7 @@ SWEEPING = "SELECT count(*) FROM runs JOIN tags USING (run_uuid) WHERE status = 
 
 def command(**given: object) -> list[str]:
     spec = SweepSpec.model_validate({**SPEC, **given}).model_dump(exclude_unset=True, exclude_none=True)
+    spec |= spec.pop("options", {})  # of the recipe
     return [*PROGRAM, "train", "--json", *(f"--{name.replace('_', '-')}={value}" for name, value in spec.items())]
 
 

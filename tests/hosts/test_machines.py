@@ -62,6 +62,7 @@ class Site:
     def sweep(self, **given: object) -> subprocess.Popen[str]:
         """Start `paramshare flow sweep` on the hub, on the Dask cluster."""
         spec = SweepSpec.model_validate({**SPEC, **given}).model_dump(exclude_unset=True, exclude_none=True)
+        spec |= spec.pop("options", {})  # of the recipe
         options = [f"--{key.replace('_', '-')}={value}" for key, value in spec.items() if key != "force"]
         options += ["--force"] if spec.get("force") else []
         return subprocess.Popen(
