@@ -35,8 +35,9 @@ from support.waiting import wait_until
 
 Status = Literal["FINISHED", "FAILED", "KEPT"]
 TASKS = "SELECT t.name, t.state_type, s.message FROM task_run t JOIN task_run_state s ON s.id = t.state_id"
-FAST = SweepSpec.model_validate({**SIZES, "seeds": "0:40", "devices": "cpu", "workers": 2})
-SLOW = FAST.model_copy(update={"seeds": "0:2", "engine": "reference", "steps": 10_000_000})
+ON_TWO_CORES = {**SIZES, "devices": "cpu", "workers": 2}
+FAST = SweepSpec.model_validate({**ON_TWO_CORES, "seeds": "0:40"})
+SLOW = SweepSpec.model_validate({**ON_TWO_CORES, "seeds": "0:2", "engine": "reference", "steps": 10_000_000})
 
 
 def specs_of(variants: str, seeds: str) -> list[Spec]:
