@@ -79,6 +79,9 @@ class Recipe:
     call_options: ClassVar[Mapping[str, int | float | bool | str]] = {}
     """Keyword arguments of the exported model with their defaults, for a recipe that overrides `program`."""
 
+    seed: int
+    """The seed of the training, set before `data` is called: for a recipe with generators of its own."""
+
     _arithmetics: ClassVar[Sequence[str]] = ("direct",)  # in how many ways its engines add up
     _curves: ClassVar[Sequence[str]] = ()  # the metrics of every step that each run has, beside the loss
     _key_constants: ClassVar[Mapping[str, OptionValue]] = {}  # fields that every key holds

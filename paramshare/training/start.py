@@ -64,6 +64,7 @@ def as_built(spec: Spec) -> tuple[Recipe, Data, nn.Module]:
         SpecError: the recipe returns something that cannot be trained. Its own exceptions are not caught.
     """
     recipe = spec.instance()
+    recipe.seed = spec.seed
     seed_all(spec.seed)
     data = recipe.data(torch.Generator().manual_seed(derived_seed(spec.seed, "data")))
     _check_data(data)

@@ -35,7 +35,7 @@ class DigitsNet(nn.Module):
         return self.last(hidden)  # type: ignore[no-any-return]
 
 
-def initial_net(channels: int) -> DigitsNet:
+def initial_net(channels: int, generator: torch.Generator) -> DigitsNet:
     """Return a net with initial weights as torch's layers have: uniform up to 1 / √inputs, weights before biases."""
     with torch.device("meta"):  # nothing is drawn there
         net = DigitsNet(channels)
@@ -43,5 +43,5 @@ def initial_net(channels: int) -> DigitsNet:
     for layer in (net.first, net.second, net.last):
         bound = 1 / math.sqrt(layer.weight[0].numel())
         for parameter in layer.parameters():
-            nn.init.uniform_(parameter, -bound, bound)
+            nn.init.uniform_(parameter, -bound, bound, generator=generator)
     return net

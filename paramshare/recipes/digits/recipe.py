@@ -106,9 +106,10 @@ class DigitsRecipe(Recipe):
         self.taken = 0  # steps
         digits, labels = load_digits()
         examples, seen = self.options.examples, self.seen_offsets
-        order = torch.randperm(DIGITS)
+        self._generator = torch.Generator().manual_seed(self.seed)
+        order = torch.randperm(DIGITS, generator=self._generator)
         train, test = order[:examples], order[examples:]
-        places = torch.randint(len(seen), (examples,))
+        places = torch.randint(len(seen), (examples,), generator=self._generator)
         images = torch.empty(examples, 1, self.canvas, self.canvas)
         for number, offset in enumerate(seen):
             here = places == number
@@ -117,12 +118,11 @@ class DigitsRecipe(Recipe):
 
     def model(self) -> "nn.Module":
         """Return the convolutional net. The generator's state after it is that of the first epoch."""
-        import torch
-
         from paramshare.recipes.digits.net import initial_net
 
-        net = initial_net(self.options.channels)
-        self._first_epoch = torch.get_rng_state()
+        net = initial_net(self.options.channels, self._generator)
+        self._first_epoch = self._generator.get_state()
+        del self._generator  # a checkpoint cannot hold it
         return net
 
     def loss(self, model: "nn.Module", batch: Any) -> "Tensor":

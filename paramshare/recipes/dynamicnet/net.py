@@ -1,6 +1,7 @@
 """DynamicNet and its untied twin: one class, one layer or several in the middle."""
 
 import copy
+import math
 import random
 
 import torch
@@ -10,7 +11,7 @@ from paramshare.errors import SpecError
 from paramshare.recipes.dynamicnet.recipe import DEPTHS, VARIANTS, VariantName
 from paramshare.recipes.spec_values import is_int
 
-__all__ = ["DynamicNet", "losses_by_depth", "untied"]
+__all__ = ["DynamicNet", "initial_net", "losses_by_depth", "untied"]
 
 
 class DynamicNet(nn.Module):
@@ -73,6 +74,23 @@ class DynamicNet(nn.Module):
     def _untie(self) -> None:
         (middle,) = self.middle_linears
         self.middle_linears.extend(copy.deepcopy(middle) for _ in DEPTHS[2:])
+
+
+def initial_net(input_size: int, hidden_size: int, output_size: int, generator: torch.Generator) -> DynamicNet:
+    """Return a net with one middle layer and initial weights from a generator, as torch draws them from the global one.
+
+    `nn.Linear.reset_parameters` draws the weight (outputs, inputs) first, then the bias (outputs,).
+    """
+    with torch.device("meta"):  # nothing is drawn there
+        net = DynamicNet(input_size, hidden_size, output_size)
+    for linear in (net.input_linear, *net.middle_linears, net.output_linear):
+        assert isinstance(linear, nn.Linear)
+        weight, bias = torch.empty(linear.weight.shape), torch.empty(linear.bias.shape)
+        nn.init.kaiming_uniform_(weight, a=math.sqrt(5), generator=generator)
+        bound = 1 / math.sqrt(linear.in_features)
+        bias.uniform_(-bound, bound, generator=generator)
+        linear.load_state_dict({"weight": weight, "bias": bias}, assign=True)
+    return net
 
 
 def untied(net: DynamicNet) -> DynamicNet:

@@ -1,8 +1,8 @@
 """The recipe of DynamicNet: J. Johnson's example of control flow and weight sharing. Importing it loads no torch.
 
 After `random.seed(s); torch.manual_seed(s)` the article's script draws x, y and the weights of the three Linear layers
-from torch's generator, and the depth of every step from Python's. The depths are drawn here with the data: Python's
-generator serves nothing else.
+from torch's global generator, and the depth of every step from Python's. Generators of our own give the same bits, and
+no other thread can draw from them.
 """
 
 import math
@@ -73,22 +73,25 @@ class DynamicNetRecipe(Recipe):
     _arithmetics = ("direct", "gram")
     _curves = (DEPTH,)
 
-    def data(self, generator: "torch.Generator") -> Data:  # noqa: ARG002 - the article draws from the global one
+    def data(self, generator: "torch.Generator") -> Data:  # noqa: ARG002 - one generator draws data and weights
         """Return x (batch_size, input_size) and y (batch_size, output_size), standard normal. Draw the depths."""
         import torch
 
-        options = self.options
-        x = torch.randn(options.batch_size, options.input_size)
-        y = torch.randn(options.batch_size, options.output_size)
-        self.depths = [random.randint(DEPTHS[0], DEPTHS[-1]) for _ in range(options.steps)]  # noqa: S311
-        self._step = 0
+        options, drawn = self.options, torch.Generator().manual_seed(self.seed)
+        x = torch.randn(options.batch_size, options.input_size, generator=drawn)
+        y = torch.randn(options.batch_size, options.output_size, generator=drawn)
+        rng = random.Random(self.seed)  # noqa: S311 - the article's own generator
+        self.depths = [rng.randint(DEPTHS[0], DEPTHS[-1]) for _ in range(options.steps)]
+        self._generator, self._step = drawn, 0
         return Data(train=(x, y))
 
     def model(self) -> "DynamicNet":
         """Return the net with one middle layer."""
-        from paramshare.recipes.dynamicnet.net import DynamicNet
+        from paramshare.recipes.dynamicnet.net import initial_net
 
-        return DynamicNet(self.options.input_size, self.options.hidden_size, self.options.output_size)
+        options, generator = self.options, self._generator
+        del self._generator  # a checkpoint cannot hold it
+        return initial_net(options.input_size, options.hidden_size, options.output_size, generator)
 
     def batches(self, data: Any, generator: "torch.Generator") -> Iterator[Any]:  # noqa: ARG002 - no order
         """Yield the one batch of an epoch: all samples."""

@@ -1,6 +1,7 @@
 """A seed means the article's draws, in the article's order, and nothing global is touched."""
 
 import random
+import threading
 
 import pytest
 import torch
@@ -27,6 +28,28 @@ def test_the_draws_of_a_seed_equal_those_of_the_global_generators(seed: int, sma
     assert draws.depths == [random.randint(0, 3) for _ in range(spec.steps)]
     for name, value in net.state_dict().items():
         assert draws.net.state_dict()[name].equal(value), name
+
+
+def test_draws_do_not_depend_on_a_thread_that_draws_from_the_global_generators(small: Spec) -> None:
+    specs = [replace(small, seed=seed, steps=2000) for seed in range(20)]
+    alone, ended = [draw(spec) for spec in specs], threading.Event()
+
+    def disturb() -> None:
+        while not ended.is_set():
+            random.random()
+            torch.rand(1)
+
+    thread = threading.Thread(target=disturb)
+    thread.start()
+    try:
+        disturbed = [draw(spec) for spec in specs]
+    finally:
+        ended.set()
+        thread.join()
+    for one, other in zip(alone, disturbed, strict=True):
+        assert one.depths == other.depths
+        assert one.x.equal(other.x)
+        assert all(a.equal(b) for a, b in zip(one.net.parameters(), other.net.parameters(), strict=True))
 
 
 def test_the_untied_twin_has_the_draws_of_the_shared_net(small: Spec) -> None:
