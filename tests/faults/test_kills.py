@@ -28,7 +28,7 @@ from support.repetitions import DRAWS
 from support.tracking.mlflow_server import MlflowServer
 from support.tracking.sweep_checks import check_database, check_parent, check_runs, runs_of, trained
 
-SEEDS = 30
+SEEDS = 40
 SPEC = {**SIZES, "seeds": f"0:{SEEDS}", "variant": "shared,untied", "devices": "cpu", "workers": 2}
 PLANNED = 2 * SEEDS
 PHASES = ("start", "plan", "train", "train", "aggregate")
@@ -86,9 +86,9 @@ class Started:
             time.sleep(rng.uniform(0.1, 4))
             return self.process.poll() is None
         if phase == "plan":
-            met, spread = self.wait_until(lambda: self.count(SWEEPING) == 1), 4.0
+            met, spread = self.wait_until(lambda: self.count(SWEEPING) == 1), 2.0
         elif phase == "train":
-            at_least = rng.randrange(self.count(FINISHED), PLANNED)
+            at_least = rng.randrange(min(self.count(FINISHED), PLANNED - 1), PLANNED)
             met, spread = self.wait_until(lambda: self.count(FINISHED) > at_least), 0.1
         else:
             met, spread = self.wait_until(lambda: self.count(FINISHED) == PLANNED), 0.6
