@@ -210,7 +210,6 @@ def _params(spec: Spec) -> dict[str, str]:
 
 def _spec_tags(spec: Spec) -> dict[str, str]:
     target = target_of(spec)
-    place = None if target.built_in else target.variants.index(spec.variant)
     return {
         KIND: "seed",
         KEY: spec.key(),
@@ -218,7 +217,7 @@ def _spec_tags(spec: Spec) -> dict[str, str]:
         VARIANT: spec.variant,
         DEVICE: spec.device,
         ORDER: f"{spec.seed:0{_DIGITS}d} {spec.variant} {spec.device}",
-        RUN_COLOR: seed_color(spec.variant, spec.seed, place),
+        RUN_COLOR: seed_color(target.variants.index(spec.variant), spec.seed),
     }
 
 
