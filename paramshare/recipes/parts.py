@@ -51,6 +51,10 @@ class Metric:
     better: Literal["lower", "higher"] = "lower"
     only: tuple[str, OptionValue] | None = None
 
+    def applies_to(self, options: Mapping[str, object]) -> bool:
+        """Return whether trainings with these options have the number. A value can be its text, as a store holds it."""
+        return self.only is None or str(options[self.only[0]]) == str(self.only[1])
+
     @property
     def label(self) -> str:
         """Return the name in a table, without a prefix such as `final/`: `loss mean depth`."""

@@ -71,7 +71,7 @@ class Recipe:
     """The origin of the data, for MLflow. Defaults to the name, version and digest of the recipe."""
 
     counts_macs: ClassVar[bool] = True
-    """Whether a run has the multiply-accumulates of an example. False if they differ from step to step."""
+    """True if a run has the multiply-accumulates of an example; False if they differ from step to step."""
 
     graph_options: ClassVar[Collection[str] | None] = None
     """The options on which the graph of the model depends: it is exported once for all others. Defaults to all."""
@@ -213,13 +213,6 @@ class Recipe:
         target = recipe_target(source_of(type(self)))
         chosen = target.variants[0] if variant is None else variant
         return target.new(seed=seed, variant=chosen, device=device, **dict(self.options))
-
-    @classmethod
-    def metrics_of(cls, options: Mapping[str, Any]) -> list[Metric]:
-        """Return the metrics that trainings with these options have."""
-        return [
-            metric for metric in cls.metrics if metric.only is None or options.get(metric.only[0]) == metric.only[1]
-        ]
 
     def option(self, name: str, default: Any) -> Any:
         """Return the value of an option, or `default` if the recipe has no option of this name."""

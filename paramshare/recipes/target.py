@@ -69,9 +69,7 @@ class Target:
 
     def final_metrics_of(self, options: Mapping[str, object]) -> tuple[Metric, ...]:
         """Return the metrics of a model that was trained with these options, the headline first."""
-        return tuple(
-            each for each in self.final_metrics if each.only is None or str(options[each.only[0]]) == str(each.only[1])
-        )
+        return tuple(metric for metric in self.final_metrics if metric.applies_to(options))
 
     def metrics_of(self, options: Mapping[str, object]) -> tuple[Metric, ...]:
         """Return the metrics by which runs with these options can be compared."""

@@ -39,7 +39,8 @@ def evaluated(recipe: Recipe, model: nn.Module, data: Data) -> dict[str, float]:
     finally:
         for module, training in modes:
             module.training = training
-    _check_metrics(values, [metric.name for metric in recipe.metrics_of(dict(recipe.options))])
+    options = dict(recipe.options)
+    _check_metrics(values, [metric.name for metric in recipe.metrics if metric.applies_to(options)])
     return values
 
 
