@@ -19,9 +19,9 @@ from paramshare.recipes.recipe import Recipe
 from paramshare.recipes.spec import Spec
 from paramshare.sharing.twins.untie import untie
 from paramshare.training.loop.examples import example_count, take
-from paramshare.training.loop.random_state import derived_seed, seed_all
+from paramshare.training.loop.random_state import derived_seed, restored_random_state, seed_all
 
-__all__ = ["Start", "as_built", "begin", "sample_inputs"]
+__all__ = ["Start", "as_built", "begin", "drawn_start", "sample_inputs"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +55,12 @@ def begin(spec: Spec) -> Start:
     model = _variant(recipe, spec.variant, model, example)
     seed_all(derived_seed(spec.seed, "training"))
     return Start(recipe, data, model.train(), order, example)
+
+
+def drawn_start(spec: Spec) -> Start:
+    """Draw the start of a training and restore the global generators. It raises as `begin`."""
+    with restored_random_state():
+        return begin(spec)
 
 
 def as_built(spec: Spec) -> tuple[Recipe, Data, nn.Module]:

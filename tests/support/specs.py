@@ -7,11 +7,9 @@ from paramshare.recipes.dynamicnet.recipe import DEPTHS, with_mean
 from paramshare.recipes.metrics import FINAL
 from paramshare.recipes.spec import Spec
 from paramshare.recipes.target import TARGETS
-from paramshare.training.loop.random_state import restored_random_state
 from paramshare.training.result import Result
-from paramshare.training.start import Start, begin
 
-__all__ = ["DIGITS_VARIANTS", "begun", "depth_losses", "digits_spec", "options_of", "replace"]
+__all__ = ["DIGITS_VARIANTS", "depth_losses", "digits_spec", "options_of", "replace"]
 
 DIGITS_VARIANTS = TARGETS["digits"].variants
 
@@ -19,12 +17,6 @@ DIGITS_VARIANTS = TARGETS["digits"].variants
 def digits_spec(**values: Any) -> Spec:
     """Return the spec of one training on digits."""
     return TARGETS["digits"].new(**values)
-
-
-def begun(spec: Spec) -> Start:
-    """Return the start of a training. Global generators are restored."""
-    with restored_random_state():
-        return begin(spec)
 
 
 def options_of(spec: Spec) -> Any:

@@ -13,16 +13,15 @@ from paramshare.recipes.dynamicnet.net import DynamicNet
 from paramshare.recipes.dynamicnet.recipe import DynamicNetRecipe, with_mean
 from paramshare.recipes.metrics import DEPTH, FINAL
 from paramshare.recipes.spec import Spec
-from paramshare.training.loop.random_state import restored_random_state
 from paramshare.training.result import Result, named_tensors
-from paramshare.training.start import begin
+from paramshare.training.start import drawn_start
 
 __all__ = ["Draws", "draw", "result_of"]
 
 
 @dataclass(frozen=True, slots=True)
 class Draws:
-    """What a seed determines.
+    """The start of a training.
 
     Args:
         x: float32 (batch_size, input_size), standard normal.
@@ -41,8 +40,7 @@ class Draws:
 
 def draw(spec: Spec) -> Draws:
     """Return the data, the initial net and the depths of the spec's seed. Global generators are restored."""
-    with restored_random_state():
-        start = begin(spec)
+    start = drawn_start(spec)
     assert isinstance(start.recipe, DynamicNetRecipe)
     assert isinstance(start.model, DynamicNet)
     x, y = start.data.train

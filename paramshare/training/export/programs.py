@@ -10,8 +10,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from paramshare.errors import SpecError
 from paramshare.recipes.spec import Spec
-from paramshare.training.loop.random_state import restored_random_state
-from paramshare.training.start import begin
+from paramshare.training.start import drawn_start
 
 __all__ = ["check_archive", "exported_program", "recipe_program"]
 
@@ -22,8 +21,7 @@ def recipe_program(spec: Spec) -> torch.export.ExportedProgram:
     Raises:
         Exception: torch cannot export the model, or the recipe fails.
     """
-    with restored_random_state():
-        start = begin(spec)
+    start = drawn_start(spec)
     batch_of_two = _repeated(start.example, 2)  # torch fixes a size of 1 in the graph
     return start.recipe.program(start.model.eval(), batch_of_two)
 

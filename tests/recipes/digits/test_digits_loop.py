@@ -14,7 +14,8 @@ from paramshare.recipes.digits.recipe import DigitsRecipe
 from paramshare.training.engines import train
 from paramshare.training.environment.torch_defaults import torch_defaults
 from paramshare.training.result import Result
-from support.specs import DIGITS_VARIANTS, begun, digits_spec, options_of, replace
+from paramshare.training.start import drawn_start
+from support.specs import DIGITS_VARIANTS, digits_spec, options_of, replace
 
 SMALL = digits_spec(seed=3, channels=4, examples=100, batch_size=20, steps=400, stop_loss=0.3)
 
@@ -100,7 +101,7 @@ def test_a_diverged_digits_training_ends_and_records_its_step(monkeypatch: pytes
 
 
 def test_each_test_digit_is_scored_at_each_offset() -> None:
-    result, (digits, digit_labels) = train(SMALL), begun(SMALL).data.test
+    result, (digits, digit_labels) = train(SMALL), drawn_start(SMALL).data.test
     recipe = SMALL.instance()
     for name, offsets in (("accuracy", recipe.seen_offsets), ("accuracy_unseen", recipe.unseen_offsets)):
         images = torch.cat([placed(digits, offset, recipe.canvas) for offset in offsets])

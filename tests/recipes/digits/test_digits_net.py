@@ -12,7 +12,8 @@ from paramshare import analyze
 from paramshare.recipes.digits.net import DigitsNet
 from paramshare.training.engines import train
 from paramshare.training.export.programs import recipe_program
-from support.specs import DIGITS_VARIANTS, begun, digits_spec, replace
+from paramshare.training.start import drawn_start
+from support.specs import DIGITS_VARIANTS, digits_spec, replace
 
 # 12×12 pixels, 144 positions of the first layer, 36 of the second. The parameters are those of ../shared/FACTS.md.
 PARAMETERS = {"conv": 5_130, "local": 190_410, "dense": 999_114}
@@ -22,7 +23,7 @@ MACS = {"conv": 186_944, "local": 186_944, "dense": 995_648}
 @pytest.mark.parametrize("variant", DIGITS_VARIANTS)
 def test_each_digits_net_has_its_published_parameters_and_macs(variant: Any) -> None:
     spec = digits_spec(seed=0, variant=variant, steps=1)
-    start = begun(spec)
+    start = drawn_start(spec)
     net, report = start.model, analyze(start.model, args=start.example)
     assert sum(parameter.numel() for parameter in net.parameters()) == report.totals.shared == PARAMETERS[variant]
     assert train(spec).macs == report.totals.macs == MACS[variant]
@@ -37,7 +38,9 @@ def test_the_counts_of_the_shared_digits_net_equal_the_sizes_of_its_twins() -> N
 
 @pytest.mark.parametrize("placement", ["moved", "plain"])
 def test_the_twins_of_a_seed_start_as_the_same_function(placement: Any) -> None:
-    starts = [begun(digits_spec(seed=2, variant=variant, placement=placement, steps=1)) for variant in DIGITS_VARIANTS]
+    starts = [
+        drawn_start(digits_spec(seed=2, variant=variant, placement=placement, steps=1)) for variant in DIGITS_VARIANTS
+    ]
     scores = [start.model.double()(start.data.train[0][:50].double()) for start in starts]
     for other in scores[1:]:
         torch.testing.assert_close(other, scores[0], rtol=1e-12, atol=1e-12)
@@ -49,7 +52,7 @@ def test_the_exported_graph_of_a_digits_net_accepts_its_weights_and_any_batch_wi
     variant: Any, placement: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spec = digits_spec(seed=2, variant=variant, placement=placement, channels=3, steps=1)
-    start, program = begun(spec), recipe_program(replace(spec, seed=0))
+    start, program = drawn_start(spec), recipe_program(replace(spec, seed=0))
     net, shape = start.model, start.example[0].shape[1:]
     assert list(program.state_dict) == list(net.state_dict())
 

@@ -11,12 +11,13 @@ from torch import Tensor
 from paramshare.recipes.digits.images import load_digits, placed
 from paramshare.recipes.digits.recipe import DIGITS
 from paramshare.recipes.spec import Spec
-from support.specs import DIGITS_VARIANTS, begun, digits_spec, replace
+from paramshare.training.start import drawn_start
+from support.specs import DIGITS_VARIANTS, digits_spec, replace
 
 
 def batches(spec: Spec) -> Tensor:
     """Return which examples each step of a training sees, (steps, batch_size)."""
-    start = begun(spec)
+    start = drawn_start(spec)
     start.order.set_state(start.recipe._first_epoch)  # type: ignore[attr-defined]
     numbers = torch.arange(len(start.data.train[1]))
     seen = list[Tensor]()
@@ -26,7 +27,7 @@ def batches(spec: Spec) -> Tensor:
 
 
 def tensors(spec: Spec) -> list[Tensor]:
-    data = begun(spec).data
+    data = drawn_start(spec).data
     return [*data.train, *data.test, batches(spec)]
 
 
@@ -41,7 +42,7 @@ def test_the_digits_are_complete_and_distinct() -> None:
 @pytest.mark.parametrize("placement", ["moved", "plain"])
 def test_every_digit_is_either_trained_on_at_a_seen_offset_or_tested(placement: Any) -> None:
     spec = digits_spec(seed=4, placement=placement)
-    start = begun(spec)
+    start = drawn_start(spec)
     (images, image_labels), (test_digits, test_labels) = start.data.train, start.data.test
     digits, labels = load_digits()
     number = {digit.numpy().tobytes(): at for at, digit in enumerate(digits)}
@@ -63,7 +64,7 @@ def test_every_digit_is_either_trained_on_at_a_seen_offset_or_tested(placement: 
 
 def test_training_sees_each_offset_about_equally_often() -> None:
     spec = digits_spec(seed=4)
-    first_row = [int((image.sum(dim=(0, 2)) > 0).nonzero()[0]) for image in begun(spec).data.train[0]]
+    first_row = [int((image.sum(dim=(0, 2)) > 0).nonzero()[0]) for image in drawn_start(spec).data.train[0]]
     assert torch.tensor(first_row).bincount().tolist()[:3] == pytest.approx([333, 333, 333], abs=70)
 
 
@@ -103,13 +104,13 @@ def test_a_longer_training_of_digits_begins_with_the_same_draws() -> None:
     spec = digits_spec(seed=5, steps=33)
     longer = replace(spec, steps=100)
     assert batches(spec).equal(batches(longer)[:33])
-    short, long = begun(spec).model, begun(longer).model
+    short, long = drawn_start(spec).model, drawn_start(longer).model
     assert all(one.equal(two) for one, two in zip(short.parameters(), long.parameters(), strict=True))
 
 
 def test_the_initial_weights_of_digits_have_the_distribution_of_torchs_defaults() -> None:
     """As of `reset_parameters`: uniform, up to 1 / √inputs."""
-    net = begun(digits_spec(seed=5, channels=64, steps=1)).model
+    net = drawn_start(digits_spec(seed=5, channels=64, steps=1)).model
     for layer in net.children():
         bound = layer.weight[0].numel() ** -0.5  # type: ignore[union-attr, index, operator]
         for name, values in layer.named_parameters():
