@@ -25,10 +25,10 @@ __all__ = ["CLASSES", "DIGITS", "DIGIT_SIZE", "DigitsRecipe", "Offset", "Placeme
 Placement = Literal["moved", "plain"]
 
 Offset = tuple[int, int]
-"""Where on the canvas the upper left corner of a digit lies: row and column."""
+"""The row and column of the upper left corner of a digit on the canvas."""
 
 DIGITS: Final = 1797
-"""How many scikit-learn bundles: the test part of UCI's "Optical Recognition of Handwritten Digits"."""
+"""The number of scikit-learn's digits, the test part of UCI's "Optical Recognition of Handwritten Digits"."""
 
 DIGIT_SIZE: Final = 8
 CLASSES: Final = 10

@@ -11,7 +11,7 @@ from paramshare.errors import SpecError
 from paramshare.recipes.dynamicnet.recipe import DEPTHS, VARIANTS, VariantName
 from paramshare.recipes.spec_values import is_int
 
-__all__ = ["DynamicNet", "initial_net", "losses_by_depth", "untied"]
+__all__ = ["DynamicNet", "initial_net", "losses_by_depth"]
 
 
 class DynamicNet(nn.Module):
@@ -46,7 +46,7 @@ class DynamicNet(nn.Module):
         self.middle_linears = nn.ModuleList([nn.Linear(hidden_size, hidden_size)])
         self.output_linear = nn.Linear(hidden_size, output_size)
         if variant == "untied":
-            self._untie()
+            self.untie()
 
     def middle(self, application: int) -> nn.Module:
         """Return the layer of the `application`-th use of the middle, counted from 0."""
@@ -71,9 +71,11 @@ class DynamicNet(nn.Module):
             hidden = self.middle(application)(hidden).clamp(min=0)
         return self.output_linear(hidden)  # type: ignore[no-any-return]
 
-    def _untie(self) -> None:
+    def untie(self) -> "DynamicNet":
+        """Give each application of the middle a layer of its own, in place, and return the net."""
         (middle,) = self.middle_linears
         self.middle_linears.extend(copy.deepcopy(middle) for _ in DEPTHS[2:])
+        return self
 
 
 def initial_net(input_size: int, hidden_size: int, output_size: int, generator: torch.Generator) -> DynamicNet:
@@ -90,12 +92,6 @@ def initial_net(input_size: int, hidden_size: int, output_size: int, generator: 
         bound = 1 / math.sqrt(linear.in_features)
         bias.uniform_(-bound, bound, generator=generator)
         linear.load_state_dict({"weight": weight, "bias": bias}, assign=True)
-    return net
-
-
-def untied(net: DynamicNet) -> DynamicNet:
-    """Give each application of the middle a layer of its own, in place, and return the net."""
-    net._untie()
     return net
 
 

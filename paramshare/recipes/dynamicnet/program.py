@@ -25,7 +25,7 @@ def dynamicnet_program(net: nn.Module, inputs: tuple[Any, ...]) -> torch.export.
 
 
 class _DepthAsInput(nn.Module):
-    """Applies the middle as often as it can ever be and keeps what `depth` asks for: no branch to freeze."""
+    """A net that applies the middle three times and selects the result of `depth` of them: no branch to freeze."""
 
     def __init__(self, net: DynamicNet) -> None:
         super().__init__()

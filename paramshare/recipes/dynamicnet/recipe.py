@@ -8,7 +8,7 @@ no other thread can draw from them.
 import math
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, cast, get_args
 
 from pydantic import Field
 
@@ -30,14 +30,12 @@ VariantName = Literal["shared", "untied"]
 VARIANTS: Final[tuple[VariantName, ...]] = get_args(VariantName)
 
 DEPTHS: Final = range(4)
-"""How often the middle layer can be applied in one step: the article's `random.randint(0, 3)`."""
+"""The depths: the middle layer is applied 0 to 3 times in one step, the article's `random.randint(0, 3)`."""
 
 
 def _untied(model: "nn.Module") -> "nn.Module":
     """Give each application of the middle a layer of its own."""
-    from paramshare.recipes.dynamicnet.net import untied
-
-    return untied(model)  # type: ignore[arg-type]
+    return cast("DynamicNet", model).untie()
 
 
 class DynamicNetRecipe(Recipe):
