@@ -55,6 +55,7 @@ _NAMES: Final = Path("mlruns/workers")
 _RESCHEDULE_SECONDS: Final = 20.0  # maximum, when the worker ends
 _EXIT_SECONDS: Final = 10.0  # until a Prefect worker without flows is killed
 _RECOVERY_INTERVAL: Final = 30.0  # seconds
+_FIRST_RECOVERY: Final = 5.0  # seconds after the start: a lost sweep is watched for a minute before it is closed
 _STEADY: Final = 180.0  # seconds without an outage: before, other workers are silent only because Prefect was down
 
 # Settings of the user take precedence. Eight retries bridge an outage of a server of 75 s.
@@ -189,7 +190,7 @@ class Worker:
 
     def _watch(self) -> None:
         """Check until `stop` that all workers run, and reschedule interrupted runs at intervals."""
-        next_recovery = time.monotonic() + _RECOVERY_INTERVAL
+        next_recovery = time.monotonic() + _FIRST_RECOVERY
         while not self.stop.wait(0.5):
             for worker in self._workers:
                 if not worker.is_running:
