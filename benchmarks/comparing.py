@@ -19,7 +19,8 @@ from statistics import median
 import numpy as np
 from measuring import PROGRAM, Line, interleaved, parser, seconds, show, tell
 
-from paramshare.recipes.dynamicnet.recipe import TrainSpec, VariantName
+from paramshare.recipes.dynamicnet.recipe import TrainSpec
+from paramshare.recipes.dynamicnet.variants import VariantName
 from paramshare.tracking.store import StoreAddress, open_store, update_statistics
 from paramshare.tracking.write.kinds.seeds import write_run
 from paramshare.training.engines import train

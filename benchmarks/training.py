@@ -27,7 +27,8 @@ import torch
 from measuring import Line, interleaved, parser, show, tell
 
 from paramshare.errors import UsageError
-from paramshare.recipes.dynamicnet.recipe import VARIANTS, TrainSpec, options_of
+from paramshare.recipes.dynamicnet.recipe import TrainSpec, options_of
+from paramshare.recipes.dynamicnet.variants import VARIANTS
 from paramshare.training.choice import ENGINES
 from paramshare.training.dynamicnet.draws import draw
 from paramshare.training.engines import train, train_many

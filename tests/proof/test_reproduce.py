@@ -12,7 +12,8 @@ from mlflow.utils.file_utils import local_file_uri_to_path
 from paramshare.errors import DeviceError, UsageError
 from paramshare.proof.reproduce import reproduce
 from paramshare.provenance import provenance_tags
-from paramshare.recipes.dynamicnet.recipe import VARIANTS, TrainSpec, VariantName
+from paramshare.recipes.dynamicnet.recipe import TrainSpec
+from paramshare.recipes.dynamicnet.variants import VARIANTS, VariantName
 from paramshare.recipes.spec import Spec
 from paramshare.tracking.read.models import model_of
 from paramshare.tracking.store import Store, StoreAddress, open_store

@@ -3,7 +3,8 @@
 import dataclasses
 from typing import Any
 
-from paramshare.recipes.dynamicnet.recipe import DEPTHS, with_mean
+from paramshare.recipes.dynamicnet.recipe import with_mean
+from paramshare.recipes.dynamicnet.variants import DEPTHS
 from paramshare.recipes.metrics import FINAL
 from paramshare.recipes.spec import Spec
 from paramshare.recipes.target import TARGETS

@@ -4,7 +4,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from paramshare.recipes.dynamicnet.recipe import VARIANTS, TrainSpec
+from paramshare.recipes.dynamicnet.recipe import TrainSpec
+from paramshare.recipes.dynamicnet.variants import VARIANTS
 from paramshare.recipes.spec import Spec
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from paramshare.recipes.digits.recipe import DIGIT_SIZE, DIGITS, Offset
+from paramshare.recipes.digits.dataset import DIGIT_SIZE, DIGITS, Offset
 
 __all__ = ["load_digits", "placed", "score"]
 

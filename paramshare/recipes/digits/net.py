@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import max_pool2d
 
-from paramshare.recipes.digits.recipe import CLASSES
+from paramshare.recipes.digits.dataset import CLASSES
 
 __all__ = ["DigitsNet", "initial_net"]
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Self
 
 from pydantic import Field, model_validator
 
+from paramshare.recipes.digits.dataset import CLASSES, DIGIT_SIZE, DIGITS, Offset
 from paramshare.recipes.parts import Data, Metric, Options, Step, Variant
 from paramshare.recipes.recipe import Recipe
 from paramshare.recipes.spec_values import LARGEST_FLOAT, LARGEST_SIZE
@@ -20,18 +21,9 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-__all__ = ["CLASSES", "DIGITS", "DIGIT_SIZE", "DigitsRecipe", "Offset", "Placement"]
+__all__ = ["DigitsRecipe", "Placement"]
 
 Placement = Literal["moved", "plain"]
-
-Offset = tuple[int, int]
-"""The row and column of the upper left corner of a digit on the canvas."""
-
-DIGITS: Final = 1797
-"""The number of scikit-learn's digits, the test part of UCI's "Optical Recognition of Handwritten Digits"."""
-
-DIGIT_SIZE: Final = 8
-CLASSES: Final = 10
 
 _ROOM: Final[dict[Placement, int]] = {"moved": 4, "plain": 0}  # pixels that the canvas has more than a digit
 _SEEN: Final = 3  # of the 5 rows and columns of offsets that `moved` has, those that training sees

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from paramshare.errors import SpecError
-from paramshare.recipes.dynamicnet.recipe import DEPTHS, VARIANTS, VariantName
+from paramshare.recipes.dynamicnet.variants import DEPTHS, VARIANTS, VariantName
 from paramshare.recipes.spec_values import is_int
 
 __all__ = ["DynamicNet", "initial_net", "losses_by_depth"]

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from paramshare.recipes.dynamicnet.net import DynamicNet
-from paramshare.recipes.dynamicnet.recipe import DEPTHS
+from paramshare.recipes.dynamicnet.variants import DEPTHS
 
 __all__ = ["dynamicnet_program"]
 

@@ -8,10 +8,11 @@ no other thread can draw from them.
 import math
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, cast, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from pydantic import Field
 
+from paramshare.recipes.dynamicnet.variants import DEPTHS, VariantName
 from paramshare.recipes.metrics import DEPTH
 from paramshare.recipes.parts import Data, Metric, Options, Variant
 from paramshare.recipes.recipe import Recipe
@@ -24,13 +25,7 @@ if TYPE_CHECKING:
     from paramshare.recipes.dynamicnet.net import DynamicNet
     from paramshare.recipes.spec import Spec
 
-__all__ = ["DEPTHS", "VARIANTS", "DynamicNetRecipe", "TrainSpec", "VariantName", "options_of", "with_mean"]
-
-VariantName = Literal["shared", "untied"]
-VARIANTS: Final[tuple[VariantName, ...]] = get_args(VariantName)
-
-DEPTHS: Final = range(4)
-"""The depths: the middle layer is applied 0 to 3 times in one step, the article's `random.randint(0, 3)`."""
+__all__ = ["DynamicNetRecipe", "TrainSpec", "options_of", "with_mean"]
 
 
 def _untied(model: "nn.Module") -> "nn.Module":

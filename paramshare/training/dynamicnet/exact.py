@@ -24,7 +24,8 @@ import torch
 from torch import Tensor, nn
 
 from paramshare.recipes.dynamicnet.net import DynamicNet
-from paramshare.recipes.dynamicnet.recipe import DEPTHS, options_of
+from paramshare.recipes.dynamicnet.recipe import options_of
+from paramshare.recipes.dynamicnet.variants import DEPTHS
 from paramshare.recipes.spec import Spec
 from paramshare.training.dynamicnet.draws import draw, result_of
 from paramshare.training.result import Result

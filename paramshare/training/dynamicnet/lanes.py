@@ -22,7 +22,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from paramshare.recipes.dynamicnet.recipe import DEPTHS, options_of
+from paramshare.recipes.dynamicnet.recipe import options_of
+from paramshare.recipes.dynamicnet.variants import DEPTHS
 from paramshare.recipes.spec import Spec
 from paramshare.training.dynamicnet.draws import Draws, draw, result_of
 from paramshare.training.result import Result

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from paramshare.errors import DeviceError, SpecError
-from paramshare.recipes.digits.recipe import DIGIT_SIZE
+from paramshare.recipes.digits.dataset import DIGIT_SIZE
 from support.specs import digits_spec, replace
 
 OTHER: dict[str, Any] = {

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from paramshare.recipes.digits.dataset import DIGITS
 from paramshare.recipes.digits.images import load_digits, placed
-from paramshare.recipes.digits.recipe import DIGITS
 from paramshare.recipes.spec import Spec
 from paramshare.training.start import drawn_start
 from support.specs import DIGITS_VARIANTS, digits_spec, replace

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from paramshare.recipes.dynamicnet.net import DynamicNet
-from paramshare.recipes.dynamicnet.recipe import DEPTHS
+from paramshare.recipes.dynamicnet.variants import DEPTHS
 
 
 def numbers(net: torch.nn.Module) -> int:

@@ -7,7 +7,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 
-from paramshare.recipes.dynamicnet.recipe import VARIANTS, TrainSpec, VariantName
+from paramshare.recipes.dynamicnet.recipe import TrainSpec
+from paramshare.recipes.dynamicnet.variants import VARIANTS, VariantName
 from paramshare.recipes.spec import Spec
 from paramshare.training.engines import train
 from support.specs import depth_losses, replace

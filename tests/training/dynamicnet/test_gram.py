@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from numpy.typing import NDArray
 
 from paramshare.recipes.dynamicnet.net import DynamicNet
-from paramshare.recipes.dynamicnet.recipe import VARIANTS, TrainSpec, VariantName
+from paramshare.recipes.dynamicnet.recipe import TrainSpec
+from paramshare.recipes.dynamicnet.variants import VARIANTS, VariantName
 from paramshare.recipes.spec import Spec
 from paramshare.training.dynamicnet.draws import Draws, draw
 from paramshare.training.dynamicnet.exact import train_exact

@@ -11,7 +11,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from paramshare.recipes.dynamicnet.recipe import VARIANTS, TrainSpec, VariantName
+from paramshare.recipes.dynamicnet.recipe import TrainSpec
+from paramshare.recipes.dynamicnet.variants import VARIANTS, VariantName
 from paramshare.recipes.spec import Spec
 from paramshare.training.dynamicnet import lanes
 from paramshare.training.dynamicnet.draws import Draws, draw

@@ -7,7 +7,8 @@ import pytest
 from paramshare.errors import SpecError
 from paramshare.recipes.digits.net import DigitsNet
 from paramshare.recipes.dynamicnet.net import DynamicNet
-from paramshare.recipes.dynamicnet.recipe import TrainSpec, VariantName
+from paramshare.recipes.dynamicnet.recipe import TrainSpec
+from paramshare.recipes.dynamicnet.variants import VariantName
 from paramshare.training.environment.memory import check_memory, least_memory
 from support.specs import digits_spec
 

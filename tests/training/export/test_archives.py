@@ -14,7 +14,8 @@ import torch
 from torch import nn
 
 from paramshare.recipes.dynamicnet.net import DynamicNet
-from paramshare.recipes.dynamicnet.recipe import DEPTHS, VARIANTS, TrainSpec, VariantName
+from paramshare.recipes.dynamicnet.recipe import TrainSpec
+from paramshare.recipes.dynamicnet.variants import DEPTHS, VARIANTS, VariantName
 from paramshare.recipes.spec import Spec
 from paramshare.training.engines import train
 from paramshare.training.export.archives import exported

@@ -13,7 +13,7 @@ from mlflow.entities import LoggedModel, Run
 from mlflow.utils.file_utils import local_file_uri_to_path
 from torch import nn
 
-from paramshare.recipes.dynamicnet.recipe import VARIANTS
+from paramshare.recipes.dynamicnet.variants import VARIANTS
 from paramshare.recipes.spec import Spec
 from paramshare.tracking.read.seeds import find_finished
 from paramshare.tracking.store import Store
