@@ -100,13 +100,16 @@ def _no_open_database(_connected_engines: "WeakSet[Engine]") -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Create the database of a store once: MLflow takes seconds for it, a copy takes none."""
+    """Create the database of a store once for all processes: MLflow takes seconds for it, a copy takes none."""
     from paramshare.tracking.store import StoreAddress, open_store
+    from support.made_once import copy_database, made_once
 
-    folder = tmp_path_factory.mktemp("migrated")
-    database = folder / "mlflow.db"
-    open_store(StoreAddress(f"sqlite:///{database}", "template"))
-    return database
+    with made_once(tmp_path_factory, "migrated") as (folder, must_fill):
+        if must_fill:
+            draft = tmp_path_factory.mktemp("draft") / "mlflow.db"
+            open_store(StoreAddress(f"sqlite:///{draft}", "template"))
+            copy_database(draft, folder / "mlflow.db")  # which no process has open
+    return folder / "mlflow.db"
 
 
 @pytest.fixture
@@ -116,8 +119,7 @@ def address(migrated: Path, tmp_path: Path) -> "StoreAddress":
 
     folder = tmp_path / "mlruns"
     folder.mkdir()
-    for file in migrated.parent.glob("mlflow.db*"):
-        shutil.copy(file, folder)
+    shutil.copy(migrated, folder)
     return StoreAddress.of(None, "paramshare")
 
 
@@ -127,8 +129,7 @@ def mlflow_server(migrated: Path, tmp_path_factory: pytest.TempPathFactory) -> I
     from support.tracking.mlflow_server import running_mlflow_server
 
     folder = tmp_path_factory.mktemp("served")
-    for file in migrated.parent.glob("mlflow.db*"):
-        shutil.copy(file, folder)
+    shutil.copy(migrated, folder)
     with running_mlflow_server(folder) as server:
         yield server
 

@@ -36,8 +36,7 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> type[Recipe]:
 def store(migrated: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
     """Return the address of a store for the tests of this module."""
     folder = tmp_path_factory.mktemp("store")
-    for file in migrated.parent.glob("mlflow.db*"):
-        shutil.copy(file, folder)
+    shutil.copy(migrated, folder)
     return f"sqlite:///{folder / 'mlflow.db'}"
 
 

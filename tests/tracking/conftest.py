@@ -1,9 +1,7 @@
 """An empty store, the result of a training, and a used store for tests that damage its files."""
 
 import shutil
-import sqlite3
 from collections.abc import Callable
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -15,6 +13,7 @@ from paramshare.tracking.store import Store, StoreAddress, open_store, relocate_
 from paramshare.training.engines import train
 from paramshare.training.result import Result
 from support.command_line import SIZES
+from support.made_once import copy_database
 
 
 @pytest.fixture
@@ -43,8 +42,7 @@ def _closed(folder: Path) -> Path:
     """Copy a store that this process has open to the state after the end of the process."""
     copy = folder.with_name("closed")
     shutil.copytree(folder, copy, ignore=shutil.ignore_patterns("mlflow.db*"))
-    with closing(sqlite3.connect(folder / "mlflow.db")) as source, closing(sqlite3.connect(copy / "mlflow.db")) as into:
-        source.backup(into)
+    copy_database(folder / "mlflow.db", copy / "mlflow.db")
     return copy
 
 

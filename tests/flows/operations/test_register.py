@@ -3,9 +3,12 @@ deployments that are no longer named are deleted, and errors are one line.
 """
 
 import shutil
-from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
+from copy import deepcopy
+from dataclasses import dataclass, field
+from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
@@ -20,51 +23,56 @@ from support.ports import free_port
 NIGHTLY = "sweep/sweep-nightly"
 
 
-@pytest.fixture
-def register(
-    own_prefect_server: PrefectServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., str]:
-    """Return a function that registers in this process with options and settings, and returns the output."""
-    monkeypatch.chdir(ROOT)
-
-    def registered(*arguments: str, **settings: str) -> str:
-        with connected(own_prefect_server), monkeypatch.context() as given:
-            for name, value in settings.items():
-                given.setenv(name, value)
+def register(server: PrefectServer, *arguments: str, **settings: str) -> str:
+    """Register in this process with options and settings, and return the output."""
+    with pytest.MonkeyPatch.context() as given, connected(server):
+        given.chdir(ROOT)
+        for name, value in settings.items():
+            given.setenv(name, value)
+        with redirect_stdout(StringIO()) as out, redirect_stderr(StringIO()) as error:
             code = main(arguments)
-        out, err = capsys.readouterr()
-        assert (code, err) == (0, "")
-        return out
-
-    return registered
+    assert (code, error.getvalue()) == (0, "")
+    return out.getvalue()
 
 
-def everything(server: PrefectServer) -> dict[str, Any]:
-    """Return everything that is registered, without the times."""
-    limits = server.ask("v2/concurrency_limits/filter", {})
-    found = {
-        "deployments": server.deployments(),
-        "pools": server.ask("work_pools/filter", {}),
-        "automations": server.ask("automations/filter", {}),
-        "limits": [(one["name"], one["limit"]) for one in limits],
-    }
-    dropped: dict[str, Any] = _without_times(found)
-    return dropped
-
-
-def _without_times(found: Any) -> Any:
+def without_times(found: Any) -> Any:
     if isinstance(found, dict):
-        return {key: _without_times(one) for key, one in found.items() if key not in ("created", "updated")}
-    return [_without_times(one) for one in found] if isinstance(found, list) else found
+        return {key: without_times(one) for key, one in found.items() if key not in ("created", "updated")}
+    return [without_times(one) for one in found] if isinstance(found, list) else found
 
 
-def active(server: PrefectServer) -> dict[str, bool]:
-    """Return whether each schedule is active, by its deployment's name and its own."""
-    return {
-        f"{name}:{one['slug']}": one["active"]
-        for name, deployment in server.deployments().items()
-        for one in deployment["schedules"]
-    }
+@dataclass(frozen=True)
+class Registered:
+    """What is registered, without the times, and the output of the registration."""
+
+    deployments: dict[str, Any]
+    pools: list[Any]
+    automations: list[Any]
+    limits: list[tuple[str, int]]
+    output: str = field(default="", compare=False)
+
+    @classmethod
+    def on(cls, server: PrefectServer, output: str = "") -> Self:
+        limits = server.ask("v2/concurrency_limits/filter", {})
+        deployments = without_times(server.deployments())
+        for deployment in deployments.values():
+            deployment["schedules"].sort(key=lambda schedule: schedule["id"])  # they come in any order
+        return cls(
+            deployments,
+            without_times(server.ask("work_pools/filter", {})),
+            without_times(server.ask("automations/filter", {})),
+            [(one["name"], one["limit"]) for one in limits],
+            output,
+        )
+
+    @property
+    def active(self) -> dict[str, bool]:
+        """Return whether each schedule is active, by its deployment's name and its own."""
+        return {
+            f"{name}:{one['slug']}": one["active"]
+            for name, deployment in self.deployments.items()
+            for one in deployment["schedules"]
+        }
 
 
 def set_active(server: PrefectServer, to: bool) -> None:
@@ -76,82 +84,94 @@ def set_active(server: PrefectServer, to: bool) -> None:
             server.ask(path, {"active": to}, method="PATCH")
 
 
-def test_registering_again_changes_nothing(own_prefect_server: PrefectServer, register: Callable[..., str]) -> None:
-    before = everything(own_prefect_server)
-    said = register()
-    assert everything(own_prefect_server) == before
-    assert "work pool cpu: exists\nwork pool gpu: exists\n" in said
-
-
-def test_a_schedule_that_a_user_paused_or_resumed_is_kept_until_the_setting_changes(
-    own_prefect_server: PrefectServer, register: Callable[..., str]
-) -> None:
-    """One long test, since each step begins where the former step ended."""
-    set_active(own_prefect_server, True)
-    deployment = own_prefect_server.ask(f"deployments/name/{NIGHTLY}")
-    added = {"schedule": {"interval": 3600}, "active": False}
-    own_prefect_server.ask(f"deployments/{deployment['id']}/schedules", [added])
-
-    register()  # an upgrade: STACK_SCHEDULES is paused, as before
-    now = active(own_prefect_server)
-    (name,) = {one for one in now if one.startswith(f"{NIGHTLY}:added-")}
-    assert now == {f"{NIGHTLY}:nightly": True, "verify/verify-nightly:nightly": False, name: False}
-
-    register(STACK_SCHEDULES="active", STACK_TIMEZONE="Europe/Berlin")
-    assert active(own_prefect_server) == {
-        f"{NIGHTLY}:nightly": True,
-        "verify/verify-nightly:nightly": True,
-        name: False,
-    }
-    (schedule,) = own_prefect_server.deployments()["verify/verify-nightly"]["schedules"]
-    assert (schedule["schedule"]["cron"], schedule["schedule"]["timezone"]) == ("0 4 * * *", "Europe/Berlin")
-
-    set_active(own_prefect_server, False)
-    register(STACK_SCHEDULES="active")
-    assert active(own_prefect_server) == {
-        f"{NIGHTLY}:nightly": False,
-        "verify/verify-nightly:nightly": True,
-        name: False,
-    }
-
-    register()  # paused again
-    assert active(own_prefect_server) == {
-        f"{NIGHTLY}:nightly": False,
-        "verify/verify-nightly:nightly": False,
-        name: False,
-    }
-    own_prefect_server.ask(f"deployments/{deployment['id']}/schedules/{_id(own_prefect_server, name)}", method="DELETE")
-
-
-def _id(server: PrefectServer, name: str) -> str:
-    found = server.ask(f"deployments/name/{NIGHTLY}")["schedules"]
-    return next(str(one["id"]) for one in found if name.endswith(one["slug"]))
-
-
-def test_a_pool_without_a_worker_is_not_created_unless_it_is_named(
-    own_prefect_server: PrefectServer, register: Callable[..., str]
-) -> None:
-    own_prefect_server.ask("work_pools/gpu", method="DELETE")
-    assert "work pool gpu" not in register("--pool", "cpu")
-    assert [pool["name"] for pool in own_prefect_server.ask("work_pools/filter", {})] == ["cpu"]
-    assert "sweep/sweep-gpu" not in own_prefect_server.deployments()
-    assert "work pool gpu: created\n" in register("--pool", "gpu")
-    assert "work pool gpu: exists\n" in register("--pool", "cpu")
-    assert own_prefect_server.deployments()["sweep/sweep-gpu"]["work_pool_name"] == "gpu"
-
-
-def test_a_new_schedule_follows_the_setting_and_a_deployment_that_is_no_longer_named_is_deleted(
-    own_prefect_server: PrefectServer, register: Callable[..., str], tmp_path: Path
-) -> None:
+def other_file(folder: Path) -> Path:
+    """Write a `prefect.yaml` in which a deployment and a schedule have other names."""
     text = (ROOT / "prefect.yaml").read_text()
     assert text.count("  - name: sweep-gpu\n") == text.count('      - slug: nightly\n        cron: "0 4') == 1
     other = text.replace("  - name: sweep-gpu\n", "  - name: sweep-gpus\n").replace(
         '      - slug: nightly\n        cron: "0 4', '      - slug: weekly\n        cron: "0 4'
     )
-    (tmp_path / "prefect.yaml").write_text(other)
-    said = register("--file", str(tmp_path / "prefect.yaml"))
-    assert "deployment sweep/sweep-gpu: deleted, prefect.yaml does not name it or" in said
-    assert set(own_prefect_server.deployments()) == {
+    file = folder / "prefect.yaml"
+    file.write_text(other)
+    return file
+
+
+@pytest.fixture(scope="module")
+def steps(own_prefect_server: PrefectServer, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Registered]:
+    """Register again and again, as upgrades and users do, and return what was registered after each step.
+
+    A registration takes seconds, so each begins where the former ended.
+    """
+    server, found = own_prefect_server, {}
+
+    def step(name: str, *arguments: str, **settings: str) -> None:
+        found[name] = Registered.on(server, register(server, *arguments, **settings))
+
+    set_active(server, True)
+    deployment = server.ask(f"deployments/name/{NIGHTLY}")
+    added = {"schedule": {"interval": 3600}, "active": False}
+    server.ask(f"deployments/{deployment['id']}/schedules", [added])
+    found["changed by a user"] = Registered.on(server)
+    step("upgraded")  # STACK_SCHEDULES is paused, as before
+    step("active", STACK_SCHEDULES="active", STACK_TIMEZONE="Europe/Berlin")
+    set_active(server, False)
+    step("active again", STACK_SCHEDULES="active")
+    server.ask("work_pools/gpu", method="DELETE")
+    step("without GPU", "--pool", "cpu")  # STACK_SCHEDULES is paused again
+    step("with GPU", "--pool", "gpu")
+    step("other file", "--file", str(other_file(tmp_path_factory.mktemp("other"))), "--pool", "cpu")
+    return found
+
+
+@pytest.fixture
+def added(steps: dict[str, Registered]) -> str:
+    """Return the name of the schedule that a user added without one."""
+    (name,) = {one for one in steps["upgraded"].active if one.startswith(f"{NIGHTLY}:added-")}
+    return name
+
+
+def test_registering_again_changes_nothing_and_names_a_schedule_that_a_user_added(
+    steps: dict[str, Registered], added: str
+) -> None:
+    before, now = deepcopy(steps["changed by a user"]), steps["upgraded"]
+    (unnamed,) = (one for one in before.deployments[NIGHTLY]["schedules"] if one["slug"] is None)
+    unnamed["slug"] = added.partition(":")[2]
+    assert now == before
+    assert "work pool cpu: exists\nwork pool gpu: exists\n" in now.output
+
+
+def test_a_schedule_that_a_user_paused_or_resumed_is_kept_until_the_setting_changes(
+    steps: dict[str, Registered], added: str
+) -> None:
+    nightly, verified = f"{NIGHTLY}:nightly", "verify/verify-nightly:nightly"
+    assert steps["upgraded"].active == {nightly: True, verified: False, added: False}
+    assert steps["active"].active == {nightly: True, verified: True, added: False}
+    assert steps["active again"].active == {nightly: False, verified: True, added: False}
+    assert steps["without GPU"].active == {nightly: False, verified: False, added: False}
+
+
+def test_a_schedule_follows_the_time_zone_of_the_setting(steps: dict[str, Registered]) -> None:
+    (schedule,) = steps["active"].deployments["verify/verify-nightly"]["schedules"]
+    assert (schedule["schedule"]["cron"], schedule["schedule"]["timezone"]) == ("0 4 * * *", "Europe/Berlin")
+
+
+def test_a_pool_without_a_worker_is_not_created_unless_it_is_named(steps: dict[str, Registered]) -> None:
+    without, created, later = (steps[name] for name in ("without GPU", "with GPU", "other file"))
+    assert "work pool gpu" not in without.output
+    assert [pool["name"] for pool in without.pools] == ["cpu"]
+    assert "sweep/sweep-gpu" not in without.deployments
+    assert "work pool gpu: created\n" in created.output
+    assert created.deployments["sweep/sweep-gpu"]["work_pool_name"] == "gpu"
+    assert "work pool gpu: exists\n" in later.output
+    assert later.deployments["sweep/sweep-gpus"]["work_pool_name"] == "gpu"
+
+
+def test_a_new_schedule_follows_the_setting_and_a_deployment_that_is_no_longer_named_is_deleted(
+    steps: dict[str, Registered],
+) -> None:
+    now = steps["other file"]
+    assert "deployment sweep/sweep-gpu: deleted, prefect.yaml does not name it or" in now.output
+    assert set(now.deployments) == {
         "count/count-cpu",
         "study/study-cpu",
         "sweep/sweep-cpu",
@@ -160,7 +180,7 @@ def test_a_new_schedule_follows_the_setting_and_a_deployment_that_is_no_longer_n
         "verify/verify-cpu",
         "verify/verify-nightly",
     }
-    assert active(own_prefect_server)["verify/verify-nightly:weekly"] is False
+    assert now.active["verify/verify-nightly:weekly"] is False
 
 
 def test_an_automation_marks_silent_runs_as_crashed(own_prefect_server: PrefectServer) -> None:
