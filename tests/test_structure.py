@@ -85,7 +85,9 @@ ALLOWED = {
     "paramshare.recipes.metrics": {"paramshare.recipes.parts"},
     "paramshare.training": {"paramshare.errors", "paramshare.recipes", "paramshare.sharing", "paramshare.torch_modes"},
     "paramshare.training.environment": {"paramshare.errors", "paramshare.recipes", "paramshare.torch_modes"},
-    "paramshare.training.loop": {"paramshare.errors", "paramshare.recipes"},
+    "paramshare.training.loop": {
+        "paramshare.errors", "paramshare.recipes", "paramshare.training.environment.devices",
+    },
     "paramshare.stats": {"paramshare.errors"},
     "paramshare.bands": set(),
     "paramshare.plots": {"paramshare.bands"},

@@ -119,6 +119,12 @@ def _option_schema(name: str, schemas: Mapping[str, Mapping[str, Any]]) -> dict[
     }
 
 
+    checkpoint_folder: str | None = Field(
+        None,
+        min_length=1,
+        description="the folder of checkpoints, such as one that several machines share; defaults to checkpoints "
+        "beside the store",
+    )
 class SweepSpec(BaseModel):
     """A sweep: every variant with every seed on every device. The defaults train the article's net.
 
