@@ -42,12 +42,14 @@ class FlowContext:
         on_open: called once with the open sweep, before training starts.
         on_row: called with the row of each run, or each model, that has ended.
         dask_scheduler: the address of the Dask cluster that trains; None if this machine trains.
+        checkpoint_folder: the folder of checkpoints if the sweep names none; None for the default.
     """
 
     address: StoreAddress
     on_open: Callable[[Any], None] = lambda _: None
     on_row: Callable[[Any], None] = lambda _: None
     dask_scheduler: str | None = None
+    checkpoint_folder: str | None = None
 
 
 Spec = TypeVar("Spec")
@@ -65,7 +67,11 @@ def current_context(experiment: str) -> FlowContext:
     if context := _context.get():
         return context
     settings = DaskSettings()
-    return FlowContext(StoreAddress.of(settings.tracking_uri, experiment), dask_scheduler=settings.dask_scheduler)
+    return FlowContext(
+        StoreAddress.of(settings.tracking_uri, experiment),
+        dask_scheduler=settings.dask_scheduler,
+        checkpoint_folder=settings.checkpoint_folder,
+    )
 
 
 def log_store(address: StoreAddress) -> None:

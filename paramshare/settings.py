@@ -154,6 +154,9 @@ class DaskSettings(StoreSettings):
         description="the address of a Dask cluster's scheduler, such as tcp://10.0.0.1:8786; its workers train instead "
         "of processes on this machine",
     )
+    checkpoint_folder: str | None = Field(
+        None, min_length=1, description="the folder of checkpoints of sweeps that name none"
+    )
 
 
 def _check_timezone(name: str) -> str:

@@ -86,7 +86,9 @@ ALLOWED = {
     "paramshare.recipes.metrics": {"paramshare.recipes.parts"},
     "paramshare.training": {"paramshare.errors", "paramshare.recipes", "paramshare.sharing", "paramshare.torch_modes"},
     "paramshare.training.environment": {"paramshare.errors", "paramshare.recipes", "paramshare.torch_modes"},
-    "paramshare.training.loop": {"paramshare.errors", "paramshare.recipes"},
+    "paramshare.training.loop": {
+        "paramshare.errors", "paramshare.recipes", "paramshare.training.environment.devices",
+    },
     "paramshare.stats": {"paramshare.errors"},
     "paramshare.bands": set(),
     "paramshare.plots": {"paramshare.bands"},
@@ -126,8 +128,10 @@ ALLOWED = {
     },
     "paramshare.sweep.lists": {"paramshare.errors", "paramshare.recipes.spec_values"},
     "paramshare.sweep.spec": {
-        "paramshare.errors", "paramshare.recipes", "paramshare.sweep.lists", "paramshare.training",
+        "paramshare.errors", "paramshare.recipes", "paramshare.sweep.form", "paramshare.sweep.lists",
+        "paramshare.training",
     },
+    "paramshare.sweep.form": {"paramshare.recipes", "paramshare.sweep.lists"},
     "paramshare.sweep.chunks": {"paramshare.recipes", "paramshare.tracking", "paramshare.training"},
     "paramshare.sweep.workers": {
         "paramshare.errors", "paramshare.processes", "paramshare.provenance", "paramshare.recipes",
@@ -183,8 +187,8 @@ ALLOWED = {
     },
     "paramshare.flows.operations": {
         "paramshare.errors", "paramshare.flows.api", "paramshare.home", "paramshare.parser", "paramshare.processes",
-        "paramshare.progress_lines", "paramshare.settings", "paramshare.tracking.store",
-        "paramshare.tracking.write.lost_sweeps",
+        "paramshare.progress_lines", "paramshare.recipes.loading", "paramshare.settings", "paramshare.sweep.form",
+        "paramshare.tracking.store", "paramshare.tracking.write.lost_sweeps",
     },
     "paramshare.commands": {
         "paramshare.comparing", "paramshare.console", "paramshare.counting", "paramshare.doctor", "paramshare.errors",

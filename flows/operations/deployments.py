@@ -11,7 +11,7 @@ from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterTag
 
 from paramshare.errors import SettingsError, in_a_line
 
-__all__ = ["OURS", "Document", "check_versions", "find_file", "name_of", "names_in", "read_file"]
+__all__ = ["OURS", "Document", "check_versions", "find_file", "name_of", "names_in", "read_file", "recipe_files"]
 
 OURS: Final = DeploymentFilter(tags=DeploymentFilterTags(all_=["paramshare"]))
 """Selects the deployments of paramshare by their tag."""
@@ -20,6 +20,7 @@ Document = dict[str, Any]
 """The content of `prefect.yaml`."""
 
 _NAME: Final = "prefect.yaml"
+_RECIPES: Final = "recipes"
 _PROJECT: Final = "paramshare"
 """The `name` in the file of paramshare, and in copies that users have changed."""
 
@@ -75,6 +76,20 @@ def read_file(file: Path) -> Document:
     except (KeyError, TypeError, AttributeError) as error:
         raise SettingsError(f"{file} is not a file of deployments ({in_a_line(error)}); {_EXPECTED}") from error
     return document
+
+
+def recipe_files(given: Path | None) -> list[str]:
+    """Return the Python files of a folder of recipes, as flow runs name them: `recipes/my_recipe.py`.
+
+    Args:
+        given: the folder. Defaults to `recipes` in this folder, if it exists.
+
+    Raises:
+        SettingsError: the given folder does not exist.
+    """
+    if given is not None and not given.is_dir():
+        raise SettingsError(f"there is no folder {given}; name another with --recipes, or leave --recipes out")
+    return sorted(str(file) for file in (given or Path(_RECIPES)).glob("*.py") if file.name != "__init__.py")
 
 
 def names_in(document: Document) -> dict[str, set[str]]:

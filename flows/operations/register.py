@@ -3,6 +3,10 @@
     python -m paramshare.flows.register
     python -m paramshare.flows.register --pool cpu
 
+The forms of the deployments have the options of installed recipes and of those in the folder `recipes` (`--recipes`),
+so Prefect's server refuses invalid options before a flow run exists. Register again after the options of a recipe
+change.
+
 Prefect shows a work pool without a worker in red, so `--pool` selects the pools that are created. Deployments of a pool
 that does not exist are not registered; pools that exist are kept up to date.
 
@@ -38,11 +42,14 @@ from prefect.workers.process import ProcessWorker
 
 from paramshare.errors import ParamshareError, ServerError, UsageError
 from paramshare.flows.api.server import check_api
-from paramshare.flows.operations.deployments import OURS, Document, find_file, names_in, read_file
+from paramshare.flows.operations.deployments import OURS, Document, find_file, names_in, read_file, recipe_files
 from paramshare.flows.operations.renaming import activate, copy_former, delete_former, former_name, transfer_schedules
 from paramshare.flows.operations.user_changes import keep_changes, record_registered
 from paramshare.parser import Parser
+from paramshare.recipes.loading.find import installed_recipes
+from paramshare.recipes.loading.forms import Problem, RecipeForm, read_forms
 from paramshare.settings import StackSettings
+from paramshare.sweep.form import as_json
 
 __all__ = ["main", "register"]
 
@@ -57,13 +64,27 @@ _POOLS: Final = {
     "gpu": "Workers that train on one GPU each: python -m paramshare.flows.worker --pool gpu",
 }
 
+# Prefect's own command, whose forms know the recipes of a file.
+_PREFECT: Final = """
+import sys
+from pathlib import Path
+from paramshare.sweep.form import know
+know(Path(sys.argv.pop(1)).read_text())
+from prefect.cli import app
+app()
+"""
 
-def register(file: Path, settings: StackSettings, pools: Collection[str] = _POOLS) -> Iterator[str]:
+
+def register(
+    file: Path, settings: StackSettings, pools: Collection[str] = _POOLS, recipes: Sequence[str] = ()
+) -> Iterator[str]:
     """Register everything with the configured Prefect API, and yield a line for each action.
 
     Args:
         file: `prefect.yaml`.
         pools: the work pools to create.
+        recipes: the recipes whose options the forms have: files, and names of installed recipes. Their code runs. A
+            recipe that cannot be read is a line.
 
     Raises:
         SettingsError: the file is not a file of deployments.
@@ -73,6 +94,7 @@ def register(file: Path, settings: StackSettings, pools: Collection[str] = _POOL
     status, works = check_api()
     if not works or status.startswith("no API"):
         raise ServerError(f"nothing was registered: {status}")
+    entries = list(read_forms(recipes))
     with get_client(sync_client=True) as client:
         yield from _create_pools(client, pools)
         document = _without_missing_pools(client, document)
@@ -82,7 +104,7 @@ def register(file: Path, settings: StackSettings, pools: Collection[str] = _POOL
         before = {key for key, _, _ in _schedules(client)}
         changed = Variable.get(_SETTING) != settings.schedules
         kept, changes = keep_changes(document, dict(_ours(client)))
-        _deploy(kept, settings)
+        _deploy(kept, settings, [entry for entry in entries if isinstance(entry, RecipeForm)])
         record_registered(document)
         for name, fields in changes.items():
             yield f"deployment {name}: {', '.join(fields)} kept as set on the server, not as in {file.name}"
@@ -94,6 +116,7 @@ def register(file: Path, settings: StackSettings, pools: Collection[str] = _POOL
         Variable.set(_SETTING, settings.schedules, overwrite=True)
         yield from _remove_others(client, wanted)
         yield from _describe(client)
+        yield from map(_recipe_line, entries)
         yield from _watch(client)
 
 
@@ -130,18 +153,28 @@ def _name_schedules(client: SyncPrefectClient) -> None:
             client.update_deployment_schedule(deployment.id, schedule.id, slug=slug, parameters=schedule.parameters)
 
 
-def _deploy(document: Document, settings: StackSettings) -> None:
+def _recipe_line(entry: RecipeForm | Problem) -> str:
+    if isinstance(entry, Problem):
+        return f"recipe {entry.reference}: not part of the forms: {entry.reason}"
+    return f"recipe {entry.references[0]}: part of the forms, with {', '.join(entry.options) or 'no options'}"
+
+
+def _deploy(document: Document, settings: StackSettings, forms: Collection[RecipeForm]) -> None:
     """Deploy a file with Prefect's own command. Schedules stay active or paused, as they are.
+
+    Args:
+        forms: the recipes that the forms know.
 
     Raises:
         ServerError: the command failed.
     """
     variables = {"STACK_VERSION": version("paramshare"), "STACK_TIMEZONE": settings.timezone}
     with tempfile.TemporaryDirectory(prefix="paramshare-") as folder:
-        file = Path(folder, "prefect.yaml")
+        file, known = Path(folder, "prefect.yaml"), Path(folder, "forms")
         file.write_text(yaml.safe_dump(document, allow_unicode=True))
+        known.write_text(as_json(forms))
         process = subprocess.run(
-            [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(file)],
+            [sys.executable, "-c", _PREFECT, known, "--no-prompt", "deploy", "--all", "--prefect-file", file],
             env={**os.environ, **variables},
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -245,9 +278,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         choices=_POOLS,
         help="create this pool; repeat it for several; defaults to all pools",
     )
+    parser.add_argument(
+        "--recipes",
+        type=Path,
+        help="the folder of recipes whose options the forms have, as workers name it; defaults to recipes of this "
+        "folder",
+    )
     try:
         options = parser.parse_args(arguments)
-        for line in register(find_file(options.file), StackSettings.read(), options.pools or _POOLS):
+        recipes = [*recipe_files(options.recipes), *installed_recipes()]
+        for line in register(find_file(options.file), StackSettings.read(), options.pools or _POOLS, recipes):
             sys.stdout.write(f"{line}\n")
             sys.stdout.flush()
     except ParamshareError as error:

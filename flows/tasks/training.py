@@ -71,6 +71,8 @@ def run_sweep_tasks(spec: SweepSpec, context: FlowContext, source: str) -> Sweep
         source: the file of the flow.
     """
     log_store(context.address)
+    if spec.checkpoint_folder is None:
+        spec = spec.model_copy(update={"checkpoint_folder": context.checkpoint_folder})
     cluster = _cluster(context)
     available = cluster.devices if cluster else None
     with open_sweep(spec, context.address, mlflow_tags(source), available) as sweep:

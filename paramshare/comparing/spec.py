@@ -7,7 +7,8 @@ from typing import Annotated, Any, Final, Self
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from paramshare.errors import SpecError
-from paramshare.sweep.spec import ExperimentName, SweepSpec, without_null
+from paramshare.sweep.form import without_null
+from paramshare.sweep.spec import ExperimentName, SweepSpec
 
 __all__ = ["CompareSpec", "GroupSpec", "StudySpec"]
 

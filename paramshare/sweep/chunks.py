@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
 from paramshare.recipes.metrics import LOSS
@@ -104,6 +105,7 @@ class Chunk:
         tags: the tags of each run, without the tag of the parent.
         force: whether a run is written although the store has a FINISHED run of its spec.
         checkpoint_every: seconds between two checkpoints of a recipe's training; 0 for none.
+        checkpoint_folder: the folder of checkpoints. Defaults to None: `checkpoints` beside the store.
         gpus: the number of GPUs of the machine that share the chunks of this device: more than 1 only for `cuda:0`.
     """
 
@@ -113,6 +115,7 @@ class Chunk:
     tags: Mapping[str, str] = field(default_factory=dict)
     force: bool = False
     checkpoint_every: float = 0
+    checkpoint_folder: str | None = None
     gpus: int = 1
 
     @property
@@ -151,6 +154,7 @@ def make_chunks(
     *,
     force: bool = False,
     checkpoint_every: float = 0,
+    checkpoint_folder: str | None = None,
     gpus: int = 1,
 ) -> list[Chunk]:
     """Return the specs in chunks of one device each. The chunks of a device follow one another.
@@ -158,7 +162,7 @@ def make_chunks(
     Args:
         choices: the specs, each with its engine.
         size: maximum number of specs of a chunk; at least `BATCHED_SEEDS` if its engine trains many seeds at once.
-        address, parent_run_id, tags, force, checkpoint_every: see `Chunk`.
+        address, parent_run_id, tags, force, checkpoint_every, checkpoint_folder: see `Chunk`.
         gpus: the number of GPUs of the machine that share the chunks of `cuda:0`.
     """
     by_device = sorted(choices, key=lambda choice: choice.spec.device)  # stable: keeps the order within a device
@@ -175,6 +179,7 @@ def make_chunks(
                 tags or {},
                 force,
                 checkpoint_every,
+                checkpoint_folder and str(Path(checkpoint_folder).absolute()),
                 shared_by,
             )
             for begin in range(0, len(queue), limit)

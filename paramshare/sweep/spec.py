@@ -1,7 +1,5 @@
 """SweepSpec: what to sweep. One pydantic model for the command line, the settings files, Python and Prefect's form."""
 
-import re
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Annotated, Any, Final, Self
 
@@ -17,16 +15,17 @@ from pydantic import (
 )
 
 from paramshare.errors import SpecError
-from paramshare.recipes.loading.find import find_target, installed_recipes
+from paramshare.recipes.loading.find import find_target
 from paramshare.recipes.loading.source import RecipeSource
 from paramshare.recipes.parts import Metric, OptionValue
 from paramshare.recipes.spec import Spec
 from paramshare.recipes.spec_values import canonical_device
 from paramshare.recipes.target import TARGETS, Target, recipe_target
+from paramshare.sweep.form import complete_schema, reference_schema
 from paramshare.sweep.lists import as_text, list_pattern, parse_list, parse_seeds
 from paramshare.training.choice import ENGINES, Choice, Engine, choose_engine
 
-__all__ = ["EngineAsked", "ExperimentName", "SweepSpec", "without_null"]
+__all__ = ["EngineAsked", "ExperimentName", "SweepSpec"]
 
 _RECIPE: Final = "recipe"  # in the context of a validation
 
@@ -61,78 +60,20 @@ ExperimentName = Annotated[
 ]
 
 
-def without_null(schema: dict[str, Any]) -> None:
-    """Remove null from a schema: it stands for a default that the description names, and a form would offer it."""
-    for field in schema["properties"].values():
-        types = [schema for schema in field.get("anyOf", ()) if schema != {"type": "null"}]
-        if len(types) == 1:
-            del field["anyOf"]
-            field.update(types[0])
-        if field.get("default", ...) is None:
-            del field["default"]
-
-
-def _reference_schema(schema: dict[str, Any]) -> None:
-    """Add what a form accepts as a recipe: a built-in or installed one, a file or an import path."""
-    names = "|".join(re.escape(name) for name in (*TARGETS, *installed_recipes()))
-    schema |= {"pattern": rf"^({names}|.+\.py|.+:.+)$", "examples": [*TARGETS, "my_recipe.py:Spirals"]}
-
-
-def _sweep_schema(schema: dict[str, Any]) -> None:
-    """Complete the schema for a form: without null, with the options and variants of each built-in recipe."""
-    default = schema["properties"]["target"]["default"]
-    options = dict[str, dict[str, Any]]()
-    for target in TARGETS.values():
-        for name, field in target.option_schemas().items():
-            options.setdefault(name, {})[target.name] = field
-    fields = list(schema["properties"].items())
-    place = [name for name, _ in fields].index("options") + 1
-    fields[place:place] = [(name, _option_schema(name, schemas)) for name, schemas in options.items()]
-    schema["properties"] = dict(fields)
-    without_null(schema)
-    schema["allOf"] = [
-        {
-            "if": {
-                "properties": {"target": {"const": target.name}},
-                "required": [] if target.name == default else ["target"],
-            },
-            "then": {"properties": {"variant": {"pattern": list_pattern("|".join(target.variants))}}},
-        }
-        for target in TARGETS.values()
-    ]
-
-
-def _option_schema(name: str, schemas: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the schema of an option of one or several built-in recipes. It has no default, which is the recipe's.
-
-    Args:
-        schemas: the option's schema in each recipe, by the name of the recipe.
-    """
-    (owner, first), *others = schemas.items()
-    defaults = [str(first["default"]), *(f"for {other} to {each['default']}" for other, each in others)]
-    text = first["description"] if others else f"{owner}: {first['description']}"
-    rest = {key: value for key, value in first.items() if key not in ("default", "description", "title")}
-    return {
-        "title": name.replace("_", " ").title(),
-        "description": f"{text}; defaults to {', '.join(defaults)}",
-        **rest,
-    }
-
-
 class SweepSpec(BaseModel):
     """A sweep: every variant with every seed on every device. The defaults train the article's net.
 
     Options of the recipe can be given by name, such as `SweepSpec(steps=100)`. They are kept in `options`.
     """
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra=_sweep_schema)
+    model_config = ConfigDict(extra="forbid", json_schema_extra=complete_schema)
 
     target: str = Field(
         "dynamicnet",
         description="the recipe to train: dynamicnet (the article's net), digits (a small convolutional net and its "
         "locally connected and dense twins, on digits moved about a canvas), path/to/file.py:Class, or the name of an "
         "installed recipe",
-        json_schema_extra=_reference_schema,
+        json_schema_extra=reference_schema,
     )
     seeds: Annotated[str, BeforeValidator(as_text), AfterValidator(_check_seeds)] = Field(
         "0:10",
@@ -177,6 +118,12 @@ class SweepSpec(BaseModel):
         allow_inf_nan=False,
         description="seconds between two checkpoints of a recipe's training, which goes on from its last one if it is "
         "killed; 0 for none",
+    )
+    checkpoint_folder: str | None = Field(
+        None,
+        min_length=1,
+        description="the folder of checkpoints, such as one that several machines share; defaults to checkpoints "
+        "beside the store",
     )
     workers: int | None = Field(
         None,

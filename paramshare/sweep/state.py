@@ -89,6 +89,7 @@ class Sweep:
             self.tags,
             force=self.spec.force,
             checkpoint_every=self.spec.checkpoint_every,
+            checkpoint_folder=self.spec.checkpoint_folder,
             gpus=self.plan.gpus,
         )
 

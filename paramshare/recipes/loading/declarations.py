@@ -16,8 +16,9 @@ AXES: Final = ("tie", "depth", "space", "dense")
 """The axes of `untie`, whose module loads torch."""
 
 RESERVED: Final = (
-    "arithmetic", "device", "devices", "engine", "experiment", "force", "json", "key", "recipe", "seed", "seeds",
-    "target", "tracking_uri", "pages_url", "variant", "version", "workers",
+    "arithmetic", "as_json", "checkpoint_every", "checkpoint_folder", "dask_scheduler", "device", "devices", "engine",
+    "experiment", "force", "interest", "json", "key", "level", "metric", "options", "pages_url", "partial", "recipe",
+    "same_source", "seed", "seeds", "spread", "target", "tracking_uri", "variant", "version", "workers",
 )  # fmt: skip
 """Names of parameters and of the commands' own options, which an option of a recipe cannot have."""
 

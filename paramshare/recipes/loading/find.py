@@ -21,21 +21,23 @@ from paramshare.recipes.loading.source import RecipeSource, digest_of_module, kn
 from paramshare.recipes.recipe import Recipe
 from paramshare.recipes.target import Target, recipe_target
 
-__all__ = ["find_recipe", "find_target", "installed_recipes", "place_of", "source_of"]
+__all__ = ["find_recipe", "find_target", "installed_recipes", "place_of", "recipes_of_file", "source_of"]
 
 _GROUP = "paramshare.recipes"
 
 
 @lru_cache(maxsize=64)
 def _of_text(files: tuple[SourceFile, ...], name: str, reference: str) -> RecipeSource:
-    digest = digest_of(files)
+    recipe = _chosen(_module_of(files, reference), name, reference)
+    return _source(recipe, digest_of(files), reference, files=files)
+
+
+def _module_of(files: tuple[SourceFile, ...], reference: str) -> ModuleType:
     try:
-        module = load_files(files, digest)
+        return load_files(files, digest_of(files))
     except (Exception, SystemExit) as error:  # a script may end itself
         place = place_of(error, [file.path for file in files])
         raise SpecError(f"importing {reference} failed{place}: {in_a_line(error)}") from error
-    recipe = _chosen(module, name, reference)
-    return _source(recipe, digest, reference, files=files)
 
 
 def find_recipe(reference: str) -> RecipeSource:
@@ -96,6 +98,15 @@ def source_of(recipe: type[Recipe]) -> RecipeSource:
     return source
 
 
+def recipes_of_file(path: str) -> list[str]:
+    """Return the names of the recipes that a file defines. Its code runs.
+
+    Raises:
+        SpecError: the file does not exist, or its code fails.
+    """
+    return list(_recipes_of(_module_of(read_files(Path(path)), path)))
+
+
 def installed_recipes() -> dict[str, EntryPoint]:
     """Return the entry points of installed recipes by name."""
     return {entry.name: entry for entry in entry_points(group=_GROUP)}
@@ -152,11 +163,7 @@ def _chosen(module: ModuleType, name: str, reference: str) -> type[Recipe]:
     Raises:
         SpecError: there is no such class, it is not a recipe, or the module has several.
     """
-    recipes = {
-        key: value
-        for key, value in vars(module).items()
-        if isinstance(value, type) and issubclass(value, Recipe) and value.__module__ == module.__name__
-    }
+    recipes = _recipes_of(module)
     if not name:
         if len(recipes) != 1:
             several = f"has the recipes {', '.join(recipes)}" if recipes else "has no class that inherits ps.Recipe"
@@ -168,3 +175,12 @@ def _chosen(module: ModuleType, name: str, reference: str) -> type[Recipe]:
         raise SpecError(f"{reference} is not a recipe, a class that inherits ps.Recipe{close}")
     check_class(value, reference)
     return value
+
+
+def _recipes_of(module: ModuleType) -> dict[str, type[Recipe]]:
+    """Return the recipes that a module defines, by name."""
+    return {
+        key: value
+        for key, value in vars(module).items()
+        if isinstance(value, type) and issubclass(value, Recipe) and value.__module__ == module.__name__
+    }

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
+from pathlib import Path
 from typing import Final
 
 from paramshare.errors import in_a_line
@@ -119,9 +120,11 @@ def _train(chunk: Chunk, live: LiveRuns) -> Iterator[tuple[Spec, Result | Except
 
 
 def _checkpoints(chunk: Chunk) -> Checkpoints | None:
-    """Return where the trainings of a chunk write checkpoints: beside an embedded store, or beside the spool."""
+    """Return where the trainings of a chunk write checkpoints. The default is beside an embedded store or the spool."""
     if not chunk.checkpoint_every:
         return None
+    if chunk.checkpoint_folder:
+        return Checkpoints(Path(chunk.checkpoint_folder), chunk.checkpoint_every)
     folder = chunk.address.database.parent if chunk.address.database else SPOOL.parent
     return Checkpoints(folder / _CHECKPOINTS, chunk.checkpoint_every)
 

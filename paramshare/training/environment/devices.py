@@ -11,7 +11,7 @@ from typing import Final
 from paramshare.errors import DeviceError
 from paramshare.recipes.spec_values import canonical_device
 
-__all__ = ["Device", "choose_devices", "cpu_cores", "find_devices"]
+__all__ = ["Device", "choose_devices", "cpu_cores", "cpu_model", "find_devices"]
 
 _DRIVERS: Final = ("nvidia", "nvhost", "nvgpu", "nvmap", "dxg", "kfd")
 """What the names of the files of GPUs' drivers begin with: NVIDIA's, NVIDIA's on Jetson, Windows' for WSL, AMD's."""

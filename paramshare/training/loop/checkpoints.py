@@ -2,12 +2,14 @@
 
 A checkpoint is one file, written whole or not at all, and read without unpickling. It holds the weights, the states of
 optimizer, scheduler and generators, the position in the epoch, the numbers of every step so far, and the tensors and
-plain values that the recipe keeps on itself. It is ignored if it is of another spec, source, torch or thread count.
+plain values that the recipe keeps on itself. It is ignored if it is of another spec or source, or if it was written
+with other libraries, hardware or threads, which could change bits.
 """
 
 import logging
 import math
 import os
+import platform
 import random
 import time
 from collections.abc import Mapping
@@ -23,6 +25,7 @@ from torch import nn
 from paramshare.errors import in_a_line
 from paramshare.recipes.recipe import Recipe
 from paramshare.recipes.spec import Spec
+from paramshare.training.environment.devices import cpu_model
 
 __all__ = [
     "CheckpointFile", "Checkpoints", "checkpoint_of", "generator_states", "kept_values", "restore_generators",
@@ -48,10 +51,7 @@ class Checkpoints:
 
     def of(self, spec: Spec) -> "CheckpointFile":
         """Return the checkpoint of a training."""
-        identity = {
-            "key": spec.key(), "digest": spec.recipe.digest, "torch": str(torch.__version__),
-            "threads": torch.get_num_threads(),
-        }  # fmt: skip
+        identity = {"key": spec.key(), "digest": spec.recipe.digest, **_rounding(spec.device)}
         return CheckpointFile(self.folder / f"{spec.key()}.pt", self.every, identity)
 
     def remove(self, spec: Spec) -> None:
@@ -83,7 +83,7 @@ class CheckpointFile:
     def save(self, state: Mapping[str, Any]) -> None:
         """Write a checkpoint to a temporary file and rename it. A disk that is full ends no training."""
         self._last = time.monotonic()
-        new = self.path.with_name(f"{self.path.name}.{os.getpid()}.new")
+        new = self.path.with_name(f"{self.path.name}.{platform.node()}.{os.getpid()}.new")
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with new.open("wb") as file:
@@ -113,6 +113,19 @@ class CheckpointFile:
             _log.warning("the checkpoint %s cannot be read: %s", self.path, in_a_line(error))
             return None
         return state if state.get("identity") == dict(self.identity) else None
+
+
+def _rounding(device: str) -> dict[str, object]:
+    """Return what decides the bits of a training beside its spec: the libraries, the hardware and the threads."""
+    return {
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "torch": str(torch.__version__),
+        "threads": torch.get_num_threads(),
+        "cpu": cpu_model(),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "gpu": torch.cuda.get_device_name(device) if device.startswith("cuda") else "",
+    }
 
 
 def tensors_of(model: nn.Module) -> dict[str, torch.Tensor]:

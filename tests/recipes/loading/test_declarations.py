@@ -2,7 +2,10 @@
 
 import pytest
 
+from paramshare.comparing.spec import StudySpec
 from paramshare.errors import SpecError
+from paramshare.recipes.loading.declarations import RESERVED
+from paramshare.settings import DaskSettings
 from support.toy_recipe import Changed
 
 
@@ -33,3 +36,7 @@ def test_a_faulty_declaration_is_one_line(changed: Changed, old: str, new: str, 
     with pytest.raises(SpecError, match=message) as caught:
         changed(old, new)
     assert "\n" not in str(caught.value)
+
+
+def test_no_option_can_have_the_name_of_a_field_of_every_sweep_or_study() -> None:
+    assert set(StudySpec.model_fields) | set(DaskSettings.model_fields) <= set(RESERVED)

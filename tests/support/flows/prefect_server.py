@@ -124,11 +124,11 @@ def running_prefect_server(home: Path) -> Iterator[PrefectServer]:
         server.stop()
 
 
-def register(server: PrefectServer, **environment: str) -> subprocess.CompletedProcess[str]:
+def register(server: PrefectServer, folder: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "paramshare.flows.register"],
         env={**server.environment, **environment},
-        cwd=ROOT,
+        cwd=folder,
         capture_output=True,
         text=True,
     )
