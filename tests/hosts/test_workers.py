@@ -192,7 +192,7 @@ def test_a_schedule_starts_flow_runs_one_at_a_time(
 
             wait_until(lambda: len(runs("Completed")) >= 2, "two runs were started by the schedule", 400)
             assert all(run["auto_scheduled"] for run in runs("Completed"))
-            held = server.start_run("sweep/sweep-nightly", {**SPEC, "seeds": "0:400", "experiment": "nightly"})
+            held = server.start_run("sweep/sweep-nightly", {**SPEC, "seeds": "0:4000", "experiment": "nightly"})
             wait_until(lambda: server.state(held) == "Running", "a long one runs")
             wait_until(lambda: runs("AwaitingConcurrencySlot"), "the next waits for it", 200)
             assert [run["id"] for run in runs("Running", "Pending")] == [held]

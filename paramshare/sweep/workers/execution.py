@@ -23,7 +23,7 @@ from paramshare.tracking.store import Store, StoreAddress, open_store
 from paramshare.tracking.tags import PARENT
 from paramshare.tracking.write.kinds.seeds import failure_record, seed_record, write_failure, write_run
 from paramshare.tracking.write.orphans import close_run, close_seeds
-from paramshare.tracking.write.record import Begun, RunExistsError
+from paramshare.tracking.write.record import Begun, RunClosedError, RunExistsError
 from paramshare.tracking.write.spool import SPOOL, OutageError, call_guarded, keep
 from paramshare.training.engines import train_choices
 from paramshare.training.loop.checkpoints import Checkpoints
@@ -162,7 +162,7 @@ def _write(chunk: Chunk, spec: Spec, result: Result | Exception, begun: Begun | 
         if begun is not None:
             close_run(_store(address), begun.run_id, f"another sweep has finished the run {other.run_id} of this seed")
         return Row.finished(spec, view_of(_store(address).client.get_run(other.run_id), _store(address)))
-    except OutageError as outage:
+    except (OutageError, RunClosedError) as outage:
         keep(seed_record(result, tags, again=chunk.force), address)
         return Row.kept(spec, result, str(outage))
     except Exception:  # a refusal, as when a password has changed, ends the sweep; the result is kept

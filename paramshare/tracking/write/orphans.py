@@ -72,9 +72,13 @@ def close_seeds(store: Store, parent_run_id: str, reason: str, keys: Collection[
 
 
 def close_run(store: Store, run_id: str, reason: str) -> None:
-    """Close the RUNNING run of a seed as KILLED. Its model, which can lack files, is deleted."""
+    """Close the RUNNING run of a seed as KILLED. Its model, which can lack files, is deleted.
+
+    The tag is set before the model is deleted, so a process that still writes the run sees it; see `write_by_client`.
+    """
+    add(store, run_id, Addition(tags={CLOSED: _closing_note(Owner.here(), reason)}))
     delete_models(store.client, store.experiment_id, run_id)
-    add(store, run_id, Addition(tags={CLOSED: _closing_note(Owner.here(), reason)}, status="KILLED"))
+    add(store, run_id, Addition(status="KILLED"))
 
 
 def close_own(store: Store, owner: Owner, status: Literal["FAILED", "KILLED"]) -> None:

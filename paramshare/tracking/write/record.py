@@ -20,6 +20,7 @@ __all__ = [
     "ModelRecord",
     "Point",
     "Record",
+    "RunClosedError",
     "RunExistsError",
     "Status",
     "now",
@@ -55,6 +56,13 @@ class RunExistsError(Exception):
     def __init__(self, run_id: str) -> None:
         super().__init__(f"the run {run_id} has this identity already")
         self.run_id = run_id
+
+
+class RunClosedError(Exception):
+    """Another process has closed the run as orphaned and deleted its model while this one wrote it."""
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__(f"another process has closed the run {run_id} while it was written")
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,8 +22,18 @@ from mlflow.utils.credentials import get_default_host_creds
 from mlflow.utils.rest_utils import http_request, verify_rest_response
 
 from paramshare.tracking.store import Store
+from paramshare.tracking.tags import CLOSED
 from paramshare.tracking.write import embedded
-from paramshare.tracking.write.record import NIL_ID, Addition, Begun, ModelRecord, Point, Record, save_files
+from paramshare.tracking.write.record import (
+    NIL_ID,
+    Addition,
+    Begun,
+    ModelRecord,
+    Point,
+    Record,
+    RunClosedError,
+    save_files,
+)
 
 __all__ = ["add", "add_by_client", "delete_models", "delete_run", "tag_experiment", "write", "write_by_client"]
 
@@ -41,6 +51,7 @@ def write(store: Store, record: Record, begun: Begun | None = None) -> str:
 
     Raises:
         RunExistsError: an embedded store has a FINISHED run with the record's identity.
+        RunClosedError: another process has closed the run while this one wrote it to a server.
         MlflowException: the store refused the record or does not answer.
         OSError: a file could not be written.
     """
@@ -91,7 +102,11 @@ def add_by_client(client: MlflowClient, run_id: str, addition: Addition) -> None
 def write_by_client(client: MlflowClient, experiment_id: str, record: Record, begun: Begun | None = None) -> str:
     """Write `record` in as few requests as MLflow's limits allow. Set the status last.
 
-    After an error the run is FAILED, and its model is deleted.
+    After an error the run is FAILED, and its model is deleted. If another process has closed the run meanwhile, it is
+    KILLED: a process of another machine can be alive although its sweep has ended.
+
+    Raises:
+        RunClosedError: another process has closed the run.
     """
     early = {key: value for key, value in record.tags.items() if NIL_ID not in value}
     written: Mapping[str, int] = {}
@@ -120,6 +135,10 @@ def write_by_client(client: MlflowClient, experiment_id: str, record: Record, be
         raise
     if record.status != "RUNNING":
         client.set_terminated(run_id, record.status, end_time=record.end)
+    if record.status == "FINISHED" and CLOSED in client.get_run(run_id).data.tags:
+        client.set_terminated(run_id, "KILLED")
+        delete_models(client, experiment_id, run_id)
+        raise RunClosedError(run_id)
     return run_id
 
 

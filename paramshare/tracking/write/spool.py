@@ -29,7 +29,7 @@ from paramshare.tracking.read.runs import search
 from paramshare.tracking.store import Store, StoreAddress, check_store, reason_of, redacted
 from paramshare.tracking.tags import KEY, PARENT
 from paramshare.tracking.write.orphans import close_seeds
-from paramshare.tracking.write.record import ModelRecord, Point, Record, RunExistsError, save_files
+from paramshare.tracking.write.record import ModelRecord, Point, Record, RunClosedError, RunExistsError, save_files
 from paramshare.tracking.write.runs import write
 
 __all__ = [
@@ -174,7 +174,7 @@ def deliver(store: Store) -> Delivery:
             except OutageError as error:
                 reason = str(error)
                 break
-            except (MlflowException, OSError, ValueError, KeyError, TypeError) as error:
+            except (MlflowException, RunClosedError, OSError, ValueError, KeyError, TypeError) as error:
                 reason = f"{record_folder} cannot be delivered: {reason_of(error, store.address)}"
                 continue
             written, known = written + is_new, known + (not is_new)

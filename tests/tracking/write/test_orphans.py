@@ -2,16 +2,20 @@
 
 import time
 
+import pytest
 from mlflow.entities import Run
 
 from paramshare.recipes.spec import Spec
-from paramshare.tracking.store import Store
+from paramshare.tracking.read.runs import search
+from paramshare.tracking.store import Store, open_store
 from paramshare.tracking.tags import ALIVE_UNTIL, CLOSED, KIND, PARENT
 from paramshare.tracking.write.kinds.seeds import write_run
-from paramshare.tracking.write.orphans import close_orphans, close_own
+from paramshare.tracking.write.orphans import close_orphans, close_own, close_seeds
 from paramshare.tracking.write.owners import Owner
+from paramshare.tracking.write.record import RunClosedError
 from paramshare.training.engines import train
 from support.specs import replace
+from support.tracking.mlflow_server import MlflowServer
 
 DAY = 24 * 3600 * 1000
 
@@ -49,6 +53,26 @@ def test_the_model_of_a_seed_that_is_closed_is_deleted(store: Store, small: Spec
     close_orphans(store)
     models = store.client.search_logged_models([store.experiment_id])
     assert [model.source_run_id for model in models] == [kept]
+
+
+@pytest.mark.parametrize("moment", ["log_outputs", "set_terminated"])
+def test_a_run_that_is_closed_while_another_machine_writes_it_is_killed_without_a_model(
+    moment: str, mlflow_server: MlflowServer, small: Spec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_store(mlflow_server.remote(f"closed at {moment}"))
+    parent, write = begin(store, "sweep", {}), getattr(store.client, moment)
+
+    def close_and_write(run_id: str, *given: object, **named: object) -> None:
+        monkeypatch.undo()
+        close_seeds(store, parent, "its sweep was interrupted")
+        write(run_id, *given, **named)
+
+    monkeypatch.setattr(store.client, moment, close_and_write)
+    with pytest.raises(RunClosedError):
+        write_run(store, train(small), {PARENT: parent})
+    (run,) = search(store, f"tags.`{PARENT}` = '{parent}'")
+    assert run.info.status == "KILLED"
+    assert store.client.search_logged_models([store.experiment_id]) == []
 
 
 def test_a_sweep_of_a_live_process_and_its_seeds_are_not_closed(store: Store) -> None:
