@@ -11,7 +11,6 @@ from prefect.logging import get_run_logger
 from prefect.states import Completed, Failed
 
 from paramshare.counting.report import CountResult, CountRow
-from paramshare.counting.run import count_model
 from paramshare.counting.spec import CountSpec, ModelSpec
 from paramshare.errors import in_a_line
 from paramshare.flows.context import current_context, leave_report, log_store, mlflow_tags, pages_base, pages_hint
@@ -42,6 +41,8 @@ def count_one(
     model: ModelSpec, address: StoreAddress, tags: Mapping[str, str], depth: int | None, sort: Sort
 ) -> CountRow:
     """Analyze a model and write its report as an MLflow run."""
+    from paramshare.counting.run import count_model  # torch: a registration of the flow needs none
+
     row = count_model(model, address, tags, depth, sort)
     get_run_logger().info("%s: %s", model.label, row.summary)
     return row

@@ -331,6 +331,13 @@ def test_importing_the_package_loads_no_heavy_library(statement: str) -> None:
     assert done.stdout.strip() == "[]"
 
 
+def test_a_registration_of_the_flows_loads_no_torch() -> None:
+    flows = ", ".join(f"paramshare.flows.{name}" for name in ("count", "study", "sweep", "verify"))
+    program = f"import sys, {flows}\nprint('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+
+
 def test_the_public_names_are_complete_and_importable() -> None:
     assert paramshare.__all__ == [
         "Data", "DynamicNet", "Metric", "Options", "Recipe", "Result", "SharingReport", "Step", "TrainSpec",

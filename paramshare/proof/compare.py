@@ -3,15 +3,16 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from paramshare.recipes.metrics import DEPTH, LOSS
 from paramshare.tracking.read.run_view import RunView
-from paramshare.training.export.archives import array_of
-from paramshare.training.result import Result
+
+if TYPE_CHECKING:
+    from paramshare.training.result import Result
 
 __all__ = ["MEASURES", "Comparison", "Deviation", "Numbers", "compare", "deviation", "within"]
 
@@ -45,8 +46,10 @@ class Numbers:
         return cls._of(run.curves, run.final_metrics, weights)
 
     @classmethod
-    def of_result(cls, result: Result) -> "Numbers":
+    def of_result(cls, result: "Result") -> "Numbers":
         """Return the numbers of a training."""
+        from paramshare.training.export.archives import array_of  # torch: a report of others needs none
+
         weights = {name: array_of(tensor) for name, tensor in result.net.state_dict().items()}
         return cls._of(result.curves, result.final_metrics, weights)
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from paramshare.errors import in_a_line
 from paramshare.proof.report import Verification, VerifyRow
-from paramshare.proof.reproduce import reproduce
 from paramshare.proof.spec import VerifySpec
 from paramshare.recipes.loading.find import find_target
 from paramshare.tracking.read.run_view import RunView
@@ -66,6 +65,8 @@ def verify_member(
     member: RunView, address: StoreAddress, engine: Engine = "auto", recipe: str | None = None
 ) -> VerifyRow:
     """Train one run again and compare it. Return an exception as the row's error, so that other runs continue."""
+    from paramshare.proof.reproduce import reproduce  # torch: a registration of the flow needs none
+
     try:
         return VerifyRow(member, reproduce(member.run_id, address, engine, recipe))
     except Exception as error:  # no error of a run may stop the other runs

@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,7 @@ def test_a_killed_sweep_of_a_recipe_is_resumed(
     with subprocess.Popen(program, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         while not (address.database and address.database.exists() and len(read_ended(open_store(address))) >= 2):
             assert process.poll() is None
+            time.sleep(0.05)
         process.send_signal(signal.SIGKILL)
     finished = {run.run_id for run in read_ended(open_store(address))}
     resumed = run(capsys, "train", *arguments, "--seeds", "0:5")
