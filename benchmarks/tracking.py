@@ -92,6 +92,7 @@ def items(runs: int) -> list[Line]:
     from paramshare.plots import LossPlot
     from paramshare.provenance import provenance_tags
     from paramshare.recipes.dynamicnet.recipe import TrainSpec
+    from paramshare.recipes.metrics import DEPTH
     from paramshare.tracking.store import StoreAddress, open_store
     from paramshare.tracking.write.kinds.model import model_files
     from paramshare.tracking.write.kinds.seeds import run_name, seed_record, write_run
@@ -105,7 +106,7 @@ def items(runs: int) -> list[Line]:
     tags, plot = provenance_tags(), LossPlot()
 
     def picture(result: Result) -> bytes:
-        return plot.picture(result.losses, result.depths, run_name(result.spec))
+        return plot.picture(result.losses, result.curves[DEPTH], run_name(result.spec))
 
     def save(record: Record, place: Path) -> None:
         assert record.model is not None

@@ -10,10 +10,12 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.path import Path
+from matplotlib.transforms import Bbox
 from numpy.typing import ArrayLike, NDArray
 
 from paramshare.plots.axes import GROUP_STYLES, SQUARED_ERROR, add_legend, make_log_figure
-from paramshare.plots.log_ticks import TickChooser, draw_ticks, limits_of
+from paramshare.plots.log_ticks import TickChooser, draw_ticks, limits_of, set_widest_ticks
 from paramshare.plots.palette import DEPTH_COLORS, encode, palette_indices
 
 __all__ = ["LossPlot"]
@@ -57,7 +59,7 @@ class LossPlot:
         if depths is None:
             return self._picture(loss, None, title, measure)
         depth = np.asarray(depths)
-        if loss.shape != depth.shape or not np.isin(depth, range(len(_DEPTH_STYLES))).all():
+        if loss.shape != depth.shape or sum(map(depth.tolist().count, range(len(_DEPTH_STYLES)))) != depth.size:
             raise ValueError(
                 f"every step needs a loss and a depth of 0 to {len(_DEPTH_STYLES) - 1}; "
                 f"there are {loss.size} losses and {depth.size} depths: {np.unique(depth)}"
@@ -108,11 +110,14 @@ class _Sheet:
         self._chooser, (steps, _, marked, shown, _) = chooser, kind
         margin = max(0.01 * (steps - 1), 0.1)
         self._axes.set(xlim=(-margin, max(steps - 1, 0) + margin), ylim=limits_of(decades))
+        set_widest_ticks(self._axes, chooser.ticks(decades), decades)
         self._curve = self._axes.plot([], color="#cccccc" if marked else GROUP_STYLES[0][0], linewidth=0.8)[0]
         self._marks = [
             self._axes.scatter([], [], s=11, color=color, marker=marker, linewidths=0, label=_counted(value, steps))
             for value, (color, marker) in enumerate(_DEPTH_STYLES if shown and marked else ())
         ]
+        for marks in self._marks:
+            marks.set_paths([_Marker(path.vertices, path.codes) for path in marks.get_paths()])
         legend = add_legend(self._axes, "middle layer applied") if marked or not shown else None
         handles = [*filter(None, legend.legend_handles), legend.get_title()] if legend else []
         self._texts: list[Any] = [self._axes.title, *(legend.get_texts() if legend else [])]
@@ -136,7 +141,9 @@ class _Sheet:
         self._canvas.renderer.clear()
         self._blank = self._canvas.copy_from_bbox(figure.bbox)
         self._handles = [self._ink(handles)] if handles else []
-        self._wording = lru_cache(maxsize=_WORDINGS)(self._draw_wording)
+        self._opacity = lru_cache(maxsize=_WORDINGS)(self._draw_text)
+        self._layout = lru_cache(maxsize=_WORDINGS)(self._lay_out)
+        self._width = lru_cache(maxsize=_WORDINGS)(self._measure)
         self._scale = lru_cache(maxsize=_RANGES)(self._draw_scale)
 
     def picture(
@@ -182,27 +189,38 @@ class _Sheet:
             which: the index of the text that is replaced.
         """
         zeros = re.sub("[1-9]", "0", string)
-        opacity, place, cells = self._wording(which, zeros)
-        opacity = opacity.copy()
+        place, cells = self._layout(which, zeros)
+        opacity = self._opacity(which, zeros).copy()
         for digit, cell in zip(re.findall("[0-9]", string), cells, strict=True):
             if digit != "0":
-                opacity[:, cell] = self._wording(which, zeros.replace("0", digit)).opacity[:, cell]
+                opacity[:, cell] = self._opacity(which, zeros.replace("0", digit))[:, cell]
         return _Ink(place, 1 - opacity[..., None] / np.float32(255), np.float32(0.5))
 
-    def _draw_wording(self, which: int, string: str) -> "_Wording":
-        text, renderer = self._texts[which], self._canvas.get_renderer()
-        text.set_text(string)
-        box, height = text.get_window_extent(renderer), int(self._canvas.figure.bbox.height)
+    def _lay_out(self, which: int, zeros: str) -> "_Layout":
+        """Return the place of a text whose digits are all zeros."""
+        text = self._texts[which]
+        text.set_text(zeros)
+        box, height = text.get_window_extent(self._canvas.get_renderer()), int(self._canvas.figure.bbox.height)
         top, left = max(height - math.ceil(box.y1) - 2, 0), max(int(box.x0) - 2, 0)
         place = slice(top, height - math.floor(box.y0) + 2), slice(left, math.ceil(box.x1) + 2)
+        digits = [at.start() for at in re.finditer("[0-9]", zeros)]
+        columns = {length: self._width(which == 0, zeros[:length]) for at in digits for length in (at, at + 1)}
+        ends = {length: round(float(box.x0) + width) - left for length, width in columns.items()}
+        return _Layout(place, [slice(ends[at], ends[at + 1]) for at in digits])
 
-        def column(length: int) -> int:
-            before, font = string[:length], text.get_fontproperties()
-            width, _, _ = renderer.get_text_width_height_descent(before, font, ismath=False)
-            return round(float(box.x0 + width)) - left
+    def _measure(self, in_title: bool, string: str) -> float:
+        """Return the width of a string in the title or the legend in pixels."""
+        font = self._texts[0 if in_title else 1].get_fontproperties()
+        return float(self._canvas.get_renderer().get_text_width_height_descent(string, font, ismath=False)[0])
 
-        cells = [slice(column(at.start()), column(at.end())) for at in re.finditer("[0-9]", string)]
-        return _Wording(self._drawn([text])[place][..., 3].copy(), place, cells)
+    def _draw_text(self, which: int, string: str) -> NDArray[np.uint8]:
+        """Draw a text whose digits are all the same, and return its opacity of 255 in its place: (height, width)."""
+        place, text = self._layout(which, re.sub("[1-9]", "0", string)).place, self._texts[which]
+        opacity = np.asarray(self._canvas.buffer_rgba())[place][..., 3]
+        opacity[...] = 0
+        text.set_text(string)
+        self._axes.draw_artist(text)
+        return opacity.copy()
 
     def _ink(self, artists: Sequence[Artist]) -> "_Ink":
         drawn = self._drawn(artists)
@@ -240,18 +258,23 @@ class _Ink(NamedTuple):
     added: NDArray[np.floating] | np.floating
 
 
-class _Wording(NamedTuple):
-    """A black text that was drawn.
+class _Layout(NamedTuple):
+    """The place of a text.
 
     Args:
-        opacity: (height, width), of 255.
         place: the rows and columns.
         cells: the columns of each of its digits, counted from the first of `place`.
     """
 
-    opacity: NDArray[np.uint8]
     place: tuple[slice, slice]
     cells: list[slice]
+
+
+class _Marker(Path):
+    """The outline of a mark. Matplotlib asks only whether it is smaller than the figure, which takes a while to say."""
+
+    def get_extents(self, *_: object, **__: object) -> Bbox:
+        return Bbox.unit()
 
 
 def _packed(canvas: Any) -> NDArray[np.uint32]:
