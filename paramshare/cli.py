@@ -222,8 +222,20 @@ def _parser(program: type[BaseSettings] | None = None) -> tuple[Parser, CliSetti
 def _interrupted(code: int, end: BaseException) -> int:
     """Print that a signal ended the command, and the progress of a sweep if one was running; return the exit code."""
     verb = "interrupted" if code == INTERRUPTED else "terminated"
-    notes: list[str] = getattr(end, "__notes__", [])
-    return _fail(f"{verb}; {notes[0]}; rerun the command to resume" if notes else verb, code)
+    note = _note(end)
+    return _fail(f"{verb}; {note}; rerun the command to resume" if note else verb, code)
+
+
+def _note(error: BaseException | None) -> str:
+    """Return the first note of an exception; empty if there is none.
+
+    While Prefect handles SIGTERM, it sends the signal again: the second exception has the noted one as its context.
+    """
+    while error is not None:
+        if notes := getattr(error, "__notes__", []):
+            return str(notes[0])
+        error = error.__context__
+    return ""
 
 
 def _fail(message: str, code: int) -> int:

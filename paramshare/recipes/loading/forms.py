@@ -58,8 +58,13 @@ def form_of(target: Target, references: tuple[str, ...]) -> RecipeForm:
     """Return the form of a recipe whose code is known."""
     assert target.recipe is not None
     texts = {option.name: option.description for option in recipe_options(target.recipe.load().Options)}
+    defaults = target.options  # a schema has no default if a function makes it
     options = {
-        name: {**{key: value for key, value in schema.items() if key != "title"}, "description": texts[name]}
+        name: {
+            "default": defaults[name],
+            **{key: value for key, value in schema.items() if key != "title"},
+            "description": texts[name],
+        }
         for name, schema in target.option_schemas().items()
     }
     return RecipeForm(target.name, references, target.variants, options)

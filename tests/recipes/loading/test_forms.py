@@ -23,6 +23,14 @@ def test_a_form_has_the_references_variants_and_options_of_a_recipe(recipe_file:
     assert form.options["batch_size"]["description"] == "examples of a step"  # as in the help of the command line
 
 
+def test_a_default_that_a_function_makes_is_part_of_the_form(recipe_file: Path) -> None:
+    made = "width: int = __import__('pydantic').Field(default_factory=lambda: 3)"
+    recipe_file.write_text(RECIPE.replace("width: int = 3", made))
+    (form,) = forms(recipe_file)
+    assert isinstance(form, RecipeForm)
+    assert form.options["width"]["default"] == 3
+
+
 def test_a_file_of_several_recipes_has_a_form_for_each_and_no_short_reference(recipe_file: Path) -> None:
     recipe_file.write_text(TWO)
     references = [form.references for form in forms(recipe_file) if isinstance(form, RecipeForm)]
