@@ -14,7 +14,7 @@ keepalive = 30
 
 
 def post_worker_init(_: object) -> None:
-    """Let the pages open for trainings. Exclude all imported objects from garbage collection, and collect rarely."""
+    """Make the pages open for trainings. Exclude all imported objects from garbage collection, and collect rarely."""
     sys.path.append(str(Path(__file__).parent))
     from page_defaults import set_page_defaults  # of paramshare/tracking, copied into the image
 

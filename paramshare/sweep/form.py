@@ -28,7 +28,7 @@ _known: list[RecipeForm] = []
 
 
 def know(forms: str) -> None:
-    """Let the forms that this process makes know further recipes.
+    """Add recipes to the forms that this process creates.
 
     Args:
         forms: the text of `as_json`.

@@ -18,7 +18,7 @@ _ANYWHERE: Final = ("cpu", "cuda", "mps")
 
 
 class _Able(NamedTuple):
-    """What an engine runs on, and what it computes."""
+    """The capabilities of an engine."""
 
     devices: tuple[str, ...]
     arithmetic: Arithmetic
@@ -39,9 +39,9 @@ class Choice:
     """An engine for a spec.
 
     Args:
-        spec: what it computes: as asked for, with the engine's arithmetic.
-        engine: its name.
-        reason: why it, in a few words.
+        spec: the requested spec with the arithmetic of the engine.
+        engine: the name of the engine.
+        reason: the reason for the choice, in a few words.
     """
 
     spec: Spec
@@ -55,7 +55,7 @@ class Choice:
 
 
 def choose_engine(spec: Spec, engine: Engine = "auto") -> Choice:
-    """The engine that `engine` means for `spec`.
+    """Choose the engine for a spec.
 
     Args:
         engine: `reference` is the definition, the plain loop; `exact` gives the same bits about twice as fast, on the
@@ -87,7 +87,7 @@ def choose_engine(spec: Spec, engine: Engine = "auto") -> Choice:
 
 
 def _fastest(spec: Spec) -> tuple[EngineName, str]:
-    """What `auto` means: bit for bit the reference on the CPU, the fastest elsewhere."""
+    """Return the engine that `auto` means, with the reason: exact on the CPU, the fastest on other devices."""
     kind = _kind(spec)
     if spec.recipe.name not in _ENGINES:
         return "reference", "the one engine that trains it"

@@ -26,7 +26,7 @@ _SECONDS: Final = 60.0  # for the imports of one recipe; torch takes seconds on 
 
 @dataclass(frozen=True, slots=True)
 class RecipeForm:
-    """What a form knows of a recipe.
+    """The part of a recipe that its form contains.
 
     Args:
         name: the name of the recipe.

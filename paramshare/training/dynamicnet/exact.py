@@ -1,17 +1,17 @@
-"""The reference's steps written out: forward, backward and SGD on buffers that are made once. The same bits, sooner.
+"""The reference's steps written out: forward, backward and SGD on preallocated buffers. The same bits, faster.
 
-Autograd records a graph at every step and allocates what it needs for it. Here the same ATen operations are called in
-the same order on the same operands, so that every loss and every parameter is bit for bit the reference's at the same
-number of threads:
+Autograd records a graph at every step and allocates memory for it. Here the same ATen operations are called in the same
+order on the same operands. So every loss and every parameter equals the reference's bit for bit at the same number of
+threads:
 
 - Linear is addmm; its gradients are dᵀ h for the weight, the column sums of d for the bias, d W for the input.
 - clamp(min=0) passes the gradient where its input is at least 0: at 0 too, and not where it is NaN.
 - A layer that is applied several times gets its gradients added up from the last application to the first.
-- SGD is v = momentum v + g; p = p - lr v, with v = 0 at the start. What has no gradient in a step (the middle layers
-  beyond its depth) keeps its velocity and is not moved. All parameters lie in one buffer, the first and the last layer
-  before the middle ones, so that what a step moves is the beginning of it.
+- SGD is v = momentum v + g; p = p - lr v, with v = 0 at the start. Parameters without a gradient in a step (the middle
+  layers beyond its depth) keep their velocity and their value. All parameters lie in one buffer, the first and the last
+  layer before the middle ones, so a step updates the beginning of the buffer.
 
-On the CPU only. Not covered: anything but DynamicNet, float32 and SGD.
+The engine covers DynamicNet in float32 with SGD, on the CPU only.
 """
 
 import math
@@ -38,7 +38,7 @@ _BELOW_0: Final = -1.4e-45  # the largest float32 below 0
 
 
 def train_exact(spec: Spec, change: Callable[[nn.Module], object] | None = None) -> Result:
-    """Train `spec` on the CPU, bit for bit as `train_reference` at torch's present number of threads.
+    """Train `spec` on the CPU, bit for bit like `train_reference` at the same number of threads.
 
     Args:
         change: called with the initial net; it changes the net in place. Defaults to None.
@@ -57,7 +57,7 @@ def train_exact(spec: Spec, change: Callable[[nn.Module], object] | None = None)
 
 
 class _Layer(NamedTuple):
-    """A Linear's parameters and their gradients, views of the buffers.
+    """A Linear's parameters and their gradients, as views of the buffers.
 
     Args:
         weight, transposed, bias: (outputs, inputs), (inputs, outputs), (outputs,).
@@ -87,9 +87,9 @@ class _Steps:
     """Training steps on one batch.
 
     Args:
-        net: where the parameters start.
-        x, y: the batch.
-        learning_rate, momentum: SGD's.
+        net: the net with the initial parameters.
+        x, y: the batch, (batch, input_size) and (batch, output_size).
+        learning_rate, momentum: of SGD.
     """
 
     def __init__(self, net: DynamicNet, x: Tensor, y: Tensor, learning_rate: float, momentum: float) -> None:
@@ -111,14 +111,14 @@ class _Steps:
         self._out, self._squares, self._error = torch.empty_like(y), torch.empty_like(y), _Signal.like(y)
 
     def take(self, depth: int) -> float:
-        """One step; gives the loss before its update."""
+        """Take one step and return the loss before its update."""
         loss = self.forward(depth)
         self._backward(depth, math.isfinite(loss))
         self._update(depth)
         return loss
 
     def forward(self, depth: int) -> float:
-        """The summed squared error; what the backward pass needs stays in the buffers."""
+        """Return the sum of squared errors, and leave the activations in the buffers for the backward pass."""
         before, after, out = self._before, self._after, self._out
         torch.addmm(self._first.bias, self._x, self._first.transposed, out=before[0])
         torch.clamp_min(before[0], 0, out=after[0])
@@ -130,16 +130,16 @@ class _Steps:
         return torch.mul(out, out, out=self._squares).sum().item()
 
     def write_into(self, net: DynamicNet) -> None:
-        """Give the net the parameters as they are now."""
+        """Copy the current parameters into the net."""
         for linear, layer in zip(_in_order(net), self._layers, strict=True):
             linear.weight.copy_(layer.weight)
             linear.bias.copy_(layer.bias)
 
     def _backward(self, depth: int, finite: bool) -> None:
-        """The gradients of every layer that this step used.
+        """Compute the gradients of every layer that this step used.
 
         Args:
-            finite: whether the loss is; then no activation is NaN.
+            finite: whether the loss is finite; then no activation is NaN.
         """
         signal, spare = self._signals
         torch.add(self._out, self._out, out=self._error.straight)  # forward left the error there
@@ -155,7 +155,7 @@ class _Steps:
         _differentiate(self._first, signal, self._x)
 
     def _pass_back(self, layer: _Layer, signal: _Signal, to: _Signal) -> None:
-        """The gradient of what a layer was given, from that of what it gave."""
+        """Compute the gradient of a layer's input from the gradient of its output."""
         if self._single:  # autograd takes a single number for a column, and multiplies the other way round
             torch.mm(layer.transposed, signal.transposed, out=to.transposed)
         else:
@@ -169,7 +169,7 @@ class _Steps:
             straight.masked_fill_(~(before >= 0), 0)
 
     def _update(self, depth: int) -> None:
-        """SGD on what has gradients."""
+        """Update the parameters that have gradients by SGD."""
         parameters, gradients, velocities = self._moved[depth]
         if self._momentum is not None:
             gradients = velocities.mul_(self._momentum).add_(gradients)
@@ -177,7 +177,7 @@ class _Steps:
 
 
 def _differentiate(layer: _Layer, signal: _Signal, given: Tensor, add: bool = False) -> None:
-    """The gradients of a layer's parameters, from that of what it gave and from what it was given."""
+    """Compute the gradients of a layer's parameters from the gradient of its output and from its input."""
     if add:
         layer.weight_gradient.add_(torch.mm(signal.transposed, given))
         layer.bias_gradient.add_(signal.straight.sum(0))
@@ -187,12 +187,12 @@ def _differentiate(layer: _Layer, signal: _Signal, given: Tensor, add: bool = Fa
 
 
 def _in_order(net: DynamicNet) -> list[nn.Linear]:
-    """The layers in the order of the buffers."""
+    """Return the layers in the order of the buffers."""
     return [net.input_linear, net.output_linear, *net.middle_linears]
 
 
 def _laid_out(linears: list[nn.Linear], buffers: tuple[Tensor, Tensor]) -> list[_Layer]:
-    """The views of each layer in the buffers of parameters and gradients, filled with the layer's own parameters."""
+    """Copy the layers' parameters into the buffer, and return the views of each layer in both buffers."""
     layers, begin = [], 0
     for linear in linears:
         shape = linear.weight.shape
@@ -207,10 +207,10 @@ def _laid_out(linears: list[nn.Linear], buffers: tuple[Tensor, Tensor]) -> list[
 
 
 def _size_of(linear: nn.Linear) -> int:
-    """The elements of a layer in the buffers."""
+    """Return the number of elements of a layer in the buffers."""
     return _aligned(linear.weight.numel()) + _aligned(linear.bias.numel())
 
 
 def _aligned(elements: int) -> int:
-    """The next place that is aligned as torch aligns new tensors: matrix products' bits depend on it."""
+    """Round up to the alignment of new tensors in torch: the bits of matrix products depend on it."""
     return -(-elements // _ALIGNMENT) * _ALIGNMENT

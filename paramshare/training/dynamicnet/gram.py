@@ -1,4 +1,5 @@
-"""The first layer through x xᵀ: the reference's mathematics in a fifth of its work, with other roundings.
+"""The first layer by the Gram matrix x xᵀ: the same mathematics as the reference in a fifth of its work, with other
+roundings.
 
 x is the same in every step, and the loss depends on the first layer only through P = x W₁ᵀ + b₁ (batch, hidden). With d
 the loss's gradient for P, SGD moves W₁ by multiples of dᵀ x and b₁ by multiples of Σ d. So at any time
@@ -12,12 +13,12 @@ and therefore
 Momentum and learning rate act on C as on any parameter, with d as its gradient: V ← momentum V + d, C ← C − lr V.
 A step needs G (batch, batch) instead of x twice; W₁ is put together once, at the end.
 
-Biases are a last column of the weights, beside a last column of ones in the activations: one product gives both, and so
-does one for their gradients. lr is multiplied into the error, so that every gradient carries it. As in the reference,
-the middle layers beyond a step's depth keep their velocity and are not moved.
+Biases are a last column of the weights, and the activations have a last column of ones: one product computes both, and
+one product computes both gradients. The error is multiplied by lr, so every gradient contains lr. As in the reference,
+the middle layers beyond a step's depth keep their velocity and their value.
 
-One net at a time, on the CPU, in the precision of its parameters; `lanes.py` runs many on CUDA. Where a hidden unit's
-input is exactly 0, clamp's gradient is taken as 0 (autograd: 1).
+The engine trains one net at a time on the CPU, in the precision of its parameters; `lanes.py` trains many on CUDA. If a
+hidden unit's input is exactly 0, the gradient of clamp is 0 here (autograd: 1).
 """
 
 import time
@@ -41,7 +42,7 @@ _through_clamp = torch.ops.aten.threshold_backward.grad_input
 
 
 def train_gram(spec: Spec) -> Result:
-    """Train `spec` on the CPU in float32, at torch's present number of threads."""
+    """Train `spec` on the CPU in float32, at the current number of threads."""
     started, clock = time.time(), time.perf_counter()
     draws, options = draw(spec), options_of(spec)
     losses = descend(draws.net, draws.x, draws.y, draws.depths, options.learning_rate, options.momentum)
@@ -56,10 +57,10 @@ def descend(
     """Train `net` in place and return the loss of every step before its update, (steps,).
 
     Args:
-        net: on the CPU; its precision is that of everything here.
+        net: a net on the CPU; all computations have its precision.
         x, y: (batch, input_size), (batch, output_size), in the same precision.
-        depths: of every step.
-        learning_rate, momentum: SGD's.
+        depths: the depth of every step.
+        learning_rate, momentum: of SGD.
     """
     losses = x.new_empty(len(depths))
     with torch.inference_mode():
@@ -71,7 +72,7 @@ def descend(
 
 
 class _Matrix(NamedTuple):
-    """A matrix and its transpose, views of one another: made once, since a view costs as much as a small operation."""
+    """A matrix and its transpose, a view. It is created once, because a view costs as much as a small operation."""
 
     straight: Tensor
     transposed: Tensor
@@ -95,12 +96,12 @@ class _Layer(NamedTuple):
 
 
 class _Steps:
-    """Training steps on one batch. What moves lies in one buffer: C, the last layer, the middle layers.
+    """Training steps on one batch. One buffer holds all parameters: C, the last layer, the middle layers.
 
     Args:
-        net: where the parameters start.
-        x, y: the batch.
-        learning_rate, momentum: SGD's.
+        net: the net with the initial parameters.
+        x, y: the batch, (batch, input_size) and (batch, output_size).
+        learning_rate, momentum: of SGD.
     """
 
     def __init__(self, net: DynamicNet, x: Tensor, y: Tensor, learning_rate: float, momentum: float) -> None:
@@ -129,7 +130,7 @@ class _Steps:
         self._errors = self._error.straight.view(-1)
 
     def take(self, depth: int, loss: Tensor) -> None:
-        """One step; `loss` is filled with the summed squared error before its update."""
+        """Take one step. Fill `loss` with the sum of squared errors before its update."""
         self._forward(depth)
         torch.dot(self._errors, self._errors, out=loss)
         self._backward(depth)
@@ -138,7 +139,7 @@ class _Steps:
         moving.sub_(velocities)
 
     def write_into(self, net: DynamicNet) -> None:
-        """Give the net the parameters as they are now."""
+        """Copy the current parameters into the net."""
         net.input_linear.weight.addmm_(self._c.t(), self._x)
         net.input_linear.bias.add_(self._c.sum(0))
         for linear, layer in zip([net.output_linear, *net.middle_linears], self._layers, strict=True):
@@ -146,7 +147,7 @@ class _Steps:
             linear.bias.copy_(layer.both.straight[:, -1])
 
     def _forward(self, depth: int) -> None:
-        """The activations and the error."""
+        """Compute the activations and the error."""
         with_ones, hidden = self._with_ones, self._hidden
         torch.addmm(self._start, self._gram, self._c, out=hidden[0]).clamp_min_(0)
         for application, layer in enumerate(self._middle[:depth]):
@@ -154,7 +155,7 @@ class _Steps:
         torch.mm(self._last.both.straight, with_ones[depth].transposed, out=self._error.straight).sub_(self._targets)
 
     def _backward(self, depth: int) -> None:
-        """The gradients of what this step used, times the learning rate."""
+        """Compute the gradients of the layers that this step used, times the learning rate."""
         with_ones, hidden, (signal, spare) = self._with_ones, self._hidden, self._signals
         self._error.straight.mul_(self._twice_rate)
         torch.mm(self._error.straight, with_ones[depth].straight, out=self._last.gradient)
@@ -172,7 +173,7 @@ class _Steps:
 
 
 def _laid_out(linear: nn.Linear, moving: Tensor, gradients: Tensor) -> _Layer:
-    """The views of a layer in its parts of the buffers, filled with its parameters."""
+    """Copy a layer's parameters into its part of the buffer, and return its views of both buffers."""
     both, gradient = (part.view(linear.out_features, -1) for part in (moving, gradients))
     both.copy_(torch.column_stack((linear.weight, linear.bias)))
     return _Layer(_Matrix.of(both), both[:, :-1], gradient)

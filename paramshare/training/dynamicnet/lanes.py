@@ -1,13 +1,13 @@
-"""The mathematics of `gram.py` for many nets at once, with one program for every depth: what a GPU needs to be busy.
+"""The mathematics of `gram.py` for many nets at once, with one program for every depth, to keep a GPU busy.
 
-A lane is one net; a block is a fixed number of lanes that take each step together, every lane with the depth that it
-drew. All applications of the middle are computed; each lane selects by its depth what counts, and what its step does
-not use is not moved. So a step is one fixed sequence of kernels: on CUDA it is captured as a graph once and replayed;
-on the CPU, where the tests run it, it is called.
+A lane is one net. A block is a fixed number of lanes that take each step together, each lane with the depth that it
+drew. All applications of the middle layer are computed; each lane selects its result by its depth, and does not update
+the layers that its step did not use. So a step is one fixed sequence of kernels: on CUDA it is captured as a graph once
+and replayed; on the CPU, where the tests run it, it is called.
 
-A block that has fewer nets than lanes is filled up with copies of its last. Thus every kernel always has the same
-shapes, and the bits of a net depend neither on its neighbours nor on how many blocks there are. Blocks run beside each
-other, each on a stream of its own, as many as have room.
+If a block has fewer nets than lanes, copies of the last net fill the other lanes. So every kernel always has the same
+shapes, and the bits of a net depend neither on its neighbours nor on the number of blocks. Blocks run concurrently,
+each on a stream of its own, as many as fit into memory.
 """
 
 import time
@@ -41,8 +41,8 @@ def train_lanes(specs: Sequence[Spec], most_blocks: int = _MOST_BLOCKS) -> Itera
     """Train specs on their device and yield their results in order, a number of blocks at a time.
 
     Args:
-        specs: whose arithmetic is gram.
-        most_blocks: to run beside each other. Fewer do where the memory has no room for them, which changes no bit.
+        specs: specs with the arithmetic gram.
+        most_blocks: maximum number of concurrent blocks. If the memory has room for fewer, fewer run: the same bits.
 
     Raises:
         torch.OutOfMemoryError: there is no room for a single block.
@@ -70,7 +70,7 @@ def train_lanes(specs: Sequence[Spec], most_blocks: int = _MOST_BLOCKS) -> Itera
 
 
 def _train_together(blocks: "Sequence[_Block]", groups: Sequence[Sequence[Spec]]) -> list[Result]:
-    """Train one group of specs on each block, all blocks beside each other."""
+    """Train one group of specs on each block, all blocks concurrently."""
     started, clock = time.time(), time.perf_counter()
     drawn = [[draw(spec) for spec in group] for group in groups]
     with torch.inference_mode():
@@ -96,7 +96,7 @@ class _Block:
     """The state of `LANES` nets on their device. Names and shapes are those of `gram.py`, with the lanes in front.
 
     Args:
-        family: what all its nets have in common.
+        family: the spec that all its nets have in common, but for the seed.
     """
 
     def __init__(self, family: Spec) -> None:
@@ -125,7 +125,7 @@ class _Block:
             self.step = _captured(self._take, self._at.zero_, self.device)
 
     def load(self, draws: Sequence[Draws]) -> None:
-        """Put nets, their data and their depths into the lanes, at the beginning of their training."""
+        """Copy nets, their data and their depths into the lanes, and set the step to 0."""
         filled = [*draws, *[draws[-1]] * (LANES - len(draws))]
         nets = [one.net for one in filled]
         self._x.copy_(torch.stack([one.x for one in filled]))
@@ -141,7 +141,7 @@ class _Block:
             moving.zero_()
 
     def unload(self, draws: Sequence[Draws]) -> tuple[np.ndarray, np.ndarray]:
-        """Give the nets their parameters as they are now.
+        """Copy the current parameters into the nets.
 
         Returns:
             The losses of every step (steps, LANES), and those of the trained nets at each depth (4, LANES).
@@ -158,7 +158,7 @@ class _Block:
         return self._losses.cpu().numpy(), depth_losses.cpu().numpy()
 
     def _take(self) -> None:
-        """One step of every lane."""
+        """Take one step in every lane."""
         depth = self._depths.index_select(0, self._at).squeeze(0)
         used = (depth > self._applications)[:, :, None, None]  # by application and lane
         hidden = self._activations(torch.baddbmm(self._start, self._gram, self._c))
@@ -192,7 +192,7 @@ class _Block:
         self._at.add_(1)
 
     def _activations(self, first: Tensor) -> list[Tensor]:
-        """The hidden activations after each number of applications, from what the first clamp is given."""
+        """Return the hidden activations after each number of applications, from the input of the first clamp."""
         hidden = [first.clamp_min(0)]
         for application in range(max(DEPTHS)):
             middle = self._middle[application % len(self._middle)]
@@ -204,10 +204,10 @@ class _Block:
 
 
 def _captured(step: Callable[[], object], rewind: Callable[[], object], device: torch.device) -> Callable[[], object]:
-    """What does the same as `step`, on CUDA without its launches: the kernels as a graph, on a stream of their own.
+    """Return a function that does the same as `step`. On CUDA it replays a graph of the kernels on a stream of its own.
 
     Args:
-        rewind: puts back what a step counts, since a step is taken here for cuBLAS to make its workspaces.
+        rewind: resets the counter of steps, because steps are taken here so that cuBLAS allocates its workspaces.
     """
     if device.type != "cuda":
         return step
@@ -230,7 +230,7 @@ def _captured(step: Callable[[], object], rewind: Callable[[], object], device: 
 
 
 def _room(family: Spec) -> int:
-    """How many blocks the free memory has room for; at least one is always tried."""
+    """Return the number of blocks that fit into the free memory, at least 1."""
     if not family.device.startswith("cuda"):
         return _MOST_BLOCKS
     options = options_of(family)
@@ -249,17 +249,17 @@ def _wait_for(device: torch.device) -> None:
 
 
 def _both(linear: nn.Module) -> Tensor:
-    """A Linear's weight with its bias as the last column, (outputs, inputs + 1)."""
+    """Return a Linear's weight with its bias as the last column, (outputs, inputs + 1)."""
     assert isinstance(linear, nn.Linear)
     return torch.column_stack((linear.weight, linear.bias))
 
 
 def _with_ones(activations: Tensor) -> Tensor:
-    """A last column of ones, by which weights with a bias as their last column are multiplied in one go."""
+    """Append a column of ones, so that one product with a weight from `_both` adds the bias."""
     return pad(activations, (0, 1), value=1.0)
 
 
 def _squared(errors: Tensor) -> Tensor:
-    """The summed squares of each lane, (1, LANES)."""
+    """Return the sum of squares of each lane, (1, LANES)."""
     flat = errors.flatten(1)
     return torch.bmm(flat.unsqueeze(1), flat.unsqueeze(2)).view(1, -1)

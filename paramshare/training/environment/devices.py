@@ -1,4 +1,4 @@
-"""Which devices this machine has, which of them a request means, and why."""
+"""The devices of this machine, and the choice of devices by request."""
 
 import os
 import platform
@@ -33,7 +33,7 @@ class Device:
 
 
 def find_devices() -> tuple[Device, ...]:
-    """Every device of this machine that torch can use, the CPU first."""
+    """Return every device of this machine that torch can use, the CPU first."""
     found = [Device("cpu", cpu_model(), f"always there; {cpu_cores()} cores for this process")]
     if not _may_have_accelerator():
         return tuple(found)  # importing torch to learn that takes a second
@@ -55,15 +55,15 @@ def _may_have_accelerator() -> bool:
 
 
 def choose_devices(requests: Sequence[str], found: Sequence[Device], where: str = "on this machine") -> tuple[str, ...]:
-    """The names of the devices that `requests` mean, without repeats, in the order of asking.
+    """Return the names of the requested devices, without repeats, in the order of the requests.
 
     Args:
         requests: `auto` (every device that is there; never fails), `cpu`, `cuda` (the first one), `cuda:N`, `mps`.
-        found: what `find_devices` gave.
-        where: that was asked, in words.
+        found: the result of `find_devices`.
+        where: the machine in words, for errors.
 
     Raises:
-        DeviceError: a request is no device's name, or the device is not there.
+        DeviceError: a request is not the name of a device, or this machine does not have the device.
     """
     there = [device.name for device in found]
     chosen: dict[str, None] = {}
@@ -82,14 +82,14 @@ def choose_devices(requests: Sequence[str], found: Sequence[Device], where: str 
 
 
 def cpu_cores() -> int:
-    """The cores that this process may use."""
+    """Return the number of cores that this process can use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def cpu_model() -> str:
-    """The processor's own name, such as `AMD EPYC 9R14`; the architecture where it has none."""
+    """Return the name of the processor, such as `AMD EPYC 9R14`; the architecture if it has no name."""
     info = Path("/proc/cpuinfo")
     if info.exists():
         for line in info.read_text().splitlines():

@@ -165,7 +165,7 @@ def restore_generators(states: Mapping[str, Any], order: torch.Generator, device
 
 
 def write_checkpoints(recipe: Recipe, checkpoint: CheckpointFile) -> None:
-    """Let the default loop of this instance of a recipe write checkpoints, and begin at the last one."""
+    """Make the default loop of this instance of a recipe write checkpoints and start from the last one."""
     vars(recipe)[_ATTRIBUTE] = checkpoint
 
 
