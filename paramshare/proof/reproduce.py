@@ -13,8 +13,8 @@ from paramshare.recipes.spec import Spec
 from paramshare.recipes.target import Target
 from paramshare.tracking.read.run_view import RunView, read_run
 from paramshare.tracking.store import Store, StoreAddress, open_existing_store, store_failures
+from paramshare.training.bit_flip import one_bit_control
 from paramshare.training.choice import ENGINES, Choice, Engine, choose_engine
-from paramshare.training.control import one_bit_control
 from paramshare.training.engines import train
 from paramshare.training.environment.devices import choose_devices, find_devices
 from paramshare.training.result import Result

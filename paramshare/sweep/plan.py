@@ -48,12 +48,12 @@ def check_sweep(spec: SweepSpec, address: StoreAddress, available: Sequence[Devi
             has, or the store cannot be opened.
     """
     where = "on this machine" if available is None else "on the workers of the cluster"
-    found = find_devices() if available is None else available
-    devices, gpus = choose_devices(spec.device_list, found, where), 1
+    machine_devices = find_devices() if available is None else available
+    devices, gpus = choose_devices(spec.device_list, machine_devices, where), 1
     if spec.spread:
         if available is not None:
             raise UsageError("--spread is for the GPUs of this machine; a cluster trains each seed once without it")
-        devices, gpus = _spread(devices, found)
+        devices, gpus = _spread(devices, machine_devices)
     plan = Plan(devices, spec.run_choices(devices), gpus)
     if available is None:
         each_variant_and_device = plan.choices[:: len(spec.seed_list)]

@@ -94,9 +94,11 @@ def command_for(command: type[Command], target: Target, *others: Target, referen
         fields |= _option_fields(each)
     if "variant" in fields:
         fields["variant"] = (str | None, _variant_field(command.options_from, target))
-    made = create_model(command.__name__, __base__=command, __doc__=command.__doc__, __module__=__name__, **fields)
-    made.trained = target
-    return made
+    command_class = create_model(
+        command.__name__, __base__=command, __doc__=command.__doc__, __module__=__name__, **fields
+    )
+    command_class.trained = target
+    return command_class
 
 
 def _own_fields(spec: type[BaseModel]) -> dict[str, FieldInfo]:

@@ -112,10 +112,10 @@ def _trainer(root: type[BaseModel], given: Sequence[str]) -> tuple[list[str], ty
 
 def _trainers(root: type[BaseModel]) -> list[type[TrainingCommand]]:
     """Return every command that trains a recipe."""
-    found: list[type[TrainingCommand]] = []
+    trainers: list[type[TrainingCommand]] = []
     for command in _commands(root).values():
-        found += [command] if issubclass(command, TrainingCommand) else _trainers(command)
-    return found
+        trainers += [command] if issubclass(command, TrainingCommand) else _trainers(command)
+    return trainers
 
 
 def _with_recipes(root: type[Root], chosen: Mapping[type[TrainingCommand], type[TrainingCommand]]) -> type[Root]:
@@ -127,12 +127,12 @@ def _with_recipes(root: type[Root], chosen: Mapping[type[TrainingCommand], type[
     fields: dict[str, Any] = {}
     for name, command in _commands(root).items():
         if issubclass(command, TrainingCommand):
-            made: type[BaseModel] = chosen.get(command) or command_for(command, TARGETS[DEFAULT])
+            option_class: type[BaseModel] = chosen.get(command) or command_for(command, TARGETS[DEFAULT])
         elif _trainers(command):
-            made = _with_recipes(command, chosen)
+            option_class = _with_recipes(command, chosen)
         else:
             continue
-        fields[name] = (CliSubCommand[made], Field(description=root.model_fields[name].description))  # type: ignore[misc, valid-type]
+        fields[name] = (CliSubCommand[option_class], Field(description=root.model_fields[name].description))  # type: ignore[misc, valid-type]
     return create_model(root.__name__, __base__=root, __doc__=root.__doc__, __module__=__name__, **fields)
 
 

@@ -34,17 +34,17 @@ class Device:
 
 def find_devices() -> tuple[Device, ...]:
     """Return every device of this machine that torch can use, the CPU first."""
-    found = [Device("cpu", cpu_model(), f"always there; {cpu_cores()} cores for this process")]
+    devices = [Device("cpu", cpu_model(), f"always there; {cpu_cores()} cores for this process")]
     if not _may_have_accelerator():
-        return tuple(found)  # importing torch to learn that takes a second
+        return tuple(devices)  # importing torch to learn that takes a second
     import torch
 
     for index in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
         name = torch.cuda.get_device_name(index)
-        found.append(Device(f"cuda:{index}", name, f"CUDA {torch.version.cuda} sees it"))
+        devices.append(Device(f"cuda:{index}", name, f"CUDA {torch.version.cuda} sees it"))
     if torch.backends.mps.is_available():
-        found.append(Device("mps", platform.processor() or "Apple GPU", "Metal sees it"))
-    return tuple(found)
+        devices.append(Device("mps", platform.processor() or "Apple GPU", "Metal sees it"))
+    return tuple(devices)
 
 
 def _may_have_accelerator() -> bool:

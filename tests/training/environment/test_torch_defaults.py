@@ -21,8 +21,8 @@ from paramshare.errors import UsageError
 from paramshare.recipes.dynamicnet.recipe import TrainSpec
 from paramshare.recipes.spec import Spec
 from paramshare.recipes.target import target_of
+from paramshare.training.bit_flip import one_bit_control
 from paramshare.training.choice import Engine
-from paramshare.training.control import one_bit_control
 from paramshare.training.engines import train, train_many
 from paramshare.training.environment.torch_defaults import _PRECISIONS, torch_defaults
 from paramshare.training.export.archives import _export

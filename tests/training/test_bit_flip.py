@@ -7,8 +7,8 @@ import pytest
 
 from paramshare.recipes.dynamicnet.net import DynamicNet
 from paramshare.recipes.spec import Spec
-from paramshare.training import control
-from paramshare.training.control import one_bit_control
+from paramshare.training import bit_flip
+from paramshare.training.bit_flip import one_bit_control
 from paramshare.training.dynamicnet.exact import train_exact
 from paramshare.training.engines import train
 from paramshare.training.result import Result
@@ -28,7 +28,7 @@ def starts(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
 
         return train_exact(spec, changed)
 
-    monkeypatch.setattr(control, "train_exact", noted)
+    monkeypatch.setattr(bit_flip, "train_exact", noted)
     return seen
 
 

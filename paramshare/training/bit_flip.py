@@ -1,7 +1,7 @@
-"""The one-bit control: how far a training ends from itself when one bit of one initial weight is flipped.
+"""The one-bit control: trainings with one flipped bit in one initial weight.
 
-Rounding is amplified step by step, since a clamp opens or closes. So a tolerance for curves that were computed with
-other roundings cannot be pulled from the air: it is what the smallest change that there is does to the curve.
+Each step amplifies rounding, because a clamp opens or closes. So the tolerance for a curve that was computed with other
+roundings is measured: it is the effect of the smallest possible change.
 """
 
 from collections.abc import Iterator
@@ -22,14 +22,14 @@ __all__ = ["one_bit_control"]
 
 
 def one_bit_control(spec: Spec, flips: int, seed: int = 0) -> Iterator[Result]:
-    """Train `spec` in the reference's arithmetic, at one torch thread: as it is, and then once for each flip.
+    """Train `spec` in the reference's arithmetic at one torch thread: first unchanged, then once for each flip.
 
-    Each flip is of the last bit of one weight of the first layer, before the first step. Each is trained when it is
-    asked for.
+    Each flip changes the last bit of one weight of the first layer before the first step. A training runs when its
+    result is requested.
 
     Args:
-        flips: how many.
-        seed: which weights.
+        flips: the number of flips.
+        seed: the seed that chooses the weights. Defaults to 0.
     """
     rng = np.random.default_rng(seed)
     choice = choose_engine(replace(spec, arithmetic="direct"))
