@@ -50,6 +50,8 @@ def parse_docker(*arguments: str) -> None:
     if "cli" in arguments:
         parse_paramshare(*arguments[arguments.index("cli") + 1 :])
         arguments = arguments[: arguments.index("cli")]
+    if arguments[-1] == "init":  # a service; what follows it would be its command
+        arguments = arguments[:-1]
     if arguments[0] == "run":  # the image and a command of ours end it
         parse_paramshare(arguments[-1])
         arguments = arguments[:-2]
