@@ -10,8 +10,6 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.path import Path
-from matplotlib.transforms import Bbox
 from numpy.typing import ArrayLike, NDArray
 
 from paramshare.plots.axes import GROUP_STYLES, SQUARED_ERROR, add_legend, make_log_figure
@@ -59,7 +57,7 @@ class LossPlot:
         if depths is None:
             return self._picture(loss, None, title, measure)
         depth = np.asarray(depths)
-        if loss.shape != depth.shape or sum(map(depth.tolist().count, range(len(_DEPTH_STYLES)))) != depth.size:
+        if loss.shape != depth.shape or not np.isin(depth, range(len(_DEPTH_STYLES))).all():
             raise ValueError(
                 f"every step needs a loss and a depth of 0 to {len(_DEPTH_STYLES) - 1}; "
                 f"there are {loss.size} losses and {depth.size} depths: {np.unique(depth)}"
@@ -116,8 +114,6 @@ class _Sheet:
             self._axes.scatter([], [], s=11, color=color, marker=marker, linewidths=0, label=_counted(value, steps))
             for value, (color, marker) in enumerate(_DEPTH_STYLES if shown and marked else ())
         ]
-        for marks in self._marks:
-            marks.set_paths([_Marker(path.vertices, path.codes) for path in marks.get_paths()])
         legend = add_legend(self._axes, "middle layer applied") if marked or not shown else None
         handles = [*filter(None, legend.legend_handles), legend.get_title()] if legend else []
         self._texts: list[Any] = [self._axes.title, *(legend.get_texts() if legend else [])]
@@ -268,13 +264,6 @@ class _Layout(NamedTuple):
 
     place: tuple[slice, slice]
     cells: list[slice]
-
-
-class _Marker(Path):
-    """The outline of a mark. Matplotlib asks only whether it is smaller than the figure, which takes a while to say."""
-
-    def get_extents(self, *_: object, **__: object) -> Bbox:
-        return Bbox.unit()
 
 
 def _packed(canvas: Any) -> NDArray[np.uint32]:

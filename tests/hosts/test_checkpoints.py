@@ -5,7 +5,6 @@ checkpoints. Everything is real; the kill is `kill -9` of the worker and all of 
 """
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from paramshare.tracking.read.seeds import read_ended
 from paramshare.tracking.store import open_store
 from paramshare.training.environment.torch_defaults import torch_defaults
 from paramshare.training.reference import train_reference
-from support.flows.prefect_server import PrefectServer, register, running_prefect_server
+from support.flows.prefect_server import PrefectServer
 from support.flows.prefect_worker import running_worker
 from support.toy_recipe import Changed
 from support.tracking.mlflow_server import MlflowServer
@@ -27,14 +26,6 @@ STEPS = 6000
 LOSS = """x, y = batch
         with open(__import__("os").environ["TRAINED"], "ab") as file:
             file.write(b".")"""  # counts the steps that a worker trains
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
-    with running_prefect_server(tmp_path_factory.mktemp("prefect") / "home") as started:
-        done = register(started)
-        assert done.returncode == 0, done.stderr
-        yield started
 
 
 @pytest.mark.parametrize("draw", range(2))

@@ -9,7 +9,6 @@ import shutil
 import signal
 import sqlite3
 import time
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ import pytest
 from paramshare.sweep.spec import SweepSpec
 from paramshare.tracking.store import StoreAddress, open_store
 from support.command_line import SIZES
-from support.flows.prefect_server import PrefectServer, register, running_prefect_server
+from support.flows.prefect_server import PrefectServer
 from support.flows.prefect_worker import Worker, running_worker
 from support.processes import parents
 from support.tracking.sweep_checks import check_database, check_parent, check_runs, runs_of, trained
@@ -27,14 +26,6 @@ from support.waiting import wait_until
 
 SPEC: dict[str, Any] = {**SIZES, "seeds": "0:40", "devices": "cpu", "workers": 2, "steps": 60}
 FINISHED = "SELECT run_uuid FROM runs JOIN tags USING (run_uuid) WHERE status = 'FINISHED' AND value = 'seed'"
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
-    with running_prefect_server(tmp_path_factory.mktemp("prefect") / "home") as started:
-        done = register(started)
-        assert done.returncode == 0, done.stderr
-        yield started
 
 
 @pytest.fixture

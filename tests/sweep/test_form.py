@@ -30,7 +30,7 @@ OPTIONS = """
 
 @pytest.fixture
 def toy(recipe_file: Path) -> Iterator[Target]:
-    """Let the schemas know a recipe. It shares names of options with both built-in recipes."""
+    """Add a recipe to the schemas. It shares names of options with both built-in recipes."""
     text = recipe_file.read_text()
     begin, end = text.index("    class Options"), text.index("    variants =")
     head = "from typing import Literal\nfrom pydantic import Field\n"

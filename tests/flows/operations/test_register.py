@@ -43,7 +43,7 @@ def without_times(found: Any) -> Any:
 
 @dataclass(frozen=True)
 class Registered:
-    """What is registered, without the times, and the output of the registration."""
+    """The deployments, pools, automations and limits of a server, without times, and the output of the registration."""
 
     deployments: dict[str, Any]
     pools: list[Any]
