@@ -48,7 +48,8 @@ CLAIMED_ITEMS = {"picture": 10.0, "database": 6.0}  # core-ms
 CLAIMED_SIZE = 200  # seeds, of the sweep that the claim is about
 CLAIMED_STEADY = 0.9  # the largest sweep's rate over the smallest one's
 START_SECONDS = 120.0
-SERVER_CONFIG = Path(__file__).resolve().parents[1] / "docker" / "gunicorn_conf.py"
+PROJECT = Path(__file__).resolve().parents[1]
+SERVER_FILES = ("docker/gunicorn_conf.py", "paramshare/tracking/page_defaults.py")  # as in MLflow's image
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,10 +265,11 @@ def postgresql(folder: Path) -> Iterator[str]:
 @contextmanager
 def mlflow_server(database: str, folder: Path) -> Iterator[str]:
     """Run MLflow's server on `database` during the block and yield its address."""
+    config, _ = (shutil.copy(PROJECT / file, folder) for file in SERVER_FILES)
     uri = f"http://127.0.0.1:{free_port()}"
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", database, "--workers", "2"]
     command += ["--artifacts-destination", str(folder / "artifacts"), "--host", "127.0.0.1", "--port", uri[17:]]
-    command += ["--gunicorn-opts", f"-c {shlex.quote(str(SERVER_CONFIG))}"]
+    command += ["--gunicorn-opts", f"-c {shlex.quote(str(config))}"]
     without_jobs = {"env": {**surroundings(folder), "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}}
     with process(command, folder, without_jobs):
         wait_for(lambda: urllib.request.urlopen(f"{uri}/health", timeout=5).close(), OSError)
