@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Database", "KnownExperiment", "StoreWarning", "extend_timeout", "find_experiment", "open_database"]
 
+_CACHE_KIB: Final = 16 * 1024  # SQLite's 2 MiB are less than the index pages that some hundred runs change
 _PAGES_A_CHECKPOINT: Final = 4000  # of 4 KiB, about 30 runs: a page that many runs change is then copied once
 _ROWS_COUNTED: Final = 100_000  # of each index: more than a run has, or SQLite assumes that every run is that short
 _MODEL: Final = """\
@@ -165,6 +166,7 @@ def _create_engine(uri: str) -> Engine:
         connection.execute("PRAGMA foreign_keys=OFF")
         connection.execute("PRAGMA synchronous=NORMAL")  # in WAL mode a power cut can lose the last runs, not corrupt
         connection.execute(f"PRAGMA wal_autocheckpoint={_PAGES_A_CHECKPOINT}")
+        connection.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")  # negative: KiB, not pages
 
     return engine
 

@@ -149,9 +149,11 @@ class _Steps:
     def _forward(self, depth: int) -> None:
         """Compute the activations and the error."""
         with_ones, hidden = self._with_ones, self._hidden
-        torch.addmm(self._start, self._gram, self._c, out=hidden[0]).clamp_min_(0)
+        torch.addmm(self._start, self._gram, self._c, out=hidden[0])
+        with_ones[0].straight.clamp_min_(0)  # also the ones, which stay: rows without gaps are faster
         for application, layer in enumerate(self._middle[:depth]):
-            torch.mm(with_ones[application].straight, layer.both.transposed, out=hidden[application + 1]).clamp_min_(0)
+            torch.mm(with_ones[application].straight, layer.both.transposed, out=hidden[application + 1])
+            with_ones[application + 1].straight.clamp_min_(0)
         torch.mm(self._last.both.straight, with_ones[depth].transposed, out=self._error.straight).sub_(self._targets)
 
     def _backward(self, depth: int) -> None:
