@@ -5,6 +5,7 @@
 Run by `pages.served_pages` as `python pages_server.py STORE ARTIFACTS SOCKET`. It ends with its parent.
 """
 
+import gc
 import os
 import signal
 import socket
@@ -50,13 +51,31 @@ def _serve(store: str, artifacts: str, listener: socket.socket) -> None:
             "_MLFLOW_SGI_NAME": "uvicorn",
         }
     )
+    gc.disable()  # imports leave no garbage, and looking for it takes a fifth of their time
     import uvicorn
     from mlflow.server.fastapi_app import app
     from mlflow.server.handlers import initialize_backend_stores
 
     set_page_defaults()
+    _send_files_whole()
     initialize_backend_stores(store, store, "mlflow-artifacts:/")
+    gc.freeze()
+    gc.enable()
     uvicorn.Server(uvicorn.Config(app, log_level="warning")).run([listener])
+
+
+def _send_files_whole() -> None:
+    """Send each file of the pages in one piece: sent in pieces of 8 KiB, 10 MB of scripts take half a second."""
+    from flask import Response, request
+    from mlflow.server import app
+
+    def send_whole(response: Response) -> Response:
+        if request.endpoint == "serve_static_file" and response.status_code == 200:
+            response.direct_passthrough = False
+            response.get_data()
+        return response
+
+    app.after_request(send_whole)
 
 
 if __name__ == "__main__":

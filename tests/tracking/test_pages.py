@@ -9,9 +9,8 @@ from paramshare.recipes.dynamicnet.recipe import TrainSpec
 from paramshare.recipes.target import TARGETS
 from paramshare.tracking.display.views import missing_views, recipe_view_tags
 from paramshare.tracking.pages import add_views, check_view, newest_seeds
-from paramshare.tracking.store import Store, StoreAddress, open_store
+from paramshare.tracking.store import Store, StoreAddress, open_store, tag_experiment
 from paramshare.tracking.write.kinds.seeds import write_failure
-from paramshare.tracking.write.runs import tag_experiment
 from support.specs import digits_spec, replace
 
 
