@@ -10,6 +10,7 @@ import os
 import signal
 import socket
 import sys
+from threading import Thread
 from typing import Final
 
 from paramshare.processes import end_with_parent
@@ -57,25 +58,16 @@ def _serve(store: str, artifacts: str, listener: socket.socket) -> None:
     from mlflow.server.handlers import initialize_backend_stores
 
     set_page_defaults()
-    _send_files_whole()
     initialize_backend_stores(store, store, "mlflow-artifacts:/")
     gc.freeze()
     gc.enable()
+    Thread(target=_import_graphql, daemon=True).start()
     uvicorn.Server(uvicorn.Config(app, log_level="warning")).run([listener])
 
 
-def _send_files_whole() -> None:
-    """Send each file of the pages in one piece: sent in pieces of 8 KiB, 10 MB of scripts take half a second."""
-    from flask import Response, request
-    from mlflow.server import app
-
-    def send_whole(response: Response) -> Response:
-        if request.endpoint == "serve_static_file" and response.status_code == 200:
-            response.direct_passthrough = False
-            response.get_data()
-        return response
-
-    app.after_request(send_whole)
+def _import_graphql() -> None:
+    """Import what MLflow imports when a page asks for its experiment: a browser still reads the scripts now."""
+    import mlflow.server.graphql.graphql_schema_extensions  # noqa: F401
 
 
 if __name__ == "__main__":
