@@ -4,15 +4,19 @@
 
 Covered: `paramshare --help` as a multiple of `python -c pass`; `analyze` of a small net as a multiple of `python -c
 "import torch"`; a sweep with nothing to train as a multiple of `python -c "import mlflow"`; `train` with one seed, in a
-new and in an existing store, as a multiple of `python -c "import torch, mlflow"`. In every round each command runs
+new and in an existing store, as a multiple of `python -c "import torch, mlflow"`; `ui` until it prints the address of
+its pages, which answer then, as a multiple of `python -c "import mlflow"`. In every round each command runs
 once, in random order, with all files in the disk cache. The result is the median over the rounds of the ratio of a
 round. Every round trains another seed.
 Not covered: the first start after an installation, in which Python compiles; flows, which start a Prefect server (see
 `beside_by_hand.py`).
 """
 
+import socket
+import subprocess
 import sys
 import tempfile
+import time
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -45,6 +49,7 @@ def main() -> int:
                 "nothing": partial(seconds, train(0), kept),
                 "kept": lambda: seconds(train(next(seeds)), kept),
                 "fresh": in_fresh_store,
+                "pages": partial(until_served, kept),
             },
             options.rounds,
         )
@@ -64,6 +69,7 @@ def main() -> int:
             line("start-up, `paramshare train`, nothing to do", "nothing", "mlflow", 1.5),
             line(f"{one_seed}, existing store", "kept", "torch, mlflow", 1.8),
             line(f"{one_seed}, fresh store", "fresh", "torch, mlflow"),
+            line("start-up, `paramshare ui`, until its pages answer", "pages", "mlflow"),
         ],
         options.json,
     )
@@ -78,6 +84,21 @@ def in_fresh_store() -> float:
     """Measure the training of one seed in a folder without a store, in seconds."""
     with tempfile.TemporaryDirectory(prefix="startup-") as folder:
         return seconds(train(0), Path(folder))
+
+
+def until_served(folder: Path) -> float:
+    """Measure how long `paramshare ui` takes until the store's pages answer, in seconds."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    begin = time.perf_counter()
+    command = [PROGRAM, "ui", "--no-browser", "--port", str(port)]
+    with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as pages:
+        assert pages.stdout is not None
+        address = pages.stdout.readline()
+        took = time.perf_counter() - begin
+        pages.terminate()
+    assert address.startswith(b"http://127.0.0.1:"), "the server did not start"
+    return took
 
 
 if __name__ == "__main__":

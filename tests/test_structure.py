@@ -360,6 +360,7 @@ LOADED_BY: "dict[str, tuple[list[str], set[str]]]" = {
     "train, in workers": (["train", *SMALL, "--seeds", "1:3", "--workers", "2"], {"torch", "sklearn", "prefect"}),
     "compare": (["compare", "--partial"], {"torch", "prefect", "sklearn", "matplotlib"}),
     "ui": (["ui", "--help"], {"torch", "mlflow", "prefect", "numpy", "shtab"}),
+    "relocate": (["relocate"], {"torch", "mlflow", "prefect", "numpy"}),
     "completion": (["completion", "bash"], {"torch", "mlflow", "prefect", "numpy"}),
 }  # fmt: skip
 """A command, and the modules that it must not load."""

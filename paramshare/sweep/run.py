@@ -19,13 +19,12 @@ from paramshare.tracking.display.views import recipe_view_tags
 from paramshare.tracking.read.run_view import RunView
 from paramshare.tracking.read.seeds import find_finished
 from paramshare.tracking.read.sweeps import find_sweep
-from paramshare.tracking.store import Store, StoreAddress, open_store, store_failures
+from paramshare.tracking.store import Store, StoreAddress, open_store, store_failures, tag_experiment
 from paramshare.tracking.tags import ENGINE, ENGINE_REASON, FORCED, RECIPE_DIGEST, SETTLED
 from paramshare.tracking.write.kinds.recipes import recipe_tags
 from paramshare.tracking.write.kinds.sweeps import start_sweep
 from paramshare.tracking.write.orphans import close_orphans, close_own
 from paramshare.tracking.write.owners import Owner, renewed_lease
-from paramshare.tracking.write.runs import tag_experiment
 from paramshare.tracking.write.spool import Delivery, deliver, is_healthy
 from paramshare.training.environment.devices import Device
 

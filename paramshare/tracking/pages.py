@@ -14,8 +14,9 @@ from paramshare.processes import HOST, Program, started
 from paramshare.tracking.display.views import VIEWS, missing_views, seeds_view, view_key
 from paramshare.tracking.pages_server import STOP
 from paramshare.tracking.read.runs import target_of_run
-from paramshare.tracking.store import Store, StoreAddress, open_existing_store
-from paramshare.tracking.tags import KIND, SAVED_VIEW
+from paramshare.tracking.store import Store, StoreAddress, experiment_tags, open_existing_store, tag_experiment
+from paramshare.tracking.store.failures import store_errors
+from paramshare.tracking.tags import KIND, RECIPE, SAVED_VIEW, TARGET
 
 __all__ = ["DEFAULT_PORT", "add_views", "check_view", "newest_seeds", "served_pages", "server_url"]
 
@@ -34,12 +35,9 @@ def add_views(store: Store) -> None:
 
     Existing views are not changed, since a person may have edited them.
     """
-    from mlflow.exceptions import MlflowException
-
-    tags = store.client.get_experiment(store.experiment_id).tags
-    with suppress(MlflowException):  # without permission to write, a person sees the existing views
-        for key, value in missing_views(tags).items():
-            store.client.set_experiment_tag(store.experiment_id, key, value)
+    if missing := missing_views(experiment_tags(store)):
+        with suppress(*store_errors()):  # without permission to write, a person sees the existing views
+            tag_experiment(store, missing)
 
 
 def check_view(address: StoreAddress, view: str) -> None:
@@ -53,8 +51,7 @@ def check_view(address: StoreAddress, view: str) -> None:
     views = list[str](VIEWS)
     with suppress(UsageError):  # there is no store yet
         store, prefix = open_existing_store(address), f"{SAVED_VIEW}{view_key('')}"
-        tags = store.client.get_experiment(store.experiment_id).tags
-        names = sorted(tag.removeprefix(prefix) for tag in tags if tag.startswith(prefix))
+        names = sorted(tag.removeprefix(prefix) for tag in experiment_tags(store) if tag.startswith(prefix))
         views += [name for name in names if name not in views]
     if view not in views:
         raise UsageError(f"--view is {view!r}; expected {', '.join(map(repr, views))}{did_you_mean(view, views)}")
@@ -62,8 +59,14 @@ def check_view(address: StoreAddress, view: str) -> None:
 
 def newest_seeds(store: Store) -> str:
     """Return the view of the seeds of the newest trained target."""
-    runs = store.client.search_runs([store.experiment_id], f"tags.`{KIND}` = 'seed'", max_results=1)
-    return seeds_view(target_of_run(runs[0].data.params, runs[0].data.tags)) if runs else "seeds"
+    if store.database is None:
+        runs = store.client.search_runs([store.experiment_id], f"tags.`{KIND}` = 'seed'", max_results=1)
+        return seeds_view(target_of_run(runs[0].data.params, runs[0].data.tags)) if runs else "seeds"
+    run_id = store.database.newest(KIND, "seed")
+    if run_id is None:
+        return "seeds"
+    target, recipe = store.database.param(run_id, TARGET), store.database.tag(run_id, RECIPE)
+    return seeds_view(target_of_run({TARGET: target} if target else {}, {RECIPE: recipe} if recipe else {}))
 
 
 @contextmanager

@@ -2,15 +2,16 @@
 
 from collections.abc import Iterator, Mapping
 from itertools import islice
-from typing import Final
-
-from mlflow import MlflowClient
-from mlflow.entities import Run
+from typing import TYPE_CHECKING, Final
 
 from paramshare.errors import UsageError
 from paramshare.recipes.target import Target, described_target, target_named
 from paramshare.tracking.store import Store, redacted
 from paramshare.tracking.tags import KIND, RECIPE, TARGET
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
 
 __all__ = ["ENDED_SEEDS", "FINISHED_SEEDS", "find_run", "search", "search_experiments", "target_of_run"]
 
@@ -22,12 +23,12 @@ _RUNS_A_PAGE: Final = 1000
 _IDS_SHOWN: Final = 3
 
 
-def search(store: Store, condition: str) -> Iterator[Run]:
+def search(store: Store, condition: str) -> "Iterator[Run]":
     """Yield every run of the experiment that meets `condition`, the newest first."""
     yield from search_experiments(store.client, [store.experiment_id], condition)
 
 
-def search_experiments(client: MlflowClient, experiment_ids: list[str], condition: str) -> Iterator[Run]:
+def search_experiments(client: "MlflowClient", experiment_ids: list[str], condition: str) -> "Iterator[Run]":
     """Yield every run of these experiments that meets `condition`, the newest first."""
     token = None
     while True:
@@ -38,7 +39,7 @@ def search_experiments(client: MlflowClient, experiment_ids: list[str], conditio
             return
 
 
-def find_run(store: Store, run_id: str) -> Run:
+def find_run(store: Store, run_id: str) -> "Run":
     """Return the run whose id is `run_id` or begins with it.
 
     Args:

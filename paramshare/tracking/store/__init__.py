@@ -6,9 +6,11 @@ from paramshare.tracking.store.opening import (
     Store,
     check_store,
     connect_server,
+    experiment_tags,
     open_existing_store,
     open_store,
     relocate_store,
+    tag_experiment,
     update_statistics,
 )
 
@@ -18,11 +20,13 @@ __all__ = [
     "check_kind",
     "check_store",
     "connect_server",
+    "experiment_tags",
     "open_existing_store",
     "open_store",
     "reason_of",
     "redacted",
     "relocate_store",
     "store_failures",
+    "tag_experiment",
     "update_statistics",
 ]

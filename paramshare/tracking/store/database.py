@@ -1,6 +1,6 @@
 """The database of an embedded store, read and written by SQL.
 
-Nothing here imports MLflow's tables or its client, which take a second: a sweep with nothing to do needs neither.
+Nothing here imports MLflow, which takes more than a second: `paramshare ui` needs nothing of it.
 """
 
 import sqlite3
@@ -11,11 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from mlflow.utils.uri import is_local_uri
 from sqlalchemy import Connection, Engine, create_engine, event, text
 
 from paramshare.signals import signals_deferred
-from paramshare.tracking.store.layout import SCHEMA, WRITE_TIMEOUT
+from paramshare.tracking.store.layout import SCHEMA, WRITE_TIMEOUT, local_path
 from paramshare.tracking.tags import MODEL_NAME
 
 if TYPE_CHECKING:
@@ -32,7 +31,10 @@ SELECT models.model_id, models.artifact_location FROM inputs
 JOIN logged_models AS models ON models.model_id = inputs.destination_id
 WHERE inputs.source_type = 'RUN_OUTPUT' AND inputs.source_id = ? AND inputs.destination_type = 'MODEL_OUTPUT'
 AND models.name = ? AND models.lifecycle_stage = 'active' AND models.status = 2 LIMIT 1"""  # 2 is READY
-_RUNS_WITH_STATUS: Final = "experiment_id = ? AND status = ? AND lifecycle_stage = 'active'"
+_NEWEST: Final = """\
+SELECT run_uuid FROM tags CROSS JOIN runs USING (run_uuid)
+WHERE tags.key = ? AND tags.value = ? AND experiment_id = ? AND lifecycle_stage = 'active' AND {}
+ORDER BY start_time DESC, run_uuid LIMIT 1"""
 
 
 class StoreWarning(UserWarning):
@@ -63,14 +65,17 @@ class Database:
 
     def has_running(self) -> bool:
         """Return true if a run of the experiment is RUNNING."""
-        query = f"SELECT run_uuid FROM runs WHERE {_RUNS_WITH_STATUS} LIMIT 1"  # noqa: S608 - of a constant
-        return self._text(query, self.experiment_id, "RUNNING") is not None
+        condition = "experiment_id = ? AND status = 'RUNNING' AND lifecycle_stage = 'active'"
+        query = f"SELECT run_uuid FROM runs WHERE {condition} LIMIT 1"  # noqa: S608 - of a constant
+        return self._text(query, self.experiment_id) is not None
+
+    def newest(self, tag: str, value: str) -> str | None:
+        """Return the id of the newest run of the experiment whose tag has this value."""
+        return self._text(_NEWEST.format("TRUE"), tag, value, self.experiment_id)
 
     def newest_finished(self, tag: str, value: str) -> str | None:
         """Return the id of the newest FINISHED run of the experiment whose tag has this value."""
-        runs = f"tags CROSS JOIN runs USING (run_uuid) WHERE tags.key = ? AND tags.value = ? AND {_RUNS_WITH_STATUS}"
-        query = f"SELECT run_uuid FROM {runs} ORDER BY start_time DESC, run_uuid LIMIT 1"  # noqa: S608 - of constants
-        return self._text(query, tag, value, self.experiment_id, "FINISHED")
+        return self._text(_NEWEST.format("status = 'FINISHED'"), tag, value, self.experiment_id)
 
     def artifact_uri(self, run_id: str) -> str | None:
         """Return the URI of a run's files; None if the run does not exist."""
@@ -79,6 +84,10 @@ class Database:
     def tag(self, run_id: str, name: str) -> str | None:
         """Return the value of a run's tag; None if the run does not have the tag."""
         return self._text("SELECT value FROM tags WHERE run_uuid = ? AND key = ?", run_id, name)
+
+    def param(self, run_id: str, name: str) -> str | None:
+        """Return the value of a run's parameter; None if the run does not have the parameter."""
+        return self._text("SELECT value FROM params WHERE run_uuid = ? AND key = ?", run_id, name)
 
     def model(self, run_id: str) -> tuple[str, str] | None:
         """Return the id and the URI of the files of a run's model; None if the run has none, or it was deleted."""
@@ -90,6 +99,13 @@ class Database:
         with self.engine.connect() as connection:
             value = connection.exec_driver_sql(query, parameters).scalar()
         return None if value is None else str(value)
+
+    def experiment_tags(self) -> dict[str, str]:
+        """Return the tags of the experiment."""
+        query = "SELECT key, value FROM experiment_tags WHERE experiment_id = ?"
+        with self.engine.connect() as connection:
+            rows = connection.exec_driver_sql(query, (self.experiment_id,)).all()
+        return {row.key: row.value for row in rows}
 
     def tag_experiment(self, tags: Mapping[str, str]) -> None:
         """Set tags of the experiment."""
@@ -146,7 +162,7 @@ def open_database(uri: str, experiment: "Experiment | KnownExperiment") -> Datab
         schema = connection.scalar(text("SELECT version_num FROM alembic_version"))
     if schema != SCHEMA:
         reason = f"its tables have the schema {schema}, and this version of paramshare knows {SCHEMA}"
-    elif not is_local_uri(experiment.artifact_location):
+    elif local_path(experiment.artifact_location) is None:
         reason = f"the experiment {experiment.name!r} keeps its files at {experiment.artifact_location}"
     else:
         return Database(int(experiment.experiment_id), experiment.artifact_location, engine)

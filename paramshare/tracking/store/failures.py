@@ -1,16 +1,23 @@
 """Errors of a store, reported in one line."""
 
 import errno
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
 from paramshare.errors import ServerError
 from paramshare.tracking.store.address import StoreAddress, redacted
 
-__all__ = ["reason_of", "store_failures"]
+__all__ = ["reason_of", "store_errors", "store_failures"]
+
+
+def store_errors(*others: type[Exception]) -> tuple[type[Exception], ...]:
+    """Return the classes of a store's errors, and `others`. MLflow's error is one of them if MLflow is imported."""
+    module = sys.modules.get("mlflow.exceptions")
+    of_mlflow = getattr(module, "MlflowException", None)
+    return (SQLAlchemyError, OSError, *others, *([] if of_mlflow is None else [of_mlflow]))
 
 
 @contextmanager
@@ -24,7 +31,7 @@ def store_failures(address: StoreAddress) -> Iterator[None]:
         yield
     except BrokenPipeError:  # the reader of this program's output is gone: the store did not fail
         raise
-    except (MlflowException, SQLAlchemyError, OSError) as error:
+    except store_errors() as error:
         room = "make room, then " if _is_full(error) else ""
         raise ServerError(
             f"the store {redacted(address.uri)} failed: {reason_of(error, address)}; finished runs are kept; "

@@ -9,29 +9,30 @@ import os
 import sqlite3
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from http.client import HTTPException
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote
 
-from mlflow import MlflowClient
-from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
 from paramshare.errors import StoreError
 from paramshare.tracking.store.address import StoreAddress, check_kind, redacted
-from paramshare.tracking.store.creation import create_database, ensure_experiment
 from paramshare.tracking.store.database import Database, extend_timeout, find_experiment, open_database
+from paramshare.tracking.store.failures import store_errors
 from paramshare.tracking.store.preflight import check_file
 from paramshare.tracking.store.relocation import Relocation, relocate
 
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
 __all__ = [
-    "Store", "check_store", "connect_server", "open_existing_store", "open_store", "relocate_store",
-    "update_statistics",
+    "Store", "check_store", "connect_server", "experiment_tags", "open_existing_store", "open_store", "relocate_store",
+    "tag_experiment", "update_statistics",
 ]  # fmt: skip
 
 _HEALTH_TIMEOUT: Final = 5.0  # seconds
@@ -50,12 +51,12 @@ class Store:
 
     address: StoreAddress
     experiment_id: str
-    connect: Callable[[], MlflowClient] = field(repr=False, compare=False)
+    connect: "Callable[[], MlflowClient]" = field(repr=False, compare=False)
     database: Database | None = field(repr=False, compare=False)
 
     @cached_property
-    def client(self) -> MlflowClient:
-        """Create MLflow's client of the store at the first use: it takes half a second for an embedded store."""
+    def client(self) -> "MlflowClient":
+        """Create MLflow's client of the store at the first use: it takes two seconds for an embedded store."""
         return self.connect()
 
 
@@ -69,18 +70,12 @@ def open_store(address: StoreAddress) -> Store:
     _sign_in(address)
     _quiet_mlflow()
     try:
-        if address.database is None:
-            client = MlflowClient(tracking_uri=address.uri)
-            return Store(address, str(ensure_experiment(client, address).experiment_id), lambda: client, None)
-        known = find_experiment(address.database, address.experiment)
-        if known is not None:
-            connect = partial(_embedded_client, address.uri)
-            return Store(address, known.experiment_id, connect, open_database(address.uri, known))
-        client = create_database(address.uri, address.database)
-        experiment = ensure_experiment(client, address)
-        database = open_database(address.uri, experiment)
-        return Store(address, str(experiment.experiment_id), lambda: client, database)
-    except (MlflowException, OSError, sqlite3.Error, SQLAlchemyError) as error:
+        known = find_experiment(address.database, address.experiment) if address.database else None
+        if known is None:
+            return _open_by_mlflow(address)
+        connect = partial(_embedded_client, address.uri)
+        return Store(address, known.experiment_id, connect, open_database(address.uri, known))
+    except store_errors(sqlite3.Error) as error:
         reason = str(error).strip().splitlines()[0]
         raise StoreError(f"the store {redacted(address.uri)} cannot be opened: {reason}") from error
 
@@ -97,12 +92,12 @@ def open_existing_store(address: StoreAddress) -> Store:
         raise StoreError(f"there is no store at {shown}; name one that has runs with --tracking-uri")
     _sign_in(address)
     known = find_experiment(address.database, address.experiment) if address.database else None
-    if not known and MlflowClient(tracking_uri=address.uri).get_experiment_by_name(address.experiment) is None:
+    if not known and _client(address.uri).get_experiment_by_name(address.experiment) is None:
         raise StoreError(f"the store {shown} has no experiment {address.experiment!r}; name another")
     return open_store(address)
 
 
-def connect_server(address: StoreAddress) -> MlflowClient:
+def connect_server(address: StoreAddress) -> "MlflowClient":
     """Return the client of a server, without an experiment.
 
     Raises:
@@ -110,8 +105,7 @@ def connect_server(address: StoreAddress) -> MlflowClient:
     """
     check_store(address)
     _sign_in(address)
-    _quiet_mlflow()
-    return MlflowClient(tracking_uri=address.uri)
+    return _client(address.uri)
 
 
 def check_store(address: StoreAddress) -> None:
@@ -158,6 +152,43 @@ def update_statistics(store: Store) -> None:
             store.database.update_statistics()
 
 
+def experiment_tags(store: Store) -> Mapping[str, str]:
+    """Return the tags of the store's experiment.
+
+    Raises:
+        MlflowException: the server does not answer.
+    """
+    if store.database is not None:
+        return store.database.experiment_tags()
+    return dict(store.client.get_experiment(store.experiment_id).tags)
+
+
+def tag_experiment(store: Store, tags: Mapping[str, str]) -> None:
+    """Set tags of the store's experiment.
+
+    Raises:
+        MlflowException: the server refused the tags or does not answer.
+    """
+    if store.database is not None:
+        store.database.tag_experiment(tags)
+        return
+    for key, value in tags.items():
+        store.client.set_experiment_tag(store.experiment_id, key, value)
+
+
+def _open_by_mlflow(address: StoreAddress) -> Store:
+    """Open a server, or an embedded store that MLflow has to create or to prepare."""
+    from paramshare.tracking.store.creation import create_database, ensure_experiment
+
+    if address.database is None:
+        client = _client(address.uri)
+        return Store(address, str(ensure_experiment(client, address).experiment_id), lambda: client, None)
+    _quiet_mlflow()  # again: it is imported by now
+    client = create_database(address.uri, address.database)
+    experiment = ensure_experiment(client, address)
+    return Store(address, str(experiment.experiment_id), lambda: client, open_database(address.uri, experiment))
+
+
 def _sign_in(address: StoreAddress) -> None:
     """Set the user and password in the environment variables that MLflow reads, for child processes too."""
     if address.credential:
@@ -195,8 +226,15 @@ def _check_path(database: Path) -> None:
         raise StoreError("a store in memory would be lost at once; use sqlite:///path/to/mlflow.db")
 
 
-def _embedded_client(uri: str) -> MlflowClient:
-    client = MlflowClient(tracking_uri=uri)
+def _client(uri: str) -> "MlflowClient":
+    from mlflow import MlflowClient  # slow: a second
+
+    _quiet_mlflow()
+    return MlflowClient(tracking_uri=uri)
+
+
+def _embedded_client(uri: str) -> "MlflowClient":
+    client = _client(uri)
     extend_timeout(client)
     return client
 

@@ -14,8 +14,6 @@ from pathlib import Path
 from shlex import quote
 from typing import Final
 
-import mlflow
-
 from paramshare.errors import StoreError
 from paramshare.tracking.store.layout import ARTIFACTS, READ_TIMEOUT, SCHEMA
 from paramshare.tracking.store.relocation import former_folder
@@ -23,7 +21,6 @@ from paramshare.tracking.store.relocation import former_folder
 __all__ = ["check_file", "check_log"]
 
 _KNOWN: Final = ("3.17.2", SCHEMA)  # a version of MLflow and its newest schema: asking MLflow takes a third of a second
-_MIGRATIONS: Final = Path(mlflow.__file__).parent / "store" / "db_migrations"
 
 
 def check_file(database: Path, experiment: str | None) -> None:
@@ -147,9 +144,10 @@ def _check_not_moved(connection: sqlite3.Connection, database: Path, experiment:
 @cache
 def _schemas() -> tuple[str, frozenset[str]]:
     """Return the newest schema that the installed MLflow knows, and all schemas."""
+    import mlflow
     from alembic.script import ScriptDirectory
 
-    scripts = ScriptDirectory(str(_MIGRATIONS))
+    scripts = ScriptDirectory(str(Path(mlflow.__file__).parent / "store" / "db_migrations"))
     return str(scripts.get_current_head()), frozenset(script.revision for script in scripts.walk_revisions())
 
 

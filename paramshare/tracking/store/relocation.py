@@ -11,11 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from mlflow.utils.file_utils import local_file_uri_to_path
-from mlflow.utils.uri import is_local_uri
-
 from paramshare.tracking.display.views import view_key
-from paramshare.tracking.store.layout import ARTIFACTS, WRITE_TIMEOUT
+from paramshare.tracking.store.layout import ARTIFACTS, WRITE_TIMEOUT, local_path
 from paramshare.tracking.tags import SAVED_VIEW
 
 __all__ = ["Relocation", "former_folder", "relocate"]
@@ -138,6 +135,4 @@ def _suffixes() -> Iterator[str]:
 
 def _path(location: str | None) -> Path | None:
     """Return the folder that an experiment's address names; None if it is not on this machine."""
-    if not location or not is_local_uri(location):
-        return None
-    return Path(local_file_uri_to_path(location))
+    return local_path(location) if location else None

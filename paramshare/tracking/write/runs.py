@@ -35,7 +35,7 @@ from paramshare.tracking.write.record import (
     save_files,
 )
 
-__all__ = ["add", "add_by_client", "delete_models", "delete_run", "tag_experiment", "write", "write_by_client"]
+__all__ = ["add", "add_by_client", "delete_models", "delete_run", "write", "write_by_client"]
 
 _ENTITIES_A_REQUEST: Final = 1000  # MLflow's limit: metrics, params and tags together
 _LOG_BATCH: Final = "/api/2.0/mlflow/runs/log-batch"
@@ -71,19 +71,6 @@ def add(store: Store, run_id: str, addition: Addition) -> None:
         embedded.add(store.database, run_id, addition)
     else:
         add_by_client(store.client, run_id, addition)
-
-
-def tag_experiment(store: Store, tags: Mapping[str, str]) -> None:
-    """Set tags of the store's experiment.
-
-    Raises:
-        MlflowException: the store refused the tags or does not answer.
-    """
-    if store.database is not None:
-        store.database.tag_experiment(tags)
-        return
-    for key, value in tags.items():
-        store.client.set_experiment_tag(store.experiment_id, key, value)
 
 
 def add_by_client(client: MlflowClient, run_id: str, addition: Addition) -> None:

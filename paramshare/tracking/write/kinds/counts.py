@@ -10,10 +10,10 @@ from paramshare.sharing.text import readable_bytes, readable_factor
 from paramshare.tracking.display.tables import table_artifact
 from paramshare.tracking.display.urls import picture_url
 from paramshare.tracking.display.views import saved_view_tags
-from paramshare.tracking.store import Store
+from paramshare.tracking.store import Store, tag_experiment
 from paramshare.tracking.tags import KIND, MEMORY, NOTE, SHARING
 from paramshare.tracking.write.record import NIL_ID, Point, Record, now
-from paramshare.tracking.write.runs import tag_experiment, write
+from paramshare.tracking.write.runs import write
 
 __all__ = ["write_report"]
 

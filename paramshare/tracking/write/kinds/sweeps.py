@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Literal
 
 from paramshare.bands import Band
 from paramshare.tracking.display.tables import table_artifact
-from paramshare.tracking.store import Store
+from paramshare.tracking.store import Store, tag_experiment
 from paramshare.tracking.tags import CURVES_FILE, KIND, NOTE, RUNS_DONE, SWEEP_KEY, TABLE_FILE, loss_metric
 from paramshare.tracking.write.record import Addition, Point, Record, now
-from paramshare.tracking.write.runs import add, tag_experiment, write
+from paramshare.tracking.write.runs import add, write
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
