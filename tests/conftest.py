@@ -26,8 +26,11 @@ if TYPE_CHECKING:
 # A shell that starts the tests in the background has Ctrl-C ignored, in all that they start too.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-WHOLE_FOLDERS = ("tests/browser", "tests/flows")
-"""Those whose fixtures start a browser or a Prefect server for a whole session."""
+WHOLE_FOLDERS = ("tests/flows/", "tests/browser/")
+"""Those whose fixtures start a Prefect server or a browser for a whole session."""
+
+QUICK_FOLDERS = ("tests/counting/", "tests/sharing/", "tests/stats/")
+"""Those whose files take seconds at most."""
 
 
 @pytest.hookimpl(optionalhook=True)  # where pytest-xdist is
@@ -37,11 +40,19 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
     class ByFile(LoadScopeScheduling):  # type: ignore[misc]
         def _split_scope(self, nodeid: str) -> str:
-            file = nodeid.partition("::")[0]
-            folder = file.rpartition("/")[0]
-            return folder if folder in WHOLE_FOLDERS else file
+            return _whole_folder(nodeid) or nodeid.partition("::")[0]
 
+    config.option.loadscopereorder = False  # keep the order of `pytest_collection_modifyitems`
     return ByFile(config, log)
+
+
+def _whole_folder(nodeid: str) -> str | None:
+    return next((folder for folder in WHOLE_FOLDERS if nodeid.startswith(folder)), None)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the whole folders and end with the quick ones, so that the processes of `pytest -n` end together."""
+    items.sort(key=lambda item: item.nodeid.startswith(QUICK_FOLDERS) - item.nodeid.startswith(WHOLE_FOLDERS))
 
 
 def _forget_settings(monkeypatch: pytest.MonkeyPatch) -> None:

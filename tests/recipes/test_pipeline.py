@@ -1,9 +1,6 @@
 """A recipe in a user's file goes through the whole pipeline. No file of the package names it."""
 
 import json
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -15,6 +12,7 @@ from paramshare.recipes.target import Target
 from paramshare.tracking.read.seeds import read_ended
 from paramshare.tracking.store import StoreAddress, open_store
 from paramshare.training.engines import train
+from support.forked import forked
 from support.toy_recipe import Changed
 
 LONG = ("steps: int = 6", "steps: int = 1000")
@@ -83,12 +81,11 @@ def test_a_killed_sweep_of_a_recipe_is_resumed(
 ) -> None:
     target = changed(*LONG)
     arguments = sweep_arguments(recipe_file, "--workers", "1")
-    program = [sys.executable, "-m", "paramshare", "train", *arguments, "--seeds", "0:5"]
-    with subprocess.Popen(program, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+    with forked(main, ["train", *arguments, "--seeds", "0:5"]) as process:
         while not (address.database and address.database.exists() and len(read_ended(open_store(address))) >= 2):
-            assert process.poll() is None
+            assert process.is_alive()
             time.sleep(0.05)
-        process.send_signal(signal.SIGKILL)
+        process.kill()
     finished = {run.run_id for run in read_ended(open_store(address))}
     resumed = run(capsys, "train", *arguments, "--seeds", "0:5")
     assert finished <= {row["run_id"] for row in resumed["runs"]}

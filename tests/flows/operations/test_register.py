@@ -87,8 +87,8 @@ def set_active(server: PrefectServer, to: bool) -> None:
 def other_file(folder: Path) -> Path:
     """Write a `prefect.yaml` in which a deployment and a schedule have other names."""
     text = (ROOT / "prefect.yaml").read_text()
-    assert text.count("  - name: sweep-gpu\n") == text.count('      - slug: nightly\n        cron: "0 4') == 1
-    other = text.replace("  - name: sweep-gpu\n", "  - name: sweep-gpus\n").replace(
+    assert text.count("  - name: study-cpu\n") == text.count('      - slug: nightly\n        cron: "0 4') == 1
+    other = text.replace("  - name: study-cpu\n", "  - name: study-cpus\n").replace(
         '      - slug: nightly\n        cron: "0 4', '      - slug: weekly\n        cron: "0 4'
     )
     file = folder / "prefect.yaml"
@@ -107,33 +107,32 @@ def steps(own_prefect_server: PrefectServer, tmp_path_factory: pytest.TempPathFa
     def step(name: str, *arguments: str, **settings: str) -> None:
         found[name] = Registered.on(server, register(server, *arguments, **settings))
 
-    set_active(server, True)
+    active = {"STACK_SCHEDULES": "active", "STACK_TIMEZONE": "Europe/Berlin"}
+    step("active", "--pool", "cpu", **active)  # STACK_SCHEDULES was paused
+    set_active(server, False)
     deployment = server.ask(f"deployments/name/{NIGHTLY}")
     added = {"schedule": {"interval": 3600}, "active": False}
     server.ask(f"deployments/{deployment['id']}/schedules", [added])
     found["changed by a user"] = Registered.on(server)
-    step("upgraded")  # STACK_SCHEDULES is paused, as before
-    step("active", STACK_SCHEDULES="active", STACK_TIMEZONE="Europe/Berlin")
-    set_active(server, False)
-    step("active again", STACK_SCHEDULES="active")
+    step("active again", **active)
     server.ask("work_pools/gpu", method="DELETE")
-    step("without GPU", "--pool", "cpu")  # STACK_SCHEDULES is paused again
-    step("with GPU", "--pool", "gpu")
-    step("other file", "--file", str(other_file(tmp_path_factory.mktemp("other"))), "--pool", "cpu")
+    step("paused, without GPU", "--pool", "cpu")
+    set_active(server, True)
+    step("paused again, other file", "--file", str(other_file(tmp_path_factory.mktemp("other"))), "--pool", "gpu")
     return found
 
 
 @pytest.fixture
 def added(steps: dict[str, Registered]) -> str:
     """Return the name of the schedule that a user added without one."""
-    (name,) = {one for one in steps["upgraded"].active if one.startswith(f"{NIGHTLY}:added-")}
+    (name,) = {one for one in steps["active again"].active if one.startswith(f"{NIGHTLY}:added-")}
     return name
 
 
 def test_registering_again_changes_nothing_and_names_a_schedule_that_a_user_added(
     steps: dict[str, Registered], added: str
 ) -> None:
-    before, now = deepcopy(steps["changed by a user"]), steps["upgraded"]
+    before, now = deepcopy(steps["changed by a user"]), steps["active again"]
     (unnamed,) = (one for one in before.deployments[NIGHTLY]["schedules"] if one["slug"] is None)
     unnamed["slug"] = added.partition(":")[2]
     assert now == before
@@ -144,10 +143,11 @@ def test_a_schedule_that_a_user_paused_or_resumed_is_kept_until_the_setting_chan
     steps: dict[str, Registered], added: str
 ) -> None:
     nightly, verified = f"{NIGHTLY}:nightly", "verify/verify-nightly:nightly"
-    assert steps["upgraded"].active == {nightly: True, verified: False, added: False}
-    assert steps["active"].active == {nightly: True, verified: True, added: False}
+    assert steps["active"].active == {nightly: True, verified: True}
     assert steps["active again"].active == {nightly: False, verified: True, added: False}
-    assert steps["without GPU"].active == {nightly: False, verified: False, added: False}
+    assert steps["paused, without GPU"].active == {nightly: False, verified: False, added: False}
+    weekly = verified.replace(":nightly", ":weekly")
+    assert steps["paused again, other file"].active == {nightly: True, verified: False, weekly: False, added: False}
 
 
 def test_a_schedule_follows_the_time_zone_of_the_setting(steps: dict[str, Registered]) -> None:
@@ -156,26 +156,26 @@ def test_a_schedule_follows_the_time_zone_of_the_setting(steps: dict[str, Regist
 
 
 def test_a_pool_without_a_worker_is_not_created_unless_it_is_named(steps: dict[str, Registered]) -> None:
-    without, created, later = (steps[name] for name in ("without GPU", "with GPU", "other file"))
+    there, without, created = (steps[name] for name in ("active", "paused, without GPU", "paused again, other file"))
+    assert "work pool gpu: exists\n" in there.output
+    assert there.deployments["sweep/sweep-gpu"]["work_pool_name"] == "gpu"
     assert "work pool gpu" not in without.output
     assert [pool["name"] for pool in without.pools] == ["cpu"]
     assert "sweep/sweep-gpu" not in without.deployments
     assert "work pool gpu: created\n" in created.output
     assert created.deployments["sweep/sweep-gpu"]["work_pool_name"] == "gpu"
-    assert "work pool gpu: exists\n" in later.output
-    assert later.deployments["sweep/sweep-gpus"]["work_pool_name"] == "gpu"
 
 
 def test_a_new_schedule_follows_the_setting_and_a_deployment_that_is_no_longer_named_is_deleted(
     steps: dict[str, Registered],
 ) -> None:
-    now = steps["other file"]
-    assert "deployment sweep/sweep-gpu: deleted, prefect.yaml does not name it or" in now.output
+    now = steps["paused again, other file"]
+    assert "deployment study/study-cpu: deleted, prefect.yaml does not name it or" in now.output
     assert set(now.deployments) == {
         "count/count-cpu",
-        "study/study-cpu",
+        "study/study-cpus",
         "sweep/sweep-cpu",
-        "sweep/sweep-gpus",
+        "sweep/sweep-gpu",
         NIGHTLY,
         "verify/verify-cpu",
         "verify/verify-nightly",

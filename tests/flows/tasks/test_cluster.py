@@ -109,8 +109,9 @@ def test_a_dask_scheduler_without_workers_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_missing_dask_scheduler_is_reported_in_one_line_and_nothing_is_written(
-    capsys: pytest.CaptureFixture[str],
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("paramshare.flows.tasks.cluster._CONNECT_SECONDS", 1.0)
     scheduler = f"tcp://127.0.0.1:{free_port()}"
     assert main(["flow", "sweep", *SMALL, "--dask-scheduler", scheduler]) == 1
     out, err = capsys.readouterr()

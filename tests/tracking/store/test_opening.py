@@ -2,16 +2,16 @@
 
 import http.server
 import sqlite3
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from paramshare.errors import StoreError
 from paramshare.tracking.store import StoreAddress, check_store, open_store, redacted
+from support.forked import forked
 from support.tracking.sweep_checks import check_database
 
 
@@ -58,18 +58,18 @@ def test_a_new_database_is_in_wal_mode_so_that_readers_do_not_wait_for_a_writer(
     connection.close()
 
 
+def write_experiment_id(file: Path) -> None:
+    file.write_text(open_store(StoreAddress.of(None, "paramshare")).experiment_id)
+
+
 def test_processes_that_open_a_new_store_together_all_succeed_on_one_experiment(tmp_path: Path) -> None:
-    program = (
-        "from paramshare.tracking.store import StoreAddress, open_store;"
-        "print(open_store(StoreAddress.of(None, 'paramshare')).experiment_id)"
-    )
-    processes = [
-        subprocess.Popen([sys.executable, "-c", program], cwd=tmp_path, stdout=subprocess.PIPE, text=True)
-        for _ in range(3)
-    ]
-    ids = [process.communicate()[0].strip() for process in processes]
-    assert [process.returncode for process in processes] == [0, 0, 0]
-    assert len(set(ids)) == 1
+    files = [tmp_path / str(number) for number in range(3)]
+    with ExitStack() as running:
+        processes = [running.enter_context(forked(write_experiment_id, file)) for file in files]
+        for process in processes:
+            process.join()
+    assert [process.exitcode for process in processes] == [0, 0, 0]
+    assert len({file.read_text() for file in files}) == 1
     check_database(tmp_path / "mlruns" / "mlflow.db")
 
 

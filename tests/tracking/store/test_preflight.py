@@ -10,6 +10,8 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import closing
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
@@ -24,6 +26,7 @@ from paramshare.cli import main
 from paramshare.errors import StoreError
 from paramshare.tracking.store import StoreAddress, check_store, open_store
 from support.command_line import SMALL
+from support.forked import forked
 
 COMMANDS = (["train", *SMALL, "--seeds", "0:2"], ["ui", "--no-browser"], ["doctor"])
 
@@ -276,23 +279,22 @@ def test_a_read_only_folder_is_reported_and_unchanged(exists: bool, address: Sto
     assert everything(folder) == before
 
 
-def test_a_store_opens_after_a_process_was_killed_while_it_created_the_store(tmp_path: Path) -> None:
+def open_default(beginning: Connection) -> None:
+    address = StoreAddress.of(None, "paramshare")
+    beginning.send("now")
+    open_store(address)
+
+
+def test_a_store_opens_after_a_process_was_killed_while_it_created_the_store() -> None:
     """Whenever the process is killed, the database is complete or does not exist."""
     address = StoreAddress.of(None, "paramshare")
     assert address.database is not None
-    program = (
-        "from paramshare.tracking.store import *; import sys\n"
-        "address = StoreAddress.of(None, 'paramshare'); print('now', flush=True); open_store(address)"
-    )
     drawn = random.Random(5)
     for _ in range(4):
-        with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as opening:
-            assert opening.stdout is not None
-            opening.stdout.readline()
-            try:
-                opening.wait(drawn.uniform(0.05, 1.2))
-            except subprocess.TimeoutExpired:
-                opening.kill()
+        received, sent = Pipe(duplex=False)
+        with forked(open_default, sent) as opening:
+            assert received.recv() == "now"
+            opening.join(drawn.uniform(0.05, 1.2))
         check_store(address)
         if address.database.exists():
             break

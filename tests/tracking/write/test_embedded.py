@@ -8,7 +8,6 @@ import math
 import shutil
 import signal
 import sqlite3
-import subprocess
 import sys
 import threading
 import time
@@ -17,6 +16,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from itertools import count
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,7 @@ from paramshare.tracking.write.record import (
 )
 from paramshare.tracking.write.runs import add, add_by_client, write, write_by_client
 from support.file_size_limit import files_of_at_most
+from support.forked import forked
 
 STEPS = 1234
 DATA = Dataset("gaussian-ü-seed-3", "0123abcd", "code", '{"seed": 3}', '{"x": "…"}', '{"rows": 4}')
@@ -452,31 +454,25 @@ def events_counted(moment: int = 0) -> Iterator[Iterator[int]]:
         sys.setprofile(None)
 
 
-# Writes runs until it is killed; each has a file for each of its points.
-WRITE = """
-from paramshare.tracking.write.record import ModelRecord, Point, Record
-from paramshare.tracking.store import StoreAddress, open_store
-from paramshare.tracking.write.runs import write
-store = open_store(StoreAddress.of(None, "paramshare"))
-points = [Point(f"m{index}", 1.0, 1, 1) for index in range(50)]
-files = {f"f/{point.name}": b"x" * 9000 for point in points}
-model = ModelRecord("model", {}, {}, files, {point.name for point in points})
-record = Record("x", "FINISHED", 1, 2, {}, {}, points, files=files, model=model)
-write(store, record)  # imports what writing needs
-print("ready", flush=True)
-while True:
-    write(store, record)
-"""
+def write_until_killed(ready: Connection) -> None:
+    """Write runs that have a file for each of their points."""
+    store = open_store(StoreAddress.of(None, "paramshare"))
+    points = [Point(f"m{index}", 1.0, 1, 1) for index in range(50)]
+    files = {f"f/{point.name}": b"x" * 9000 for point in points}
+    model = ModelRecord("model", {}, {}, files, {point.name for point in points})
+    record = Record("x", "FINISHED", 1, 2, {}, {}, points, files=files, model=model)
+    write(store, record)  # imports what writing needs
+    ready.send("ready")
+    while True:
+        write(store, record)
 
 
-def test_a_killed_writer_leaves_only_complete_runs(store: Store, tmp_path: Path) -> None:
+def test_a_killed_writer_leaves_only_complete_runs(store: Store) -> None:
     for pause in (0.07, 0.12):
-        process = subprocess.Popen([sys.executable, "-c", WRITE], cwd=tmp_path, stdout=subprocess.PIPE)
-        assert process.stdout is not None
-        process.stdout.readline()
-        time.sleep(pause)
-        process.kill()
-        process.communicate()
+        received, sent = Pipe(duplex=False)
+        with forked(write_until_killed, sent):
+            assert received.recv() == "ready"
+            time.sleep(pause)
     written = list(store.client.search_runs([store.experiment_id]))
     assert written
     for run in written:

@@ -1,9 +1,6 @@
 """A training which is cut off anywhere goes on from its checkpoint, bit for bit."""
 
 import logging
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -11,10 +8,14 @@ import numpy as np
 import pytest
 import torch
 
+from paramshare.cli import main
 from paramshare.recipes.target import Target
+from paramshare.tracking.read.seeds import read_ended
+from paramshare.tracking.store import StoreAddress, open_store
 from paramshare.training.loop.checkpoints import Checkpoints
 from paramshare.training.reference import train_reference
 from paramshare.training.result import Result
+from support.forked import forked
 from support.toy_recipe import Changed
 
 STOP = """def should_stop(self, losses, evaluations):
@@ -115,33 +116,30 @@ def test_checkpoints_are_written_at_intervals(toy: Target, tmp_path: Path) -> No
 
 
 def test_a_long_run_that_is_killed_again_and_again_has_the_curve_of_an_undisturbed_one(
-    changed: Changed, recipe_file: Path, tmp_path: Path
+    changed: Changed, recipe_file: Path, address: StoreAddress, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     target = changed("steps: int = 6", "steps: int = 2000")
-    program = [
-        sys.executable, "-m", "paramshare", "train", "--target", f"{recipe_file}:Toy", "--seeds", "3",
-        "--devices", "cpu", "--checkpoint-every", "0.01", "--json",
+    command = [
+        "train", "--target", f"{recipe_file}:Toy", "--seeds", "3", "--devices", "cpu", "--checkpoint-every", "0.01",
+        "--json",
     ]  # fmt: skip
     folder, kills, rng = tmp_path / "mlruns" / "checkpoints", 0, np.random.default_rng(0)
     while kills < 2:
-        with subprocess.Popen(program, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-            present = {file.stat().st_mtime_ns for file in folder.glob("*.pt")} if folder.exists() else set()
-            while process.poll() is None:
+        present = {file.stat().st_mtime_ns for file in folder.glob("*.pt")} if folder.exists() else set()
+        with forked(main, command) as process:
+            while process.is_alive():
                 now = {file.stat().st_mtime_ns for file in folder.glob("*.pt")} if folder.exists() else set()
                 if now - present:
                     time.sleep(rng.uniform(0, 0.2))
-                    process.send_signal(signal.SIGKILL)
+                    process.kill()
                     kills += 1
                     break
                 time.sleep(0.005)
             else:
                 break
-    done = subprocess.run(program, cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert '"FINISHED"' in done.stdout
+    assert main(command) == 0
+    assert '"FINISHED"' in capsys.readouterr().out
     assert list(folder.iterdir()) == []
-    from paramshare.tracking.read.seeds import read_ended
-    from paramshare.tracking.store import StoreAddress, open_store
-
-    (view,) = read_ended(open_store(StoreAddress.of(None, "paramshare")))
+    (view,) = read_ended(open_store(address))
     torch.set_num_threads(1)
     assert view.curves["train/loss"].astype("float32").tolist() == train_reference(target.new(seed=3)).losses.tolist()
