@@ -16,7 +16,6 @@ The exit code is 2 if Dask is not installed.
 
 import importlib.util
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -30,6 +29,7 @@ from measuring import (
     PROGRAM,
     Line,
     Measured,
+    free_port,
     interleaved,
     measured,
     parser,
@@ -80,8 +80,7 @@ def cluster(folder: Path) -> Iterator[str]:
     """Start a scheduler and one worker per core, wait for all of them, and yield the address of the scheduler."""
     from distributed import Client
 
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = free_port()
     address, cores = f"tcp://127.0.0.1:{port}", len(os.sched_getaffinity(0))
     commands = (
         ["scheduler", "--host", "127.0.0.1", "--port", str(port), "--no-dashboard"],

@@ -12,7 +12,6 @@ Not covered: the first start after an installation, in which Python compiles; fl
 `beside_by_hand.py`).
 """
 
-import socket
 import subprocess
 import sys
 import tempfile
@@ -22,7 +21,7 @@ from itertools import count
 from pathlib import Path
 from statistics import median
 
-from measuring import PROGRAM, Line, interleaved, parser, seconds, show, tell
+from measuring import PROGRAM, Line, free_port, interleaved, parser, seconds, show, tell
 
 IMPORTS = {name: [sys.executable, "-c", f"import {name}"] for name in ("torch", "mlflow", "torch, mlflow")}
 PASS = [sys.executable, "-c", "pass"]
@@ -88,10 +87,8 @@ def in_fresh_store() -> float:
 
 def until_served(folder: Path) -> float:
     """Measure how long `paramshare ui` takes until the store's pages answer, in seconds."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    command = [PROGRAM, "ui", "--no-browser", "--port", str(free_port())]
     begin = time.perf_counter()
-    command = [PROGRAM, "ui", "--no-browser", "--port", str(port)]
     with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as pages:
         assert pages.stdout is not None
         address = pages.stdout.readline()

@@ -28,7 +28,6 @@ import pwd
 import shlex
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -41,7 +40,19 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from measuring import ENGINE, Line, interleaved, parser, peak_mib, rate, show, surroundings, tell, unwind_on_sigterm
+from measuring import (
+    ENGINE,
+    Line,
+    free_port,
+    interleaved,
+    parser,
+    peak_mib,
+    rate,
+    show,
+    surroundings,
+    tell,
+    unwind_on_sigterm,
+)
 
 CLAIMED = {"embedded": 15.0, "postgresql": 6.0}  # seeds a second
 CLAIMED_ITEMS = {"picture": 10.0, "database": 6.0}  # core-ms
@@ -308,13 +319,6 @@ def wait_for(attempt: Callable[[], None], failure: type[Exception]) -> None:
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.1)
-
-
-def free_port() -> int:
-    """Return a free port of this machine."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-    return port
 
 
 if __name__ == "__main__":

@@ -26,11 +26,10 @@ if TYPE_CHECKING:
 # A shell that starts the tests in the background has Ctrl-C ignored, in all that they start too.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# Their fixtures start a Prefect server or a browser for a whole session, so one process runs all tests of a folder.
 WHOLE_FOLDERS = ("tests/flows/", "tests/browser/")
-"""Those whose fixtures start a Prefect server or a browser for a whole session."""
-
+# Each of their files takes seconds at most.
 QUICK_FOLDERS = ("tests/counting/", "tests/sharing/", "tests/stats/")
-"""Those whose files take seconds at most."""
 
 
 @pytest.hookimpl(optionalhook=True)  # where pytest-xdist is

@@ -14,8 +14,14 @@ from paramshare.processes import HOST, Program, started
 from paramshare.tracking.display.views import VIEWS, missing_views, seeds_view, view_key
 from paramshare.tracking.pages_server import STOP
 from paramshare.tracking.read.runs import target_of_run
-from paramshare.tracking.store import Store, StoreAddress, experiment_tags, open_existing_store, tag_experiment
-from paramshare.tracking.store.failures import store_errors
+from paramshare.tracking.store import (
+    Store,
+    StoreAddress,
+    experiment_tags,
+    open_existing_store,
+    store_errors,
+    tag_experiment,
+)
 from paramshare.tracking.tags import KIND, RECIPE, SAVED_VIEW, TARGET
 
 __all__ = ["DEFAULT_PORT", "add_views", "check_view", "newest_seeds", "served_pages", "server_url"]

@@ -3,35 +3,21 @@
 The stages themselves run on the CPU here, at tiny sizes.
 """
 
-import importlib.util
 import os
 import subprocess
 import sys
 import time
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 import torch
 
+from support import ROOT
+from support.benchmarks import load_benchmark
 from support.processes import is_running
 
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-
-
-def load(name: str) -> ModuleType:
-    """Import a module of benchmarks/ under its own name; some modules of the tests have the same name."""
-    spec = importlib.util.spec_from_file_location(name, BENCHMARKS / f"{name}.py")
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-measuring, stages, gpu = (load(name) for name in ("measuring", "gpu_stages", "gpu"))
+measuring, stages, gpu = (load_benchmark(name) for name in ("measuring", "gpu_stages", "gpu"))
 
 CARD = gpu.Card("A GPU", 80.0, "2.11.0", "13.0", "3.12.1")
 
@@ -206,6 +192,6 @@ def test_the_measured_memory_covers_the_processes_of_the_session() -> None:
 def test_make_test_gpu_uses_the_interpreter_and_the_output_that_it_is_given() -> None:
     done = subprocess.run(
         ["make", "--no-print-directory", "--dry-run", "test-gpu", "GPU_PYTHON=a-python", "OUTPUT=a.md"],
-        cwd=BENCHMARKS.parent, capture_output=True, text=True, check=True,
+        cwd=ROOT, capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert done.stdout == 'a-python benchmarks/gpu.py --output "a.md"\n'

@@ -1,7 +1,7 @@
 """The store of runs, an SQLite file or an MLflow server: its address, how to open it, its errors."""
 
 from paramshare.tracking.store.address import StoreAddress, check_kind, redacted
-from paramshare.tracking.store.failures import reason_of, store_failures
+from paramshare.tracking.store.failures import reason_of, store_errors, store_failures
 from paramshare.tracking.store.opening import (
     Store,
     check_store,
@@ -26,6 +26,7 @@ __all__ = [
     "reason_of",
     "redacted",
     "relocate_store",
+    "store_errors",
     "store_failures",
     "tag_experiment",
     "update_statistics",

@@ -68,7 +68,6 @@ def open_store(address: StoreAddress) -> Store:
     """
     check_store(address)
     _sign_in(address)
-    _quiet_mlflow()
     try:
         known = find_experiment(address.database, address.experiment) if address.database else None
         if known is None:
@@ -183,7 +182,7 @@ def _open_by_mlflow(address: StoreAddress) -> Store:
     if address.database is None:
         client = _client(address.uri)
         return Store(address, str(ensure_experiment(client, address).experiment_id), lambda: client, None)
-    _quiet_mlflow()  # again: it is imported by now
+    _quiet_mlflow()
     client = create_database(address.uri, address.database)
     experiment = ensure_experiment(client, address)
     return Store(address, str(experiment.experiment_id), lambda: client, open_database(address.uri, experiment))
@@ -240,7 +239,10 @@ def _embedded_client(uri: str) -> "MlflowClient":
 
 
 def _quiet_mlflow() -> None:
-    """Silence the reports of MLflow and its migrations about each step of opening a database."""
+    """Silence the reports of MLflow and its migrations about each step of opening a database.
+
+    Call this after MLflow is imported: its import sets these levels.
+    """
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # it raises its errors, too

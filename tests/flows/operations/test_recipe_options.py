@@ -109,7 +109,7 @@ def test_valid_options_of_a_registered_recipe_run_on_a_worker(server: PrefectSer
     assert (state["name"], state["message"]) == ("Completed", "4 of 4 runs finished")
 
 
-def run(flow_run_id: str) -> None:
+def run_deployed(flow_run_id: str) -> None:
     """Run a flow run of a deployment, as the process that a worker starts for it does."""
     from prefect.flow_engine import load_flow, load_flow_run, run_flow
 
@@ -128,7 +128,7 @@ def test_a_recipe_that_is_added_later_is_checked_when_its_run_starts_until_it_is
     monkeypatch.setenv("PREFECT_API_URL", server.url)
     ids = [server.start_run(NAME, {**added, "options": {"width": width}}) for width in (65, 66)]
     for each in ids:
-        with forked(run, each) as process:
+        with forked(run_deployed, each) as process:
             process.join()
     states = [server.run(each)["state"] for each in ids]
     assert [state["name"] for state in states] == ["Completed", "Failed"]
