@@ -1,10 +1,14 @@
 """SIGINT and SIGTERM as exceptions, and work that they must not cut in two."""
 
 import signal
+import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
+
+if TYPE_CHECKING:
+    from sys import UnraisableHookArgs
 
 __all__ = ["INTERRUPTED", "TERMINATED", "raise_received", "signals_deferred", "signals_raise"]
 
@@ -18,6 +22,7 @@ _received: Final[list[int]] = []
 """The signals that `signals_raise` has received."""
 
 _ENDING: Final = (signal.SIGINT, signal.SIGTERM)
+_AGAIN: Final = 0.02  # seconds after which a signal is sent again
 
 
 @contextmanager
@@ -26,25 +31,75 @@ def signals_raise() -> Iterator[list[int]]:
 
     Yield the list of received signals. Python allows handlers only in the main thread. An ignored SIGINT, as in a
     background job of a script, stays ignored.
+
+    Two kinds of moments would waste the exception: while torch is imported, C++ code of torch calls Python and ends the
+    process with SIGABRT on any exception; and Python prints the exception of a finalizer and goes on. The signal is
+    then sent again a moment later.
     """
     received = _received
     received.clear()
-
-    def leave(number: int, _frame: object) -> NoReturn:
-        received.append(number)
-        _raise(number)
-
     former = {}
-    if threading.current_thread() is threading.main_thread():
-        former[signal.SIGTERM] = signal.signal(signal.SIGTERM, leave)
-        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-            former[signal.SIGINT] = signal.signal(signal.SIGINT, leave)
+    with ExitStack() as stack:
+        stack.callback(received.clear)
+        send_again = stack.enter_context(_repeater())
+
+        def leave(number: int, _frame: object) -> None:
+            if _torch_is_initializing():
+                send_again(number)
+            else:
+                received.append(number)
+                _raise(number)
+
+        if threading.current_thread() is threading.main_thread():
+            former[signal.SIGTERM] = signal.signal(signal.SIGTERM, leave)
+            if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+                former[signal.SIGINT] = signal.signal(signal.SIGINT, leave)
+            stack.enter_context(_swallowed_signals(received, send_again))
+        try:
+            yield received
+        finally:
+            for number, handler in former.items():
+                signal.signal(number, handler or signal.SIG_DFL)
+
+
+@contextmanager
+def _repeater() -> Iterator[Callable[[int], None]]:
+    """Yield a function that sends a signal again, soon and after torch's import, unless the block has ended by then."""
+    ended, main = threading.Event(), threading.main_thread().ident
+
+    def send(number: int) -> None:
+        while not ended.wait(_AGAIN):
+            if main is not None and not _torch_is_initializing():
+                signal.pthread_kill(main, number)  # the main thread may sleep: only its own signal wakes it
+                return
+
     try:
-        yield received
+        yield lambda number: threading.Thread(target=send, args=(number,), name="send-again", daemon=True).start()
     finally:
-        received.clear()
-        for number, handler in former.items():
-            signal.signal(number, handler or signal.SIG_DFL)
+        ended.set()
+
+
+@contextmanager
+def _swallowed_signals(received: list[int], send_again: Callable[[int], None]) -> Iterator[None]:
+    """Send a received signal again if a finalizer has swallowed its exception, instead of printing the exception."""
+    former = sys.unraisablehook
+
+    def report(unraisable: "UnraisableHookArgs") -> None:
+        if received and isinstance(unraisable.exc_value, KeyboardInterrupt | SystemExit):
+            send_again(received[-1])
+        else:
+            former(unraisable)
+
+    sys.unraisablehook = report
+    try:
+        yield
+    finally:
+        sys.unraisablehook = former
+
+
+def _torch_is_initializing() -> bool:
+    """Return whether torch is being imported, by the mark that Python's import system sets on a module."""
+    return bool(getattr(getattr(sys.modules.get("torch"), "__spec__", None), "_initializing", False))
 
 
 def raise_received() -> None:

@@ -2,7 +2,10 @@
 
 import contextlib
 import signal
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -89,3 +92,50 @@ def test_a_signal_whose_exception_was_swallowed_is_raised_again() -> None:
         with pytest.raises(SystemExit):
             raise_received()
     raise_received()  # it is of that block alone
+
+
+_DURING_THE_IMPORT_OF_TORCH = """
+import signal, sys
+from paramshare.signals import signals_raise
+
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == "torch.distributed":
+            signal.raise_signal(signal.SIGTERM)
+
+sys.meta_path.insert(0, Finder())
+with signals_raise():
+    try:
+        import torch
+        import time
+        time.sleep(60)
+    finally:
+        print(torch.ones(2).sum().item())
+"""
+
+
+def test_a_signal_during_the_import_of_torch_raises_after_it() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _DURING_THE_IMPORT_OF_TORCH], capture_output=True, text=True, timeout=300
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (TERMINATED, "2.0\n", "")
+
+
+class _Signalling:
+    def __del__(self) -> None:
+        signal.raise_signal(signal.SIGTERM)
+
+
+def test_a_signal_whose_exception_a_finalizer_swallows_raises_after_it(capsys: pytest.CaptureFixture[str]) -> None:
+    former = sys.unraisablehook
+    with signals_raise() as received:
+        with pytest.raises(SystemExit):
+            _drop_and_wait()
+        assert received == [signal.SIGTERM, signal.SIGTERM]
+    assert sys.unraisablehook is former
+    assert capsys.readouterr().err == ""
+
+
+def _drop_and_wait() -> None:
+    _Signalling()
+    time.sleep(60)

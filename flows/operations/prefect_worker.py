@@ -7,13 +7,41 @@ ended.
 """
 
 import os
-from typing import Final
+import warnings
+from typing import TYPE_CHECKING, Final
+
+from prefect.workers.process import ProcessWorker
 
 from paramshare.processes import children, end, end_with_parent
 
-__all__ = ["GRACE", "main"]
+if TYPE_CHECKING:
+    from prefect.client.schemas.objects import FlowRun
+    from prefect.client.schemas.responses import WorkerFlowRunResponse
+
+__all__ = ["GRACE", "RepeatingWorker", "main"]
 
 GRACE: Final = 45.0  # seconds until a flow that is told to end is killed
+
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", UserWarning)  # Prefect warns that this class replaces its own, as it shall
+
+    class RepeatingWorker(ProcessWorker):
+        """A worker that can be given a run again while it still reports the crash of the run's former process.
+
+        The report takes seconds: it imports the flow. Until then the run holds its place under `--limit`, and Prefect's
+        class ends the worker if the run shall take a second place (issue 10632 of PrefectHQ/prefect). This class leaves
+        the run for a later poll.
+        """
+
+        type = ProcessWorker.type
+
+        async def _submit_scheduled_flow_runs(
+            self, flow_run_response: "list[WorkerFlowRunResponse]"
+        ) -> "list[FlowRun]":
+            held = self._limiter.statistics().borrowers if self._limiter else ()
+            free = [response for response in flow_run_response if response.flow_run.id not in held]
+            return await super()._submit_scheduled_flow_runs(free)
 
 
 def main() -> None:
