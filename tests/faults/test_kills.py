@@ -82,7 +82,7 @@ class Started:
             assert time.monotonic() - begin < PATIENCE, self.kill()
             if self.process.poll() is not None:
                 return False
-            time.sleep(0.002)
+            time.sleep(0.02)
         return True
 
     def wait_for(self, phase: str, rng: random.Random) -> bool:

@@ -6,6 +6,7 @@ layer: `parametrizations.weight.original0` is (*positions, *shape).
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from math import prod
 from typing import Any
 
@@ -47,16 +48,29 @@ def with_originals(layer: nn.Module, make: Callable[[nn.Module], nn.Module]) -> 
             is (*positions, *shape).
     """
     sources = dict(_sources(layer))
-    twin = make(_with_parameters(layer, sources))
-    for name, source in sources.items():
-        weight = getattr(twin, name)
-        positions = weight.shape[: weight.dim() - getattr(layer, name).dim()]
-        register_parametrization(twin, name, _PerPosition(source, positions), unsafe=True)
-        parametrizations: Any = twin.parametrizations
-        originals = parametrizations[name].parameters(recurse=False)
-        for own, original in zip(originals, source.parameters(), strict=True):
-            own.requires_grad_(original.requires_grad)
+    with _evaluating(layer):  # in training, reading a weight moves the vectors of its power iteration
+        twin = make(_with_parameters(layer, sources))
+        for name, source in sources.items():
+            weight = getattr(twin, name)
+            positions = weight.shape[: weight.dim() - getattr(layer, name).dim()]
+            register_parametrization(twin, name, _PerPosition(source, positions), unsafe=True)
+            parametrizations: Any = twin.parametrizations
+            originals = parametrizations[name].parameters(recurse=False)
+            for own, original in zip(originals, source.parameters(), strict=True):
+                own.requires_grad_(original.requires_grad)
     return twin
+
+
+@contextmanager
+def _evaluating(layer: nn.Module) -> Iterator[None]:
+    """Set a layer and its parametrizations to evaluation in the block, and each back to its mode afterwards."""
+    modes = {module: module.training for module in layer.modules()}
+    layer.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes.items():
+            module.training = training
 
 
 class _PerPosition(nn.Module):
