@@ -32,13 +32,12 @@ def signals_raise() -> Iterator[list[int]]:
     Yield the list of received signals. Python allows handlers only in the main thread. An ignored SIGINT, as in a
     background job of a script, stays ignored.
 
-    Two kinds of moments would waste the exception: while torch is imported, C++ code of torch calls Python and ends the
-    process with SIGABRT on any exception; and Python prints the exception of a finalizer and goes on. The signal is
-    then sent again a moment later.
+    At two kinds of moments the exception would not unwind the stack: while torch is imported, its C++ code calls Python
+    and ends the process with SIGABRT on any exception; and Python prints the exception of a finalizer and goes on. A
+    signal that arrives at such a moment is sent again afterwards.
     """
     received = _received
     received.clear()
-    former = {}
     with ExitStack() as stack:
         stack.callback(received.clear)
         send_again = stack.enter_context(_repeater())
@@ -51,15 +50,11 @@ def signals_raise() -> Iterator[list[int]]:
                 _raise(number)
 
         if threading.current_thread() is threading.main_thread():
-            former[signal.SIGTERM] = signal.signal(signal.SIGTERM, leave)
-            if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-                former[signal.SIGINT] = signal.signal(signal.SIGINT, leave)
             stack.enter_context(_swallowed_signals(received, send_again))
-        try:
-            yield received
-        finally:
-            for number, handler in former.items():
-                signal.signal(number, handler or signal.SIG_DFL)
+            ignored = signal.getsignal(signal.SIGINT) is not signal.default_int_handler
+            for number in (signal.SIGTERM,) if ignored else _ENDING:
+                stack.callback(signal.signal, number, signal.signal(number, leave) or signal.SIG_DFL)
+        yield received
 
 
 @contextmanager

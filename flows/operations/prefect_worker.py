@@ -24,14 +24,14 @@ GRACE: Final = 45.0  # seconds until a flow that is told to end is killed
 
 
 with warnings.catch_warnings():
-    warnings.simplefilter("ignore", UserWarning)  # Prefect warns that this class replaces its own, as it shall
+    warnings.simplefilter("ignore", UserWarning)  # Prefect warns that this class replaces its own, as intended
 
     class RepeatingWorker(ProcessWorker):
         """A worker that can be given a run again while it still reports the crash of the run's former process.
 
-        The report takes seconds: it imports the flow. Until then the run holds its place under `--limit`, and Prefect's
-        class ends the worker if the run shall take a second place (issue 10632 of PrefectHQ/prefect). This class leaves
-        the run for a later poll.
+        The report takes seconds, since it imports the flow. Until then the run occupies its place under `--limit`. If
+        the run is scheduled again before that, Prefect's own class ends the worker (issue 10632 of PrefectHQ/prefect);
+        this class leaves the run for a later poll.
         """
 
         type = ProcessWorker.type

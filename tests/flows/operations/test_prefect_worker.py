@@ -1,4 +1,4 @@
-"""The worker that takes a crashed run again at once."""
+"""Test that a worker survives a run that is scheduled again while it reports the crash of the run's process."""
 
 import asyncio
 from uuid import uuid4
