@@ -7,7 +7,6 @@ A file is valid for one shape of nets, one version of torch and Python, and one 
 
 import hashlib
 import json
-import os
 import platform
 import zipfile
 import zlib
@@ -17,6 +16,7 @@ from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Final
+from uuid import uuid4
 
 from paramshare.recipes.spec import Spec
 from paramshare.recipes.target import target_of
@@ -72,7 +72,7 @@ def _read(file: Path, shape: Spec) -> Template | None:
 def _write(file: Path, template: Template) -> None:
     """Write a template to a temporary file and rename it, so that no process reads half of it."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    new = file.with_name(f"{file.name}.{os.getpid()}.new")
+    new = file.with_name(f"{file.name}.{uuid4().hex}.new")  # no process id: containers share the folder
     try:
         with zipfile.ZipFile(new, "w", zipfile.ZIP_DEFLATED) as archive:
             for name, content in template.members:
