@@ -154,7 +154,7 @@ def test_a_schedule_starts_a_flow_run_that_finishes(stack: Stack) -> None:
             ended = [run for run in runs if run.auto_scheduled and run.state and run.state.is_final()]
             return ended[0] if ended else None
 
-        run = wait_until(fired, "a scheduled run has ended")
+        run = wait_until(fired, "a scheduled run has ended", every=2)
         assert run.deployment_id == deployment.id
         assert run.state is not None
         assert run.state.name == "Completed"

@@ -31,6 +31,7 @@ from support.waiting import wait_until
 IMAGE, MLFLOW_IMAGE = f"paramshare:{version('paramshare')}-cpu", f"paramshare-mlflow:{version('paramshare')}"
 IMAGES = (IMAGE, MLFLOW_IMAGE, "postgres:17")
 SERVICES = ("postgres", "mlflow", "prefect", "worker")
+KILL = "import os, sys, time; [(os.kill(int(pid), 9), time.sleep(1)) for pid in sys.argv[1:]]"
 PATIENCE = 900.0  # seconds that anything may take: a minute is usual, a busy machine takes many
 
 
@@ -136,8 +137,11 @@ class Stack:
         """Run a command in the container of a service, and return its stdout."""
         return self.compose("exec", "-T", service, *command)
 
-    def kill(self, service: str) -> None:
-        """Kill the first process of a service as a fault does: after `docker kill` nothing would be restarted."""
+    def kill(self, *services: str) -> None:
+        """Kill the first process of each service, a second apart, and wait until all are started again.
+
+        A fault does the same; after `docker kill` nothing would be restarted.
+        """
         killer = [
             "docker",
             "run",
@@ -148,15 +152,16 @@ class Stack:
             "--cap-drop=ALL",
             "--cap-add=KILL",
         ]
-        killer += ["--entrypoint=python3", MLFLOW_IMAGE, "-c", "import os, sys; os.kill(int(sys.argv[1]), 9)"]
-        before = self.container(service)
-        self.run(*killer, str(before["State"]["Pid"]))
+        before = {service: self.container(service) for service in services}
+        pids = [str(container["State"]["Pid"]) for container in before.values()]
+        self.run(*killer, "--entrypoint=python3", MLFLOW_IMAGE, "-c", KILL, *pids)
 
-        def started() -> bool | None:
+        def started(service: str) -> bool:
             now = self.container(service)
-            return (now["RestartCount"] > before["RestartCount"] and now["State"]["Running"]) or None
+            return now["RestartCount"] > before[service]["RestartCount"] and now["State"]["Running"]
 
-        wait_until(started, f"{service} is started again", PATIENCE, 0.5)
+        event = f"{', '.join(services)}: started again"
+        wait_until(lambda: all(started(service) for service in services) or None, event, PATIENCE, 0.5)
 
     def query(self, database: str, sql: str) -> list[str]:
         """Return the rows of an SQL query, without the servers."""
@@ -211,7 +216,7 @@ class Stack:
                 return None
             return found if found.state and found.state.is_final() else None
 
-        return wait_until(look, f"the flow run {flow_run} has ended", PATIENCE, 0.5)
+        return wait_until(look, f"the flow run {flow_run} has ended", PATIENCE, 1)
 
 
 def copy_sources(folder: Path) -> None:

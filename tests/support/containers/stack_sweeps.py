@@ -40,5 +40,6 @@ def nothing_is_left_running(stack: Stack) -> None:
     wait_until(
         lambda: [row for database, sql in _QUERIES for row in stack.query(database, sql)] == [] or None,
         "no run is left RUNNING in MLflow or Prefect",
-        120,
+        within=120,
+        every=1,
     )
