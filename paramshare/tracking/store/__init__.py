@@ -1,6 +1,6 @@
 """The store of runs, an SQLite file or an MLflow server: its address, how to open it, its errors."""
 
-from paramshare.tracking.store.address import StoreAddress, check_kind, redacted
+from paramshare.tracking.store.address import LOCAL_FOLDER, StoreAddress, check_kind, redacted
 from paramshare.tracking.store.failures import reason_of, store_errors, store_failures
 from paramshare.tracking.store.opening import (
     Store,
@@ -15,6 +15,7 @@ from paramshare.tracking.store.opening import (
 )
 
 __all__ = [
+    "LOCAL_FOLDER",
     "Store",
     "StoreAddress",
     "check_kind",

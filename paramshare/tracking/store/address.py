@@ -11,9 +11,11 @@ from typing import Final
 
 from paramshare.errors import StoreError
 
-__all__ = ["StoreAddress", "check_kind", "redacted"]
+__all__ = ["LOCAL_FOLDER", "StoreAddress", "check_kind", "redacted"]
 
-_FOLDER: Final = Path("mlruns")
+LOCAL_FOLDER: Final = Path("mlruns")
+"""The folder of the working directory for the embedded store, and for what is kept locally of a sweep into a server."""
+
 _SQLITE: Final = "sqlite:///"
 _SERVER: Final = re.compile(r"(https?://)(?:(.*)@)?([^@]*)", re.DOTALL)
 
@@ -56,7 +58,7 @@ class StoreAddress:
     @classmethod
     def of(cls, uri: str | None, experiment: str) -> "StoreAddress":
         """Return the address `uri`. Defaults to the embedded store in `mlruns/` of the working directory."""
-        return cls(uri or f"{_SQLITE}{(_FOLDER / 'mlflow.db').resolve()}", experiment)
+        return cls(uri or f"{_SQLITE}{(LOCAL_FOLDER / 'mlflow.db').resolve()}", experiment)
 
     @property
     def database(self) -> Path | None:

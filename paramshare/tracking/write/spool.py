@@ -26,7 +26,7 @@ from requests import RequestException
 
 from paramshare.errors import StoreError
 from paramshare.tracking.read.runs import search
-from paramshare.tracking.store import Store, StoreAddress, check_store, reason_of, redacted
+from paramshare.tracking.store import LOCAL_FOLDER, Store, StoreAddress, check_store, reason_of, redacted
 from paramshare.tracking.tags import KEY, PARENT
 from paramshare.tracking.write.orphans import close_seeds
 from paramshare.tracking.write.record import ModelRecord, Point, Record, RunClosedError, RunExistsError, save_files
@@ -44,7 +44,7 @@ __all__ = [
     "spooled",
 ]
 
-SPOOL: Final = Path("mlruns", "spool")
+SPOOL: Final = LOCAL_FOLDER / "spool"
 """The folder of the records, in the working directory."""
 
 _RECORD: Final = "record.json"

@@ -31,7 +31,12 @@ from support.waiting import wait_until
 IMAGE, MLFLOW_IMAGE = f"paramshare:{version('paramshare')}-cpu", f"paramshare-mlflow:{version('paramshare')}"
 IMAGES = (IMAGE, MLFLOW_IMAGE, "postgres:17")
 SERVICES = ("postgres", "mlflow", "prefect", "worker")
-KILL = "import os, sys, time; [(os.kill(int(pid), 9), time.sleep(1)) for pid in sys.argv[1:]]"
+KILL = """
+import os, sys, time
+for pid in sys.argv[1:]:
+    os.kill(int(pid), 9)
+    time.sleep(1)
+"""
 PATIENCE = 900.0  # seconds that anything may take: a minute is usual, a busy machine takes many
 
 
@@ -138,9 +143,9 @@ class Stack:
         return self.compose("exec", "-T", service, *command)
 
     def kill(self, *services: str) -> None:
-        """Kill the first process of each service, a second apart, and wait until all are started again.
+        """Kill the first process of each service, a second apart, and wait until the engine has restarted all of them.
 
-        A fault does the same; after `docker kill` nothing would be restarted.
+        The processes are killed by their ids, since the engine restarts nothing after `docker kill`.
         """
         killer = [
             "docker",

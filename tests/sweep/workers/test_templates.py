@@ -24,11 +24,12 @@ def templates_of(spec: Spec, address: StoreAddress) -> list[str]:
 def test_the_next_sweep_in_a_folder_with_mlruns_exports_nothing(
     server: bool, small: Spec, address: StoreAddress, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = templates_of(small, SERVER if server else address)
+    store = SERVER if server else address
+    made = templates_of(small, store)
     assert made
     assert len(list(Path("mlruns", "templates").iterdir())) == 1
     monkeypatch.delattr(archives, "make_template")
-    assert templates_of(small, SERVER if server else address) == made
+    assert templates_of(small, store) == made
 
 
 def test_a_sweep_into_a_server_from_a_folder_without_mlruns_keeps_nothing(small: Spec, tmp_path: Path) -> None:
