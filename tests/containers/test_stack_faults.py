@@ -9,6 +9,7 @@ many tests as it can; from the first that wants `locked` on, the stack asks for 
 import json
 import os
 import shutil
+from base64 import b64encode
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,7 +56,6 @@ def test_a_backup_restores_everything_after_the_volumes_are_deleted(stack: Stack
     stack.run("make", "restore", f"BACKUP={backup}")
     check_sweep(stack, "swept", 6)
     assert known_flow_runs(stack) >= before
-    sweep(stack, "after-the-restore", 2)
     assert stack.query("postgres", "SELECT datname FROM pg_database WHERE NOT datistemplate ORDER BY 1") == [
         "mlflow", "postgres", "prefect",
     ]  # fmt: skip
@@ -165,6 +165,7 @@ def build(stack: Stack) -> dict[str, str]:
     return settings
 
 
+@pytest.mark.skipif(DRAWS == 1, reason="the next test ends with an upgrade: `make test-all` runs this one too")
 def test_an_upgrade_during_a_sweep_keeps_all_runs_and_the_sweep_finishes(
     stack: Stack, swept: FlowRun, build: dict[str, str]
 ) -> None:
@@ -269,7 +270,12 @@ def test_a_stack_that_is_stopped_and_started_keeps_its_runs_and_registers_nothin
 def test_the_stack_with_passwords_answers_only_clients_that_have_them(stack: Stack, locked: Before) -> None:
     body, kind = json.dumps({"max_results": 1}), {"Content-Type": "application/json"}
     assert request(stack.mlflow_port, "POST", MLFLOW_SEARCH, kind, body, host=stack.host)[0] == 401
+    assert request(stack.mlflow_port, "GET", "/health", {}, host=stack.host)[0] == 200
     assert request(stack.mlflow_port, "GET", "/", {}, host=stack.host)[0] == 401
+    password = b64encode(f"admin:{stack.secret('mlflow_admin_password')}".encode()).decode()
+    known = {"Authorization": f"Basic {password}"}
+    assert request(stack.mlflow_port, "GET", "/", known, host=stack.host)[0] == 200
+    assert request(stack.mlflow_port, "GET", "/", {"Host": "evil.example", **known}, host=stack.host)[0] == 403
     assert request(stack.prefect_port, "GET", "/api/admin/version", {}, host=stack.host)[0] == 401
     with pytest.raises(Exception, match="401"), stack.client("admin:wrong") as client:
         client.read_deployments()
