@@ -1,5 +1,6 @@
 """Fixtures of all tests: an empty working directory, no settings from outside, stores and servers."""
 
+import gc
 import os
 import shutil
 import signal
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
     from paramshare.tracking.store import StoreAddress
     from support.tracking.mlflow_server import MlflowServer
+
+# Python's default spends a twentieth of the tests' time on looking for unreachable cycles among all imported modules.
+gc.set_threshold(100_000, 50, 100)
 
 # A shell that starts the tests in the background has Ctrl-C ignored, in all that they start too.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -50,14 +54,33 @@ def _whole_folder(nodeid: str) -> str | None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the whole folders and end with the quick ones, so that the processes of `pytest -n` end together."""
-    items.sort(key=lambda item: item.nodeid.startswith(QUICK_FOLDERS) - item.nodeid.startswith(WHOLE_FOLDERS))
+    """Sort the tests: the processes of `pytest -n` shall end together, and servers shall not run longer than needed.
+
+    With several processes the whole folders come first and the quick ones last. With one process the whole folders come
+    last, as each of their servers takes processor time until the end of the session.
+    """
+    place_of_whole = -1 if "PYTEST_XDIST_WORKER" in os.environ else 2
+
+    def place(item: pytest.Item) -> int:
+        if item.nodeid.startswith(WHOLE_FOLDERS):
+            return place_of_whole
+        return int(item.nodeid.startswith(QUICK_FOLDERS))
+
+    items.sort(key=place)
+
+
+def pytest_collection_finish() -> None:
+    """Let later garbage collections pass over what is imported by now."""
+    gc.freeze()
 
 
 def _forget_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Remove the settings of the user, and let MLflow neither send usage data nor print addresses."""
     for name in list(os.environ):
         if name.startswith(("PARAMSHARE_", "PREFECT_", "MLFLOW_")):
             monkeypatch.delenv(name)
+    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+    monkeypatch.setenv("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # as the product does when it is imported
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -66,7 +89,6 @@ def _no_settings_from_outside(tmp_path_factory: pytest.TempPathFactory) -> Itera
     with pytest.MonkeyPatch.context() as monkeypatch:
         _forget_settings(monkeypatch)
         monkeypatch.setenv("PREFECT_HOME", str(tmp_path_factory.mktemp("prefect-home")))
-        monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
         yield
 
 
@@ -75,7 +97,6 @@ def _nothing_from_outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     """Remove settings of the user, and let tests write to a temporary folder only."""
     _forget_settings(monkeypatch)
     monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "prefect-home"))
-    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
     monkeypatch.setenv("PYTHONSAFEPATH", "")  # the command line sets it for what it starts
     monkeypatch.chdir(tmp_path)
 

@@ -187,7 +187,7 @@ def test_the_password_of_a_server_appears_in_no_output_file_or_run(
         ) as program:
             while program.poll() is None:
                 seen += command_lines()
-                time.sleep(0.2)
+                time.sleep(0.5)
             assert program.stdout is not None
             said += program.stdout.read()
         assert program.returncode == 0, said

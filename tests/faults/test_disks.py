@@ -26,18 +26,23 @@ from paramshare.tracking.read.weights import read_weights
 from paramshare.tracking.store import Store, StoreAddress, open_store
 from paramshare.tracking.tags import KEY
 from paramshare.training.engines import train
-from support.command_line import PROGRAM, SIZES, SMALL, clean_environment, without_progress
+from support.command_line import PROGRAM, SIZES, SMALL, clean_environment, run_here, without_progress
 from support.processes import opens
 from support.repetitions import DRAWS
+from support.tracking.run_counts import finished_runs
 from support.tracking.sweep_checks import check_parent, check_runs, trained
 
 LOCKED = 30.0  # seconds
 ROOM = "24m"
 
 
+def command(seeds: int) -> list[str]:
+    return ["train", "--json", "--seeds", f"0:{seeds}", "--workers", "2", *SMALL]
+
+
 def sweep(folder: Path, seeds: int, limit: Callable[[], None] | None = None) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [*PROGRAM, "train", "--json", "--seeds", f"0:{seeds}", "--workers", "2", *SMALL],
+        [*PROGRAM, *command(seeds)],
         cwd=folder,
         env=clean_environment(folder / "prefect-home"),
         stdout=subprocess.PIPE,
@@ -47,21 +52,16 @@ def sweep(folder: Path, seeds: int, limit: Callable[[], None] | None = None) -> 
     )
 
 
-def count(database: Path, condition: str) -> int:
-    with closing(sqlite3.connect(database, timeout=60)) as connection:
-        return int(connection.execute(f"SELECT count(*) FROM runs WHERE {condition}").fetchone()[0])
-
-
 def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
     while not condition():
         assert process.poll() is None, process.communicate()
         time.sleep(0.02)
 
 
-def check_whole(address: StoreAddress) -> Store:
+def check_whole(address: StoreAddress, seeds: int) -> Store:
     """Check that each FINISHED run has every loss to the bit, picture, model and data, and no key is there twice."""
     store = open_store(address)
-    spec = SweepSpec.model_validate({**SIZES, "seeds": "0:4000", "devices": "cpu"})
+    spec = SweepSpec.model_validate({**SIZES, "seeds": f"0:{seeds}", "devices": "cpu"})
     expected = {one.key(): one for one in spec.train_specs(("cpu",))}
     runs = list(search(store, FINISHED_SEEDS))
     keys = [run.data.tags[KEY] for run in runs]
@@ -79,15 +79,14 @@ def check_whole(address: StoreAddress) -> Store:
     return store
 
 
-def check_completes(address: StoreAddress, folder: Path, seeds: int, at_least_reused: int) -> None:
+def check_completes(address: StoreAddress, seeds: int, at_least_reused: int) -> None:
     """Run the same command again, and check that it completes the sweep and its parent run."""
-    process = sweep(folder, seeds)
-    out, said = process.communicate(timeout=600)
-    assert process.returncode == 0, said
+    code, out, said = run_here(*command(seeds))
+    assert code == 0, said
     outcome = json.loads(out)
     assert len(outcome["runs"]) == seeds
     assert sum(run["reused"] for run in outcome["runs"]) >= at_least_reused
-    store = check_whole(address)
+    store = check_whole(address, seeds)
     specs = SweepSpec.model_validate({**SIZES, "seeds": f"0:{seeds}", "devices": "cpu"}).train_specs(("cpu",))
     check_parent(store, list(check_runs(store, trained(specs)).values()))
 
@@ -106,17 +105,17 @@ def test_a_sweep_waits_for_a_database_locked_for_half_a_minute(
         else:
             process = sweep(tmp_path, seeds)
             finished = 3 if moment == "while it trains" else seeds
-            wait_for(lambda: count(database, "status = 'FINISHED'") >= finished, process)
+            wait_for(lambda: finished_runs(database) >= finished, process)
             other.execute("BEGIN IMMEDIATE")
-        held_from = count(database, "status = 'FINISHED'")
+        held_from = finished_runs(database)
         time.sleep(LOCKED)
         assert process.poll() is None
-        assert count(database, "status = 'FINISHED'") == held_from
+        assert finished_runs(database) == held_from
         other.execute("ROLLBACK")
     out, said = process.communicate(timeout=120)
     assert (process.returncode, without_progress(said)) == (0, "")
     assert {run["status"] for run in json.loads(out)["runs"]} == {"FINISHED"}
-    assert len(list(search(check_whole(address), FINISHED_SEEDS))) == seeds
+    assert len(list(search(check_whole(address, seeds), FINISHED_SEEDS))) == seeds
 
 
 @pytest.fixture
@@ -155,10 +154,10 @@ def test_a_full_disk_is_reported_in_one_line_and_finished_runs_are_complete(
     assert said.endswith("finished runs are kept; make room, then rerun the command to resume\n")
     assert said.count("\n") == 1
     ballast.unlink()
-    finished = len(list(search(check_whole(address), FINISHED_SEEDS)))
+    finished = len(list(search(check_whole(address, seeds), FINISHED_SEEDS)))
     assert finished < seeds
     assert finished > 0 or left < 2_000_000
-    check_completes(address, tmp_path, seeds, finished)
+    check_completes(address, seeds, finished)
 
 
 def _fill(folder: Path, ballast: Path, left: int) -> None:
@@ -175,7 +174,7 @@ def test_a_database_that_cannot_grow_is_reported_in_one_line_and_finished_runs_a
     """The system's own limit on the size of files, as of a quota: it meets the database and not the small files."""
     open_store(address)
     assert address.database is not None
-    most, seeds = address.database.stat().st_size + 150_000, 200
+    most, seeds = address.database.stat().st_size + 150_000, 60
 
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
@@ -186,6 +185,6 @@ def test_a_database_that_cannot_grow_is_reported_in_one_line_and_finished_runs_a
     said = without_progress(said)
     assert said.startswith(f"paramshare: the store sqlite:///{address.database} failed: ")
     assert said.count("\n") == 1
-    finished = len(list(search(check_whole(address), FINISHED_SEEDS)))
+    finished = len(list(search(check_whole(address, seeds), FINISHED_SEEDS)))
     assert finished < seeds
-    check_completes(address, tmp_path, seeds, finished)
+    check_completes(address, seeds, finished)

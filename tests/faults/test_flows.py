@@ -7,7 +7,6 @@ import os
 import random
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
@@ -19,6 +18,7 @@ from support.flows.flow_records import history
 from support.flows.prefect_server import running_prefect_server
 from support.processes import pool_processes
 from support.repetitions import DRAWS
+from support.tracking.run_counts import finished_runs
 from support.tracking.sweep_checks import check_database, check_parent, check_runs, runs_of, trained
 from support.waiting import wait_until
 
@@ -46,19 +46,18 @@ def test_a_flow_replaces_its_killed_training_processes(draw: int, address: Store
     rng = random.Random(draw)
     home = Path("prefect-home").resolve()
     flow = started(clean_environment(home))
-    store, deadline = open_store(address), time.monotonic() + PATIENCE
+    store, moment = open_store(address), rng.randrange(2, 30)
+    assert address.database is not None
+    database = address.database
     try:
-        while len(runs_of(store, "seed", "FINISHED")) < rng.randrange(2, 30):
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        wait_until(lambda: finished_runs(database) >= moment, f"{moment} seeds are trained", every=0.05)
         os.kill(rng.choice(pool_processes(flow.pid)), signal.SIGKILL)
         out, err = flow.communicate(timeout=PATIENCE)
     finally:
         flow.kill()
         flow.wait()
     check_ended(flow, out, err, store)
-    assert address.database is not None
-    check_database(address.database)
+    check_database(database)
     assert history(home, "SELECT state_type FROM flow_run") == [("COMPLETED",)]
     states = {state for (state,) in history(home, "SELECT state_type FROM task_run")}
     assert {"COMPLETED"} < states <= {"COMPLETED", "CRASHED", "RUNNING"}  # of the one killed it can come out of order
@@ -66,13 +65,15 @@ def test_a_flow_replaces_its_killed_training_processes(draw: int, address: Store
 
 def test_a_flow_survives_an_outage_of_its_prefect_server(address: StoreAddress) -> None:
     store = open_store(address)
+    assert address.database is not None
+    database = address.database
     with running_prefect_server(Path("prefect-home").resolve()) as server:
         wait_until(server.answers, "Prefect answers")
         flow = started({**server.environment, "PREFECT_CLIENT_MAX_RETRIES": "8"})  # as a worker's flows have
         try:
             wait_until(lambda: runs_of(store, "sweep", "RUNNING"), "the sweep begins")  # its processes take seconds
             server.kill()
-            wait_until(lambda: len(runs_of(store, "seed", "FINISHED")) == 60, "every seed is trained")
+            wait_until(lambda: finished_runs(database) >= 60, "every seed is trained")
             server.start()
             out, err = flow.communicate(timeout=PATIENCE)
         finally:

@@ -15,6 +15,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
+from itertools import cycle
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,7 @@ import pytest
 from paramshare.sweep.spec import SweepSpec
 from paramshare.tracking.store import StoreAddress, open_store
 from paramshare.training.result import Result
-from support.command_line import PROGRAM, SIZES, clean_environment, without_progress
+from support.command_line import PROGRAM, SIZES, clean_environment, run_here, without_progress
 from support.processes import fork_servers, pool_processes
 from support.repetitions import DRAWS
 from support.tracking.mlflow_server import MlflowServer
@@ -31,8 +32,8 @@ from support.tracking.sweep_checks import check_database, check_parent, check_ru
 SEEDS = 40
 SPEC = {**SIZES, "seeds": f"0:{SEEDS}", "variant": "shared,untied", "devices": "cpu", "workers": 2}
 PLANNED = 2 * SEEDS
-PHASES = ("start", "plan", "train", "train", "aggregate")
 WRITING = ("plan", *("train",) * DRAWS, "aggregate")  # the phases from the parent run's first write on
+PHASES = ("start", *WRITING)
 PATIENCE = 600.0  # seconds for anything that must happen, on a busy machine too
 AT_ONCE = 60.0  # seconds after which a sweep that is told to end hangs; 10 are usual, 23 were seen at a load of 7
 
@@ -42,10 +43,10 @@ SWEEPING = "SELECT count(*) FROM runs JOIN tags USING (run_uuid) WHERE status = 
 
 
 def command(*words: str, **given: object) -> list[str]:
+    """Return a command of the command line without the name of the program."""
     spec = SweepSpec.model_validate({**SPEC, **given}).model_dump(exclude_unset=True, exclude_none=True)
     spec |= spec.pop("options", {})  # of the recipe
     return [
-        *PROGRAM,
         *(words or ("train",)),
         "--json",
         *(f"--{name.replace('_', '-')}={value}" for name, value in spec.items()),
@@ -63,7 +64,7 @@ class Started:
     def __init__(self, arguments: list[str], database: Path) -> None:
         environment = clean_environment(Path("prefect-home").resolve())
         self.process = subprocess.Popen(
-            arguments,
+            [*PROGRAM, *arguments],
             env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -134,12 +135,11 @@ def started(arguments: list[str], address: StoreAddress) -> Iterator[Started]:
         sweep.database.close()
 
 
-def finish(arguments: list[str], address: StoreAddress) -> None:
+def finish(arguments: list[str]) -> None:
     """Run the same command once more without a fault."""
-    with started(arguments, address) as sweep:
-        out, err = sweep.ended()
-        assert (sweep.process.returncode, err) == (0, "")
-        assert {run["status"] for run in json.loads(out)["runs"]} == {"FINISHED"}
+    code, out, err = run_here(*arguments)
+    assert (code, err) == (0, "")
+    assert {run["status"] for run in json.loads(out)["runs"]} == {"FINISHED"}
 
 
 def check(address: StoreAddress, expected: dict[str, Result], database: Path | None = None) -> None:
@@ -168,7 +168,7 @@ def test_a_sweep_killed_in_any_phase_resumes_and_ends_like_an_unkilled_one(
                 kills += 1
             sweep.ended()
     assert kills >= len(PHASES) - 1  # the last may come too late
-    finish(command(), address)
+    finish(command())
     check(address, expected)
 
 
@@ -201,7 +201,7 @@ def test_a_sweep_whose_workers_are_always_killed_stops_with_one_line_and_can_be_
     assert err.startswith("paramshare: a worker process was killed 4 times in a row")
     assert err.count("\n") == 1
     assert [run.info.status for run in runs_of(open_store(address), "sweep")] == ["FAILED"]
-    finish(command(), address)
+    finish(command())
     check(address, expected)
 
 
@@ -221,13 +221,14 @@ def test_a_sweep_replaces_its_killed_fork_server(
     check(address, expected)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("numbers", ((signal.SIGTERM, signal.SIGINT), (signal.SIGINT, signal.SIGTERM))[:DRAWS])
 def test_a_terminated_sweep_ends_within_seconds_and_can_be_resumed(
-    number: signal.Signals, address: StoreAddress, expected: dict[str, Result]
+    numbers: tuple[signal.Signals, ...], address: StoreAddress, expected: dict[str, Result]
 ) -> None:
-    rng = random.Random(number)
+    rng = random.Random(numbers[0])
+    phases = ("plan", "train", "train", "aggregate")
     ended = 0
-    for phase in WRITING:
+    for phase, number in zip(phases, cycle(numbers), strict=False):
         with started(command(), address) as sweep:
             if sweep.wait_for(phase, rng):
                 ended += 1
@@ -248,8 +249,8 @@ def test_a_terminated_sweep_ends_within_seconds_and_can_be_resumed(
                 sweep.ended()
         store = open_store(address)
         assert runs_of(store, "sweep", "RUNNING") == runs_of(store, "seed", "RUNNING") == []
-    assert ended >= len(WRITING) - 1  # the last may come too late
-    finish(command(), address)
+    assert ended >= len(phases) - 1  # the last may come too late
+    finish(command())
     check(address, expected)
 
 
@@ -259,7 +260,7 @@ def test_a_terminated_sweep_does_not_wait_for_the_end_of_long_seeds(
 ) -> None:
     with started(command(*words, seeds="0:4", steps=5_000_000), address) as sweep:
         assert sweep.wait_until(lambda: sweep.count(SWEEPING) == 1 and len(sweep.workers()) == 2)
-        time.sleep(8)
+        time.sleep(3)
         sweep.process.terminate()
         begin = time.monotonic()
         _, err = sweep.ended()
@@ -287,7 +288,7 @@ def test_a_sweep_killed_while_it_writes_to_a_server_resumes_without_incomplete_r
             if sweep.wait_for(phase, rng):
                 sweep.process.kill()
             sweep.ended()
-    finish(arguments, address)
+    finish(arguments)
     check(remote, expected, address.database)
     own_mlflow_server.stop()
     with closing(sqlite3.connect(address.database)) as connection:

@@ -14,6 +14,7 @@ from paramshare.tracking.store import StoreAddress, open_store
 from paramshare.training.engines import train
 from support.forked import forked
 from support.toy_recipe import Changed
+from support.tracking.run_counts import finished_runs
 
 LONG = ("steps: int = 6", "steps: int = 1000")
 
@@ -81,8 +82,10 @@ def test_a_killed_sweep_of_a_recipe_is_resumed(
 ) -> None:
     target = changed(*LONG)
     arguments = sweep_arguments(recipe_file, "--workers", "1")
+    assert address.database is not None
+    database = address.database
     with forked(main, ["train", *arguments, "--seeds", "0:5"]) as process:
-        while not (address.database and address.database.exists() and len(read_ended(open_store(address))) >= 2):
+        while finished_runs(database) < 2:
             assert process.is_alive()
             time.sleep(0.05)
         process.kill()

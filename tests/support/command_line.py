@@ -3,6 +3,8 @@
 import os
 import re
 import sys
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,13 @@ def clean_environment(home: Path) -> dict[str, str]:
     """Return the environment of this process without settings, for a process with `home` as its `$PREFECT_HOME`."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "PARAMSHARE_", "MLFLOW_"))}
     return {**kept, "PREFECT_HOME": str(home)}
+
+
+def run_here(*arguments: str) -> tuple[int, str, str]:
+    """Run a command in this process, which has imported its modules; its exit code, stdout and stderr."""
+    with redirect_stdout(StringIO()) as out, redirect_stderr(StringIO()) as err:
+        code = main(arguments)
+    return code, out.getvalue(), without_progress(err.getvalue())
 
 
 def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:

@@ -2,16 +2,16 @@
 
 import os
 import signal
-import sqlite3
 import subprocess
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from paramshare.tracking.pages import served_pages
 from paramshare.tracking.store import StoreAddress, open_store
 from support.ports import free_port
+from support.tracking.run_counts import finished_runs
 
 
 @dataclass
@@ -59,9 +59,8 @@ class MlflowServer:
         self._running.close()
 
     def finished_runs(self) -> int:
-        """Count the FINISHED runs of all experiments by SQL, without the server."""
-        with closing(sqlite3.connect(self.folder / "mlflow.db", timeout=60)) as database:
-            return int(database.execute("SELECT count(*) FROM runs WHERE status = 'FINISHED'").fetchone()[0])
+        """Count the FINISHED runs of all experiments, without the server."""
+        return finished_runs(self.folder / "mlflow.db")
 
 
 @contextmanager
