@@ -70,7 +70,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Let later garbage collections pass over what is imported by now."""
+    """Exempt the objects of imported modules from later garbage collections."""
     gc.freeze()
 
 

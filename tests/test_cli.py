@@ -7,13 +7,12 @@ import json
 import re
 import shlex
 import signal
-import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 
@@ -29,6 +28,7 @@ from paramshare.sweep.result import SweepResult
 from paramshare.tracking.store import StoreAddress, open_store
 from support.command_line import PROGRAM, SMALL, refused
 from support.processes import maps
+from support.tracking.run_counts import finished_runs
 
 
 @pytest.mark.parametrize(
@@ -422,16 +422,13 @@ def test_a_terminated_sweep_ends_by_its_signal_and_can_be_resumed(
     arguments = ["train", "--seeds", "0:400", "--json", *SMALL, "--workers", "1"]
     sweep = subprocess.Popen([*PROGRAM, *arguments], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
     assert address.database is not None
-    with closing(sqlite3.connect(address.database)) as database:
-        while database.execute("SELECT count(*) FROM runs WHERE status = 'FINISHED'").fetchone() == (0,):
-            assert sweep.poll() is None
-            time.sleep(0.05)
+    while finished_runs(address.database) == 0:
+        assert sweep.poll() is None
+        time.sleep(0.05)
     sweep.send_signal(signal.SIGTERM)
     _, said = sweep.communicate(timeout=60)
     assert sweep.returncode == 128 + signal.SIGTERM
-    with closing(sqlite3.connect(address.database)) as database:
-        finished = database.execute("SELECT count(*) FROM runs WHERE status = 'FINISHED'").fetchone()[0]
-    come = f"{finished} of 400 runs are finished and kept"
+    come = f"{finished_runs(address.database)} of 400 runs are finished and kept"
     assert said.splitlines()[-1] == f"paramshare: terminated; {come}; rerun the command to resume"
     assert main(["train", "--seeds", "0:3", "--json", *SMALL, "--workers", "1"]) == 0
     runs = json.loads(capsys.readouterr().out)["runs"]

@@ -34,6 +34,7 @@ from paramshare.tracking.write.kinds.seeds import write_failure, write_run
 from paramshare.training.engines import train
 from support.command_line import SIZES
 from support.specs import digits_spec, replace
+from support.tracking.run_counts import finished_runs
 
 SPEC = StudySpec.model_validate({**SIZES, "seeds": "0:6", "devices": "cpu", "workers": 1})
 DIGITS = ["--target", "digits", "--placement", "plain", "--examples", "60", "--steps", "12", "--channels", "2"]
@@ -204,8 +205,7 @@ def test_a_digits_sweep_that_is_rerun_trains_nothing(address: StoreAddress) -> N
     assert main(["train", *arguments, "--variant", "dense"]) == 0
     assert main(["train", *arguments, "--variant", "dense"]) == 0
     assert address.database is not None
-    with closing(sqlite3.connect(address.database)) as database:
-        assert database.execute("SELECT count(*) FROM runs WHERE status = 'FINISHED'").fetchone() == (3,)
+    assert finished_runs(address.database) == 3
 
 
 @pytest.mark.parametrize(

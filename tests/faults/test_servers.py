@@ -73,13 +73,15 @@ def flush(server: MlflowServer) -> tuple[int, str, str]:
 
 @contextmanager
 def suspended(process: subprocess.Popen[str]) -> Iterator[None]:
-    """Suspend a sweep with its workers."""
+    """Suspend a sweep and its workers until the end of the block."""
     pids = [process.pid, *fork_servers(process.pid), *pool_processes(process.pid)]
     for pid in pids:
         os.kill(pid, signal.SIGSTOP)
-    yield
-    for pid in pids:
-        os.kill(pid, signal.SIGCONT)
+    try:
+        yield
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
 
 
 def wait_for(server: MlflowServer, finished: int, process: subprocess.Popen[str]) -> None:
