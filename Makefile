@@ -141,7 +141,7 @@ COMPILE_ALL = uv pip compile --quiet --universal --python-version 3.11 --generat
 COMPILE = $(COMPILE_ALL) $(addprefix --no-emit-package ,$(NOT_LOCKED))
 OURS = $(COMPILE) pyproject.toml
 LOCKS := requirements.lock requirements-dask.lock requirements-dev.lock requirements-bench.lock requirements-mlflow.lock \
-  requirements-sbom.lock requirements-torch-cuda.lock requirements-torch-cpu.lock
+  requirements-sbom.lock requirements-uv.lock requirements-torch-cuda.lock requirements-torch-cpu.lock
 REPEATS_NOTHING_OF = $$(sed -n 's/^\([A-Za-z0-9._-]*\)==.*/--no-emit-package \1/p' $(1))
 
 CPU_WHEELS ?= https://download.pytorch.org/whl/cpu/torch/
@@ -158,6 +158,7 @@ lock: ## update the lock files from pyproject.toml, keeping the pins that are st
 	  $(call REPEATS_NOTHING_OF,requirements-dev.lock)
 	$(COMPILE) --group mlflow-server -c requirements-bench.lock -c requirements.lock -o requirements-mlflow.lock
 	$(COMPILE) --group sbom -c requirements-bench.lock -c requirements.lock -o requirements-sbom.lock
+	$(COMPILE) --group uv -o requirements-uv.lock
 	$(COMPILE_ALL) pyproject.toml -c requirements.lock -o requirements-torch-cuda.lock \
 	  $(call REPEATS_NOTHING_OF,requirements.lock)
 	sed -n 's/^\(torch==[0-9.]*\).*/\1+cpu/p' requirements-torch-cuda.lock \

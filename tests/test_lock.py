@@ -14,7 +14,8 @@ from packaging.version import Version
 ROOT = Path(__file__).parents[1]
 LOCKS = (
     "requirements.lock", "requirements-dask.lock", "requirements-dev.lock", "requirements-bench.lock",
-    "requirements-mlflow.lock", "requirements-sbom.lock", "requirements-torch-cpu.lock", "requirements-torch-cuda.lock",
+    "requirements-mlflow.lock", "requirements-sbom.lock", "requirements-uv.lock", "requirements-torch-cpu.lock",
+    "requirements-torch-cuda.lock",
 )  # fmt: skip
 PIN = re.compile(r"^([\w.-]+)==([^\s;\\]+)(?: ;([^\\]*))?")
 

@@ -9,6 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 DOCKERFILE = (ROOT / "docker" / "Dockerfile").read_text()
+INSTALL = (ROOT / "docker" / "install.sh").read_text()
 INSTALL_TORCH = (ROOT / "docker" / "install_torch.sh").read_text()
 
 
@@ -29,7 +30,8 @@ def test_a_build_sees_exactly_the_files_that_the_dockerfile_copies() -> None:
 
 
 def test_the_build_names_no_package_index_but_that_of_pytorchs_cpu_build() -> None:
-    assert re.findall(r"\S+://[^\s;]+", DOCKERFILE + INSTALL_TORCH) == ["index=https://download.pytorch.org/whl/cpu"]
+    addresses = re.findall(r"\S+://[^\s;]+", DOCKERFILE + INSTALL + INSTALL_TORCH)
+    assert addresses == ["index=https://download.pytorch.org/whl/cpu"]
     assert "syntax=" not in DOCKERFILE
 
 
@@ -44,6 +46,9 @@ def test_every_package_is_installed_from_a_lock_with_hashes_unless_a_user_names_
     """The project itself is installed without its dependencies."""
     installs = re.findall(r"pip install ((?:.|\\\n)*?)(?:\n(?! )|\s&&)", DOCKERFILE)
     assert installs
+    of_script = [line for line in INSTALL.splitlines() if "pip install" in line and not line.startswith("#")]
+    assert len(of_script) == 2
+    assert all("--no-deps" in line and "--require-hashes" in line for line in of_script)
     for install in installs:
         locks = re.findall(r"-r (\S+)", install)
         is_project = not locks and "--no-deps" in install and "--editable /app" in install
