@@ -19,10 +19,12 @@ test: install-dev ## run the test suite with two processes (JOBS=0: with one)
 	$(BIN)/python -m pytest -n $(JOBS)
 
 CAPABILITY ?= default
+# Left out, since its many processes take long and `make test` runs it.
+KILLED_AGAIN := tests/training/loop/test_checkpoints.py::test_a_long_run_that_is_killed_again_and_again_has_the_curve_of_an_undisturbed_one
 test-numerics: install-dev ## run the tests of trained numbers with other CPU instructions (CAPABILITY=default, avx2 or avx512)
 	ATEN_CPU_CAPABILITY=$(CAPABILITY) $(BIN)/python -m pytest tests/training tests/recipes/dynamicnet \
-	  tests/recipes/digits tests/comparing tests/proof \
-	  --ignore=tests/proof/test_server_store.py
+	  tests/recipes/digits tests/comparing/test_numbers.py tests/comparing/test_run.py tests/proof \
+	  --ignore=tests/proof/test_server_store.py --deselect=$(KILLED_AGAIN)
 
 COVERED ?= tests
 coverage: install-dev ## report the lines that `make test` runs, including those of child processes (COVERED=tests/stats: a part)

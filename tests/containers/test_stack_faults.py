@@ -217,14 +217,15 @@ def test_a_failed_upgrade_loses_nothing_and_can_be_repeated(
 
     stack.query("prefect", SET_REVISION.format(revision))
     new = make_older(stack)
-    old = schemas(stack)
-    stack.query("prefect", SET_REVISION.format("nobody"))  # found after MLflow's is upgraded
-    with pytest.raises(AssertionError, match="the data are restored from"):
-        stack.run("make", "upgrade", **build)
-    assert schemas(stack) == [old[0], "nobody"]
-    assert stack.compose("ps", "--services").split() == ["postgres"]
+    if DRAWS > 1:
+        old = schemas(stack)
+        stack.query("prefect", SET_REVISION.format("nobody"))  # found after MLflow's is upgraded
+        with pytest.raises(AssertionError, match="the data are restored from"):
+            stack.run("make", "upgrade", **build)
+        assert schemas(stack) == [old[0], "nobody"]
+        assert stack.compose("ps", "--services").split() == ["postgres"]
+        stack.query("prefect", SET_REVISION.format(old[1]))
 
-    stack.query("prefect", SET_REVISION.format(old[1]))
     stack.run("make", "upgrade", **build)
     assert schemas(stack) == new
     stack.up()
