@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import urllib.request
+import webbrowser
 from contextlib import suppress
 from pathlib import Path
 
@@ -39,6 +40,22 @@ def test_the_pages_are_served_until_the_command_ends_and_no_process_stays(
     _, said = pages.communicate(timeout=60)
     assert "to resume" not in said
     assert pages.returncode == code
+    assert not answers(port)
+
+
+def test_ctrl_c_while_the_browser_opens_ends_the_pages_in_order(
+    address: StoreAddress, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    open_store(address)
+    port = free_port()
+
+    def interrupted(url: str) -> None:
+        assert answers(port)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(webbrowser, "open", interrupted)
+    assert main(["ui", "--port", str(port)]) == 0
+    assert capsys.readouterr().err == ""
     assert not answers(port)
 
 

@@ -47,11 +47,10 @@ class Ui(StoreSettings):
             self._show(experiment_url(base, store.experiment_id, view))
             return
         url = experiment_url(server_url(store.address, self.port), store.experiment_id, view)
-        with served_pages(store, self.port) as server:
+        with served_pages(store, self.port) as server, suppress(KeyboardInterrupt):
             self._show(url)
             print("Ctrl-C ends it.", file=sys.stderr)  # noqa: T201
-            with suppress(KeyboardInterrupt):
-                server.wait()
+            server.wait()
 
     def _show(self, url: str) -> None:
         if self.as_json:
