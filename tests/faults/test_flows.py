@@ -24,6 +24,7 @@ from support.waiting import wait_until
 
 SPEC = {**SIZES, "seeds": "0:60", "devices": "cpu", "workers": 2}
 PATIENCE = 600.0  # seconds
+RUNNING = "SELECT id FROM task_run WHERE state_type = 'RUNNING'"
 
 
 def started(environment: dict[str, str]) -> subprocess.Popen[str]:
@@ -46,11 +47,12 @@ def test_a_flow_replaces_its_killed_training_processes(draw: int, address: Store
     rng = random.Random(draw)
     home = Path("prefect-home").resolve()
     flow = started(clean_environment(home))
-    store, moment = open_store(address), rng.randrange(2, 30)
+    store, moment = open_store(address), rng.randrange(2, 14)  # in the first two tasks, of 15 seeds each
     assert address.database is not None
     database = address.database
     try:
         wait_until(lambda: finished_runs(database) >= moment, f"{moment} seeds are trained", every=0.05)
+        wait_until(lambda: history(home, RUNNING), "Prefect's history has the tasks", every=0.05)  # some time after
         os.kill(rng.choice(pool_processes(flow.pid)), signal.SIGKILL)
         out, err = flow.communicate(timeout=PATIENCE)
     finally:
