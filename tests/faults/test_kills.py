@@ -179,6 +179,7 @@ def test_a_sweep_replaces_its_killed_workers(draw: int, address: StoreAddress, e
         for at_least in sorted(rng.sample(range(PLANNED - 5), 2)):
             assert sweep.wait_until(lambda at_least=at_least: sweep.count(FINISHED) > at_least)  # type: ignore[misc]
             time.sleep(rng.uniform(0, 0.1))
+            assert sweep.wait_until(lambda: bool(sweep.workers()))  # those of a broken pool end before others start
             with suppress(ProcessLookupError):
                 os.kill(rng.choice(sweep.workers()), signal.SIGKILL)
         out, err = sweep.ended()
