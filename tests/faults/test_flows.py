@@ -52,7 +52,7 @@ def test_a_flow_replaces_its_killed_training_processes(draw: int, address: Store
     database = address.database
     try:
         wait_until(lambda: finished_runs(database) >= moment, f"{moment} seeds are trained", every=0.05)
-        wait_until(lambda: history(home, RUNNING), "Prefect's history has the tasks", every=0.05)  # some time after
+        wait_until(lambda: history(home, RUNNING), "Prefect's history has a running task", every=0.05)
         os.kill(rng.choice(pool_processes(flow.pid)), signal.SIGKILL)
         out, err = flow.communicate(timeout=PATIENCE)
     finally:

@@ -28,6 +28,7 @@ from support.processes import fork_servers, pool_processes
 from support.repetitions import DRAWS
 from support.tracking.mlflow_server import MlflowServer
 from support.tracking.sweep_checks import check_database, check_parent, check_runs, runs_of, trained
+from support.waiting import wait_until
 
 SEEDS = 40
 SPEC = {**SIZES, "seeds": f"0:{SEEDS}", "variant": "shared,untied", "devices": "cpu", "workers": 2}
@@ -179,9 +180,9 @@ def test_a_sweep_replaces_its_killed_workers(draw: int, address: StoreAddress, e
         for at_least in sorted(rng.sample(range(PLANNED - 5), 2)):
             assert sweep.wait_until(lambda at_least=at_least: sweep.count(FINISHED) > at_least)  # type: ignore[misc]
             time.sleep(rng.uniform(0, 0.1))
-            assert sweep.wait_until(lambda: bool(sweep.workers()))  # those of a broken pool end before others start
+            workers = wait_until(sweep.workers, "workers run")  # those of a broken pool end before others start
             with suppress(ProcessLookupError):
-                os.kill(rng.choice(sweep.workers()), signal.SIGKILL)
+                os.kill(rng.choice(workers), signal.SIGKILL)
         out, err = sweep.ended()
         assert (sweep.process.returncode, err) == (0, "")
     assert [run["status"] for run in json.loads(out)["runs"]] == ["FINISHED"] * PLANNED
